@@ -1,0 +1,1 @@
+"""Many members: features in, ranking out."""

@@ -1,0 +1,1 @@
+"""One member: images in, features out."""

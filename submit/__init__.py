@@ -1,0 +1,1 @@
+"""The competition: ranking in; files, scores and the table out."""

@@ -1,0 +1,45 @@
+"""Errors a user can cause and mend.
+
+    ReidError                 the base: a command prints it and exits with status 2
+    ├── ConfigError           a YAML file, a --set or a command line asks for what does not exist
+    ├── DataError             a folder, a label list or an image is not what its layout says
+    ├── WeightsError          a weights file is missing, altered, or of another network
+    ├── TrainingError         the numbers went wrong: NaN or Inf in a loss or a feature
+    ├── ResultError           a kept result is missing, damaged, or cannot be written
+    ├── MismatchedBanks       members list different images
+    └── SubmissionError       a submission breaks its format's rules
+
+Each message says what came, what is allowed and what to do. Everything else is a defect and keeps its traceback.
+"""
+
+
+class ReidError(ValueError):
+    """Something the user can mend."""
+
+
+class ConfigError(ReidError):
+    """A configuration asks for what does not exist."""
+
+
+class DataError(ReidError):
+    """A data set is not what its layout says."""
+
+
+class WeightsError(ReidError):
+    """A weights file cannot serve the network it was named for."""
+
+
+class TrainingError(ReidError):
+    """A loss or a feature is not a finite number."""
+
+
+class ResultError(ReidError):
+    """A kept result is missing, damaged, or cannot be written."""
+
+
+class MismatchedBanks(ReidError):
+    """Two feature banks list different images."""
+
+
+class SubmissionError(ReidError):
+    """A submission breaks its format's rules."""

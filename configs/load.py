@@ -1,0 +1,149 @@
+"""YAML files and --set changes in, one checked Plan out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from configs.errors import ConfigError
+from configs.schema import Competition, Ensemble, Member, Plan, Recipe
+
+HERE = Path(__file__).parent
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as the number it is (YAML 1.1 wants 1.0e-3)."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_plan(
+    members: Sequence[str],
+    *,
+    competition: str = "drawn",
+    layout: str | None = None,
+    sets: Iterable[str] = (),
+    folder: Path = HERE,
+) -> Plan:
+    """Read the YAML files, apply the competition's recipe keys and then the --set changes, and check the whole.
+
+    Args:
+        members: names from `members.yaml`, in the order of the table to come.
+        competition: a file in `competitions/`, without `.yaml`.
+        layout: takes the place of the competition's layout.
+        sets: `recipe.epochs=3`, `ensemble.lam=0.5`, `competition.ap=hits`, `members.r50.head=global`.
+        folder: where the YAML files lie.
+
+    Raises:
+        ConfigError: a name or a key that does not exist, or a value that is not allowed; it lists what is.
+    """
+    tables = {
+        "recipe": _read(folder / "recipe.yaml"),
+        "ensemble": _read(folder / "ensemble.yaml"),
+        "members": _read(folder / "members.yaml"),
+        "competition": _read_competition(folder, competition) | ({"layout": layout} if layout else {}),
+    }
+    for key, value in (tables["competition"].get("recipe") or {}).items():
+        tables["recipe"][key] = value
+    for change in sets:
+        _apply(tables, change)
+    recipe = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
+    wanted = _pick(members, tables["members"])
+    ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
+    _known(ensemble.weights, [m.name for m in wanted], "ensemble.weights names member", "this build has")
+    return Plan(
+        members=wanted,
+        recipe=recipe,
+        ensemble=ensemble,
+        competition=_check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml"),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror}). It belongs to the project; restore it") from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: holds {type(value).__name__}; a mapping of keys to values is wanted")
+    return value
+
+
+def _read_competition(folder: Path, name: str) -> dict[str, Any]:
+    there = sorted(p.stem for p in (folder / "competitions").glob("*.yaml"))
+    _known([name], there, "unknown competition", "configs/competitions has")
+    return _read(folder / "competitions" / f"{name}.yaml") | {"name": name}
+
+
+def _known(names: Iterable[str], allowed: Sequence[str], complaint: str, has: str) -> None:
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"{complaint} {name!r}; {has}: {', '.join(allowed)}")
+
+
+def _pick(names: Sequence[str], table: Mapping[str, Any]) -> tuple[Member, ...]:
+    _known(names, list(table), "unknown member", "configs/members.yaml has")
+    if not names:
+        raise ConfigError(f"no member named; configs/members.yaml has: {', '.join(table)}")
+    twice = sorted({n for n in names if list(names).count(n) > 1})
+    if twice:
+        raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight (--set ensemble.weights.{twice[0]}=2)")
+    return tuple(_check(Member, {"name": n} | (table[n] or {}), f"configs/members.yaml, {n}") for n in names)
+
+
+def _apply(tables: dict[str, Any], change: str) -> None:
+    """Put one `a.b.c=value` in place; the value is read as YAML."""
+    dotted, equals, text = change.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        raise ConfigError(f"--set {change!r}: wanted TABLE.KEY=VALUE, such as recipe.epochs=3")
+    _known(keys[:1], list(tables), f"--set {change!r}: unknown table", "there are")
+    try:
+        value = yaml.load(text, Loader=_Yaml)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from e
+    at = tables
+    for key in keys[:-1]:
+        if not isinstance(at.setdefault(key, {}), dict):
+            raise ConfigError(f"--set {change!r}: {key!r} holds {at[key]!r}, which has no keys of its own")
+        at = at[key]
+    at[keys[-1]] = value
+
+
+def _check(model: type[M], value: Any, where: str) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as e:
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, dict(err)) for err in e.errors())) from e
+
+
+def _sentence(model: type[BaseModel], err: dict[str, Any]) -> str:
+    """One pydantic complaint in words, with the keys that are known where one is not."""
+    at = ".".join(str(x) for x in err["loc"])
+    if err["type"] == "extra_forbidden":
+        return f"unknown key {at!r}; it knows: {', '.join(_keys_at(model, err['loc'][:-1]))}"
+    if err["type"] == "missing":
+        return f"key {at!r} is missing"
+    return f"{at}: {err['msg']} (came: {err['input']!r})"
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The keys of the model that lies at `loc`."""
+    for step in loc:
+        field = model.model_fields.get(str(step))
+        if field is None:
+            break
+        inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)]
+        model = next((t for t in inner if issubclass(t, BaseModel)), model)
+    return list(model.model_fields)

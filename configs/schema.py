@@ -1,0 +1,132 @@
+"""The frozen models that the YAML files load into. An unknown key is an error that lists the known ones."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Frozen(BaseModel):
+    """Immutable, and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Named(BaseModel):
+    """A row of one of the tables in `models/registry.py`, and its options: `{name: resnet, depth: 101}`.
+
+    The options are checked against the signature of what the row names, before any work starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
+class Weights(Frozen):
+    """Where a member's trunk starts from.
+
+    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url` or `file`; `sha256` is checked where
+    given and recorded always; `fresh` names parts the file is known not to have, which start anew.
+    """
+
+    torchvision: str | None = None
+    url: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    fresh: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        given = [k for k in ("torchvision", "url", "file") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError(f"weights need exactly one of torchvision, url, file; {given or 'none'} given")
+        return self
+
+
+class Member(Frozen):
+    """One network of the ensemble."""
+
+    name: str
+    backbone: Named
+    head: Named = Named(name="global")
+    weights: Weights | None = None
+
+
+class Recipe(Frozen):
+    """Everything about training that is a number or a choice."""
+
+    size: tuple[int, int] = Field(description="height, width in pixels")
+    epochs: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    identities_per_batch: int = Field(ge=2)
+    images_per_identity: int = Field(ge=2)
+    min_images: int = Field(ge=1, description="identities with fewer training images are left out")
+    pretrained: bool
+    optimizer: Named
+    schedule: Named
+    losses: dict[str, dict[str, Any]]
+    augment: tuple[Named, ...]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    channels_last: bool
+    checkpoint_every: int = Field(ge=1, description="epochs between the checkpoints that a killed run resumes from")
+
+    @field_validator("size")
+    @classmethod
+    def _big_enough(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 32:
+            raise ValueError(f"size is height, width, each at least 32 pixels; {list(size)} given")
+        return size
+
+
+class Ensemble(Frozen):
+    """How the members become one ranking."""
+
+    weights: dict[str, float] = Field(default_factory=dict, description="member -> weight; 1 where not named")
+    flip: bool = Field(description="average a feature with that of the mirrored image")
+    rerank: Literal["k_reciprocal", "none"]
+    k1: int = Field(ge=1)
+    k2: int = Field(ge=1)
+    lam: float = Field(ge=0, le=1)
+    power: Literal[1, 2]
+
+
+class ScoreWeights(Frozen):
+    """total = rank1 * rank-1 + map * mAP."""
+
+    rank1: float = 0.5
+    map: float = 0.5
+
+
+class Competition(Frozen):
+    """What is handed in, and how it is scored."""
+
+    name: str
+    data: str | None = None
+    layout: str
+    format: str
+    top_k: int = Field(ge=1)
+    ap: Literal["hits", "relevant", "relevant_at_k", "market"]
+    junk: Literal["same_pid_same_cam", "none"]
+    score: ScoreWeights = ScoreWeights()
+    skip: tuple[str, ...] = Field(default=(), description="file names to leave out of every split")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="keys of the recipe this competition changes")
+
+
+class Plan(Frozen):
+    """One build: who, how, on what, for which competition."""
+
+    members: tuple[Member, ...]
+    recipe: Recipe
+    ensemble: Ensemble
+    competition: Competition

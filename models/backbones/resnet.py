@@ -1,0 +1,134 @@
+"""The ResNet family with last stride 1: plain, grouped (ResNeXt), IBN-a, IBN-b, squeeze-and-excitation.
+
+The trunk is torchvision's. What differs from it is laid in afterwards, under the names of IBN-Net's released weights.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class Block(Bottleneck):
+    """torchvision's bottleneck with room for a gate before, and an instance norm after, the residual sum."""
+
+    se: nn.Module | None = None
+    IN: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, 4 * planes, h / stride, w / stride)."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        if self.se is not None:
+            out = self.se(out)
+        out = out + (x if self.downsample is None else self.downsample(x))
+        if self.IN is not None:
+            out = self.IN(out)
+        return self.relu(out)
+
+
+class IBN(nn.Module):
+    """Instance norm on the first half of the channels, batch norm on the rest (Pan et al., ECCV 2018, fig. 3a)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.half = channels // 2
+        self.IN = nn.InstanceNorm2d(self.half, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape."""
+        first, rest = torch.split(x, [self.half, x.shape[1] - self.half], dim=1)
+        return torch.cat((self.IN(first.contiguous()), self.BN(rest.contiguous())), dim=1)
+
+
+class Gate(nn.Module):
+    """Squeeze-and-excitation without biases (Hu et al., CVPR 2018, eq. 2-4)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(channels, channels // reduction, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels // reduction, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape, each channel scaled by its gate in (0, 1)."""
+        return x * self.fc(x.mean(dim=(2, 3)))[:, :, None, None]
+
+    def open(self, strength: float = 4.0) -> None:
+        """Start near 1, so that a pretrained trunk still computes what it did.
+
+        Without biases a gate is 1/2 wherever its hidden layer is silent. So the hidden units come in pairs (w, -w), of
+        which one always speaks: together they give |w x|; every output adds them up with one positive weight.
+        The gate is sigmoid(strength * mean |w x|) with |w x| of order |x|'s root mean square.
+        """
+        first, last = self.fc[0], self.fc[2]
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        pairs = first.out_features // 2
+        with torch.no_grad():
+            nn.init.normal_(first.weight)
+            first.weight[pairs : 2 * pairs] = -first.weight[:pairs]
+            last.weight.fill_(strength / pairs)
+
+
+def resnet(
+    *,
+    depth: int = 50,
+    groups: int = 1,
+    width_per_group: int = 64,
+    ibn: Literal["a", "b"] | None = None,
+    se: bool = False,
+) -> ResNet:
+    """A ResNet-D trunk whose last stage keeps its resolution: 256x128 gives 2048 x 16 x 8.
+
+    Args:
+        depth: 50, 101 or 152.
+        groups, width_per_group: of the 3x3 convolutions; 32 and 4 make ResNeXt-50 32x4d (Xie et al., CVPR 2017).
+        ibn: "a" puts IBN in place of the first norm of every bottleneck of stages 1-3; "b" an instance norm after the
+            residual sum of the last block of stages 1 and 2, and in place of the stem's norm (Pan et al., ECCV 2018).
+        se: a squeeze-and-excitation gate in every bottleneck, reduction 16.
+
+    Raises:
+        ValueError: a depth or an ibn that is not in the family.
+    """
+    if depth not in DEPTHS:
+        raise ValueError(f"depth {depth!r}; the family has {', '.join(map(str, DEPTHS))}")
+    if ibn not in (None, "a", "b"):
+        raise ValueError(f"ibn {ibn!r}; there is a, b, or none of it")
+    net = ResNet(Block, list(DEPTHS[depth]), groups=groups, width_per_group=width_per_group)
+    net.fc = nn.Identity()
+    _keep_resolution(net)
+    stages = [net.layer1, net.layer2, net.layer3, net.layer4]
+    if ibn == "a":
+        for block in (b for stage in stages[:3] for b in stage):
+            block.bn1 = IBN(block.conv1.out_channels)
+    if ibn == "b":
+        net.bn1 = nn.InstanceNorm2d(64, affine=True)
+        for stage in stages[:2]:
+            stage[-1].IN = nn.InstanceNorm2d(stage[-1].conv3.out_channels, affine=True)
+    if se:
+        for block in (b for stage in stages for b in stage):
+            block.se = Gate(block.conv3.out_channels)
+    return net
+
+
+def _keep_resolution(net: ResNet) -> None:
+    """Last stride 1 (Luo et al. 2019, section 3.5): the map that is pooled is twice as fine."""
+    first = net.layer4[0]
+    first.conv2.stride = (1, 1)
+    first.downsample[0].stride = (1, 1)
+
+
+def feature_map(net: ResNet, images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
+    x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
+    return net.layer4(net.layer3(net.layer2(net.layer1(x))))
