@@ -71,13 +71,12 @@ class Gate(nn.Module):
         which one always speaks: together they give |w x|; every output adds them up with one positive weight.
         The gate is sigmoid(strength * mean |w x|) with |w x| of order |x|'s root mean square.
         """
-        first, last = self.fc[0], self.fc[2]
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        pairs = first.out_features // 2
+        squeeze, excite = self.fc[0].weight, self.fc[2].weight
+        pairs = squeeze.shape[0] // 2
         with torch.no_grad():
-            nn.init.normal_(first.weight)
-            first.weight[pairs : 2 * pairs] = -first.weight[:pairs]
-            last.weight.fill_(strength / pairs)
+            nn.init.normal_(squeeze, std=squeeze.shape[1] ** -0.5)
+            squeeze[pairs : 2 * pairs] = -squeeze[:pairs]
+            nn.init.constant_(excite, strength / pairs)
 
 
 def resnet(

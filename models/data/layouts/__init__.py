@@ -1,0 +1,57 @@
+"""Layouts: how data sets lie on disk. One file each; a new one is a file and a line in `LAYOUTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from configs.errors import ConfigError, DataError
+from models.data.layouts.drawn import read_drawn
+from models.data.layouts.market1501 import read_market1501
+from models.data.layouts.naic2020 import read_naic2020
+from models.data.layouts.table import read_table
+from models.data.split import Benchmark, Split
+
+Reader = Callable[[Path], Benchmark]
+
+LAYOUTS: dict[str, Reader] = {
+    "market1501": read_market1501,
+    "table": read_table,
+    "naic2020": read_naic2020,
+    "drawn": read_drawn,
+}
+
+
+def read_layout(name: str, root: Path, skip: Collection[str] = ()) -> Benchmark:
+    """Read a data set, leave out the images named in `skip`, and check that it can be searched.
+
+    Raises:
+        ConfigError: there is no such layout.
+        DataError: the folder is not laid out so, or query and gallery cannot answer each other.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError(f"unknown layout {name!r}; there are: {', '.join(LAYOUTS)}")
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
+    found = LAYOUTS[name](root)
+    splits = {k: _without(getattr(found, k), skip) for k in ("train", "query", "gallery", "unlabelled")}
+    benchmark = Benchmark(found.name, found.root, **splits)
+    _check(benchmark)
+    return benchmark
+
+
+def _without(split: Split, skip: Collection[str]) -> Split:
+    keep = [i for i, name in enumerate(split.names) if name not in skip]
+    return split if len(keep) == len(split) else split.take(keep)
+
+
+def _check(benchmark: Benchmark) -> None:
+    """Nothing to train on, nothing to ask, nothing to find, or nobody in common: said before any work."""
+    for part in ("train", "query", "gallery"):
+        if not len(getattr(benchmark, part)):
+            raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
+    if benchmark.scorable and not set(benchmark.query.pids) & set(benchmark.gallery.pids):
+        raise DataError(
+            f"{benchmark.root}: query and gallery share no identity ({len(set(benchmark.query.pids))} and "
+            f"{len(set(benchmark.gallery.pids))} identities). Is the gallery that of another test set?"
+        )

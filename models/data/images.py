@@ -1,0 +1,98 @@
+"""An image file of any kind becomes (H, W, 3) uint8 RGB, or an error that names it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from configs.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+MAX_PIXELS = 100_000_000  # a pedestrian crop has 10^4 to 10^6; more than this is a mistake or a decompression bomb
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files directly in a folder, by name.
+
+    Raises:
+        DataError: the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=lambda p: p.name)
+
+
+def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Read one image.
+
+    Palettes, grey, 1-bit, CMYK become RGB; 16-bit samples are scaled to 8; what is transparent shows white; an EXIF
+    orientation is applied.
+
+    Args:
+        path: the file.
+        size: height, width to resize to (bilinear with antialiasing), or None for its own.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: it cannot be decoded; the message names the file and says why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+                image.load()
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as e:
+        raise DataError(
+            f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or list it under 'skip' in the competition's "
+            f"config (--set 'competition.skip=[{path.name}]')"
+        ) from e
+    if size is not None and (rgb.height, rgb.width) != size:
+        rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(rgb)
+
+
+def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -> Iterable[NDArray[np.uint8]]:
+    """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size."""
+    tasks = (delayed(decode)(path, size) for path in paths)
+    result: Iterable[NDArray[np.uint8]] = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
+    return result
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min(initial=0) < 0 or grey.max(initial=0) > 65535:
+            raise ValueError(f"samples from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point samples have no agreed range")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return "no such file"
+    if size == 0:
+        return "the file is empty"
+    if "truncated" in str(error):
+        return f"truncated after {size:,} bytes"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not an image ({size:,} bytes)"
+    return str(error)

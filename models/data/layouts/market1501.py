@@ -1,0 +1,43 @@
+"""Market-1501 (Zheng et al., ICCV 2015): three folders, the labels in the file names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from configs.errors import DataError
+from models.data.images import list_images
+from models.data.split import Benchmark, Split, make_split
+
+NAME = re.compile(r"^(-1|\d+)_c(\d+)")
+SUBFOLDER = "Market-1501-v15.09.15"
+
+
+def read_market1501(root: Path) -> Benchmark:
+    """`0002_c1s1_000451_03.jpg` is person 2 under camera 1. Junk (-1) is dropped; distractors (0000) stay."""
+    root = root / SUBFOLDER if (root / SUBFOLDER).is_dir() else root
+    return Benchmark(
+        "market1501",
+        root,
+        train=read_folder(root / "bounding_box_train"),
+        query=read_folder(root / "query"),
+        gallery=read_folder(root / "bounding_box_test"),
+        unlabelled=make_split([]),
+    )
+
+
+def read_folder(folder: Path) -> Split:
+    """The images of one folder, junk left out.
+
+    Raises:
+        DataError: the folder is missing, or a file's name has no identity and camera in it.
+    """
+    rows = []
+    for path in list_images(folder):
+        found = NAME.match(path.name)
+        if not found:
+            raise DataError(f"{path}: the name must begin with person and camera, as 0002_c1s1_000451_03.jpg does")
+        pid, camid = int(found[1]), int(found[2])
+        if pid != -1:
+            rows.append((path.name, path, pid, camid))
+    return make_split(rows)

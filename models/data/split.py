@@ -1,0 +1,98 @@
+"""A list of images with their labels, and the lists that make a benchmark."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from configs.artifact import file_digest
+from configs.errors import DataError
+
+UNKNOWN = -1  # a pid or camid nobody told
+
+
+@dataclass(frozen=True)
+class Split:
+    """N images in a fixed order.
+
+    names: what a submission calls them; unique. paths: where they lie. pids, camids: (N,) int64, -1 unknown.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.names), len(self.paths), len(self.pids), len(self.camids)}
+        if len(sizes) > 1:
+            raise ValueError(f"names, paths, pids and camids differ in length: {sorted(sizes)}")
+        twice = [name for name, n in Counter(self.names).items() if n > 1]
+        if twice:
+            where = [str(p) for n, p in zip(self.names, self.paths, strict=True) if n == twice[0]]
+            raise DataError(
+                f"{len(twice)} image names occur twice in one list, first {twice[0]!r} ({', '.join(where[:3])}). "
+                "Rename the files: a submission knows an image by its name alone"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: NDArray[np.intp] | list[int]) -> Split:
+        """The images of these rows, in this order."""
+        rows = np.asarray(rows, dtype=np.intp)
+        return Split(
+            tuple(self.names[i] for i in rows), tuple(self.paths[i] for i in rows), self.pids[rows], self.camids[rows]
+        )
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every identity is known."""
+        return bool(len(self)) and bool((self.pids != UNKNOWN).all())
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not."""
+
+    name: str
+    root: Path
+    train: Split
+    query: Split
+    gallery: Split
+    unlabelled: Split
+
+    @property
+    def scorable(self) -> bool:
+        """Whether query and gallery have identities to score with."""
+        return self.query.labelled and self.gallery.labelled
+
+
+def make_split(rows: list[tuple[str, Path, int, int]]) -> Split:
+    """A Split from (name, path, pid, camid) rows, in the order of the names."""
+    rows = sorted(rows, key=lambda row: row[0])
+    pids = np.array([r[2] for r in rows], dtype=np.int64)
+    camids = np.array([r[3] for r in rows], dtype=np.int64)
+    return Split(tuple(r[0] for r in rows), tuple(r[1] for r in rows), pids, camids)
+
+
+def content_digest(split: Split, n_jobs: int = -1) -> str:
+    """12 hex digits over names, identities, cameras and the bytes of every file."""
+    files = Parallel(n_jobs=n_jobs, prefer="threads", batch_size=64)(delayed(_digest)(p) for p in split.paths)
+    total = hashlib.sha256()
+    for name, pid, camid, file in zip(split.names, split.pids, split.camids, files, strict=True):
+        total.update(f"{name}\0{pid}\0{camid}\0{file}\n".encode())
+    return total.hexdigest()[:12]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror}). Restore it, or list it under 'skip'") from e
