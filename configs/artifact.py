@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from configs.errors import ResultError
 
 MANIFEST = "manifest.json"
-RESUMABLE = "resume.json"  # a part folder that holds this is work to go on with, not rubbish
+RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Store:
         Args:
             address: what is asked.
             make: writes its files into the folder it is given. With `resume` it may find its own earlier files there.
-            resume: an interrupted attempt that left `resume.json` is handed back to `make`.
+            resume: an interrupted attempt that left a folder `resume/` is handed back to `make`.
 
         Raises:
             ResultError: the disk refuses (full, read-only); what was there before still stands.
@@ -101,16 +101,16 @@ class Store:
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
         path = self.path(address)
         part = path.with_name(f".{path.name}.part")
-        if part.exists() and not (resume and (part / RESUMABLE).exists()):
+        if part.exists() and not (resume and (part / RESUME).exists()):
             shutil.rmtree(part)
         part.mkdir(parents=True, exist_ok=True)
         make(part)
-        (part / RESUMABLE).unlink(missing_ok=True)
         seal(part, address)
         if path.exists():
             shutil.rmtree(path)
         os.replace(part, path)
         _flush(path.parent)
+        shutil.rmtree(path / RESUME, ignore_errors=True)
 
     def open(self, key: str) -> Path:
         """The folder of a kept result by its key (`features/r50-0123456789ab`), every file checked.
@@ -128,7 +128,7 @@ class Store:
         """Remove what killed runs left half-made, unless it can be resumed or somebody is at work on it."""
         swept = []
         for part in sorted(self.root.glob("*/.*.part")):
-            if (part / RESUMABLE).exists():
+            if (part / RESUME).exists():
                 continue
             lock = FileLock(self._lock_file(part.parent.name, part.name[1:].removesuffix(".part")))
             try:
@@ -160,7 +160,7 @@ class Store:
 
 def seal(folder: Path, address: Address) -> None:
     """Flush every file, then write the manifest, last."""
-    files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = {name: file_digest(folder / name) for name in _contents(folder)}
     for name in files:
         _flush(folder / name)
     manifest = {"kind": address.kind, "name": address.name, "request": address.request, "sha256": files}
@@ -180,13 +180,18 @@ def find_damage(path: Path, address: Address | None = None) -> str | None:
     asked = address or Address(manifest.get("kind", ""), manifest.get("name", ""), request)
     if asked.digest != Address("", "", request).digest or path.name != f"{asked.name}-{asked.digest}":
         return "its manifest is of another request"
-    there = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()} - {MANIFEST}
+    there = set(_contents(path))
     for name in sorted(there ^ set(listed)):
         return f"{name} is {'not in the manifest' if name in there else 'missing'}"
     for name, digest in listed.items():
         if file_digest(path / name) != digest:
             return f"{name} is damaged (its SHA-256 is not the manifest's)"
     return None
+
+
+def _contents(folder: Path) -> list[str]:
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return [n for n in names if n != MANIFEST and not n.startswith(f"{RESUME}/")]
 
 
 def file_digest(path: Path) -> str:

@@ -79,6 +79,28 @@ class Gate(nn.Module):
             nn.init.constant_(excite, strength / pairs)
 
 
+class Trunk(ResNet):
+    """torchvision's ResNet that gives its last feature map, and keeps that map's resolution.
+
+    Last stride 1 (Luo et al. 2019, section 3.5): the first block of stage 4 does not halve, so the map is twice as fine.
+    """
+
+    channels = 2048
+    stride = 16
+
+    def __init__(self, depth: int, groups: int, width_per_group: int) -> None:
+        super().__init__(Block, list(DEPTHS[depth]), groups=groups, width_per_group=width_per_group)
+        del self.fc
+        first = self.layer4[0]
+        first.conv2.stride = (1, 1)
+        first.downsample[0].stride = (1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
 def resnet(
     *,
     depth: int = 50,
@@ -86,8 +108,8 @@ def resnet(
     width_per_group: int = 64,
     ibn: Literal["a", "b"] | None = None,
     se: bool = False,
-) -> ResNet:
-    """A ResNet-D trunk whose last stage keeps its resolution: 256x128 gives 2048 x 16 x 8.
+) -> Trunk:
+    """A ResNet whose last stage keeps its resolution: 256x128 gives 2048 x 16 x 8.
 
     Args:
         depth: 50, 101 or 152.
@@ -103,9 +125,7 @@ def resnet(
         raise ValueError(f"depth {depth!r}; the family has {', '.join(map(str, DEPTHS))}")
     if ibn not in (None, "a", "b"):
         raise ValueError(f"ibn {ibn!r}; there is a, b, or none of it")
-    net = ResNet(Block, list(DEPTHS[depth]), groups=groups, width_per_group=width_per_group)
-    net.fc = nn.Identity()
-    _keep_resolution(net)
+    net = Trunk(depth, groups, width_per_group)
     stages = [net.layer1, net.layer2, net.layer3, net.layer4]
     if ibn == "a":
         for block in (b for stage in stages[:3] for b in stage):
@@ -119,15 +139,3 @@ def resnet(
             block.se = Gate(block.conv3.out_channels)
     return net
 
-
-def _keep_resolution(net: ResNet) -> None:
-    """Last stride 1 (Luo et al. 2019, section 3.5): the map that is pooled is twice as fine."""
-    first = net.layer4[0]
-    first.conv2.stride = (1, 1)
-    first.downsample[0].stride = (1, 1)
-
-
-def feature_map(net: ResNet, images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
-    x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
-    return net.layer4(net.layer3(net.layer2(net.layer1(x))))

@@ -1,0 +1,1 @@
+"""Losses: an Output and labels in, a scalar out. One a file; models/registry.py names them."""

@@ -1,0 +1,72 @@
+"""What a person sees while waiting: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+
+Step = Callable[[float], None]
+QUIET_S = 2.0  # a task shorter than this says nothing
+LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Says what is going on, on standard error, so that standard output stays for results."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self.quiet:
+            self.console.print(text, markup=False)
+
+    @contextmanager
+    def task(self, name: str, total: float) -> Iterator[Step]:
+        """Count steps of something that takes a while."""
+        if self.quiet:
+            yield lambda amount: None
+        elif self.console.is_terminal:
+            with self._bar(name, total) as step:
+                yield step
+        else:
+            yield self._lines(name, total)
+
+    @contextmanager
+    def _bar(self, name: str, total: float) -> Iterator[Step]:
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(name, total=total)
+            yield lambda amount: bars.advance(task, amount)
+
+    def _lines(self, name: str, total: float) -> Step:
+        begun = last = time.monotonic()
+        done = 0.0
+
+        def step(amount: float) -> None:
+            nonlocal done, last
+            done += amount
+            now = time.monotonic()
+            if now - begun > QUIET_S and now - last > LINE_EVERY_S and done < total:
+                last = now
+                left = (now - begun) / done * (total - done)
+                self.say(f"  {name}: {done:g} of {total:g}, {duration(left)} left")
+                sys.stderr.flush()
+
+        return step
+
+
+def duration(seconds: float) -> str:
+    """7 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

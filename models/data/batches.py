@@ -1,0 +1,96 @@
+"""Batches of decoded images: packed once, then read from a memory map by any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from configs.progress import Progress
+from models.data.augment import MEAN, STD, Augment, image_rng
+from models.data.images import decode_all
+from models.data.sampler import pk_batches
+from models.data.split import Split
+
+PACKED = "images.npy"
+
+
+def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) -> None:
+    """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8."""
+    packed = np.lib.format.open_memmap(
+        folder / PACKED, mode="w+", dtype=np.uint8, shape=(len(split), size[0], size[1], 3)
+    )
+    with progress.task("images", len(split)) as step:
+        for row, image in enumerate(decode_all(split.paths, size)):
+            packed[row] = image
+            step(1)
+    packed.flush()
+
+
+class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
+    """The batches of one epoch: item b is (P * K, 3, H, W) uint8 and its labels (P * K,)."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        augment: Sequence[Augment],
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.images, self.labels, self.rows = images, labels, rows
+        self.augment, self.seed, self.epoch = augment, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
+        rows = self.rows[batch]
+        seen = np.stack([self._augmented(row, batch * len(rows) + i) for i, row in enumerate(rows)])
+        return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows])
+
+    def _augmented(self, row: int, place: int) -> NDArray[np.uint8]:
+        image, rng = np.asarray(self.images[row]), image_rng(self.seed, self.epoch, place)
+        for change in self.augment:
+            image = change(image, rng)
+        return image
+
+
+def epoch_loader(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    augment: Sequence[Augment],
+    *,
+    identities: int,
+    per_identity: int,
+    seed: int,
+    epoch: int,
+    workers: int = 0,
+    pin: bool = False,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Everything training sees in one epoch; the same for any number of workers."""
+    rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch)
+    batches = TrainingBatches(images, labels, rows, augment, seed, epoch)
+    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin)
+
+
+def plain_batches(images: NDArray[np.uint8], size: int) -> Iterator[tuple[slice, Tensor]]:
+    """The images in order, unchanged: (rows, (B, 3, H, W) uint8)."""
+    for start in range(0, len(images), size):
+        rows = slice(start, min(start + size, len(images)))
+        yield rows, torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
+
+
+def normalise(images: Tensor, device: torch.device, *, channels_last: bool) -> Tensor:
+    """(B, 3, H, W) uint8 -> float32 on the device, ImageNet's mean 0 and deviation 1."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    images = images.to(device, non_blocking=True).to(torch.float32, memory_format=layout)
+    mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
+    return (images - mean) / std

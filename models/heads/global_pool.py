@@ -1,0 +1,29 @@
+"""The global head: pooling, BNNeck, classifier (Luo et al. 2019, "Bag of Tricks", section 3.6)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.net import Output
+
+
+class GlobalHead(nn.Module):
+    """Average pooling, then a batch norm between the two losses.
+
+    The triplet loss works on `feats`, before the norm, in free Euclidean space; the ID loss on the classifier's logits,
+    after it. The norm's bias is not trained and the classifier has none, so that identities lie around the origin and
+    cosine is the distance that fits.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.neck = nn.BatchNorm1d(channels)
+        self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(channels, classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, features: Tensor) -> Output:
+        """(B, C, h, w) -> Output with D = C."""
+        feats = features.float().mean(dim=(2, 3))
+        bn_feats = self.neck(feats)
+        return Output(feats, bn_feats, (self.classifier(bn_feats),) if self.training else ())

@@ -1,0 +1,84 @@
+"""The tables of what a config line can name. A new row is a file that holds the thing, and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from configs.errors import ConfigError
+from configs.schema import Member, Named, Recipe
+from models import schedule
+from models.backbones.resnet import resnet
+from models.data import augment
+from models.heads.global_pool import GlobalHead
+from models.losses.identity import identity_loss
+from models.losses.triplet import triplet_loss
+from models.net import Net
+
+Table = Mapping[str, Callable[..., Any]]
+
+BACKBONES: Table = {"resnet": resnet}
+HEADS: Table = {"global": GlobalHead}
+LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss}
+AUGMENTS: Table = {"flip": augment.flip, "pad_crop": augment.pad_crop, "erase": augment.erase}
+SCHEDULES: Table = {"steps": schedule.steps}
+OPTIMIZERS: Table = {"adam": torch.optim.Adam}
+
+
+def make(table: Table, what: str, named: Named, **given: Any) -> Any:
+    """Build the row that a config line names, with its options and what the caller knows.
+
+    Raises:
+        ConfigError: no such row, an option the row does not have, or a value it refuses.
+    """
+    if named.name not in table:
+        raise ConfigError(f"unknown {what} {named.name!r}; models/registry.py has: {', '.join(table)}")
+    row = table[named.name]
+    known = [k for k in inspect.signature(row).parameters if k not in given and k != "params"]
+    for option in named.options:
+        if option not in known:
+            raise ConfigError(f"{what} {named.name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+    try:
+        return row(**given, **named.options)
+    except (ValueError, TypeError) as e:
+        raise ConfigError(f"{what} {named.name!r}: {e}") from e
+
+
+def make_net(member: Member, classes: int) -> Net:
+    """The member's network, with random weights."""
+    backbone = make(BACKBONES, "backbone", member.backbone)
+    return Net(backbone, make(HEADS, "head", member.head, channels=backbone.channels, classes=classes))
+
+
+def make_losses(recipe: Recipe) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
+    """Name -> (weight, loss), as in `recipe.losses`."""
+    losses = {}
+    for name, options in recipe.losses.items():
+        rest = dict(options)
+        weight = rest.pop("weight", 1.0)
+        losses[name] = (float(weight), make(LOSSES, "loss", Named(name=name, **rest)))
+    return losses
+
+
+def make_augments(recipe: Recipe) -> list[augment.Augment]:
+    """The augmentations in their order."""
+    return [make(AUGMENTS, "augmentation", named) for named in recipe.augment]
+
+
+def make_schedule(recipe: Recipe) -> schedule.Schedule:
+    """t in epochs -> the factor on the base rate."""
+    result: schedule.Schedule = make(SCHEDULES, "schedule", recipe.schedule, epochs=recipe.epochs)
+    return result
+
+
+def check(member: Member, recipe: Recipe) -> None:
+    """Everything the member and the recipe name exists and takes its options: raised before any work starts."""
+    with torch.device("meta"):
+        net = make_net(member, classes=2)
+        make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
+    make_losses(recipe)
+    make_augments(recipe)
+    make_schedule(recipe)
