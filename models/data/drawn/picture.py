@@ -1,0 +1,139 @@
+"""One picture: a person before a backdrop, framed by a detector and taken by a camera."""
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from models.data.drawn.backdrop import cut_plate
+from models.data.drawn.camera import Camera, Level
+from models.data.drawn.figure import draw_person
+from models.data.drawn.occluder import draw_occluder
+from models.data.drawn.person import Person, make_person
+from models.data.drawn.pose import strike_pose
+from models.data.drawn.tube import Array, Light
+from models.data.drawn.view import View
+
+FRAMINGS = ("person", "part", "empty")
+"""A whole person, a badly framed part of one, or background only."""
+PASSER_BY = 1_000_000
+"""First identity of the people who only walk through others' pictures."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Which picture: of whom, the how manieth, by which camera (1..CAMERAS), framed how."""
+
+    identity: int
+    index: int
+    camera: int
+    framing: str = "person"
+
+
+def take_picture(shot: Shot, seed: int, size: tuple[int, int], camera: Camera, plate: Array, level: Level) -> bytes:
+    """Draw a shot: a pure function of its arguments, the plate being one of (seed, camera).
+
+    Args:
+        size: (height, width) in pixels.
+        plate: the camera's backdrop, made for twice that size.
+
+    Returns:
+        A JPEG file.
+    """
+    rng = np.random.default_rng([seed, 3, shot.identity, shot.index])
+    height, width = 2 * size[0], 2 * size[1]
+    canvas = cut_plate(plate, rng, height, width)
+    light = replace(camera.light, azimuth=camera.light.azimuth + float(rng.normal(0, 0.2)))
+    yaw = _heading(seed, shot, camera) + float(rng.normal(0, 0.25))
+    view = _frame(rng, yaw, camera, (height, width), shot.framing, level)
+    if rng.random() < level.crowded:
+        _passer_by(canvas, seed, rng, view, light)
+    if shot.framing != "empty":
+        _figure(canvas, make_person(seed, shot.identity), view, rng, light)
+    if rng.random() < level.occluded or (shot.framing == "empty" and rng.random() < 0.5):
+        draw_occluder(canvas, rng, light)
+    return expose(canvas, rng, size, camera, level)
+
+
+def _heading(seed: int, shot: Shot, camera: Camera) -> float:
+    """Somebody walks through a camera's place in one direction, so that pictures of one camera resemble each other."""
+    rng = np.random.default_rng([seed, 4, shot.identity, shot.camera])
+    return float(rng.choice(4, p=camera.views)) * np.pi / 2 + float(rng.normal(0, 0.25))
+
+
+def _frame(
+    rng: np.random.Generator, yaw: float, camera: Camera, canvas: tuple[int, int], framing: str, level: Level
+) -> View:
+    """Where the detector's box lies around a body whose height becomes 1 here; see _figure."""
+    height, width = canvas
+    zoom, shift = rng.normal(0, level.loose, 2)
+    share = 0.90 * float(np.clip(1 + zoom, 0.7, 1.25))
+    x = width * float(0.5 + np.clip(rng.normal(0, 1.2 * level.loose), -0.3, 0.3))
+    y = height * float(0.955 + np.clip(shift, -0.15, 0.2))
+    if framing == "part":
+        share *= float(rng.uniform(1.2, 1.9))
+        x, y = width * float(rng.choice((0.05, 0.95, 0.5))), height * float(rng.uniform(0.8, 1.9))
+    pitch = camera.pitch + float(rng.normal(0, 0.03))
+    turned = (yaw + np.pi) % (2 * np.pi) - np.pi
+    return View(float(turned), pitch, share * height / float(np.cos(pitch)), x, y)
+
+
+def _figure(canvas: Array, person: Person, view: View, rng: np.random.Generator, light: Light) -> None:
+    """Draw a body so that its height fills the box: a detector hides how tall somebody is."""
+    fitted = replace(view, scale=view.scale / person.build.height)
+    pose = strike_pose(rng, person.side if person.bag == "handbag" else None)
+    _shadow(canvas, fitted, light)
+    draw_person(canvas, fitted, person, pose, float(rng.uniform(0, 2 * np.pi)), light)
+
+
+def _shadow(canvas: Array, view: View, light: Light) -> None:
+    """A soft dark ellipse on the ground, away from the light."""
+    wide, tall = 0.42 * view.scale, 0.09 * view.scale
+    ys = (np.arange(canvas.shape[0], dtype=np.float32)[:, None] - np.float32(view.y)) / np.float32(tall)
+    xs = (
+        np.arange(canvas.shape[1], dtype=np.float32) - np.float32(view.x - 0.5 * wide * np.sin(light.azimuth))
+    ) / np.float32(wide)
+    rows = slice(max(0, int(view.y - 1.6 * tall)), max(0, int(view.y + 1.6 * tall)))
+    dark = np.exp(-1.6 * (xs * xs + ys[rows] * ys[rows]))
+    canvas[rows] *= (1 - np.float32(0.5) * dark)[..., None]
+
+
+def _passer_by(canvas: Array, seed: int, rng: np.random.Generator, view: View, light: Light) -> None:
+    """Somebody else at the edge of the box, a little further off."""
+    person = make_person(seed, PASSER_BY + int(rng.integers(200)))
+    aside = float(rng.choice((-1, 1)) * rng.uniform(0.36, 0.52)) * canvas.shape[1]
+    further = float(rng.uniform(0.8, 0.97))
+    other = replace(
+        view,
+        yaw=float(rng.uniform(-np.pi, np.pi)),
+        x=canvas.shape[1] / 2 + aside,
+        y=view.y - 0.1 * (1 - further) * canvas.shape[0],
+        scale=view.scale * further,
+    )
+    _figure(canvas, person, other, rng, light)
+
+
+def expose(canvas: Array, rng: np.random.Generator, size: tuple[int, int], camera: Camera, level: Level) -> bytes:
+    """Light, lens and sensor: a canvas (2 height, 2 width, 3) to a JPEG of (height, width)."""
+    height, width = size
+    small = canvas.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
+    tint = np.float32(camera.cast) ** np.float32(level.cast) * np.exp(rng.normal(0, level.flicker, 3) * 0.5).astype(
+        np.float32
+    )
+    bright = np.float32(np.exp(rng.normal(0, level.flicker * 1.5)))
+    gamma = np.float32(camera.gamma**level.cast)
+    small = np.clip(small * tint * bright, 0, 1) ** gamma
+    small = small + np.float32(camera.haze * level.cast) * (np.float32(0.72) - small)
+    small += rng.normal(0, camera.noise * level.grit, small.shape).astype(np.float32)
+    image = Image.fromarray((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8))
+    detail = camera.detail**level.grit * float(rng.uniform(0.85, 1.0))
+    if detail < 0.95:
+        coarse = image.resize((max(8, int(width * detail)), max(16, int(height * detail))), Image.Resampling.BILINEAR)
+        image = coarse.resize((width, height), Image.Resampling.BILINEAR)
+    image = image.filter(
+        ImageFilter.GaussianBlur(camera.blur * level.grit * height / 128 * float(rng.uniform(0.5, 1.4)))
+    )
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=camera.jpeg)
+    return file.getvalue()

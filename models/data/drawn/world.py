@@ -1,0 +1,136 @@
+"""Writing a drawn data set: a Market-1501 folder, whole or not at all."""
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+
+from models.data.drawn.backdrop import make_plate
+from models.data.drawn.camera import Camera, cameras, levels
+from models.data.drawn.plan import GALLERY, MAX_IDS, MIN_IDS, NAMELESS, QUERY, TRAIN, Entry, plan_entries
+from models.data.drawn.picture import take_picture
+from models.data.drawn.tube import Array
+
+VERSION = 1
+"""Raised whenever the same request gives other pixels."""
+MANIFEST, TRUTH = "drawn.json", "unlabelled_ids.csv"
+
+
+class DrawnFolderError(ValueError):
+    """The folder or the request cannot be drawn; the message says what came and what to do."""
+
+
+def draw_people(
+    out: Path,
+    *,
+    ids: int = 80,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 64),
+    level: str = "normal",
+    n_jobs: int = -1,
+) -> Path:
+    """Draw people into a new Market-1501 folder, or keep the one that the same request made before.
+
+    Args:
+        out: the folder to make; beside it a temporary one is written first, then renamed.
+        ids: people with several pictures, half to train on and half to test.
+        seed: of everything; the same seed gives the same bytes for any number of workers.
+        size: (height, width) of the pictures in pixels.
+        level: "easy", "normal" or "hard".
+        n_jobs: worker processes, -1 for one a core.
+
+    Returns:
+        out.
+
+    Raises:
+        DrawnFolderError: a value out of bounds, or `out` exists and holds something else.
+    """
+    out = Path(out)
+    _check_request(ids, seed, size, level)
+    entries = plan_entries(ids, seed)
+    asked = {
+        "version": VERSION, "ids": ids, "seed": seed, "height": size[0], "width": size[1], "level": level, "images": len(entries),
+    }  # fmt: skip
+    if _is_kept(out, asked):
+        return out
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise DrawnFolderError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        _write(draft, entries, seed, size, level, n_jobs)
+        (draft / MANIFEST).write_text(json.dumps(asked, indent=2) + "\n")
+        draft.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        os.replace(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def _check_request(ids: int, seed: int, size: tuple[int, int], level: str) -> None:
+    if not MIN_IDS <= ids <= MAX_IDS:
+        raise DrawnFolderError(f"{ids} people asked for; between {MIN_IDS} and {MAX_IDS:,} can be drawn")
+    if seed < 0:
+        raise DrawnFolderError(f"seed {seed} is negative; take 0 or more")
+    if min(size) < 16 or max(size) > 1024:
+        raise DrawnFolderError(f"size {size[0]}x{size[1]} (height x width) is out of bounds; take 16 to 1024 for each")
+    if level not in levels():
+        raise DrawnFolderError(f"unknown level {level!r}; there are: {', '.join(levels())}")
+
+
+def _is_kept(out: Path, asked: dict[str, object]) -> bool:
+    """Whether `out` already is what is asked for; an empty folder counts as nothing there."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / MANIFEST).read_text())
+    except (OSError, ValueError):
+        raise DrawnFolderError(
+            f"{out} exists and is not a drawn data set; choose another folder or remove it"
+        ) from None
+    if found != asked:
+        differing = [
+            f"{key} {found.get(key)!r}, asked {value!r}" for key, value in asked.items() if found.get(key) != value
+        ]
+        raise DrawnFolderError(
+            f"{out} holds drawn people of another request ({'; '.join(differing)}); choose another folder or remove it"
+        )
+    return True
+
+
+def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], level: str, n_jobs: int) -> None:
+    for folder in (TRAIN, QUERY, GALLERY, NAMELESS):
+        (draft / folder).mkdir()
+    workers = min(cpu_count() if n_jobs < 0 else max(1, n_jobs), max(1, len(entries) // 50))
+    shares = [entries[start::workers] for start in range(workers)]
+    Parallel(n_jobs=workers)(delayed(draw_entries)(draft, share, seed, size, level) for share in shares)
+    with (draft / TRUTH).open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("name", "pid"))
+        rows.writerows((entry.name, entry.pid) for entry in entries if entry.folder == NAMELESS)
+
+
+def draw_entries(draft: Path, entries: Sequence[Entry], seed: int, size: tuple[int, int], level: str) -> None:
+    """Draw a worker's share of files into existing folders."""
+    plates = make_plates(seed, size)
+    for entry in entries:
+        camera, plate = plates[entry.shot.camera - 1]
+        file = take_picture(entry.shot, seed, size, camera, plate, levels()[level])
+        (draft / entry.folder / entry.name).write_bytes(file)
+
+
+def make_plates(seed: int, size: tuple[int, int]) -> list[tuple[Camera, Array]]:
+    """Each camera and its backdrop for pictures of (height, width) pixels."""
+    return [
+        (camera, make_plate(camera, np.random.default_rng([seed, 8, number]), 2 * size[0], 2 * size[1]))
+        for number, camera in enumerate(cameras())
+    ]
