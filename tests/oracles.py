@@ -5,7 +5,8 @@ D feature size, B batch, C classes. Where a definition leaves something open, th
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -288,3 +289,326 @@ def evaluate(
         "scored": scored,
         "skipped": skipped,
     }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def label_smoothing_loss(logits: np.ndarray, labels: Sequence[int], eps: float, convention: str = "recipe") -> float:
+    """Cross entropy with smoothed targets (Szegedy et al., CVPR 2016, section 7), the mean over the batch.
+
+    Args:
+        logits: (B, C).
+        convention: `recipe` puts 1 - eps on the true class and eps / (C - 1) on every other; `torch` puts eps / C on
+            all classes and 1 - eps more on the true one. recipe(eps) = torch(eps C / (C - 1)).
+    """
+    losses = []
+    for row, label in zip(np.asarray(logits, dtype=np.float64).tolist(), labels, strict=True):
+        n_classes = len(row)
+        if not 0 <= label < n_classes:
+            raise ValueError(f"label {label}, but {n_classes} classes")
+        if convention == "recipe":
+            if n_classes < 2:
+                raise ValueError("eps / (C - 1) wants two classes or more")
+            target = [eps / (n_classes - 1)] * n_classes
+            target[label] = 1 - eps
+        elif convention == "torch":
+            target = [eps / n_classes] * n_classes
+            target[label] += 1 - eps
+        else:
+            raise ValueError(f"unknown convention {convention!r}; there are recipe, torch")
+        top = max(row)
+        log_total = top + math.log(math.fsum(math.exp(x - top) for x in row))
+        losses.append(-math.fsum(t * (x - log_total) for t, x in zip(target, row, strict=True)))
+    return math.fsum(losses) / len(losses)
+
+
+def batch_hard_pairs(feats: np.ndarray, pids: Sequence[int]) -> list[tuple[float, float]]:
+    """For each image, the farthest of its own identity and the nearest of another (Hermans et al. 2017, eq. 5).
+
+    The distance is the cosine distance. The image itself is of its own identity, so one alone in the batch has 0.
+
+    Raises:
+        ValueError: the batch holds one identity, so there is no negative.
+    """
+    rows = np.asarray(feats, dtype=np.float64).tolist()
+    if len(rows) != len(pids):
+        raise ValueError(f"{len(rows)} images, {len(pids)} pids")
+    if len({int(pid) for pid in pids}) < 2:
+        raise ValueError("a batch of one identity has no negatives")
+    pairs = []
+    for i in range(len(rows)):
+        own, other = [], []
+        for j in range(len(rows)):
+            (own if pids[i] == pids[j] else other).append(cosine_distance(rows[i], rows[j]))
+        pairs.append((max(own), min(other)))
+    return pairs
+
+
+def batch_hard_triplet(feats: np.ndarray, pids: Sequence[int], margin: float | str) -> float:
+    """Batch-hard triplet loss (Hermans et al. 2017, eq. 5), the mean over all images of the batch.
+
+    Args:
+        feats: (B, D), of any length.
+        margin: a number gives max(0, margin + positive - negative); "soft" gives log(1 + exp(positive - negative)).
+    """
+    losses = []
+    for positive, negative in batch_hard_pairs(feats, pids):
+        if margin == "soft":
+            losses.append(math.log1p(math.exp(positive - negative)))
+        else:
+            losses.append(max(0.0, float(margin) + positive - negative))
+    return math.fsum(losses) / len(losses)
+
+
+def center_loss(feats: np.ndarray, pids: Sequence[int], centers: np.ndarray, reduction: str = "mean") -> float:
+    """Half the squared distance of each image to its identity's centre (Wen et al., ECCV 2016, eq. 2).
+
+    Args:
+        feats: (B, D). pids: rows of `centers` (C, D).
+        reduction: `mean` over the batch, as the other losses are; `sum` is the paper's.
+    """
+    halves = []
+    for row, pid in zip(np.asarray(feats, dtype=np.float64), pids, strict=True):
+        center = np.asarray(centers[pid], dtype=np.float64)
+        halves.append(0.5 * math.fsum((x - c) ** 2 for x, c in zip(row.tolist(), center.tolist(), strict=True)))
+    total = math.fsum(halves)
+    if reduction == "sum":
+        return total
+    if reduction == "mean":
+        return total / len(halves)
+    raise ValueError(f"unknown reduction {reduction!r}; there are mean, sum")
+
+
+def center_step(
+    feats: np.ndarray,
+    pids: Sequence[int],
+    centers: np.ndarray,
+    lr: float,
+    reduction: str = "mean",
+) -> np.ndarray:
+    """The centres after one plain gradient step on `center_loss` itself, whatever weight that loss has in the total.
+
+    The gradient for a centre is the sum (or sum / B) of centre - image over its images. Wen et al., eq. 4, divide
+    instead by 1 + the number of its images; that is not done here.
+
+    Returns:
+        (C, D) float64; a centre with no image in the batch stays.
+    """
+    before = np.asarray(centers, dtype=np.float64)
+    rows = np.asarray(feats, dtype=np.float64)
+    after = before.copy()
+    for row, pid in zip(rows, pids, strict=True):
+        for d in range(len(row)):
+            gradient = before[pid, d] - row[d]
+            after[pid, d] -= lr * (gradient / len(rows) if reduction == "mean" else gradient)
+    return after
+
+
+def total_loss(id_loss: float, triplet: float) -> float:
+    """0.1 ID + 0.9 triplet."""
+    return 0.1 * id_loss + 0.9 * triplet
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Learning rate
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def learning_rate(epoch: float) -> float:
+    """The baseline's steps, as printed in Luo et al. 2019, eq. 2; each bound belongs to the step that it ends.
+
+    As printed, the warm-up ends at 3.5e-5 and the rate then jumps to 3.5e-4. Epochs count from 1; 0 would have rate 0.
+    """
+    if not 0 <= epoch <= 120:
+        raise ValueError(f"epoch {epoch} is outside 0 to 120")
+    if epoch <= 10:
+        return 3.5e-5 * epoch / 10
+    if epoch <= 40:
+        return 3.5e-4
+    if epoch <= 70:
+        return 3.5e-5
+    return 3.5e-6
+
+
+def constant_warmup(epoch: int, base: float, factor: float, total_epoch: int) -> float:
+    """base * factor while epoch < total_epoch, counted from 0, then base."""
+    return base * factor if epoch < total_epoch else base
+
+
+def gradual_warmup(
+    epoch: float,
+    base: float,
+    multiplier: float,
+    total_epoch: float,
+    after: Callable[[float, float], float] | None = None,
+) -> float:
+    """Gradual warm-up (Goyal et al. 2017, section 2.2), in the form of the widespread GradualWarmupScheduler.
+
+    To total_epoch, inclusive, a straight line from base to base * multiplier; a multiplier of exactly 1 means from 0 to
+    base. After it, `after(epoch - total_epoch, base * multiplier)`, or base * multiplier for ever.
+
+    Raises:
+        ValueError: a multiplier below 1.
+    """
+    if multiplier < 1:
+        raise ValueError(f"multiplier {multiplier}: at least 1")
+    if epoch <= total_epoch:
+        if multiplier == 1:
+            return base * epoch / total_epoch
+        return base * (1 + (multiplier - 1) * epoch / total_epoch)
+    return base * multiplier if after is None else after(epoch - total_epoch, base * multiplier)
+
+
+def cosine_rate(epoch: float, base: float, n_epochs: float, lowest: float = 0.0) -> float:
+    """lowest + (base - lowest) (1 + cos(pi t / T)) / 2 (Loshchilov & Hutter 2017, eq. 5), one fall without restarts."""
+    if not 0 <= epoch <= n_epochs:
+        raise ValueError(f"epoch {epoch} is outside 0 to {n_epochs}")
+    return lowest + (base - lowest) * (1 + math.cos(math.pi * epoch / n_epochs)) / 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data balance
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_pk_batch(
+    pids_of_batch: Sequence[int],
+    P: int,
+    K: int,
+    images_of_batch: Sequence[int] | None = None,
+    n_images: dict[int, int] | None = None,
+) -> None:
+    """A batch is exactly P identities, each exactly K times (Hermans et al. 2017, section 2), in any order.
+
+    With the images, and each pid's number of images in the training set: an identity with K or more repeats none.
+
+    Raises:
+        AssertionError: it is not, and says where.
+    """
+    counts = Counter(int(pid) for pid in pids_of_batch)
+    if len(counts) != P:
+        raise AssertionError(f"{len(counts)} identities, not {P}")
+    wrong = {pid: count for pid, count in counts.items() if count != K}
+    if wrong:
+        raise AssertionError(f"identities that do not have {K} images: {wrong}")
+    if images_of_batch is None or n_images is None:
+        return
+    for pid in counts:
+        images = [image for image, own in zip(images_of_batch, pids_of_batch, strict=True) if own == pid]
+        if n_images[pid] >= K and len(set(images)) != K:
+            raise AssertionError(f"identity {pid} has {n_images[pid]} images, and yet repeats one: {images}")
+
+
+def resampling_expectation(n_images: Sequence[int], p: float = 0.5) -> tuple[float, float]:
+    """Mean and variance of the number of images after resampling.
+
+    An identity with n images, 1 < n < 100, has 2 n with probability p, else n, each identity on its own: mean
+    n (1 + p), variance p (1 - p) n^2. Any other keeps n for certain; leaving out single images is another step.
+    """
+    mean, variance = 0.0, 0.0
+    for n in n_images:
+        doubled = 1 < n < 100
+        mean += n * (1 + p) if doubled else n
+        variance += p * (1 - p) * n * n if doubled else 0.0
+    return mean, variance
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pseudo labels
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def loop_search(dist: np.ndarray, threshold: float = 0.5) -> list[int]:
+    """Groups of unlabelled images: the connected parts of the first-neighbour graph (cf. FINCH, Sarfraz et al. 2019).
+
+    Each image is linked with its nearest other image, ties by lower index, if strictly nearer than the threshold.
+
+    Args:
+        dist: (N, N), read by row; it need not be symmetric.
+
+    Returns:
+        N labels, groups numbered from 0 by their lowest image; -1 for an image that no link touches.
+    """
+    dist = np.asarray(dist, dtype=np.float64)
+    n = len(dist)
+    parent = list(range(n))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    linked: set[int] = set()
+    for i in range(n):
+        others = [j for j in rank_list(dist[i]) if j != i]
+        if others and dist[i, others[0]] < threshold:
+            linked |= {i, others[0]}
+            parent[root(i)] = root(others[0])
+
+    numbers: dict[int, int] = {}
+    labels = []
+    for i in range(n):
+        labels.append(numbers.setdefault(root(i), len(numbers)) if i in linked else -1)
+    return labels
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Query expansion and database augmentation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _unit(row: Sequence[float]) -> list[float]:
+    norm = math.sqrt(math.fsum(x * x for x in row))
+    if norm == 0:
+        raise ValueError("a sum of features is zero and has no direction")
+    return [x / norm for x in row]
+
+
+def _expand(row: list[float], others: list[list[float]], k: int, alpha: float) -> list[float]:
+    """Row + sum over its k nearest others of max(0, cos)^alpha times the other, scaled to length 1; 0^0 is 1."""
+    dists = [cosine_distance(row, other) for other in others]
+    total = list(row)
+    for j in rank_list(dists, k):
+        weight = 1.0 if alpha == 0 else max(0.0, 1 - dists[j]) ** alpha
+        total = [t + weight * x for t, x in zip(total, others[j], strict=True)]
+    return _unit(total)
+
+
+def average_query_expansion(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
+    """AQE (Chum et al., ICCV 2007): the mean of a query and its k nearest gallery images, at length 1 again.
+
+    Args:
+        queries: (Q, D); gallery: (G, D); unit rows. k at or over G takes the whole gallery.
+
+    Returns:
+        (Q, D) float64, unit rows.
+    """
+    return alpha_query_expansion(queries, gallery, k, alpha=0)
+
+
+def alpha_query_expansion(queries: np.ndarray, gallery: np.ndarray, k: int, alpha: float) -> np.ndarray:
+    """alpha-QE (Radenovic, Tolias & Chum, TPAMI 2018): as AQE, each neighbour weighted by cos^alpha, the query by 1.
+
+    A negative cosine counts as 0 where alpha > 0; alpha = 0 is AQE.
+    """
+    gallery_rows = np.asarray(gallery, dtype=np.float64).tolist()
+    query_rows = np.asarray(queries, dtype=np.float64).tolist()
+    return np.array([_expand(row, gallery_rows, k, alpha) for row in query_rows])
+
+
+def database_augmentation(feats: np.ndarray, k: int, alpha: float = 0) -> np.ndarray:
+    """DBA (Turcot & Lowe 2009; Arandjelovic & Zisserman, CVPR 2012): each image and its k nearest others, as alpha-QE.
+
+    Neighbours are found and summed in the features as they came, never in ones already replaced.
+
+    Args:
+        feats: (N, D), unit rows.
+
+    Returns:
+        (N, D) float64, unit rows.
+    """
+    rows = np.asarray(feats, dtype=np.float64).tolist()
+    return np.array([_expand(rows[i], rows[:i] + rows[i + 1 :], k, alpha) for i in range(len(rows))])

@@ -99,6 +99,22 @@ def test_expansion_refuses_exactly_two_thirds():
     assert oracles.expanded_set(order, 0, 4) == {0, 1, 2, 4, 5}
 
 
+def test_expansion_tests_against_the_set_before_it_grew():
+    # 1's half set {1, 2, 3, 4} brings 4 in; 5's, {4, 5, 6, 7}, is 3/4 held with 4 and 2/4 without, so 7 stays out.
+    order = [
+        [0, 1, 2, 3, 5, 6, 7, 4],
+        [1, 2, 3, 4, 0, 5, 6, 7],
+        [2, 1, 3, 0, 4, 5, 6, 7],
+        [3, 1, 2, 0, 4, 5, 6, 7],
+        [4, 1, 5, 2, 3, 6, 7, 0],
+        [5, 6, 4, 7, 0, 1, 2, 3],
+        [6, 5, 0, 1, 2, 3, 4, 7],
+        [7, 5, 6, 4, 1, 2, 3, 0],
+    ]
+    assert oracles.reciprocal_set(order, 0, 7) == {0, 1, 2, 3, 5, 6}
+    assert oracles.expanded_set(order, 0, 6) == {0, 1, 2, 3, 4, 5, 6}
+
+
 @pytest.mark.parametrize("power", [1, 2])
 def test_k_reciprocal_without_query_expansion(power):
     # V(0) = (a, 1 - a, 0), V(1) = (1 - a, a, 0), V(2) = (0, 0, 1); overlaps 2 (1 - a) and 0.
@@ -210,3 +226,154 @@ def test_evaluate_cuts_after_junk_and_knows_no_minp_of_an_incomplete_list():
     got = oracles.evaluate([[0, 1]], [1], [1, 1, 1], [1], [1, 2, 3], ap="relevant_at_k", junk="market", top_k=1)
     assert (got["map"], got["rank1"]) == (1, 1)
     assert math.isnan(got["minp"])
+
+
+def test_label_smoothing_in_both_conventions():
+    # Softmax of (log 2, 0, 0) is (1/2, 1/4, 1/4).
+    logits = np.array([[math.log(2), 0.0, 0.0]])
+    recipe = -(0.7 * math.log(1 / 2) + 0.3 * math.log(1 / 4))
+    torch = -(0.8 * math.log(1 / 2) + 0.2 * math.log(1 / 4))
+    assert oracles.label_smoothing_loss(logits, [0], 0.3, "recipe") == approx(recipe)
+    assert oracles.label_smoothing_loss(logits, [0], 0.3, "torch") == approx(torch)
+    assert oracles.label_smoothing_loss(logits, [0], 0.3 * 3 / 2, "torch") == approx(recipe)
+
+
+def test_label_smoothing_is_a_mean_and_survives_large_logits():
+    logits = np.array([[1000.0, 1000.0], [0.0, math.log(3)]])
+    expected = (math.log(2) - math.log(1 / 4)) / 2
+    assert oracles.label_smoothing_loss(logits, [1, 0], 0.0) == approx(expected)
+
+
+# Angles 0, 90, 60 and 180 degrees: images 0 and 1 are one identity, 2 and 3 the other; lengths do not matter.
+FOUR = np.array([[2.0, 0.0], [0.0, 1.0], [0.5, math.sqrt(0.75)], [-5.0, 0.0]])
+FARTHEST_OWN = [1.0, 1.0, 1.5, 1.5]
+NEAREST_OTHER = [0.5, 1 - math.sqrt(0.75), 1 - math.sqrt(0.75), 1.0]
+
+
+def test_batch_hard_pairs_by_angle():
+    pairs = oracles.batch_hard_pairs(FOUR, [4, 4, 9, 9])
+    assert [pair[0] for pair in pairs] == approx(FARTHEST_OWN)
+    assert [pair[1] for pair in pairs] == approx(NEAREST_OTHER)
+
+
+def test_batch_hard_triplet_with_margin_and_soft():
+    gaps = [p - n for p, n in zip(FARTHEST_OWN, NEAREST_OTHER, strict=True)]
+    assert oracles.batch_hard_triplet(FOUR, [4, 4, 9, 9], 0.3) == approx(sum(gaps) / 4 + 0.3)
+    soft = sum(math.log(1 + math.exp(gap)) for gap in gaps) / 4
+    assert oracles.batch_hard_triplet(FOUR, [4, 4, 9, 9], "soft") == approx(soft)
+
+
+def test_batch_hard_triplet_counts_images_that_cost_nothing():
+    # Image 2 is alone: positive 0, negative 1. Images 0 and 1 are the same, negatives at 1 too. All gaps are -1.
+    feats = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
+    assert oracles.batch_hard_triplet(feats, [0, 0, 1], 0.3) == 0
+    assert oracles.batch_hard_triplet(feats, [0, 0, 1], 1.5) == approx(0.5)
+    with pytest.raises(ValueError, match="negatives"):
+        oracles.batch_hard_triplet(feats, [0, 0, 0], 0.3)
+
+
+def test_center_loss_and_its_step():
+    feats = np.array([[3.0, 4.0], [1.0, 0.0]])
+    centers = np.array([[0.0, 0.0], [9.0, 9.0], [1.0, 2.0]])
+    assert oracles.center_loss(feats, [0, 2], centers, "sum") == approx(25 / 2 + 4 / 2)
+    assert oracles.center_loss(feats, [0, 2], centers) == approx((25 / 2 + 4 / 2) / 2)
+    moved = oracles.center_step(feats, [0, 2], centers, lr=0.5)
+    assert moved == approx(np.array([[0.75, 1.0], [9.0, 9.0], [1.0, 1.5]]))
+    both = oracles.center_step(feats, [0, 0], centers, lr=0.5, reduction="sum")
+    assert both[0].tolist() == approx([2.0, 2.0])
+
+
+def test_total_loss():
+    assert oracles.total_loss(10.0, 2.0) == approx(2.8)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [
+        (1, 3.5e-6),
+        (5, 1.75e-5),
+        (10, 3.5e-5),
+        (11, 3.5e-4),
+        (40, 3.5e-4),
+        (41, 3.5e-5),
+        (70, 3.5e-5),
+        (71, 3.5e-6),
+        (120, 3.5e-6),
+    ],
+)
+def test_learning_rate_at_each_bound(epoch, rate):
+    assert oracles.learning_rate(epoch) == approx(rate)
+
+
+def test_warmups():
+    assert [oracles.constant_warmup(t, 1.0, 0.1, 2) for t in range(4)] == approx([0.1, 0.1, 1, 1])
+    assert [oracles.gradual_warmup(t, 1.0, 9, 4) for t in range(6)] == approx([1, 3, 5, 7, 9, 9])
+    assert [oracles.gradual_warmup(t, 2.0, 1, 4) for t in range(6)] == approx([0, 0.5, 1, 1.5, 2, 2])
+    assert oracles.gradual_warmup(7, 1.0, 9, 4, lambda t, base: base / t) == approx(3)
+
+
+def test_cosine_rate():
+    got = [oracles.cosine_rate(t, 1.0, 6, 0.2) for t in (0, 2, 3, 4, 6)]
+    assert got == approx([1, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_check_pk_batch():
+    oracles.check_pk_batch([3, 5, 3, 5], 2, 2, [0, 1, 0, 2], {3: 1, 5: 7})
+    with pytest.raises(AssertionError, match="3 identities"):
+        oracles.check_pk_batch([1, 2, 3, 1], 2, 2)
+    with pytest.raises(AssertionError, match="do not have"):
+        oracles.check_pk_batch([1, 1, 1, 2], 2, 2)
+    with pytest.raises(AssertionError, match="repeats"):
+        oracles.check_pk_batch([3, 5, 3, 5], 2, 2, [0, 1, 0, 1], {3: 1, 5: 7})
+
+
+def test_resampling_expectation_at_the_bounds():
+    # 1 and 100 stay; 2 and 99 gain half on average, with variances 1 and 99^2 / 4.
+    assert oracles.resampling_expectation([1, 2, 99, 100]) == approx((1 + 3 + 148.5 + 100, 1 + 99**2 / 4))
+
+
+def test_loop_search_follows_chains_and_leaves_the_far_alone():
+    # On a line: 1 -> 0, 2 -> 1 (its other neighbour is farther), 0 <-> 1; 3 <-> 5; 4 is far from all.
+    at = [0.0, 0.2, 0.5, 10.0, 20.0, 10.1]
+    dist = np.abs(np.subtract.outer(at, at))
+    assert oracles.loop_search(dist, 0.5) == [0, 0, 0, 1, -1, 1]
+    assert oracles.loop_search(dist, 0.25) == [0, 0, -1, 1, -1, 1]
+    assert oracles.loop_search(dist, 0.15) == [-1, -1, -1, 0, -1, 0]
+
+
+def test_loop_search_wants_strictly_nearer_and_takes_the_lower_of_two():
+    assert oracles.loop_search(np.array([[0.0, 0.5], [0.5, 0.0]]), 0.5) == [-1, -1]
+    # 0 is as near 1 as 2, and goes with 1; 2 and 3 have each other.
+    dist = np.array([[0, 0.3, 0.3, 9], [0.3, 0, 9, 9], [0.3, 9, 0, 0.1], [9, 9, 0.1, 0]])
+    assert oracles.loop_search(dist) == [0, 0, 1, 1]
+
+
+def test_loop_search_does_not_need_symmetry():
+    # 0 names 1, and 1, whose own row is far from everything, is still touched by that link.
+    dist = np.array([[0, 0.1, 0.9], [0.9, 0, 0.9], [0.9, 0.9, 0]])
+    assert oracles.loop_search(dist) == [0, 0, -1]
+
+
+SQUARE = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]])
+
+
+def test_average_query_expansion():
+    # (1, 0) + (0.6, 0.8) = (1.6, 0.8), along (2, 1).
+    got = oracles.average_query_expansion(SQUARE[:1], SQUARE[1:], 1)
+    assert got[0].tolist() == approx([2 / math.sqrt(5), 1 / math.sqrt(5)])
+    # All of the gallery: (1, 0) + (0.6, 0.8) + (0, 1) + (-1, 0) = (0.6, 1.8), along (1, 3).
+    got = oracles.average_query_expansion(SQUARE[:1], SQUARE[1:], 7)
+    assert got[0].tolist() == approx([1 / math.sqrt(10), 3 / math.sqrt(10)])
+
+
+def test_alpha_query_expansion_weights_by_similarity():
+    # Weights 0.6^2, 0 and 0: (1, 0) + 0.36 (0.6, 0.8) = (1.216, 0.288).
+    got = oracles.alpha_query_expansion(SQUARE[:1], SQUARE[1:], 3, 2)
+    assert got[0].tolist() == approx([1.216 / math.hypot(1.216, 0.288), 0.288 / math.hypot(1.216, 0.288)])
+
+
+def test_database_augmentation_uses_the_features_as_they_came():
+    # Nearest others: 0 -> 1, 1 -> 2 (0.8 against 0.6), 2 -> 1, 3 -> 2.
+    sums = [[1.6, 0.8], [0.6, 1.8], [0.6, 1.8], [-1.0, 1.0]]
+    expected = [[x / math.hypot(x, y), y / math.hypot(x, y)] for x, y in sums]
+    assert oracles.database_augmentation(SQUARE, 1) == approx(np.array(expected))
