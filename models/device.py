@@ -1,0 +1,53 @@
+"""Which device a member runs on, and the number format it computes in there."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from configs.errors import ConfigError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(asked: str) -> tuple[torch.device, str]:
+    """The device, and why.
+
+    Raises:
+        ConfigError: `cuda` was asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise ConfigError("--device cuda: this machine has no CUDA device that torch can use; --device cpu works")
+    if asked == "cuda" or (asked == "auto" and there):
+        return torch.device("cuda"), torch.cuda.get_device_name()
+    return torch.device("cpu"), f"cpu, {torch.get_num_threads()} threads" + ("" if there else ", no CUDA device")
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """`auto` is bfloat16 where the device computes in it, else float32.
+
+    Raises:
+        ConfigError: float16 on a CPU, where it only costs.
+    """
+    if asked == "float16" and device.type == "cpu":
+        raise ConfigError("precision float16 on a CPU: it has no such arithmetic; use auto, bfloat16 or float32")
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bf16() else "float32"
+
+
+def _native_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; emulated it is slower than float32."""
+    flags = torch.backends.cpu.get_cpu_capability()
+    return bool(torch.cpu._is_avx512_bf16_supported()) or flags == "AMX"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Compute in the precision; weights stay float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[precision])

@@ -1,0 +1,83 @@
+"""Features of images: `bn_feats`, averaged with those of the mirrored image, as unit rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_safetensors
+from torch.nn.functional import normalize
+
+from configs.errors import TrainingError, WeightsError
+from configs.progress import Progress
+from configs.schema import Member
+from models import registry
+from models.data.batches import normalise, plain_batches
+from models.device import autocast
+from models.net import Net
+from models.train import LABELS, WEIGHTS
+
+BATCH = 128
+
+
+def load_member(member: Member, folder: Path) -> Net:
+    """A trained member from the folder that `train_member` filled.
+
+    Raises:
+        WeightsError: the weights are of another network.
+    """
+    classes = len(json.loads((folder / LABELS).read_text(encoding="utf-8"))["pids"])
+    net = registry.make_net(member, classes)
+    try:
+        net.load_state_dict(load_safetensors((folder / WEIGHTS).read_bytes()))
+    except RuntimeError as e:
+        first = " ".join(str(e).split())[:300]
+        raise WeightsError(f"{folder / WEIGHTS}: not the weights of member {member.name!r} ({first})") from e
+    return net.eval()
+
+
+def extract(
+    net: Net,
+    images: NDArray[np.uint8],
+    names: tuple[str, ...],
+    *,
+    flip: bool,
+    channels_last: bool,
+    device: torch.device,
+    precision: str,
+    progress: Progress,
+    what: str = "features",
+) -> NDArray[np.float32]:
+    """Unit features of images (N, H, W, 3) uint8.
+
+    Returns:
+        (N, D) float32, each row of length 1.
+
+    Raises:
+        TrainingError: a feature is not finite, or is zero; the message names the images.
+    """
+    net = net.to(device)
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    rows = []
+    with torch.inference_mode(), progress.task(what, len(images)) as step:
+        for _, raw in plain_batches(images, BATCH):
+            batch = normalise(raw, device, channels_last=channels_last)
+            with autocast(device, precision):
+                feats = net(batch).bn_feats.float()
+                if flip:
+                    feats = feats + net(batch.flip(3)).bn_feats.float()
+            rows.append(normalize(feats, dim=1).cpu().numpy())
+            step(len(raw))
+    result = np.concatenate(rows)
+    lengths = np.einsum("nd,nd->n", result, result)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
+    if len(bad):
+        raise TrainingError(
+            f"{what}: {len(bad)} of {len(result)} features are not finite or are zero, first of "
+            f"{', '.join(names[i] for i in bad[:3])}. The member's training went wrong: lower recipe.optimizer.lr"
+        )
+    return result
