@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.data.drawn.camera import Camera
+from models.data.drawn.camera import Camera, Level
 from models.data.drawn.tube import Array, Colour
 
 WIDE = 6
@@ -14,7 +14,7 @@ GROUND = 0.62
 """Share of a plate's height at which the ground begins."""
 
 
-def make_plate(camera: Camera, rng: np.random.Generator, height: int, width: int) -> Array:
+def make_plate(camera: Camera, level: Level, rng: np.random.Generator, height: int, width: int) -> Array:
     """Paint a camera's surroundings.
 
     Args:
@@ -28,7 +28,9 @@ def make_plate(camera: Camera, rng: np.random.Generator, height: int, width: int
     draw = ImageDraw.Draw(image)
     painters[camera.place](draw, rng, wide, tall)
     plate = np.asarray(image.filter(ImageFilter.GaussianBlur(height / 160)), np.float32) / 255
-    return np.clip(plate + _texture(rng, tall, wide), 0, 1).astype(np.float32)
+    mean, common = plate.mean(axis=(0, 1)), np.float32((0.52, 0.51, 0.50))
+    toned = common + level.apart * (mean - common) + level.scenery * (plate - mean)
+    return np.clip(toned + _texture(rng, tall, wide), 0, 1).astype(np.float32)
 
 
 def cut_plate(plate: Array, rng: np.random.Generator, height: int, width: int) -> Array:
@@ -42,7 +44,7 @@ def cut_plate(plate: Array, rng: np.random.Generator, height: int, width: int) -
 def _texture(rng: np.random.Generator, tall: int, wide: int) -> Array:
     """Grain at three scales, (tall, wide, 1)."""
     total = np.zeros((tall, wide), np.float32)
-    for cell, strength in ((1, 0.018), (5, 0.02), (40, 0.035)):
+    for cell, strength in ((2, 0.012), (9, 0.014), (40, 0.03)):
         grain = rng.normal(0, strength, (tall // cell + 2, wide // cell + 2)).astype(np.float32)
         size = (grain.shape[1] * cell, grain.shape[0] * cell)
         total += np.asarray(Image.fromarray(grain).resize(size, Image.Resampling.BILINEAR))[:tall, :wide]

@@ -59,6 +59,8 @@ class Level:
         flicker: standard deviation of a picture's own brightness and tint.
         occluded: share of pictures with something in front.
         crowded: share of pictures with another pedestrian partly in frame.
+        scenery: contrast of the backdrop, 1 as painted.
+        apart: how far the backdrops' mean colours are from each other, 1 as painted.
         loose: standard deviation of a box's shift and zoom, as a share of the picture.
         grit: factor on blur and noise.
     """
@@ -67,6 +69,8 @@ class Level:
     flicker: float
     occluded: float
     crowded: float
+    scenery: float
+    apart: float
     loose: float
     grit: float
 
@@ -74,7 +78,7 @@ class Level:
 def levels() -> dict[str, Level]:
     """Levels by name, easy first."""
     return {
-        "easy": Level(cast=0.4, flicker=0.02, occluded=0.05, crowded=0.05, loose=0.02, grit=0.5),
-        "normal": Level(cast=1.0, flicker=0.06, occluded=0.16, crowded=0.14, loose=0.045, grit=1.0),
-        "hard": Level(cast=1.6, flicker=0.12, occluded=0.32, crowded=0.25, loose=0.08, grit=1.6),
+        "easy": Level(cast=0.2, flicker=0.02, occluded=0.05, crowded=0.05, scenery=0.35, apart=0.1, loose=0.02, grit=0.5),
+        "normal": Level(cast=0.4, flicker=0.04, occluded=0.14, crowded=0.12, scenery=0.6, apart=0.15, loose=0.045, grit=1.0),
+        "hard": Level(cast=1.0, flicker=0.08, occluded=0.3, crowded=0.25, scenery=0.9, apart=0.8, loose=0.08, grit=1.6),
     }

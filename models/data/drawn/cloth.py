@@ -32,11 +32,10 @@ def _wave(place: Array, period: float) -> Array:
     return (np.sin(place * np.float32(2 * np.pi / period)) > np.float32(0.1)).astype(np.float32)
 
 
-def crease(rgb: Array, u: Array, down: Array, fold: float, strength: float = 0.07) -> Array:
-    """Slanted folds of cloth; `fold` is a phase that changes from picture to picture."""
-    wave = np.sin(down * np.float32(17) + u * np.float32(3) + np.float32(fold)) + np.sin(
-        down * np.float32(41) - u * np.float32(4) + np.float32(2 * fold)
-    )
+def crease(rgb: Array, u: Array, down: Array, fold: float, strength: float = 0.035) -> Array:
+    """Slanted folds of cloth; `fold` (radians) changes from picture to picture."""
+    bend = np.sin(u * np.float32(2.2) + np.float32(fold))
+    wave = np.sin(down * np.float32(29) + np.float32(2.5) * bend) * bend + np.sin(u * np.float32(7) + np.float32(3 * fold))
     return rgb * (np.float32(1) + np.float32(strength) * wave)[..., None]
 
 
@@ -127,12 +126,13 @@ def lower_paint(
     def paint(u: Array, t: Array) -> Array:
         down = t * np.float32(length) + np.float32(offset)
         rgb = np.broadcast_to(np.float32(outfit.lower_colour), (*u.shape, 3))
+        rgb = rgb * (np.float32(1) - np.float32(0.28) * np.exp(-np.abs(down) * np.float32(14)))[..., None]
         if outfit.lower_pattern == "checks":
             mask = pattern_mask("checks", outfit.period, around(u, turn) * np.float32(radius), down)
             rgb = blend(rgb, mask * np.float32(0.7), outfit.lower_second)
         elif outfit.lower_pattern == "side" and side != 0:
             mask = np.abs(around(u, turn) - np.float32(side * np.pi / 2)) < 0.4
             rgb = blend(rgb, mask.astype(np.float32), outfit.lower_second)
-        return crease(rgb, u, down, fold, 0.06 if outfit.lower != "jeans" else 0.09)
+        return crease(rgb, u, down, fold, 0.06 if outfit.lower == "jeans" else 0.035)
 
     return paint

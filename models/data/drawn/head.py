@@ -30,7 +30,7 @@ def head_parts(view: View, person: Person, joints: Joints, head_turn: float) -> 
     low = (joints.neck[0], joints.neck[1] - 0.01 * height, joints.neck[2])
     oval = tuple(radius * bulk * r for r in OVAL)
     return [
-        Part(NECK, nape, low, (neck_radius, neck_radius * 1.15), collar),
+        Part(NECK, nape, low, (neck_radius, neck_radius * 1.15), (collar[0] * 0.86, collar[1] * 0.84, collar[2] * 0.84)),
         Part(SKULL, top, chin, oval, face_paint(person, view.yaw), (False, False), OVAL_KNOTS),
         *_hair(view, person, crown, chin, radius),
     ]
@@ -52,11 +52,12 @@ def face_paint(person: Person, yaw: float) -> Paint:
         mouth = (front < 0.25) & (np.abs(t - np.float32(0.78)) < 0.025)
         rgb = blend(rgb, mouth.astype(np.float32) * np.float32(0.5), (0.5, 0.15, 0.15))
         if person.beard:
-            rgb = blend(rgb, ((front < 1.5) & (t > np.float32(0.66)) & ~mouth).astype(np.float32), person.hair)
+            jaw = (front < 1.5) & (t > np.float32(0.72) + np.float32(0.1) * (front < 0.5)) & ~mouth
+            rgb = blend(rgb, jaw.astype(np.float32) * np.float32(0.85), person.hair)
         if person.glasses:
-            rgb = blend(
-                rgb, ((front < 1.3) & (np.abs(t - np.float32(0.49)) < 0.05)).astype(np.float32), (0.06, 0.06, 0.07)
-            )
+            rims = (np.abs(front - np.float32(0.42)) < 0.3) & (np.abs(t - np.float32(0.5)) < 0.055)
+            bridge = (front < 1.4) & (np.abs(t - np.float32(0.475)) < 0.015)
+            rgb = blend(rgb, np.maximum(rims * np.float32(0.85), bridge), (0.08, 0.08, 0.1))
         line = np.interp(front, (0.0, 0.7, 1.1, 1.7, 2.1), (0.2, 0.24, side, side, back)).astype(np.float32)
         if style != "bald":
             rgb = blend(rgb, np.clip((line - t) * np.float32(25), 0, 1), person.hair)
@@ -96,13 +97,8 @@ def _hair(view: View, person: Person, crown: Point, chin: Point, radius: float) 
             Part(OVER if seen_back else UNDER, at(0.75, 0.2), at(0.45, 0.4), (radius * 1.5, radius * 1.4), person.hair)
         ]
     if style == "cap":
-        visible = nearness(view, at(0.7, -1.0)) > nearness(view, at(0.7, 0.0))
-        layer = OVER if visible else UNDER
-        return (
-            [Part(layer, at(0.68, -0.7), at(0.64, -1.5), (radius * 0.75, radius * 0.55), person.hat)]
-            if visible or True
-            else []
-        )
+        brim = (radius * 0.6, radius * 0.42)
+        return [Part(UNDER if seen_back else OVER, at(0.69, -0.75), at(0.64, -1.45), brim, person.hat)]
     if style == "beanie":
         return [Part(OVER, at(0.93, 0.05), at(1.05, 0.1), (radius * 0.85, radius * 0.45), person.hat)]
     return []

@@ -37,6 +37,36 @@ class Outfit:
     length: float
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How an upper garment is cut.
+
+    Attributes:
+        long_sleeves: to the wrist; otherwise above the elbow.
+        below: least length below the hips, as a share of the body's height; `spread` is added for the longest.
+        flare: width at the hem against the hips'.
+        slack: width against the body's.
+    """
+
+    long_sleeves: bool
+    below: float
+    spread: float
+    flare: float
+    slack: float
+
+
+def cut_of(upper: str) -> Cut:
+    """The cut of each of UPPERS."""
+    return {
+        "tshirt": Cut(False, 0.025, 0.03, 1.04, 1.0),
+        "longsleeve": Cut(True, 0.02, 0.03, 1.0, 1.0),
+        "jacket": Cut(True, 0.03, 0.05, 1.04, 1.1),
+        "hoodie": Cut(True, 0.03, 0.03, 0.97, 1.12),
+        "coat": Cut(True, 0.16, 0.12, 1.28, 1.1),
+        "dress": Cut(False, 0.15, 0.14, 1.5, 1.0),
+    }[upper]
+
+
 def pick_colour(rng: np.random.Generator, among: tuple[int, ...] = ()) -> Colour:
     """A cloth colour, jittered in hue, saturation and value; `among` limits it to some rows of CLOTH."""
     base = CLOTH[int(rng.choice(among)) if among else int(rng.integers(len(CLOTH)))]

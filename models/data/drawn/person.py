@@ -69,14 +69,15 @@ def make_person(seed: int, identity: int) -> Person:
     member = identity % GROUP
     styles, bags = group.permutation(HAIR_STYLES), group.permutation(BAGS)
     style = str(styles[member])
-    masculine = bool(rng.random() < (0.15 if style in ("bob", "long", "ponytail", "bun", "scarf") else 0.75))
+    tied = style in ("bob", "long", "ponytail", "bun", "scarf")
+    masculine = bool(rng.random() < (0.1 if tied else 0.75)) and style != "scarf"
     return Person(
         build=_build(rng, masculine),
         skin=SKINS[int(rng.choice(len(SKINS), p=(0.22, 0.24, 0.2, 0.14, 0.11, 0.09)))],
         hair=HAIRS[int(rng.choice(len(HAIRS), p=(0.26, 0.22, 0.17, 0.12, 0.11, 0.07, 0.05)))],
         hair_style=style,
         hat=pick_colour(rng),
-        beard=masculine and bool(rng.random() < 0.3),
+        beard=masculine and not tied and bool(rng.random() < 0.35),
         glasses=bool(rng.random() < 0.25),
         outfit=outfit,
         logo=pick_colour(rng),
@@ -95,7 +96,7 @@ def make_person(seed: int, identity: int) -> Person:
 def _build(rng: np.random.Generator, masculine: bool) -> Build:
     return Build(
         height=float(np.clip(rng.normal(1.77 if masculine else 1.65, 0.08), 1.45, 2.0)),
-        girth=float(np.clip(rng.normal(1.02, 0.15), 0.78, 1.45)),
+        girth=float(np.clip(rng.normal(1.01, 0.12), 0.8, 1.32)),
         shoulders=float(rng.normal(1.06 if masculine else 0.94, 0.04)),
         hips=float(rng.normal(0.96 if masculine else 1.06, 0.04)),
         legs=float(rng.normal(1.0, 0.03)),

@@ -63,13 +63,13 @@ def find_joints(build: Build, pose: Pose) -> Joints:
     height = build.height
     leg, ankle_height = 0.485 * height * build.legs, 0.045 * height
     thigh, shin, foot = 0.51 * (leg - ankle_height), 0.49 * (leg - ankle_height), 0.115 * height
-    half_hips, half_shoulders = 0.052 * height * build.hips, 0.108 * height * build.shoulders
+    half_hips, half_shoulders = 0.052 * height * build.hips, 0.097 * height * build.shoulders * (0.7 + 0.3 * build.girth)
     legs = [_leg(side, pose, leg, thigh, shin, foot, half_hips) for side in (-1, 1)]
     drop = ankle_height - min(ankle[1] for _, _, ankle, _ in legs)
     hips, knees, ankles, toes = (tuple((p[0], p[1] + drop, p[2]) for p in column) for column in zip(*legs, strict=True))
     pelvis = (0.0, leg + drop, 0.0)
-    head = 0.125 * height * build.head
-    tall = height - head - 0.035 * height
+    head = 0.13 * height * build.head
+    tall = height - head - 0.03 * height
     neck = (0.0, tall + drop, (tall - leg) * pose.lean)
     chin = (0.0, height - head + drop, neck[2] + 0.01 * height)
     crown = (0.0, height + drop, chin[2])
@@ -96,9 +96,9 @@ def _leg(
 def _arm(side: int, pose: Pose, neck: Point, half_shoulders: float, height: float) -> tuple[Point, Point, Point]:
     upper, lower = 0.165 * height, 0.165 * height
     swing = -pose.swing * np.sin(pose.phase + (0.0 if side > 0 else np.pi))
-    shoulder = (side * half_shoulders, neck[1] - 0.045 * height, neck[2] * 0.9)
+    shoulder = (side * half_shoulders, neck[1] - 0.052 * height, neck[2] * 0.9)
     elbow = (
-        shoulder[0] + side * 0.14 * upper,
+        shoulder[0] + side * 0.16 * upper,
         shoulder[1] - upper * np.cos(swing),
         shoulder[2] + upper * np.sin(swing),
     )

@@ -86,4 +86,5 @@ def _shade(toward_right: Array, u: Array, light: Light) -> Array:
     """Lambert on a round surface: normal (u, sqrt(1 - u^2)) against the light's direction."""
     facing = np.sqrt(np.float32(1) - u * u * np.float32(0.94))
     lit = facing * np.float32(np.cos(light.azimuth)) + toward_right * np.float32(np.sin(light.azimuth))
-    return np.float32(light.ambient) + np.float32(light.diffuse) * np.maximum(lit, 0)
+    rim = np.float32(0.78) + np.float32(0.22) * facing
+    return rim * (np.float32(light.ambient) + np.float32(light.diffuse) * np.maximum(lit, 0))

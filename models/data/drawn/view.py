@@ -45,11 +45,15 @@ def nearness(view: View, point: Point) -> float:
     return float(point[2] * np.cos(view.yaw) - point[0] * np.sin(view.yaw))
 
 
+def sideways(view: View, point: Point) -> float:
+    """Metres by which a point is to the right of the body's axis, in the picture."""
+    return float(point[0] * np.cos(view.yaw) + point[2] * np.sin(view.yaw))
+
+
 def project(view: View, point: Point) -> tuple[float, float]:
     """Pixel (x, y) of a point in the body's frame."""
-    right = point[0] * np.cos(view.yaw) + point[2] * np.sin(view.yaw)
     up = point[1] * np.cos(view.pitch) - nearness(view, point) * np.sin(view.pitch)
-    return float(view.x + view.scale * right), float(view.y - view.scale * up)
+    return float(view.x + view.scale * sideways(view, point)), float(view.y - view.scale * up)
 
 
 def seen_width(view: View, wide: float, deep: float) -> float:

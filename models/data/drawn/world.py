@@ -121,16 +121,16 @@ def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], 
 
 def draw_entries(draft: Path, entries: Sequence[Entry], seed: int, size: tuple[int, int], level: str) -> None:
     """Draw a worker's share of files into existing folders."""
-    plates = make_plates(seed, size)
+    plates = make_plates(seed, size, level)
     for entry in entries:
         camera, plate = plates[entry.shot.camera - 1]
         file = take_picture(entry.shot, seed, size, camera, plate, levels()[level])
         (draft / entry.folder / entry.name).write_bytes(file)
 
 
-def make_plates(seed: int, size: tuple[int, int]) -> list[tuple[Camera, Array]]:
+def make_plates(seed: int, size: tuple[int, int], level: str) -> list[tuple[Camera, Array]]:
     """Each camera and its backdrop for pictures of (height, width) pixels."""
     return [
-        (camera, make_plate(camera, np.random.default_rng([seed, 8, number]), 2 * size[0], 2 * size[1]))
+        (camera, make_plate(camera, levels()[level], np.random.default_rng([seed, 8, number]), 2 * size[0], 2 * size[1]))
         for number, camera in enumerate(cameras())
     ]
