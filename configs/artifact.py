@@ -1,6 +1,6 @@
 """Results have addresses: `runs/<kind>/<name>-<12 hex of everything that was asked>/`.
 
-A result is made in `.<name>-<hex>.part/` beside its place, flushed to disk, described by `manifest.json` (written last:
+A result is made in `.<name>-<hex>.part/` beside its place, flushed to disk, described by `manifest.json` (written last,
 the request in readable form, a SHA-256 of every file) and renamed into place. A lock per address lets two builds at once
 make each thing once; the operating system drops it when its holder dies. So whatever has its final name is whole,
 whatever is not was interrupted, and nothing stale can be read: another request has another address.

@@ -76,7 +76,11 @@ def train_member(
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
     lines = _lines_until(folder / EPOCHS, done)
-    rate, losses, augments = registry.make_schedule(recipe), registry.make_losses(recipe), registry.make_augments(recipe)
+    rate, losses, augments = (
+        registry.make_schedule(recipe),
+        registry.make_losses(recipe),
+        registry.make_augments(recipe),
+    )
     begun = time.monotonic()
     with progress.task(f"{member.name}, epochs", recipe.epochs) as step:
         step(done)
@@ -154,7 +158,7 @@ def _epoch(
         scaler.scale(total).backward()
         scaler.step(optimizer)
         scaler.update()
-        _add(metrics, len(labels), float(total), terms, output, labels)
+        _add(metrics, len(labels), total.item(), terms, output, labels)
         step(1 / len(loader))
     _divide(metrics)
     metrics.seconds = time.monotonic() - begun
@@ -165,9 +169,9 @@ def _add(m: EpochMetrics, n: int, total: float, terms: dict[str, Tensor], output
     m.images += n
     m.loss += n * total
     for name, term in terms.items():
-        m.terms[name] += n * float(term)
+        m.terms[name] += n * term.item()
     if output.logits:
-        m.accuracy += float((output.logits[0].argmax(dim=1) == labels).sum())
+        m.accuracy += (output.logits[0].argmax(dim=1) == labels).sum().item()
 
 
 def _divide(m: EpochMetrics) -> None:

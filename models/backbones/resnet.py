@@ -138,4 +138,3 @@ def resnet(
         for block in (b for stage in stages for b in stage):
             block.se = Gate(block.conv3.out_channels)
     return net
-

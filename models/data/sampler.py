@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 
 
-def pk_batches(
-    labels: NDArray[np.int64], identities: int, images: int, *, seed: int, epoch: int
-) -> NDArray[np.int64]:
+def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """The batches of one epoch (sampling of Hermans et al. 2017, as in Luo et al. 2019).
 
     The images of every identity are shuffled and dealt into hands of K; the last hand is filled by repeating some of

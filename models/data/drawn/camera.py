@@ -79,6 +79,6 @@ def levels() -> dict[str, Level]:
     """Levels by name, easy first."""
     return {
         "easy": Level(cast=0.2, flicker=0.02, occluded=0.05, crowded=0.05, scenery=0.35, apart=0.1, loose=0.02, grit=0.5),
-        "normal": Level(cast=0.4, flicker=0.04, occluded=0.14, crowded=0.12, scenery=0.6, apart=0.15, loose=0.045, grit=1.0),
+        "normal": Level(cast=0.35, flicker=0.04, occluded=0.14, crowded=0.12, scenery=0.5, apart=0.15, loose=0.04, grit=1.0),
         "hard": Level(cast=1.0, flicker=0.08, occluded=0.3, crowded=0.25, scenery=0.9, apart=0.8, loose=0.08, grit=1.6),
     }

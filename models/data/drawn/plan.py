@@ -8,10 +8,12 @@ from models.data.drawn.camera import CAMERAS
 from models.data.drawn.person import GROUP
 from models.data.drawn.picture import Shot
 
-SINGLES, DISTRACTORS, UNLABELLED = 100_000, 200_000, 300_000
-"""First identities of people with one training picture, of strangers in the gallery, and of nameless people."""
+SINGLES, DISTRACTORS, UNLABELLED, JUNK = 100_000, 200_000, 300_000, 400_000
+"""First identities of people with one training picture, of strangers in the gallery, of nameless people, and of junk."""
 TRAIN, QUERY, GALLERY, NAMELESS = "bounding_box_train", "query", "bounding_box_test", "unlabelled"
 MIN_IDS, MAX_IDS = 12, 8000
+NAMES_APART = 90_000
+"""Frames of a name run from 0 to a little above this."""
 
 
 @dataclass(frozen=True)
@@ -25,41 +27,34 @@ class Entry:
 
 
 def plan_entries(ids: int, seed: int) -> list[Entry]:
-    """All files of a data set, in the order of folders, people and pictures.
+    """All files of a data set, in the order of their names.
 
-    Args:
-        ids: people with several pictures, about half to train on and half to test; one more kind of people each are
-            singles (ids // 16), distractors (ids // 4) and nameless (ids // 4), at least two of each.
-        seed: of the whole world.
+    Besides the `ids` people with several pictures, of whom half are to train on and half to test, there are people with
+    a single training picture (ids // 16), strangers in the gallery and people without a name (ids // 4 each; all at
+    least 2), and ids // 4 pieces of junk. Nobody's pictures depend on how many people are asked for.
     """
-    extra = max(2, ids // 4)
+    singles, extra = max(2, ids // 16), max(2, ids // 4)
+    tested = [identity for identity in range(ids) if _is_tested(identity)]
     entries = []
     for identity in range(ids):
-        entries += _train(identity, seed) if (identity // GROUP) % 2 == 0 else _test(identity, seed)
-    for number in range(max(2, ids // 16)):
-        entries += _single(SINGLES + number, ids + 1 + number, seed)
+        entries += _test(identity, seed) if _is_tested(identity) else _train(identity, seed)
+    for number in range(singles):
+        entries.append(_single(number, ids + 1 + number, seed))
     for number in range(extra):
-        entries += _distractor(DISTRACTORS + number, seed)
-    for number in range(extra):
-        entries += _junk(_test_identity(number, ids), seed, number)
-        entries += _nameless(UNLABELLED + number, ids + 1 + max(2, ids // 16) + number, seed)
+        entries += _distractor(number, seed)
+        entries.append(_junk(number, tested[number % len(tested)], seed))
+    first = ids + 1 + singles
+    entries += _nameless(range(first, first + extra), seed)
     return sorted(entries, key=lambda entry: (entry.folder, entry.name))
 
 
-def _test_identity(number: int, ids: int) -> int:
-    tested = [identity for identity in range(ids) if (identity // GROUP) % 2 == 1]
-    return tested[number % len(tested)]
+def _is_tested(identity: int) -> bool:
+    """Every other group: people who share an outfit are on the same side."""
+    return (identity // GROUP) % 2 == 1
 
 
 def _rng(seed: int, identity: int) -> np.random.Generator:
     return np.random.default_rng([seed, 5, identity])
-
-
-def _name(pid: int, camera: int, identity: int, index: int) -> str:
-    """Market's form: pid, camera and sequence, frame, box; the frame grows with the picture's number."""
-    label = "-1" if pid == -1 else f"{pid:04d}"
-    frame = (identity * 7919 + camera * 104_729) % 90_000 + 25 * index
-    return f"{label}_c{camera}s{1 + identity % 3}_{frame:06d}_{1 + index % 4:02d}.jpg"
 
 
 def _spread(rng: np.random.Generator, count: int) -> list[int]:
@@ -68,57 +63,68 @@ def _spread(rng: np.random.Generator, count: int) -> list[int]:
     return [order[index % CAMERAS] for index in range(count)]
 
 
-def _entry(folder: str, pid: int, shot: Shot) -> Entry:
-    return Entry(folder, _name(pid, shot.camera, shot.identity, shot.index), pid, shot)
+def _entry(folder: str, pid: int, shot: Shot, frame: int) -> Entry:
+    """A file named in Market's form: pid, camera and sequence, frame, box."""
+    label = "-1" if pid == -1 else f"{pid:04d}"
+    name = f"{label}_c{shot.camera}s{1 + shot.identity % 3}_{frame:06d}_{1 + shot.index % 4:02d}.jpg"
+    return Entry(folder, name, pid, shot)
+
+
+def _named(folder: str, shot: Shot) -> Entry:
+    """A file of somebody whose pid is the identity's number, from 1."""
+    frame = (shot.identity * 7919 + shot.camera * 10_007) % NAMES_APART + 25 * shot.index
+    return _entry(folder, shot.identity + 1, shot, frame)
 
 
 def _train(identity: int, seed: int) -> list[Entry]:
     """5 to 24 pictures, 14 on average."""
     rng = _rng(seed, identity)
-    count = int(np.clip(rng.gamma(7.0, 2.0), 5, 24))
-    return [
-        _entry(TRAIN, identity + 1, Shot(identity, index, camera)) for index, camera in enumerate(_spread(rng, count))
-    ]
+    cameras = _spread(rng, int(np.clip(rng.gamma(7.0, 2.0), 5, 24)))
+    return [_named(TRAIN, Shot(identity, index, camera)) for index, camera in enumerate(cameras)]
 
 
 def _test(identity: int, seed: int) -> list[Entry]:
     """2 to 4 queries, each under its own camera, then 8 to 10 gallery pictures over all cameras."""
     rng = _rng(seed, identity)
     queries, gallery = int(rng.integers(2, 5)), int(rng.integers(8, 11))
-    asked, found = _spread(rng, queries), _spread(rng, gallery)
+    cameras = _spread(rng, queries) + _spread(rng, gallery)
     return [
-        _entry(QUERY if index < queries else GALLERY, identity + 1, Shot(identity, index, camera))
-        for index, camera in enumerate(asked + found)
+        _named(QUERY if index < queries else GALLERY, Shot(identity, index, camera))
+        for index, camera in enumerate(cameras)
     ]
 
 
-def _single(identity: int, pid: int, seed: int) -> list[Entry]:
-    return [_entry(TRAIN, pid, Shot(identity, 0, 1 + int(_rng(seed, identity).integers(CAMERAS))))]
+def _single(number: int, pid: int, seed: int) -> Entry:
+    identity = SINGLES + number
+    return _entry(TRAIN, pid, Shot(identity, 0, 1 + int(_rng(seed, identity).integers(CAMERAS))), 10 * number)
 
 
-def _distractor(identity: int, seed: int) -> list[Entry]:
+def _distractor(number: int, seed: int) -> list[Entry]:
     """Two pictures of a stranger and one of nobody."""
-    cameras = _spread(_rng(seed, identity), 3)
+    identity = DISTRACTORS + number
     framings = ("person", "person", "empty")
     return [
-        _entry(GALLERY, 0, Shot(identity, index, camera, framing))
-        for index, (camera, framing) in enumerate(zip(cameras, framings, strict=True))
+        _entry(GALLERY, 0, Shot(identity, index, camera, framings[index]), 30 * number + 10 * index)
+        for index, camera in enumerate(_spread(_rng(seed, identity), len(framings)))
     ]
 
 
-def _junk(identity: int, seed: int, number: int) -> list[Entry]:
+def _junk(number: int, identity: int, seed: int) -> Entry:
     """A badly framed part of somebody who is in the test."""
-    camera = 1 + int(np.random.default_rng([seed, 6, number]).integers(CAMERAS))
-    return [_entry(GALLERY, -1, Shot(identity, 100 + number, camera, "part"))]
+    camera = 1 + int(_rng(seed, JUNK + number).integers(CAMERAS))
+    return _entry(GALLERY, -1, Shot(identity, JUNK + number, camera, "part"), 10 * number)
 
 
-def _nameless(identity: int, pid: int, seed: int) -> list[Entry]:
-    """4 to 12 pictures whose names give the camera only."""
-    rng = _rng(seed, identity)
-    order = np.random.default_rng([seed, 7, identity])
+def _nameless(pids: range, seed: int) -> list[Entry]:
+    """4 to 12 pictures each, in shuffled order; a name gives the camera only."""
+    shots = []
+    for number, pid in enumerate(pids):
+        identity = UNLABELLED + number
+        rng = _rng(seed, identity)
+        cameras = _spread(rng, int(rng.integers(4, 13)))
+        shots += [(pid, Shot(identity, index, camera)) for index, camera in enumerate(cameras)]
+    places = np.random.default_rng([seed, 6]).permutation(len(shots))
     return [
-        Entry(
-            NAMELESS, f"u{int(order.integers(10**7)):07d}_{index:02d}_c{camera}.jpg", pid, Shot(identity, index, camera)
-        )
-        for index, camera in enumerate(_spread(rng, int(rng.integers(4, 13))))
+        Entry(NAMELESS, f"u{place:06d}_c{shot.camera}.jpg", pid, shot)
+        for place, (pid, shot) in zip(places.tolist(), shots, strict=True)
     ]

@@ -1,0 +1,91 @@
+"""The request behind every result of a build: everything it depends on, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import Address, code_version
+from configs.schema import Ensemble, Member, Recipe
+
+HERE = Path(__file__).parent
+MODELS = HERE.parent / "models"
+NO_EFFECT = {"checkpoint_every"}  # keys of the recipe that change no weight
+KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
+
+
+def images_address(name: str, digest: str, size: tuple[int, int]) -> Address:
+    """Decoded images of one list."""
+    code = code_version(MODELS / "data" / "images.py", MODELS / "data" / "batches.py")
+    return Address("images", name, {"contents": digest, "size": list(size), "code": code})
+
+
+def weights_address(member: Member, recipe: Recipe, images: Address, precision: str, device: str) -> Address:
+    """A trained member."""
+    asked = recipe.model_dump(mode="json")
+    request = {
+        "member": member.model_dump(mode="json") | ({} if recipe.pretrained else {"weights": None}),
+        "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
+        "device": device,
+        "images": images.digest,
+        "code": _training_code(),
+    }
+    return Address("members", member.name, request)
+
+
+def features_address(
+    weights: Address, name: str, query: Address, gallery: Address, ensemble: Ensemble, precision: str
+) -> Address:
+    """One member's features of one query and gallery."""
+    request = {
+        "weights": weights.digest,
+        "query": query.digest,
+        "gallery": gallery.digest,
+        "flip": ensemble.flip,
+        "precision": precision,
+        "code": code_version(MODELS / "extract.py", HERE / "bank.py"),
+    }
+    return Address("features", f"{weights.name}-{name}", request)
+
+
+def neighbours_address(name: str, banks: Mapping[str, Address], weights: Mapping[str, float], k: int) -> Address:
+    """The nearest images of each image, by the fused distance."""
+    request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "code": _retrieval_code()}
+    return Address("neighbours", name, request)
+
+
+def ranking_address(
+    name: str, banks: Mapping[str, Address], weights: Mapping[str, float], ensemble: Ensemble, top_k: int
+) -> Address:
+    """The answer to every query."""
+    request = {
+        "banks": _banks(banks),
+        "weights": dict(weights),
+        "rerank": rerank_settings(ensemble),
+        "top_k": top_k,
+        "code": _retrieval_code() + code_version(HERE / "ranking.py"),
+    }
+    return Address("rankings", name, request)
+
+
+def rerank_settings(ensemble: Ensemble) -> dict[str, Any]:
+    """What the re-ranking depends on; nothing where there is none."""
+    if ensemble.rerank == "none":
+        return {"name": "none"}
+    return {"name": ensemble.rerank, "k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
+
+
+def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
+    return {member: address.digest for member, address in banks.items()}
+
+
+def _training_code() -> str:
+    """Every file that can change a weight."""
+    files = [MODELS / f for f in ("net.py", "train.py", "schedule.py", "pretrained.py", "device.py", "registry.py")]
+    data = [MODELS / "data" / f for f in ("augment.py", "batches.py", "sampler.py", "balance.py")]
+    return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")
+
+
+def _retrieval_code() -> str:
+    return code_version(HERE / "neighbours.py", HERE / "fuse.py", HERE / "rerank.py", HERE / "kernels")

@@ -1,0 +1,113 @@
+"""Train the members, keep their features, sum their distances, re-rank: `python -m ensemble.build`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from configs.artifact import Store
+from configs.command import run
+from configs.errors import ConfigError
+from configs.load import load_plan
+from configs.progress import Progress, duration
+from configs.schema import Plan
+from ensemble.forecast import describe
+from ensemble.record import Record, point_at, save_record
+from ensemble.stages import Job, prepare, record_address, run_stages
+from models.data.drawn import draw_people
+from models.data.layouts import read_layout
+from models.data.split import Benchmark
+from models.device import choose_device, choose_precision
+from models.registry import check
+
+FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
+EXAMPLE = f"""example:
+  python -m ensemble.build --members {FIVE}
+  python -m submit.make
+
+With no --data it draws people to train on. A folder of your own:
+  python -m ensemble.build --members r50,ibn_a --data DIR --layout market1501 --set recipe.epochs=60
+"""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ensemble.build",
+        usage=EXAMPLE + "\nusage: python -m ensemble.build [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--members", default=FIVE, help="names from configs/members.yaml (default: all five)")
+    parser.add_argument("--data", type=Path, help="the folder of the data set (default: drawn people)")
+    parser.add_argument("--layout", help="how it lies there; models/data/layouts names them")
+    parser.add_argument("--competition", help="a file of configs/competitions: layout, format, K, AP and junk rules")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="recipe.epochs=3, and the like")
+    parser.add_argument(
+        "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of results (default: runs)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes; the pixels are the same for any")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made and what is kept, and stop")
+    return parser.parse_args(argv)
+
+
+def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress) -> Benchmark:
+    """Read the data set the plan is for; the drawn people are drawn first.
+
+    Raises:
+        ConfigError: a competition with data of its own, and none given.
+    """
+    competition = plan.competition
+    if data is None and competition.data:
+        data = Path(competition.data)
+    if data is None and competition.layout == "drawn":
+        progress.say("drawing people (--data DIR takes your own)")
+        data = draw_people(out / "drawn-people")
+    if data is None:
+        raise ConfigError(f"competition {competition.name!r} needs its pictures: --data DIR names their folder")
+    return read_layout(competition.layout, data, competition.skip)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Carry out one build and record it."""
+    args = parse(argv)
+    progress = Progress()
+    begun = time.monotonic()
+    if args.layout and not args.data:
+        raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
+    plan = load_plan(
+        [m.strip() for m in args.members.split(",") if m.strip()],
+        competition=args.competition or ("own" if args.data else "drawn"),
+        layout=args.layout,
+        sets=args.set,
+    )
+    for member in plan.members:
+        check(member, plan.recipe)
+    device, why = choose_device(args.device)
+    precision = choose_precision(plan.recipe.precision, device)
+    progress.say(f"device {why}; {precision}")
+    store = Store(args.out, progress.say)
+    store.sweep()
+    job = Job(plan, store, progress, device.type, precision, args.workers)
+    benchmark = load_benchmark(plan, args.data, args.out, progress)
+    work = prepare(job, benchmark, args.holdout)
+    progress.say(describe(job, work))
+    if args.dry_run:
+        return
+    evaluations = run_stages(job, work)
+    asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
+    record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
+    address = record_address(job, record)
+    store.get(address, lambda folder: save_record(folder, record))
+    point_at(store, address.key)
+    progress.say(f"done in {duration(time.monotonic() - begun)}; next: python -m submit.make")
+    print(store.path(address))
+
+
+if __name__ == "__main__":
+    run(main)

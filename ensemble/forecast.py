@@ -1,0 +1,36 @@
+"""What a build is about to do: how many images, what is kept already, and what the learning rate will be."""
+
+from __future__ import annotations
+
+from ensemble.stages import Job, Work, features_of
+from models.registry import make_schedule
+
+
+def describe(job: Job, work: Work) -> str:
+    """A few lines for the person who started it."""
+    recipe = job.plan.recipe
+    height, width = recipe.size
+    lines = [
+        f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
+        f"{recipe.epochs} epochs, {_rates(job)}"
+    ]
+    for test, (query, gallery) in work.tests.items():
+        known = "identities known" if query.labelled and gallery.labelled else "no identities"
+        lines.append(f"{test} {len(query):,} queries x {len(gallery):,} gallery images, {known}")
+        shorter = min(len(gallery), job.plan.competition.top_k)
+        if shorter < job.plan.competition.top_k:
+            lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
+    kept, left = [], []
+    for member in job.plan.members:
+        there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
+        (kept if there else left).append(member.name)
+    lines.append(f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}")
+    return "\n".join(lines)
+
+
+def _rates(job: Job) -> str:
+    """The curve in five points."""
+    recipe = job.plan.recipe
+    rate, base = make_schedule(recipe), float(recipe.optimizer.options.get("lr", 1e-3))
+    points = [recipe.epochs * share for share in (0.05, 0.25, 0.5, 0.75, 1.0)]
+    return "rate " + ", ".join(f"{base * rate(t):.1e} at {t:g}" for t in points)

@@ -1,0 +1,56 @@
+"""A ranking: for each query its gallery images, best first, by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """order: (Q, K) rows of the gallery, best first. dist: (Q, K) their distances. signature: how it was made."""
+
+    query_names: tuple[str, ...]
+    gallery_names: tuple[str, ...]
+    order: NDArray[np.int32]
+    dist: NDArray[np.float32]
+    signature: str
+
+    def __post_init__(self) -> None:
+        if self.order.shape != self.dist.shape or len(self.order) != len(self.query_names):
+            raise ValueError(
+                f"order {self.order.shape} and dist {self.dist.shape} for {len(self.query_names)} queries; "
+                "wanted (Q, K) twice"
+            )
+
+    def lists(self) -> dict[str, list[str]]:
+        """Query name -> names of its gallery images, best first."""
+        return {
+            query: [self.gallery_names[i] for i in row] for query, row in zip(self.query_names, self.order, strict=True)
+        }
+
+
+def save_ranking(folder: Path, ranking: Ranking) -> None:
+    """Write a ranking's three files."""
+    np.save(folder / ORDER, ranking.order.astype(np.int32))
+    np.save(folder / DIST, ranking.dist.astype(np.float32))
+    facts = {"query": ranking.query_names, "gallery": ranking.gallery_names, "signature": ranking.signature}
+    (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_ranking(folder: Path) -> Ranking:
+    """Open a ranking; the arrays stay on disk as memory maps."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return Ranking(
+        tuple(facts["query"]),
+        tuple(facts["gallery"]),
+        np.load(folder / ORDER, mmap_mode="r"),
+        np.load(folder / DIST, mmap_mode="r"),
+        facts["signature"],
+    )

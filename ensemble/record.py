@@ -1,0 +1,71 @@
+"""What a build made, written down: `submit.make` reads exactly this, and guesses nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import Store, write_text
+from configs.errors import ResultError
+
+RECORD, LAST = "build.json", "last.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pair of query and gallery lists and what was made of it; each key opens a result of the store.
+
+    pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score.
+    """
+
+    banks: dict[str, str]
+    ranking: str
+    neighbours: str | None
+    query_pids: list[int]
+    query_camids: list[int]
+    gallery_pids: list[int]
+    gallery_camids: list[int]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for."""
+
+    plan: dict[str, Any]
+    data: str
+    command: str
+    evaluations: dict[str, Evaluation]
+
+
+def save_record(folder: Path, record: Record) -> None:
+    """Write a record's one file."""
+    (folder / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+
+
+def load_record(folder: Path) -> Record:
+    """Read a record."""
+    raw = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    raw["evaluations"] = {name: Evaluation(**e) for name, e in raw["evaluations"].items()}
+    return Record(**raw)
+
+
+def point_at(store: Store, key: str) -> None:
+    """Remember a build as the last one of this store."""
+    write_text(store.root / LAST, json.dumps({"build": key}) + "\n")
+
+
+def last_build(store: Store) -> str:
+    """The key of the last build of this store.
+
+    Raises:
+        ResultError: there is none.
+    """
+    try:
+        return str(json.loads((store.root / LAST).read_text(encoding="utf-8"))["build"])
+    except (OSError, ValueError, KeyError) as e:
+        raise ResultError(
+            f"{store.root}: no finished build is recorded there. Run python -m ensemble.build first, or name its "
+            "folder with --runs"
+        ) from e

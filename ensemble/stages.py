@@ -1,0 +1,239 @@
+"""The stages of a build, each kept under its address: images, members, features, neighbours, ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address, Store
+from configs.progress import Progress
+from configs.schema import Member, Plan
+from ensemble import addresses, fuse, rerank
+from ensemble.bank import FeatureBank, check_same_images, load_bank, save_bank
+from ensemble.neighbours import Neighbours, nearest
+from ensemble.ranking import Ranking, save_ranking
+from ensemble.record import Evaluation, Record
+from models.data.balance import Training, balance
+from models.data.batches import PACKED, pack
+from models.data.holdout import hold_out
+from models.data.split import Benchmark, Split, content_digest
+from models.device import choose_device
+from models.extract import extract, load_member
+from models.pretrained import keep_weights
+from models.train import train_member
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage needs to know."""
+
+    plan: Plan
+    store: Store
+    progress: Progress
+    device: str
+    precision: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a build is to make: the addresses, and the lists they are made from."""
+
+    training: Training
+    train_images: Address
+    members: dict[str, Address]
+    tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
+    test_images: dict[str, tuple[Address, Address]]
+    splits: dict[str, Split]  # key of an images address -> what it holds
+
+
+def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
+    """Read every file once for its digest, and name the address of everything."""
+    recipe, train = job.plan.recipe, benchmark.train
+    tests = {"test": (benchmark.query, benchmark.gallery)}
+    if holdout is not None:
+        train, query, gallery = hold_out(train, holdout, recipe.seed)
+        tests["holdout"] = (query, gallery)
+    training = balance(train, recipe.min_images)
+    splits: dict[str, Split] = {}
+
+    def images(name: str, split: Split) -> Address:
+        address = addresses.images_address(name, content_digest(split), recipe.size)
+        splits[address.key] = split
+        return address
+
+    train_images = images("train", training.split)
+    members = {
+        m.name: addresses.weights_address(m, recipe, train_images, job.precision, job.device) for m in job.plan.members
+    }
+    test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
+    return Work(training, train_images, members, tests, test_images, splits)
+
+
+def features_of(job: Job, work: Work, member: str, test: str) -> Address:
+    """Where one member's features of one test lie."""
+    query, gallery = work.test_images[test]
+    return addresses.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
+
+
+def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
+    """Make whatever is not there: members, their features, and a ranking for each test."""
+    for member in job.plan.members:
+        wanted = [features_of(job, work, member.name, test) for test in work.tests]
+        if not all(job.store.has(address) for address in wanted):
+            train(job, work, member)
+    evaluations = {}
+    for test, (query, gallery) in work.tests.items():
+        banks = {m.name: features(job, work, m, test) for m in job.plan.members}
+        neighbours, ranking = rank(job, test, banks)
+        evaluations[test] = Evaluation(
+            banks={name: address.key for name, address in banks.items()},
+            ranking=ranking.key,
+            neighbours=neighbours.key if neighbours else None,
+            query_pids=query.pids.tolist() if query.labelled and gallery.labelled else [],
+            query_camids=query.camids.tolist(),
+            gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
+            gallery_camids=gallery.camids.tolist(),
+        )
+    return evaluations
+
+
+def train(job: Job, work: Work, member: Member) -> Path:
+    """Train one member, or find it trained."""
+    recipe = job.plan.recipe
+    device, _ = choose_device(job.device)
+
+    def make(folder: Path) -> None:
+        images = packed(job, work, work.train_images)
+        pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
+        start = f"from {pretrained.name}" if pretrained else "from random weights"
+        job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
+        train_member(
+            member,
+            recipe,
+            work.training,
+            images,
+            folder,
+            device=device,
+            precision=job.precision,
+            workers=job.workers,
+            progress=job.progress,
+            pretrained=pretrained,
+        )
+
+    return job.store.get(work.members[member.name], make, resume=True).path
+
+
+def features(job: Job, work: Work, member: Member, test: str) -> Address:
+    """Extract one member's features of one test's query and gallery, or find them extracted."""
+    address = features_of(job, work, member.name, test)
+    device, _ = choose_device(job.device)
+
+    def make(folder: Path) -> None:
+        net = load_member(member, train(job, work, member))
+        parts = []
+        for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
+            parts.append(
+                extract(
+                    net,
+                    packed(job, work, images),
+                    split.names,
+                    flip=job.plan.ensemble.flip,
+                    channels_last=job.plan.recipe.channels_last,
+                    device=device,
+                    precision=job.precision,
+                    progress=job.progress,
+                    what=f"{member.name}, {test} {side}",
+                )
+            )
+        query, gallery = work.tests[test]
+        save_bank(folder, np.concatenate(parts), query.names, gallery.names)
+
+    job.store.get(address, make)
+    return address
+
+
+def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
+    """Decoded images as a memory map (N, H, W, 3) uint8."""
+    split, size = work.splits[address.key], job.plan.recipe.size
+    kept = job.store.get(address, lambda folder: pack(split, size, folder, job.progress))
+    images: NDArray[np.uint8] = np.load(kept.path / PACKED, mmap_mode="r")
+    return images
+
+
+def open_banks(store: Store, keys: dict[str, str]) -> list[FeatureBank]:
+    """Banks by their keys, checked file by file and against each other."""
+    banks = [load_bank(member, store.open(key), key) for member, key in keys.items()]
+    check_same_images(banks)
+    return banks
+
+
+def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | None, Address]:
+    """Sum the members' distances, re-rank, and keep the lists."""
+    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    weights = {name: settings.weights.get(name, 1.0) for name in addressed}
+    reranked = settings.rerank != "none"
+    k = max(addresses.KEEP, settings.k1 + 1, settings.k2)
+    near = addresses.neighbours_address(test, addressed, weights, k)
+    address = addresses.ranking_address(test, addressed, weights, settings, top_k)
+
+    def load() -> list[FeatureBank]:
+        return open_banks(job.store, {name: a.key for name, a in addressed.items()})
+
+    def make(folder: Path) -> None:
+        banks = load()
+        feats, values = [b.feats for b in banks], list(weights.values())
+        if reranked:
+            neighbours = find_neighbours(job, near, load, values, k)
+            how = addresses.rerank_settings(settings)
+            numbers = {key: how[key] for key in ("k1", "k2", "lam", "power")}
+            order, dist = rerank.k_reciprocal(
+                neighbours, feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device, **numbers
+            )
+        else:
+            order, dist = fuse.rank(feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device)
+        signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
+        save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
+
+    job.store.get(address, make)
+    return (near if reranked else None), address
+
+
+def find_neighbours(
+    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int
+) -> Neighbours:
+    """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
+
+    def make(folder: Path) -> None:
+        banks = load()
+        n = len(banks[0].feats)
+        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members")
+        found = nearest([b.feats for b in banks], min(k, n), weights=weights, device=job.device)
+        save_neighbours(folder, found)
+
+    return load_neighbours(job.store.get(address, make).path)
+
+
+def save_neighbours(folder: Path, found: Neighbours) -> None:
+    """Write the lists as arrays."""
+    for name, value in vars(found).items():
+        np.save(folder / f"{name}.npy", value)
+
+
+def load_neighbours(folder: Path) -> Neighbours:
+    """Read the lists; the arrays stay on disk as memory maps."""
+    names = Neighbours.__dataclass_fields__
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names if name != "total"}
+    return Neighbours(**arrays, total=float(np.load(folder / "total.npy")))
+
+
+def record_address(job: Job, record: Record) -> Address:
+    """Where the record of this build lies."""
+    asked = asdict(record)
+    evaluations = asked.pop("evaluations")
+    request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
+    return Address("builds", job.plan.competition.name, request)

@@ -1,0 +1,119 @@
+"""The scores of a build: each member alone, the members' sum, the sum re-ranked; all under one rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.artifact import Address, Store, code_version
+from configs.schema import Competition, Ensemble
+from ensemble import fuse, metrics, rerank
+from ensemble.addresses import rerank_settings
+from ensemble.record import Evaluation
+from ensemble.stages import load_neighbours, open_banks
+
+SCORES = "scores.json"
+UNKNOWN = -1
+HERE = Path(__file__).parent
+RETRIEVAL = HERE.parent / "ensemble"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. rank1, map, minp, total: in 0..1. cmc: at 1, 5, 10."""
+
+    name: str
+    rank1: float
+    map: float
+    minp: float
+    total: float
+    cmc: tuple[float, ...]
+    scored: int
+    skipped: int
+    signature: str
+
+
+def score_evaluation(
+    store: Store, name: str, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
+) -> list[Row]:
+    """The rows of one evaluation, kept under their own address; a second call only reads them.
+
+    Args:
+        name: of the evaluation: test, or holdout.
+        evaluation: its lists with identities, and the keys of its banks and neighbours.
+
+    Returns:
+        A row a member, then `sum` where there are several, then `re-ranked`; none where there is nothing to score.
+    """
+    if not evaluation.query_pids:
+        return []
+    request = {
+        "evaluation": asdict(evaluation),
+        "weights": ensemble.weights,
+        "rerank": rerank_settings(ensemble),
+        "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
+        "code": code_version(HERE / "score.py", *(RETRIEVAL / f for f in ("metrics.py", "fuse.py", "rerank.py"))),
+    }
+
+    def make(folder: Path) -> None:
+        rows = _measure(store, evaluation, ensemble, competition, device)
+        (folder / SCORES).write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8")
+
+    kept = store.get(Address("scores", name, request), make)
+    raw: list[dict[str, Any]] = json.loads((kept.path / SCORES).read_text(encoding="utf-8"))
+    return [Row(**row | {"cmc": tuple(row["cmc"])}) for row in raw]
+
+
+def _measure(
+    store: Store, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
+) -> list[Row]:
+    banks = open_banks(store, evaluation.banks)
+    weights = [ensemble.weights.get(bank.member, 1.0) for bank in banks]
+    feats, n_query = [bank.feats for bank in banks], banks[0].n_query
+    members = "+".join(f"{b.fingerprint.split('/')[1]}*{w:g}" for b, w in zip(banks, weights, strict=True))
+    rows = []
+    for bank in banks:
+        stream = fuse.blocks(bank.feats, n_query, device=device)
+        rows.append(_row(bank.member, stream, evaluation, competition, bank.fingerprint.split("/")[1], "none"))
+    if len(banks) > 1:
+        stream = fuse.blocks(feats, n_query, weights=weights, device=device)
+        rows.append(_row("sum", stream, evaluation, competition, members, "none"))
+    if evaluation.neighbours:
+        neighbours = load_neighbours(store.open(evaluation.neighbours))
+        how = {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
+        stream = rerank.blocks(neighbours, feats, n_query, weights=weights, device=device, **how)
+        settings = ensemble.rerank + "(" + ",".join(f"{k}={v:g}" for k, v in how.items()) + ")"
+        rows.append(_row("sum, re-ranked", stream, evaluation, competition, members, settings))
+    return rows
+
+
+def _row(
+    name: str,
+    stream: Iterable[fuse.Block],
+    evaluation: Evaluation,
+    competition: Competition,
+    members: str,
+    settings: str,
+) -> Row:
+    junk, ap = competition.junk, competition.ap
+    cams = (evaluation.query_camids, evaluation.gallery_camids)
+    known = UNKNOWN not in cams[0] and UNKNOWN not in cams[1]
+    score = metrics.evaluate_blocks(
+        stream,
+        np.array(evaluation.query_pids),
+        np.array(evaluation.gallery_pids),
+        *(np.array(c) if known else None for c in cams),
+        ap=ap,
+        junk=junk if known else "none",
+        top_k=None if ap == "market" else competition.top_k,
+        weights=(competition.score.rank1, competition.score.map),
+        extra={"distance": "cosine", "rerank": settings, "members": members},
+    )
+    return Row(
+        name, score.rank1, score.map, score.minp, score.total, score.cmc, score.scored, score.skipped, score.signature
+    )
