@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.data.drawn.sheet import write_sheet
 from models.data.drawn.world import DrawnFolderError, draw_people
 
 
@@ -15,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = draw_people(
             asked.out, ids=asked.ids, seed=asked.seed, size=asked.size, level=asked.level, n_jobs=asked.jobs
         )
-    except DrawnFolderError as error:
+        if asked.sheet:
+            write_sheet(folder, asked.sheet)
+    except (DrawnFolderError, OSError) as error:
         print(f"drawn: {error}", file=sys.stderr)
         return 2
     print(folder)
@@ -33,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
     parser.add_argument("--size", type=_size, default=(128, 64), help="HEIGHTxWIDTH in pixels (default 128x64)")
     parser.add_argument("--level", default="normal", help="easy, normal or hard (default normal)")
+    parser.add_argument("--sheet", type=Path, help="also write a contact sheet of it to this PNG file")
     parser.add_argument("--jobs", type=int, default=-1, help="worker processes, -1 for one a core (default)")
     return parser
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from models.data.drawn.camera import Camera, Level
 from models.data.drawn.tube import Array, Colour
+
+Pixels = NDArray[np.uint8]
 
 WIDE = 6
 """A plate is as high as 1.5 canvases and as wide as this many."""
@@ -14,31 +17,31 @@ GROUND = 0.62
 """Share of a plate's height at which the ground begins."""
 
 
-def make_plate(camera: Camera, level: Level, rng: np.random.Generator, height: int, width: int) -> Array:
+def make_plate(camera: Camera, level: Level, rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Paint a camera's surroundings.
 
     Args:
         height, width: the canvas that pieces are cut for, pixels.
 
     Returns:
-        (1.5 height, WIDE * width, 3) float32 in 0..1.
+        (1.5 height, WIDE * width, 3) bytes.
     """
     tall, wide = int(1.5 * height), WIDE * width
     image = Image.new("RGB", (wide, tall))
     draw = ImageDraw.Draw(image)
     painters[camera.place](draw, rng, wide, tall)
     plate = np.asarray(image.filter(ImageFilter.GaussianBlur(height / 160)), np.float32) / 255
-    mean, common = plate.mean(axis=(0, 1)), np.float32((0.52, 0.51, 0.50))
+    mean, common = plate.mean(axis=(0, 1)), np.asarray((0.52, 0.51, 0.50), np.float32)
     toned = common + level.apart * (mean - common) + level.scenery * (plate - mean)
-    return np.clip(toned + _texture(rng, tall, wide), 0, 1).astype(np.float32)
+    return (np.clip(toned + _texture(rng, tall, wide), 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def cut_plate(plate: Array, rng: np.random.Generator, height: int, width: int) -> Array:
-    """A fresh piece (height, width, 3) of a plate, at a random shift and mirrored half the time."""
+def cut_plate(plate: Pixels, rng: np.random.Generator, height: int, width: int) -> Array:
+    """A piece (height, width, 3) of a plate in 0..1, at a random shift and mirrored half the time."""
     top = int(rng.integers(int(0.12 * height), int(0.42 * height)))
     left = int(rng.integers(plate.shape[1] - width))
     piece = plate[top : top + height, left : left + width]
-    return np.ascontiguousarray(piece[:, ::-1] if rng.random() < 0.5 else piece)
+    return (piece[:, ::-1] if rng.random() < 0.5 else piece).astype(np.float32) / np.float32(255)
 
 
 def _texture(rng: np.random.Generator, tall: int, wide: int) -> Array:

@@ -5,7 +5,7 @@ import numpy as np
 from models.data.drawn.cloth import blend
 from models.data.drawn.person import Person
 from models.data.drawn.pose import Joints
-from models.data.drawn.tube import Array, Colour, Paint
+from models.data.drawn.tube import Array, Colour, Paint, flat
 from models.data.drawn.view import Part, View, nearness, seen_width
 
 
@@ -19,7 +19,7 @@ def _flap(colour: Colour, share: float) -> Paint:
     dark = (colour[0] * 0.6, colour[1] * 0.6, colour[2] * 0.6)
 
     def paint(u: Array, t: Array) -> Array:
-        rgb = np.broadcast_to(np.float32(colour), (*u.shape, 3))
+        rgb = flat(colour, u)
         seam = np.abs(t - np.float32(share) - np.float32(0.05) * u * u) < 0.035
         pocket = (t > 0.55) & (np.abs(u) < 0.6)
         return blend(rgb, np.maximum(seam, pocket * np.float32(0.35)).astype(np.float32), dark)
@@ -46,7 +46,16 @@ def _shoulder_bag(view: View, person: Person, joints: Joints) -> list[Part]:
     top, end = (x, joints.pelvis[1] + 0.055 * height, -0.01), (x, joints.pelvis[1] - 0.06 * height * size, -0.01)
     wide = seen_width(view, 0.026 * height, 0.075 * height * size)
     layer = 4.9 if nearness(view, top) > -0.04 else 0.2
-    return [Part(layer, top, end, (wide * 0.92, wide, wide * 1.05, wide * 0.95), _flap(person.bag_colour, 0.5), (False, False))]
+    return [
+        Part(
+            layer,
+            top,
+            end,
+            (wide * 0.92, wide, wide * 1.05, wide * 0.95),
+            _flap(person.bag_colour, 0.5),
+            (False, False),
+        )
+    ]
 
 
 def _handbag(view: View, person: Person, joints: Joints) -> list[Part]:

@@ -41,12 +41,36 @@ class Camera:
 def cameras() -> tuple[Camera, ...]:
     """Cameras 1 to 6."""
     return (
-        Camera("street", (0.5, 0.2, 0.1, 0.2), 0.20, Light(0.7, 0.42, 0.70), (1.06, 1.0, 0.92), 0.95, 0.03, 1.0, 0.3, 0.012, 88),
-        Camera("wall", (0.1, 0.45, 0.1, 0.35), 0.08, Light(-0.8, 0.50, 0.52), (0.92, 0.97, 1.10), 1.15, 0.06, 0.8, 0.5, 0.02, 80),
-        Camera("grass", (0.15, 0.2, 0.5, 0.15), 0.26, Light(0.3, 0.55, 0.55), (1.02, 1.06, 0.90), 0.90, 0.10, 0.9, 0.3, 0.012, 85),
-        Camera("tiles", (0.45, 0.1, 0.35, 0.1), 0.34, Light(-0.2, 0.50, 0.45), (1.12, 1.0, 0.80), 1.05, 0.02, 0.7, 0.6, 0.03, 72),
-        Camera("platform", (0.15, 0.35, 0.15, 0.35), 0.14, Light(1.0, 0.30, 0.70), (0.90, 1.04, 1.02), 1.35, 0.04, 0.6, 0.7, 0.035, 68),
-        Camera("plaza", (0.3, 0.15, 0.4, 0.15), 0.30, Light(-0.5, 0.60, 0.62), (1.0, 1.0, 1.03), 0.80, 0.14, 0.85, 0.4, 0.015, 82),
+        Camera(
+            place="street", views=(0.5, 0.2, 0.1, 0.2), pitch=0.2,
+            light=Light(0.7, 0.42, 0.7), cast=(1.06, 1.0, 0.92),
+            gamma=0.95, haze=0.03, detail=1.0, blur=0.3, noise=0.009, jpeg=88,
+        ),
+        Camera(
+            place="wall", views=(0.1, 0.45, 0.1, 0.35), pitch=0.08,
+            light=Light(-0.8, 0.5, 0.52), cast=(0.92, 0.97, 1.1),
+            gamma=1.15, haze=0.06, detail=0.8, blur=0.5, noise=0.014, jpeg=80,
+        ),
+        Camera(
+            place="grass", views=(0.15, 0.2, 0.5, 0.15), pitch=0.26,
+            light=Light(0.3, 0.55, 0.55), cast=(1.02, 1.06, 0.9),
+            gamma=0.9, haze=0.1, detail=0.9, blur=0.3, noise=0.009, jpeg=85,
+        ),
+        Camera(
+            place="tiles", views=(0.45, 0.1, 0.35, 0.1), pitch=0.34,
+            light=Light(-0.2, 0.5, 0.45), cast=(1.12, 1.0, 0.8),
+            gamma=1.05, haze=0.02, detail=0.7, blur=0.6, noise=0.02, jpeg=72,
+        ),
+        Camera(
+            place="platform", views=(0.15, 0.35, 0.15, 0.35), pitch=0.14,
+            light=Light(1.0, 0.3, 0.7), cast=(0.9, 1.04, 1.02),
+            gamma=1.35, haze=0.04, detail=0.6, blur=0.7, noise=0.024, jpeg=68,
+        ),
+        Camera(
+            place="plaza", views=(0.3, 0.15, 0.4, 0.15), pitch=0.3,
+            light=Light(-0.5, 0.6, 0.62), cast=(1.0, 1.0, 1.03),
+            gamma=0.8, haze=0.14, detail=0.85, blur=0.4, noise=0.011, jpeg=82,
+        ),
     )  # fmt: skip
 
 
@@ -78,7 +102,11 @@ class Level:
 def levels() -> dict[str, Level]:
     """Levels by name, easy first."""
     return {
-        "easy": Level(cast=0.2, flicker=0.02, occluded=0.05, crowded=0.05, scenery=0.35, apart=0.1, loose=0.02, grit=0.5),
-        "normal": Level(cast=0.35, flicker=0.04, occluded=0.14, crowded=0.12, scenery=0.5, apart=0.15, loose=0.04, grit=1.0),
+        "easy": Level(
+            cast=0.2, flicker=0.02, occluded=0.05, crowded=0.05, scenery=0.35, apart=0.1, loose=0.02, grit=0.5
+        ),
+        "normal": Level(
+            cast=0.35, flicker=0.04, occluded=0.14, crowded=0.12, scenery=0.5, apart=0.15, loose=0.04, grit=1.0
+        ),
         "hard": Level(cast=1.0, flicker=0.08, occluded=0.3, crowded=0.25, scenery=0.9, apart=0.8, loose=0.08, grit=1.6),
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.data.drawn.person import Person
-from models.data.drawn.tube import Array, Colour, Paint
+from models.data.drawn.tube import Array, Colour, Paint, flat
 from models.data.drawn.view import around
 
 
@@ -35,7 +35,9 @@ def _wave(place: Array, period: float) -> Array:
 def crease(rgb: Array, u: Array, down: Array, fold: float, strength: float = 0.035) -> Array:
     """Slanted folds of cloth; `fold` (radians) changes from picture to picture."""
     bend = np.sin(u * np.float32(2.2) + np.float32(fold))
-    wave = np.sin(down * np.float32(29) + np.float32(2.5) * bend) * bend + np.sin(u * np.float32(7) + np.float32(3 * fold))
+    wave = np.sin(down * np.float32(29) + np.float32(2.5) * bend) * bend + np.sin(
+        u * np.float32(7) + np.float32(3 * fold)
+    )
     return rgb * (np.float32(1) + np.float32(strength) * wave)[..., None]
 
 
@@ -47,7 +49,7 @@ def upper_paint(person: Person, radius: float, length: float, turn: float, fold:
         angle, down = around(u, turn), t * np.float32(length)
         across, front = angle * np.float32(radius), np.abs(angle)
         mask = pattern_mask(outfit.pattern, outfit.period, across, down)
-        rgb = blend(np.broadcast_to(np.float32(outfit.upper_colour), (*u.shape, 3)), mask, outfit.second)
+        rgb = blend(flat(outfit.upper_colour, u), mask, outfit.second)
         rgb = _front(rgb, person, front, angle, down)
         rgb = _print(rgb, person, angle, down)
         return crease(_straps(rgb, person, angle, down), u, down, fold)
@@ -107,7 +109,7 @@ def sleeve_paint(person: Person, radius: float, offset: float, length: float, fo
 
     def paint(u: Array, t: Array) -> Array:
         down = t * np.float32(length) + np.float32(offset)
-        rgb = np.broadcast_to(np.float32(outfit.upper_colour), (*u.shape, 3))
+        rgb = flat(outfit.upper_colour, u)
         if outfit.pattern in ("stripes", "checks", "bars"):
             rgb = blend(
                 rgb, pattern_mask(outfit.pattern, outfit.period, u * np.float32(radius * 1.5), down), outfit.second
@@ -125,7 +127,7 @@ def lower_paint(
 
     def paint(u: Array, t: Array) -> Array:
         down = t * np.float32(length) + np.float32(offset)
-        rgb = np.broadcast_to(np.float32(outfit.lower_colour), (*u.shape, 3))
+        rgb = flat(outfit.lower_colour, u)
         rgb = rgb * (np.float32(1) - np.float32(0.28) * np.exp(-np.abs(down) * np.float32(14)))[..., None]
         if outfit.lower_pattern == "checks":
             mask = pattern_mask("checks", outfit.period, around(u, turn) * np.float32(radius), down)

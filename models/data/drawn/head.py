@@ -7,7 +7,7 @@ import numpy as np
 from models.data.drawn.cloth import blend
 from models.data.drawn.person import Person
 from models.data.drawn.pose import Joints, Point
-from models.data.drawn.tube import Array, Paint
+from models.data.drawn.tube import Array, Paint, flat
 from models.data.drawn.view import Part, View, around, nearness
 
 BEHIND, NECK, UNDER, SKULL, OVER = 2.9, 3.2, 3.9, 4.0, 4.1
@@ -28,9 +28,10 @@ def head_parts(view: View, person: Person, joints: Joints, head_turn: float) -> 
     collar = person.hat if style == "scarf" else person.skin
     neck_radius = 0.028 * height * (1.25 if style == "scarf" else 1.0)
     low = (joints.neck[0], joints.neck[1] - 0.01 * height, joints.neck[2])
+    shaded = (collar[0] * 0.86, collar[1] * 0.84, collar[2] * 0.84)
     oval = tuple(radius * bulk * r for r in OVAL)
     return [
-        Part(NECK, nape, low, (neck_radius, neck_radius * 1.15), (collar[0] * 0.86, collar[1] * 0.84, collar[2] * 0.84)),
+        Part(NECK, nape, low, (neck_radius, neck_radius * 1.15), shaded),
         Part(SKULL, top, chin, oval, face_paint(person, view.yaw), (False, False), OVAL_KNOTS),
         *_hair(view, person, crown, chin, radius),
     ]
@@ -45,7 +46,7 @@ def face_paint(person: Person, yaw: float) -> Paint:
     def paint(u: Array, t: Array) -> Array:
         angle = around(u, yaw)
         front = np.abs(angle)
-        rgb = np.broadcast_to(np.float32(person.skin), (*u.shape, 3))
+        rgb = flat(person.skin, u)
         rgb = rgb * (np.float32(1.04) - np.float32(0.14) * (t > 0.88))[..., None]
         eyes = (np.abs(front - np.float32(0.42)) < 0.17) & (np.abs(t - np.float32(0.5)) < 0.035)
         rgb = blend(rgb, eyes.astype(np.float32) * np.float32(0.8), (0.1, 0.08, 0.08))

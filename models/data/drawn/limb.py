@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from models.data.drawn.cloth import lower_paint, sleeve_paint
+from models.data.drawn.cloth import blend, lower_paint, sleeve_paint
 from models.data.drawn.outfit import cut_of
 from models.data.drawn.person import Person
 from models.data.drawn.pose import Joints, Point
-from models.data.drawn.tube import Array, Paint
+from models.data.drawn.tube import Array, Paint, flat
 from models.data.drawn.view import Part, View, nearness, seen_turn
 
 FAR_ARM, LEGS, NEAR_ARM = 0.0, 1.0, 5.0
@@ -57,7 +57,9 @@ def _trouser_leg(
     parts = [Part(layer, hip, knee, thigh, upper), Part(layer + 0.01, knee, end, shin, lower, (True, False))]
     if person.boots:
         parts.append(
-            Part(layer + 0.02, between(knee, ankle, 0.45), ankle, (0.04 * unit, 0.03 * unit), person.shoes, (False, True))
+            Part(
+                layer + 0.02, between(knee, ankle, 0.45), ankle, (0.04 * unit, 0.03 * unit), person.shoes, (False, True)
+            )
         )
     return parts
 
@@ -70,8 +72,7 @@ def _shoe(person: Person, ankle: Point, toe: Point, layer: float) -> Part:
 
 def _shoe_paint(person: Person) -> Paint:
     def paint(u: Array, t: Array) -> Array:
-        rgb = np.broadcast_to(np.float32(person.shoes), (*u.shape, 3))
-        return np.where((np.abs(u) > 0.62)[..., None], np.float32(person.soles), rgb)
+        return blend(flat(person.shoes, u), (np.abs(u) > 0.62).astype(np.float32), person.soles)
 
     return paint
 
@@ -89,7 +90,10 @@ def arm_parts(view: View, person: Person, joints: Joints, fold: float) -> list[P
         parts.append(Part(layer, *fist, (0.021 * unit, 0.019 * unit), person.skin))
         if cut.long_sleeves:
             bulk = cut.slack
-            upper, lower = (0.029 * unit * bulk, 0.033 * unit * bulk, 0.028 * unit * bulk), (0.028 * unit * bulk, 0.021 * unit * bulk)
+            upper, lower = (
+                (0.029 * unit * bulk, 0.033 * unit * bulk, 0.028 * unit * bulk),
+                (0.028 * unit * bulk, 0.021 * unit * bulk),
+            )
             parts.append(Part(layer + 0.01, shoulder, elbow, upper, sleeve_paint(person, 0.05, 0.06, 0.27, fold)))
             cuff = sleeve_paint(person, 0.05, 0.33, 0.27, fold)
             parts.append(Part(layer + 0.02, elbow, hand, lower, cuff, (True, False)))
@@ -98,5 +102,7 @@ def arm_parts(view: View, person: Person, joints: Joints, fold: float) -> list[P
             parts.append(Part(layer + 0.01, elbow, hand, (0.025 * unit, 0.017 * unit), person.skin))
             hem = between(shoulder, elbow, 0.5 + 0.35 * person.outfit.length)
             paint = sleeve_paint(person, 0.05, 0.06, 0.15, fold)
-            parts.append(Part(layer + 0.02, shoulder, hem, (0.028 * unit, 0.035 * unit, 0.036 * unit), paint, (True, False)))
+            parts.append(
+                Part(layer + 0.02, shoulder, hem, (0.028 * unit, 0.035 * unit, 0.036 * unit), paint, (True, False))
+            )
     return parts

@@ -1,5 +1,7 @@
 """Things that stand in front of somebody, and things beside them."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from models.data.drawn.outfit import pick_colour
@@ -45,7 +47,7 @@ def _bicycle(canvas: Array, rng: np.random.Generator, light: Light) -> None:
     for hub in (x, front):
         turns = np.linspace(0, 2 * np.pi, 15)
         rim = [(hub + size * float(np.cos(a)), y + size * float(np.sin(a))) for a in turns]
-        for start, end in zip(rim[:-1], rim[1:], strict=True):
+        for start, end in pairwise(rim):
             draw_tube(canvas, start, end, (thin, thin), (0.08, 0.08, 0.09), light)
     seat, stem, crank = (
         (x + 0.7 * size, y - 1.1 * size),

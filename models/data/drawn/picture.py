@@ -1,14 +1,13 @@
 """One picture: a person before a backdrop, framed by a detector and taken by a camera."""
 
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageFilter
 
-from models.data.drawn.backdrop import cut_plate
+from models.data.drawn.backdrop import Pixels, cut_plate
 from models.data.drawn.camera import Camera, Level
 from models.data.drawn.figure import draw_person
+from models.data.drawn.lens import expose
 from models.data.drawn.occluder import draw_occluder
 from models.data.drawn.person import Person, make_person
 from models.data.drawn.pose import strike_pose
@@ -31,7 +30,7 @@ class Shot:
     framing: str = "person"
 
 
-def take_picture(shot: Shot, seed: int, size: tuple[int, int], camera: Camera, plate: Array, level: Level) -> bytes:
+def take_picture(shot: Shot, seed: int, size: tuple[int, int], camera: Camera, plate: Pixels, level: Level) -> bytes:
     """Draw a shot: a pure function of its arguments, the plate being one of (seed, camera).
 
     Args:
@@ -113,29 +112,3 @@ def _passer_by(canvas: Array, seed: int, rng: np.random.Generator, view: View, l
         scale=view.scale * further,
     )
     _figure(canvas, person, other, rng, light)
-
-
-def expose(canvas: Array, rng: np.random.Generator, size: tuple[int, int], camera: Camera, level: Level) -> bytes:
-    """Light, lens and sensor: a canvas (2 height, 2 width, 3) to a JPEG of (height, width)."""
-    height, width = size
-    seen = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
-    small = np.asarray(seen.resize((width, height), Image.Resampling.BOX), np.float32) / 255
-    tint = np.float32(camera.cast) ** np.float32(level.cast) * np.exp(rng.normal(0, level.flicker, 3) * 0.5).astype(
-        np.float32
-    )
-    bright = np.float32(np.exp(rng.normal(0, level.flicker * 1.5)))
-    gamma = np.float32(camera.gamma**level.cast)
-    small = np.clip(small * tint * bright, 0, 1) ** gamma
-    small = small + np.float32(camera.haze * level.cast) * (np.float32(0.72) - small)
-    small += rng.normal(0, camera.noise * level.grit, small.shape).astype(np.float32)
-    image = Image.fromarray((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8))
-    detail = camera.detail**level.grit * float(rng.uniform(0.85, 1.0))
-    if detail < 0.95:
-        coarse = image.resize((max(8, int(width * detail)), max(16, int(height * detail))), Image.Resampling.BILINEAR)
-        image = coarse.resize((width, height), Image.Resampling.BILINEAR)
-    image = image.filter(
-        ImageFilter.GaussianBlur(camera.blur * level.grit * height / 128 * float(rng.uniform(0.5, 1.4)))
-    )
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=camera.jpeg)
-    return file.getvalue()

@@ -9,7 +9,7 @@ from models.data.drawn.person import GROUP
 from models.data.drawn.picture import Shot
 
 SINGLES, DISTRACTORS, UNLABELLED, JUNK = 100_000, 200_000, 300_000, 400_000
-"""First identities of people with one training picture, of strangers in the gallery, of nameless people, and of junk."""
+"""First identities of people with one training picture, of strangers, of nameless people, and of junk."""
 TRAIN, QUERY, GALLERY, NAMELESS = "bounding_box_train", "query", "bounding_box_test", "unlabelled"
 MIN_IDS, MAX_IDS = 12, 8000
 NAMES_APART = 90_000

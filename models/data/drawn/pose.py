@@ -63,10 +63,13 @@ def find_joints(build: Build, pose: Pose) -> Joints:
     height = build.height
     leg, ankle_height = 0.485 * height * build.legs, 0.045 * height
     thigh, shin, foot = 0.51 * (leg - ankle_height), 0.49 * (leg - ankle_height), 0.115 * height
-    half_hips, half_shoulders = 0.052 * height * build.hips, 0.097 * height * build.shoulders * (0.7 + 0.3 * build.girth)
+    half_hips, half_shoulders = (
+        0.052 * height * build.hips,
+        0.097 * height * build.shoulders * (0.7 + 0.3 * build.girth),
+    )
     legs = [_leg(side, pose, leg, thigh, shin, foot, half_hips) for side in (-1, 1)]
     drop = ankle_height - min(ankle[1] for _, _, ankle, _ in legs)
-    hips, knees, ankles, toes = (tuple((p[0], p[1] + drop, p[2]) for p in column) for column in zip(*legs, strict=True))
+    (hips, knees, ankles, toes) = zip(*(_raised(points, drop) for points in legs), strict=True)
     pelvis = (0.0, leg + drop, 0.0)
     head = 0.13 * height * build.head
     tall = height - head - 0.03 * height
@@ -76,6 +79,10 @@ def find_joints(build: Build, pose: Pose) -> Joints:
     arms = [_arm(side, pose, neck, half_shoulders, height) for side in (-1, 1)]
     shoulders, elbows, hands = zip(*arms, strict=True)
     return Joints(pelvis, neck, chin, crown, shoulders, elbows, hands, hips, knees, ankles, toes)
+
+
+def _raised(points: tuple[Point, Point, Point, Point], up: float) -> list[Point]:
+    return [(x, y + up, z) for x, y, z in points]
 
 
 def _leg(

@@ -27,6 +27,11 @@ class Light:
     diffuse: float
 
 
+def flat(colour: Colour, like: Array) -> Array:
+    """One colour all over a surface: (h, w, 3), read-only, for `like` (h, w)."""
+    return np.broadcast_to(np.asarray(colour, np.float32), (*like.shape, 3))
+
+
 def draw_tube(
     canvas: Array,
     start: tuple[float, float],
@@ -60,19 +65,24 @@ def draw_tube(
     ys = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5 - start[1]))[:, None]
     along = xs * np.float32(ax) + ys * np.float32(ay)
     across = xs * np.float32(ay) - ys * np.float32(ax)
-    t = np.clip(along / np.float32(length), 0, 1)
+    t = _unit(along / np.float32(length))
     radius = _radius(t, radii, knots)
     over = along - t * np.float32(length)
-    alpha = np.clip(radius - np.sqrt(across * across + over * over) + np.float32(0.5), 0, 1)
+    alpha = _unit(radius - np.sqrt(across * across + over * over) + np.float32(0.5))
     if not round_ends[0]:
-        alpha *= np.clip(along + np.float32(0.5), 0, 1)
+        alpha *= _unit(along + np.float32(0.5))
     if not round_ends[1]:
-        alpha *= np.clip(np.float32(length + 0.5) - along, 0, 1)
-    u = np.clip(across / np.maximum(radius, np.float32(0.5)), -1, 1)
+        alpha *= _unit(np.float32(length + 0.5) - along)
+    u = np.minimum(np.maximum(across / np.maximum(radius, np.float32(0.5)), np.float32(-1)), np.float32(1))
     shade = _shade(u * np.float32(ay if abs(ay) > 0.15 else 0.15), u, light)
     albedo = paint(u, t) if callable(paint) else np.asarray(paint, np.float32)
     window = canvas[top:bottom, left:right]
     window += alpha[..., None] * (albedo * shade[..., None] - window)
+
+
+def _unit(values: NDArray[np.floating]) -> Array:
+    """Clipped to 0..1; on arrays this small np.clip costs as much as the arithmetic."""
+    return np.minimum(np.maximum(values, np.float32(0)), np.float32(1)).astype(np.float32, copy=False)
 
 
 def _radius(t: Array, radii: Sequence[float], knots: Sequence[float] | None) -> Array:

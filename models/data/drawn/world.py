@@ -4,22 +4,22 @@ import csv
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
-from models.data.drawn.backdrop import make_plate
+from models.data.drawn.backdrop import Pixels, make_plate
 from models.data.drawn.camera import Camera, cameras, levels
-from models.data.drawn.plan import GALLERY, MAX_IDS, MIN_IDS, NAMELESS, QUERY, TRAIN, Entry, plan_entries
 from models.data.drawn.picture import take_picture
-from models.data.drawn.tube import Array
+from models.data.drawn.plan import GALLERY, MAX_IDS, MIN_IDS, NAMELESS, QUERY, TRAIN, Entry, plan_entries
 
 VERSION = 1
 """Raised whenever the same request gives other pixels."""
 MANIFEST, TRUTH = "drawn.json", "unlabelled_ids.csv"
+FOLDERS = (TRAIN, QUERY, GALLERY, NAMELESS)
 
 
 class DrawnFolderError(ValueError):
@@ -54,23 +54,22 @@ def draw_people(
     out = Path(out)
     _check_request(ids, seed, size, level)
     entries = plan_entries(ids, seed)
-    asked = {
-        "version": VERSION, "ids": ids, "seed": seed, "height": size[0], "width": size[1], "level": level, "images": len(entries),
-    }  # fmt: skip
+    asked: dict[str, object] = {"version": VERSION, "ids": ids, "seed": seed, "height": size[0], "width": size[1]}
+    asked |= {"level": level, "images": len(entries)}
     if _is_kept(out, asked):
         return out
+    draft = out.with_name(f".{out.name}.drawing")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        with FileLock(out.with_name(f".{out.name}.lock")):
+            if _is_kept(out, asked):
+                return out
+            shutil.rmtree(draft, ignore_errors=True)
+            _write(draft, entries, seed, size, level, n_jobs)
+            (draft / MANIFEST).write_text(json.dumps(asked, indent=2) + "\n")
+            os.replace(draft, out)
     except OSError as error:
         raise DrawnFolderError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        _write(draft, entries, seed, size, level, n_jobs)
-        (draft / MANIFEST).write_text(json.dumps(asked, indent=2) + "\n")
-        draft.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
@@ -81,8 +80,8 @@ def _check_request(ids: int, seed: int, size: tuple[int, int], level: str) -> No
         raise DrawnFolderError(f"{ids} people asked for; between {MIN_IDS} and {MAX_IDS:,} can be drawn")
     if seed < 0:
         raise DrawnFolderError(f"seed {seed} is negative; take 0 or more")
-    if min(size) < 16 or max(size) > 1024:
-        raise DrawnFolderError(f"size {size[0]}x{size[1]} (height x width) is out of bounds; take 16 to 1024 for each")
+    if min(size) < 16 or max(size) > 512:
+        raise DrawnFolderError(f"size {size[0]}x{size[1]} (height x width) is out of bounds; take 16 to 512 for each")
     if level not in levels():
         raise DrawnFolderError(f"unknown level {level!r}; there are: {', '.join(levels())}")
 
@@ -94,22 +93,27 @@ def _is_kept(out: Path, asked: dict[str, object]) -> bool:
     try:
         found = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise DrawnFolderError(
-            f"{out} exists and is not a drawn data set; choose another folder or remove it"
-        ) from None
-    if found != asked:
-        differing = [
-            f"{key} {found.get(key)!r}, asked {value!r}" for key, value in asked.items() if found.get(key) != value
-        ]
+        found = None
+    if not isinstance(found, dict):
+        raise DrawnFolderError(f"{out} exists and is not a drawn data set; choose another folder or remove it")
+    differing = [
+        f"{key} {found.get(key)!r} there, {value!r} asked" for key, value in asked.items() if found.get(key) != value
+    ]
+    if differing:
         raise DrawnFolderError(
             f"{out} holds drawn people of another request ({'; '.join(differing)}); choose another folder or remove it"
+        )
+    present = sum(1 for folder in FOLDERS for _ in (out / folder).glob("*.jpg"))
+    if present != asked["images"]:
+        raise DrawnFolderError(
+            f"{out} holds {present:,} of its {asked['images']:,} pictures; remove it to draw it again"
         )
     return True
 
 
 def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], level: str, n_jobs: int) -> None:
-    for folder in (TRAIN, QUERY, GALLERY, NAMELESS):
-        (draft / folder).mkdir()
+    for folder in FOLDERS:
+        (draft / folder).mkdir(parents=True)
     workers = min(cpu_count() if n_jobs < 0 else max(1, n_jobs), max(1, len(entries) // 50))
     shares = [entries[start::workers] for start in range(workers)]
     Parallel(n_jobs=workers)(delayed(draw_entries)(draft, share, seed, size, level) for share in shares)
@@ -128,9 +132,10 @@ def draw_entries(draft: Path, entries: Sequence[Entry], seed: int, size: tuple[i
         (draft / entry.folder / entry.name).write_bytes(file)
 
 
-def make_plates(seed: int, size: tuple[int, int], level: str) -> list[tuple[Camera, Array]]:
+def make_plates(seed: int, size: tuple[int, int], level: str) -> list[tuple[Camera, Pixels]]:
     """Each camera and its backdrop for pictures of (height, width) pixels."""
+    of_level, height, width = levels()[level], 2 * size[0], 2 * size[1]
     return [
-        (camera, make_plate(camera, levels()[level], np.random.default_rng([seed, 8, number]), 2 * size[0], 2 * size[1]))
+        (camera, make_plate(camera, of_level, np.random.default_rng([seed, 8, number]), height, width))
         for number, camera in enumerate(cameras())
     ]
