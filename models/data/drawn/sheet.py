@@ -11,7 +11,7 @@ from models.data.drawn.person import GROUP
 from models.data.drawn.plan import TRAIN
 
 PAPER, INK = (250, 249, 246), (40, 40, 44)
-COLOURS = 144
+COLOURS = 120
 LEFT, TOP, GAP, BREAK = 42, 22, 2, 12
 """Pixels: margins for names, gap between pictures, gap between groups and between cameras."""
 
