@@ -1,4 +1,4 @@
-"""What a killed training goes on from: weights, optimizer and epoch, replaced in one step each time.
+"""What a killed training goes on from: weights, what the losses learned, optimizer and epoch, replaced in one step.
 
 The random state needs no keeping: every random choice is a function of (seed, epoch, place).
 """
@@ -22,11 +22,14 @@ from configs.artifact import RESUME, file_digest, write_text
 STATE = "state.json"
 
 
-def save_checkpoint(folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer, scaler: Any) -> None:
+def save_checkpoint(
+    folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+) -> None:
     """Keep the state after `epoch` epochs under `folder/resume/`; the previous one stands until this one is on disk."""
     resume = folder / RESUME
     resume.mkdir(exist_ok=True)
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
+    tensors |= {f"losses.{k}": v for k, v in losses.state_dict().items()} if losses else {}
     groups = optimizer.state_dict()
     for i, slots in groups["state"].items():
         tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
@@ -39,7 +42,9 @@ def save_checkpoint(folder: Path, epoch: int, net: nn.Module, optimizer: Optimiz
             old.unlink()
 
 
-def load_checkpoint(folder: Path, net: nn.Module, optimizer: Optimizer, scaler: Any) -> int:
+def load_checkpoint(
+    folder: Path, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+) -> int:
     """Put the kept state back, if there is a whole one; the number of epochs done, 0 for none."""
     try:
         state = json.loads((folder / RESUME / STATE).read_text(encoding="utf-8"))
@@ -50,6 +55,8 @@ def load_checkpoint(folder: Path, net: nn.Module, optimizer: Optimizer, scaler: 
     except (OSError, ValueError, KeyError, SafetensorError):
         return 0
     net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    if losses:
+        losses.load_state_dict({k.removeprefix("losses."): v for k, v in tensors.items() if k.startswith("losses.")})
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):

@@ -11,21 +11,29 @@ from torch import Tensor, nn
 class Output:
     """What a head gives for a batch of B images.
 
-    feats: (B, D) before the neck, for the triplet loss. bn_feats: (B, D) after it, for retrieval.
+    feats: (B, D) before the neck, for the triplet loss: the global features of `n_branches` branches side by side, all
+    of one width. bn_feats: (B, E) after it, for retrieval: every part side by side; with one part D = E.
     logits: one (B, K) for each part that is classified; empty outside training.
     """
 
     feats: Tensor
     bn_feats: Tensor
     logits: tuple[Tensor, ...]
+    n_branches: int = 1
+
+    @property
+    def branches(self) -> tuple[Tensor, ...]:
+        """The global feature of each branch, (B, D / n_branches)."""
+        return self.feats.chunk(self.n_branches, dim=1)
 
 
 class Net(nn.Module):
-    """Images (B, 3, H, W) to an Output."""
+    """Images (B, 3, H, W) to an Output, whose `feats` are (B, dim)."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
+        self.dim: int = head.dim  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) float32, normalised, to the head's Output."""

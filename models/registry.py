@@ -14,6 +14,7 @@ from models import schedule
 from models.backbones.resnet import resnet
 from models.data import augment
 from models.heads.global_pool import GlobalHead
+from models.losses.center import CenterLoss
 from models.losses.identity import identity_loss
 from models.losses.triplet import triplet_loss
 from models.net import Net
@@ -22,14 +23,14 @@ Table = Mapping[str, Callable[..., Any]]
 
 BACKBONES: Table = {"resnet": resnet}
 HEADS: Table = {"global": GlobalHead}
-LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss}
+LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
 AUGMENTS: Table = {"flip": augment.flip, "pad_crop": augment.pad_crop, "erase": augment.erase}
 SCHEDULES: Table = {"steps": schedule.steps}
 OPTIMIZERS: Table = {"adam": torch.optim.Adam}
 
 
 def make(table: Table, what: str, named: Named, **given: Any) -> Any:
-    """Build the row that a config line names, with its options and what the caller knows.
+    """Build the row that a config line names, with its options and, of what the caller knows, what it has room for.
 
     Raises:
         ConfigError: no such row, an option the row does not have, or a value it refuses.
@@ -37,7 +38,9 @@ def make(table: Table, what: str, named: Named, **given: Any) -> Any:
     if named.name not in table:
         raise ConfigError(f"unknown {what} {named.name!r}; models/registry.py has: {', '.join(table)}")
     row = table[named.name]
-    known = [k for k in inspect.signature(row).parameters if k not in given and k != "params"]
+    takes = inspect.signature(row).parameters
+    given = {k: v for k, v in given.items() if k in takes or k == "params"}
+    known = [k for k in takes if k not in given and k != "params"]
     for option in named.options:
         if option not in known:
             raise ConfigError(f"{what} {named.name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
@@ -53,13 +56,14 @@ def make_net(member: Member, classes: int) -> Net:
     return Net(backbone, make(HEADS, "head", member.head, channels=backbone.channels, classes=classes))
 
 
-def make_losses(recipe: Recipe) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
-    """Name -> (weight, loss), as in `recipe.losses`."""
+def make_losses(recipe: Recipe, *, dim: int, classes: int) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
+    """Name -> (weight, loss), as in `recipe.losses`, for features (B, dim) of so many classes."""
     losses = {}
     for name, options in recipe.losses.items():
         rest = dict(options)
         weight = rest.pop("weight", 1.0)
-        losses[name] = (float(weight), make(LOSSES, "loss", Named(name=name, **rest)))
+        loss = make(LOSSES, "loss", Named(name=name, **rest), epochs=recipe.epochs, dim=dim, classes=classes)
+        losses[name] = (float(weight), loss)
     return losses
 
 
@@ -79,6 +83,6 @@ def check(member: Member, recipe: Recipe) -> None:
     with torch.device("meta"):
         net = make_net(member, classes=2)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
-    make_losses(recipe)
+    make_losses(recipe, dim=net.dim, classes=2)
     make_augments(recipe)
     make_schedule(recipe)

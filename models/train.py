@@ -23,11 +23,12 @@ from models.checkpoint import load_checkpoint, save_checkpoint, write_flushed
 from models.data.balance import Training
 from models.data.batches import epoch_loader, normalise
 from models.device import autocast
+from models.losses import Learner
 from models.net import Net, Output
 from models.pretrained import load_weights
 
 WEIGHTS, LABELS, EPOCHS, STARTED_FROM = "weights.safetensors", "labels.json", "epochs.jsonl", "pretrained.json"
-Losses = dict[str, tuple[float, Callable[[Output, Tensor], Tensor]]]
+Losses = dict[str, tuple[float, Callable[..., Tensor]]]
 
 
 @dataclass
@@ -72,15 +73,13 @@ def train_member(
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
-    done = load_checkpoint(folder, net, optimizer, scaler)
+    losses = registry.make_losses(recipe, dim=net.dim, classes=len(training.pids))
+    learned = nn.ModuleDict({name: loss for name, (_, loss) in losses.items() if isinstance(loss, nn.Module)})
+    done = load_checkpoint(folder, net, optimizer, scaler, learned.to(device))
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
     lines = _lines_until(folder / EPOCHS, done)
-    rate, losses, augments = (
-        registry.make_schedule(recipe),
-        registry.make_losses(recipe),
-        registry.make_augments(recipe),
-    )
+    rate, augments = registry.make_schedule(recipe), registry.make_augments(recipe)
     begun = time.monotonic()
     with progress.task(f"{member.name}, epochs", recipe.epochs) as step:
         step(done)
@@ -102,7 +101,7 @@ def train_member(
             lines.append(json.dumps(asdict(metrics)))
             write_flushed(folder / EPOCHS, ("\n".join(lines) + "\n").encode())
             if (epoch + 1) % recipe.checkpoint_every == 0 or epoch + 1 == recipe.epochs:
-                save_checkpoint(folder, epoch + 1, net, optimizer, scaler)
+                save_checkpoint(folder, epoch + 1, net, optimizer, scaler, learned)
     (folder / LABELS).write_text(json.dumps({"pids": training.pids}) + "\n", encoding="utf-8")
     write_flushed(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in net.state_dict().items()}))
     last = json.loads(lines[-1])
@@ -145,12 +144,13 @@ def _epoch(
     metrics = EpochMetrics(epoch + 1, terms=dict.fromkeys(losses, 0.0))
     begun = time.monotonic()
     for batch, (raw, labels) in enumerate(loader):
+        t = epoch + (batch + 1) / len(loader)
         for group in optimizer.param_groups:
-            group["lr"] = metrics.lr = base * rate(epoch + (batch + 1) / len(loader))
+            group["lr"] = metrics.lr = base * rate(t)
         labels = labels.to(device, non_blocking=True)
         with autocast(device, precision):
             output = net(normalise(raw, device, channels_last=recipe.channels_last))
-        terms = {name: loss(output, labels) for name, (_, loss) in losses.items()}
+        terms = {name: loss(output, labels, t) for name, (_, loss) in losses.items()}
         total = torch.stack([losses[name][0] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
             return None
@@ -158,6 +158,9 @@ def _epoch(
         scaler.scale(total).backward()
         scaler.step(optimizer)
         scaler.update()
+        for _, loss in losses.values():
+            if isinstance(loss, Learner):
+                loss.learn(output, labels)
         _add(metrics, len(labels), total.item(), terms, output, labels)
         step(1 / len(loader))
     _divide(metrics)

@@ -17,6 +17,7 @@ class GlobalHead(nn.Module):
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
+        self.dim = channels
         self.neck = nn.BatchNorm1d(channels)
         self.neck.bias.requires_grad_(False)
         self.classifier = nn.Linear(channels, classes, bias=False)

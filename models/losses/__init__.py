@@ -1,1 +1,20 @@
-"""Losses: an Output and labels in, a scalar out. One a file; models/registry.py names them."""
+"""Losses: an Output, labels and the time in, a scalar out. One a file; models/registry.py names them.
+
+The time is in epochs since the start of training, of which what grows is a pure function; left out, it is the end.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from models.net import Output
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A loss that has something of its own to learn after each step of the network."""
+
+    def learn(self, output: Output, labels: Tensor) -> None:
+        """Move what is its own, by the batch that the network has just learned from."""

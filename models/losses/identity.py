@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,21 +13,29 @@ from torch.nn.functional import cross_entropy
 from models.net import Output
 
 
-def identity_loss(*, eps: float = 0.1) -> Callable[[Output, Tensor], Tensor]:
+def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others") -> Callable[..., Tensor]:
     """Mean over parts and images of the smoothed cross entropy (Szegedy et al., CVPR 2016, section 7).
 
     Args:
-        eps: the target is `1 - eps` on the true class and `eps / (K - 1)` on every other. torch's `label_smoothing` is
-            the convention `eps' / K` on all K classes, which is the same target at `eps' = eps K / (K - 1)`.
+        eps: how much of the target is taken from the true class.
+        over: where it goes. "others": the target is `1 - eps` on the true class and `eps / (K - 1)` on every other.
+            "all", as in the paper and in torch's `label_smoothing`: `eps / K` on all K classes and `1 - eps` more on
+            the true one. "all" with eps is "others" with `eps (K - 1) / K`.
 
     Raises:
-        ValueError: eps outside [0, 1).
+        ValueError: eps outside [0, 1), or another convention.
     """
     if not 0 <= eps < 1:
         raise ValueError(f"eps {eps!r}; wanted 0 or more and less than 1")
+    if over not in ("others", "all"):
+        raise ValueError(f"over {over!r}; there are others, all")
 
-    def loss(output: Output, labels: Tensor) -> Tensor:
-        losses = [_smoothed(logits.float(), labels, eps) for logits in output.logits]
+    def loss(output: Output, labels: Tensor, t: float = math.inf) -> Tensor:
+        losses = []
+        for logits in output.logits:
+            classes = logits.shape[1]
+            taken = eps if over == "others" else eps * (classes - 1) / classes
+            losses.append(_smoothed(logits.float(), labels, taken))
         return torch.stack(losses).mean()
 
     return loss
