@@ -1,19 +1,18 @@
 """Results have addresses: `runs/<kind>/<name>-<12 hex of everything that was asked>/`.
 
 A result is made in `.<name>-<hex>.part/` beside its place, flushed to disk, described by `manifest.json` (written last,
-the request in readable form, a SHA-256 of every file) and renamed into place. A lock per address lets two builds at once
-make each thing once; the operating system drops it when its holder dies. So whatever has its final name is whole,
-whatever is not was interrupted, and nothing stale can be read: another request has another address.
+with the request in readable form and a SHA-256 of every file) and renamed into place. A lock per address lets two
+builds at once make each thing once; the operating system drops it when its holder dies. So whatever has its final name
+is whole, whatever is not was interrupted, and nothing stale can be read: another request has another address.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +89,14 @@ class Store:
             if path.exists():
                 damage = find_damage(path, address)
                 if damage is None:
+                    shutil.rmtree(path / RESUME, ignore_errors=True)  # of a run killed between its last two steps
                     return Kept(path, made=False)
                 self.say(f"{path}: {damage}; making it again")
             try:
                 self._make(address, make, resume)
             except OSError as e:
+                if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
+                    raise  # not the store's: a file that `make` wanted to read
                 raise ResultError(f"{path}: cannot be written ({e.strerror or e}). {_room(self.root)}") from e
         return Kept(path, made=True)
 
@@ -104,6 +106,8 @@ class Store:
         if part.exists() and not (resume and (part / RESUME).exists()):
             shutil.rmtree(part)
         part.mkdir(parents=True, exist_ok=True)
+        for torn in part.rglob(".*.part"):  # files that the interrupted attempt was writing
+            torn.unlink()
         make(part)
         seal(part, address)
         if path.exists():
@@ -146,12 +150,17 @@ class Store:
 
     @contextmanager
     def _locked(self, address: Address) -> Iterator[None]:
-        lock = FileLock(self._lock_file(address.kind, self.path(address).name))
         try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            self.say(f"{address.key}: another process is making it; waiting")
-            lock.acquire()
+            lock = FileLock(self._lock_file(address.kind, self.path(address).name))
+            try:
+                lock.acquire(timeout=1)
+            except Timeout:
+                self.say(f"{address.key}: another process is making it; waiting")
+                lock.acquire()
+        except OSError as e:
+            raise ResultError(
+                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --out"
+            ) from e
         try:
             yield
         finally:
@@ -172,13 +181,14 @@ def find_damage(path: Path, address: Address | None = None) -> str | None:
     """What is wrong with a kept result, in words, or None: every file is hashed and held against the manifest."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        listed, request = manifest["sha256"], manifest["request"]
+        listed = dict(manifest["sha256"])
+        written = Address(manifest["kind"], manifest["name"], manifest["request"])
+        folder = f"{written.name}-{written.digest}"
     except OSError:
         return "has no manifest"
     except (ValueError, KeyError, TypeError):
         return "its manifest cannot be read"
-    asked = address or Address(manifest.get("kind", ""), manifest.get("name", ""), request)
-    if asked.digest != Address("", "", request).digest or path.name != f"{asked.name}-{asked.digest}":
+    if (path.parent.name, path.name) != (written.kind, folder) or (address and written.key != address.key):
         return "its manifest is of another request"
     there = set(_contents(path))
     for name in sorted(there ^ set(listed)):
@@ -211,25 +221,6 @@ def write_text(path: Path, text: str) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def code_version(*folders_or_files: Path) -> str:
-    """12 hex digits of the parsed source of these files and packages; comments and docstrings do not count."""
-    digest = hashlib.sha256()
-    for root in folders_or_files:
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            digest.update(path.relative_to(root.parent).as_posix().encode())
-            digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))).encode())
-    return digest.hexdigest()[:12]
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body: Iterable[ast.stmt] = getattr(node, "body", ()) if not isinstance(node, ast.Lambda | ast.IfExp) else ()
-        statements = list(body)
-        if statements and isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant):
-            node.body = statements[1:]  # type: ignore[attr-defined]
-    return tree
 
 
 def _flush(path: Path) -> None:

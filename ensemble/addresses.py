@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import Address, code_version
+from configs.artifact import Address
 from configs.schema import Ensemble, Member, Recipe
+from configs.version import code_version
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "models"

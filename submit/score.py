@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from configs.artifact import Address, Store, code_version
+from configs.artifact import Address, Store
 from configs.schema import Competition, Ensemble
+from configs.version import code_version
 from ensemble import fuse, metrics, rerank
 from ensemble.addresses import rerank_settings
 from ensemble.record import Evaluation

@@ -1,0 +1,44 @@
+"""The code version counts code, and not words."""
+
+import pytest
+
+from configs.version import code_version
+
+
+def version_of(folder, source):
+    (folder / "m.py").write_text(source)
+    code_version.cache_clear()
+    return code_version(folder)
+
+
+SOURCE = '"""Doc."""\n\nX = 1\n\n\ndef f(a):\n    """Says."""\n    return a + X\n\n\nclass C:\n    """Says."""\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("X = 1", "X = 1  # why", True),
+        ('"""Doc."""', '"""Another."""', True),
+        ("    return", "\n    # a comment\n    return", True),
+        ('    """Says."""\n    return', "    return", True),
+        ("X = 1", "X = 2", False),
+        ("a + X", "a - X", False),
+        ("f(a)", "f(b)", False),
+        ("X = 1", "X = '1'", False),
+    ],
+)
+def test_code_version_counts_code_and_not_words(tmp_path, old, new, same):
+    assert SOURCE.count(old) >= 1
+    assert (version_of(tmp_path, SOURCE) == version_of(tmp_path, SOURCE.replace(old, new))) == same
+
+
+def test_code_version_counts_names_and_new_files(tmp_path):
+    before = version_of(tmp_path, SOURCE)
+    (tmp_path / "n.py").write_text("")
+    assert version_of(tmp_path, SOURCE) != before
+
+
+def test_code_version_is_of_the_code_that_runs(tmp_path):
+    before = version_of(tmp_path, SOURCE)
+    (tmp_path / "m.py").write_text("X = 5")
+    assert code_version(tmp_path) == before
