@@ -1,7 +1,6 @@
 """Drawn people: Market's rules hold, the same request gives the same bytes, and a folder is whole or not there."""
 
 import csv
-import io
 import json
 import re
 import subprocess
@@ -16,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.data.drawn import DrawnFolderError, draw_people, world
+from models.data.drawn import DrawnFolderError, draw_people, picture, world
 from models.data.drawn.__main__ import main
 from models.data.drawn.figure import draw_person
 from models.data.drawn.person import GROUP, make_person
@@ -74,11 +73,13 @@ def test_more_people_leave_the_pictures_of_the_first_as_they_are(drawn: Path, tm
     assert {name: more[name] for name in few} == few
 
 
-def test_every_level_is_another_picture() -> None:
+def test_every_level_is_another_picture(tmp_path: Path) -> None:
+    entry = next(entry for entry in plan_entries(12, 0) if entry.folder == TRAIN)
+    (tmp_path / TRAIN).mkdir()
     pictures = set()
-    for name, level in world.levels().items():
-        camera, plate = make_plates(0, (48, 24), name)[0]
-        pictures.add(take_picture(Shot(0, 0, 1), 0, (48, 24), camera, plate, level))
+    for level in ("easy", "normal", "hard"):
+        world.draw_entries(tmp_path, [entry], 0, (48, 24), level)
+        pictures.add((tmp_path / TRAIN / entry.name).read_bytes())
     assert len(pictures) == 3
 
 
@@ -96,6 +97,8 @@ def test_identities_of_train_test_and_unlabelled_are_disjoint(drawn: Path) -> No
     assert gallery - {0, -1} == query
     assert len(query) == 6 and len(train) == 6 + 2 and len(nameless) == 3
     assert not train & gallery and not nameless & (train | gallery)
+    groups = [{(pid - 1) // GROUP for pid in pids if 1 <= pid <= 12} for pids in (train, query)]
+    assert not groups[0] & groups[1], "people in one outfit must be on one side"
 
 
 def test_every_query_has_a_match_under_another_camera(drawn: Path) -> None:
@@ -190,15 +193,17 @@ def test_a_tube_outside_the_canvas_leaves_it_alone() -> None:
     assert (canvas == 0.5).all()
 
 
-def test_junk_is_framed_worse_than_a_person() -> None:
+def test_framings_show_a_person_a_part_and_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     camera, plate = make_plates(0, (48, 24), "easy")[1]
-    level = replace(world.levels()["easy"], occluded=0.0, crowded=0.0)
-    looks = {}
-    for framing in ("person", "part", "empty"):
-        file = take_picture(Shot(0, 0, 2, framing), 0, (48, 24), camera, plate, level)
-        looks[framing] = np.asarray(Image.open(io.BytesIO(file)), np.float32)
-    for first, second in (("person", "part"), ("person", "empty"), ("part", "empty")):
-        assert np.abs(looks[first] - looks[second]).mean() > 5
+    level = replace(world.levels()["easy"], occluded=0.0, crowded=0.0, loose=0.0)
+    views: list[View] = []
+    monkeypatch.setattr(picture, "draw_person", lambda _canvas, view, *_: views.append(view))
+    for framing in picture.FRAMINGS:
+        take_picture(Shot(0, 0, 2, framing), 0, (48, 24), camera, plate, level)
+    whole, part = views
+    height = make_person(0, 0).build.height
+    assert 0.85 < whole.scale * height / 96 < 1.0, "a whole person fills the picture of 2 x 48 canvas pixels"
+    assert part.scale * height > 1.05 * 96 or not 0 < part.y < 96, "of a part some is outside"
 
 
 def test_the_same_request_keeps_the_folder(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
