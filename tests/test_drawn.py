@@ -299,6 +299,15 @@ def test_options_that_cannot_be_read_are_status_2(options: list[str], capsys: py
     assert "error:" in capsys.readouterr().err
 
 
+def test_a_sheet_that_cannot_be_written_is_status_2(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    request = ["--out", str(drawn), "--ids", "12", "--seed", "3", "--size", "48x24"]
+    assert main([*request, "--sheet", str(tmp_path / "file" / "sheet.png")]) == 2
+    assert "sheet.png: cannot be written" in capsys.readouterr().err
+
+
 def test_help_starts_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

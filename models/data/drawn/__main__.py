@@ -18,8 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if asked.sheet:
             write_sheet(folder, asked.sheet)
-    except (DrawnFolderError, OSError) as error:
+    except DrawnFolderError as error:
         print(f"drawn: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"drawn: {asked.sheet}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
         return 2
     print(folder)
     return 0
