@@ -1,67 +1,100 @@
 """The plain ensemble: gallery images by the weighted sum of the members' cosine distances, without re-ranking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels import cpu
-from ensemble.neighbours import members_of, product
+from ensemble.kernels import lists
+from ensemble.neighbours import check_lists, nearest_gallery
+from ensemble.parallel import one_thread_products, over_rows, spans
+from ensemble.source import Penalties, Source, source_of
 
 Block = tuple[slice, NDArray[np.float32]]
-
-
-def check_n_query(n_query: int, n: int) -> None:
-    """Raise ValueError unless 0 < n_query < n."""
-    if not 0 < n_query < n:
-        raise ValueError(f"n_query is {n_query} of {n} images: want at least one query and one gallery image")
+Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def blocks(
-    feats: NDArray | Sequence[NDArray],
+    feats: NDArray | Sequence[NDArray] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
+    penalties: Penalties | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
-    """Stream sum_m w_m (1 - cos): pairs of (slice of query rows, (b, G) float32)."""
-    members, chosen = members_of(feats, weights)
-    n = len(members[0])
-    check_n_query(n_query, n)
-    for start in range(0, n_query, block):
-        rows = slice(start, min(n_query, start + block))
-        dist = np.float32(sum(chosen)) - product(members, chosen, rows, slice(n_query, n))
-        yield rows, np.maximum(dist, 0, out=dist)
+    """Stream sum_m w_m (1 - cos): pairs of (slice of query rows, (b, G) float32).
+
+    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time.
+    """
+    source = source_of(feats, weights, penalties, n_jobs)
+    check_lists(n_query, source.n, None)
+    return _stream(source, n_query, block, n_jobs)
+
+
+def _stream(source: Source, n_query: int, block: int, n_jobs: int) -> Iterator[Block]:
+    for rows in spans(n_query, block):
+        yield rows, distances(source, rows, n_query, n_jobs)
+
+
+def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> NDArray[np.float32]:
+    """Distances of some queries to the whole gallery, (b, G) float32, the gallery shared out over threads."""
+    out = np.empty((rows.stop - rows.start, source.n - n_query), np.float32)
+
+    def work(cols: slice) -> None:
+        part = np.subtract(np.float32(source.total), source.block(rows, cols))
+        np.maximum(part, 0, out=out[:, cols.start - n_query : cols.stop - n_query])
+
+    with one_thread_products():
+        over_rows(work, source.n, n_jobs, start=n_query, most=4096)
+    return out
 
 
 def rank(
-    feats: NDArray | Sequence[NDArray],
+    feats: NDArray | Sequence[NDArray] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
+    penalties: Penalties | None = None,
     top_k: int | None = None,
     device: str = "auto",
     n_jobs: int = -1,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Gallery images nearest first, ties by lower index: order (Q, K) int32 in 0..G-1, dist (Q, K) float32."""
-    return ranked(blocks(feats, n_query, weights=weights, device=device, n_jobs=n_jobs), top_k)
+) -> Ranked:
+    """Gallery images nearest first, ties by lower index: order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
+
+    top_k None ranks the whole gallery. Arguments and errors as `ensemble.neighbours.nearest`'s.
+    """
+    source = source_of(feats, weights, penalties, n_jobs)
+    check_lists(n_query, source.n, top_k)
+    if top_k is None or 2 * top_k > source.n - n_query:
+        return ranked(_stream(source, n_query, 256, n_jobs), top_k, n_jobs)
+    order, sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
+    return order, np.maximum(np.float32(source.total) - sim, 0)
 
 
-def ranked(stream: Iterator[Block], top_k: int | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Ranked:
     """Sort streamed distances, ties by lower index, and keep the first top_k (None: all)."""
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
     orders, dists = [], []
     for _, dist in stream:
         keep = dist.shape[1] if top_k is None else min(top_k, dist.shape[1])
-        if keep < 512:
-            order, value, _ = cpu.top_rows(-dist, 0, keep)
+        for order, value in over_rows(lambda rows, d=dist, k=keep: lists.smallest(d[rows], k), len(dist), n_jobs):
             orders.append(order)
-            dists.append(-value)
-        else:
-            order = np.argsort(dist, axis=1, kind="stable")[:, :keep].astype(np.int32)
-            orders.append(order)
-            dists.append(np.take_along_axis(dist, order, 1))
+            dists.append(value)
     return np.concatenate(orders), np.concatenate(dists)
+
+
+def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:
+    """The weighted sum of several streams of the same queries, block by block: re-rank each member, then sum.
+
+    Raises:
+        ValueError: weights of another length, or streams cut at different rows.
+    """
+    if len(streams) != len(weights) or not streams:
+        raise ValueError(f"{len(weights)} weights for {len(streams)} streams: give one each, and at least one")
+    for parts in zip(*streams, strict=True):
+        if any(rows != parts[0][0] or dist.shape != parts[0][1].shape for rows, dist in parts):
+            raise ValueError("the streams hold different queries or galleries")
+        yield parts[0][0], sum(np.float32(w) * dist for w, (_, dist) in zip(weights, parts, strict=True))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.kernels import cpu
+from ensemble.kernels import counts
 
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
@@ -221,7 +221,7 @@ def evaluate_blocks(
         for q in range(rows.start, rows.stop):
             right, bad = _relevance(labels, q)
             relevant[q] = right.size
-            found = cpu.ranks_of(dist[q - rows.start], np.concatenate([right, bad]))
+            found = counts.ranks_of(dist[q - rows.start], np.concatenate([right, bad]))
             found = _clean_ranks(found[: right.size], found[right.size :])
             ranks.append(found if top_k is None else found[found <= top_k])
     if len(ranks) != n_query:

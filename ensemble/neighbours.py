@@ -1,18 +1,22 @@
 """Nearest neighbours of every image among all images, by the members' summed cosine similarity.
 
-`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)>) = W - s(i, j)`, and `s` is one inner product of the scaled, concatenated
-features: no N x N array and no concatenated copy is made.
+`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)>) = W - s(i, j)`, and `s` is one inner product of the features scaled by
+sqrt(w_m) and laid side by side: no array of N x N, and no such copy of the features, is made.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.device import choose
 from ensemble.kernels import cpu
+from ensemble.parallel import here, spans, tasks, workers
+from ensemble.search import Filter, Pair, choose_filter, search_pair, settled
+from ensemble.source import Penalties, Source, source_of
 
-UNIT_TOLERANCE = 1e-3
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -21,83 +25,169 @@ class Neighbours:
 
     order (N, k) int32; sim (N, k) float32, the summed similarity; least (N,) float32, the row's smallest similarity
     over all N columns; total W, the sum of the weights: the distance is W - sim.
+    near_order, near_sim (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way.
     """
 
     order: NDArray[np.int32]
     sim: NDArray[np.float32]
     least: NDArray[np.float32]
     total: float
+    near_order: NDArray[np.int32] | None = None
+    near_sim: NDArray[np.float32] | None = None
 
-
-def members_of(
-    feats: NDArray | Sequence[NDArray], weights: Sequence[float] | None
-) -> tuple[list[NDArray[np.float32]], list[float]]:
-    """The members' arrays and weights, checked: equal N, unit rows, weights finite, >= 0 and not all zero."""
-    members = [feats] if isinstance(feats, np.ndarray) else list(feats)
-    if not members:
-        raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
-    chosen = [1.0] * len(members) if weights is None else [float(w) for w in weights]
-    if len(chosen) != len(members):
-        raise ValueError(f"{len(chosen)} weights for {len(members)} members: give one a member")
-    if not all(np.isfinite(w) and w >= 0 for w in chosen) or not sum(chosen) > 0:
-        raise ValueError(f"weights {chosen}: each must be finite and >= 0, and one at least above 0")
-    for m, member in enumerate(members):
-        if member.ndim != 2 or len(member) != len(members[0]):
-            raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
-        _check_unit(member, m)
-    return [np.asarray(a, np.float32) for a in members], chosen
-
-
-def _check_unit(feats: NDArray, member: int, step: int = 4096) -> None:
-    for start in range(0, len(feats), step):
-        part = np.asarray(feats[start : start + step], np.float32)
-        norm = np.sqrt(np.einsum("nd,nd->n", part, part))
-        bad = np.flatnonzero(~(np.abs(norm - 1) <= UNIT_TOLERANCE)) + start
-        if bad.size:
-            shown = ", ".join(f"{i} (norm {norm[i - start]:.3g})" for i in bad[:5])
-            raise ValueError(f"member {member}: rows that are not of unit length: {shown}; L2-normalise the features")
-
-
-def product(members: Sequence[NDArray], weights: Sequence[float], rows: slice, cols: slice) -> NDArray[np.float32]:
-    """Summed similarity of some rows to some columns, (B, C) float32."""
-    parts = ((a[rows] * np.float32(w)) @ a[cols].T for a, w in zip(members, weights, strict=True) if w)
-    out: NDArray[np.float32] = next(parts)
-    for part in parts:
-        out += part
-    return out
+    def shortened(self, k: int) -> "Neighbours":
+        """The lists cut to k, as a search for k finds them; ValueError for k below 1 or over what is held."""
+        if not 1 <= k <= self.order.shape[1]:
+            raise ValueError(f"k is {k}: these lists hold 1 to {self.order.shape[1]}")
+        return replace(self, order=self.order[:, :k], sim=self.sim[:, :k])
 
 
 def nearest(
-    feats: NDArray | Sequence[NDArray],
+    feats: NDArray | Sequence[NDArray] | Source,
     k: int,
     *,
     weights: Sequence[float] | None = None,
+    penalties: Penalties | None = None,
+    n_query: int | None = None,
+    top_k: int | None = None,
     device: str = "auto",
     n_jobs: int = -1,
-    block: int = 256,
+    precision: str = "auto",
+    superblock: int | None = None,
+    progress: Progress | None = None,
 ) -> Neighbours:
-    """The k nearest of every image, itself among them.
+    """The k nearest of every image, itself among them; exact for every precision.
 
     Args:
         feats: one (N, D) array or a sequence of (N, D_m), unit rows, queries first; memory maps are read by blocks.
-        k: list length, at least 1; over N it is N.
+        k: list length, at least 1; over N it is N. Lists for k also serve any smaller k.
         weights: one a member, >= 0; None is 1 each.
+        penalties: (labels (N,), amount) each, added to the distance of two different images of one label >= 0: the same
+            camera, say, or the same domain.
+        n_query, top_k: find each query's top_k nearest gallery images in the same pass.
         device: auto, cpu or cuda.
-        n_jobs: workers, -1 for one a core.
-        block: rows a block.
+        n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
+        precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
+        superblock: rows and columns a task; None fits it to N and the workers.
+        progress: called with tasks done and tasks in all.
 
     Raises:
         ValueError: rows that are zero, NaN or not of unit length (named), unequal N, bad weights, k < 1.
     """
-    members, chosen = members_of(feats, weights)
-    n = len(members[0])
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
-    k = min(k, n)
-    order = np.empty((n, k), np.int32)
-    sim = np.empty((n, k), np.float32)
-    least = np.empty(n, np.float32)
-    for start in range(0, n, block):
-        rows = slice(start, min(n, start + block))
-        order[rows], sim[rows], least[rows] = cpu.top_rows(product(members, chosen, rows, slice(0, n)), 0, k)
-    return Neighbours(order, sim, least, sum(chosen))
+    if (n_query is None) != (top_k is None):
+        raise ValueError("n_query and top_k go together: give both, or neither")
+    source = source_of(feats, weights, penalties, n_jobs)
+    if choose(device) == "cuda":
+        from ensemble.kernels import cuda
+
+        return Neighbours(*cuda.search(source, min(k, source.n), n_query, top_k))
+    search = _Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+    return search.run(superblock or default_superblock(source.n, workers(n_jobs)), progress)
+
+
+def nearest_gallery(
+    feats: NDArray | Sequence[NDArray] | Source,
+    n_query: int,
+    top_k: int,
+    *,
+    weights: Sequence[float] | None = None,
+    device: str = "auto",
+    n_jobs: int = -1,
+    precision: str = "auto",
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and similarity (Q, K) float32."""
+    source = source_of(feats, weights, None, n_jobs)
+    check_lists(n_query, source.n, top_k)
+    search = _Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+    return search.gallery_only(default_superblock(source.n, workers(n_jobs)))
+
+
+def check_lists(n_query: int, n: int, top_k: int | None) -> None:
+    """Raise ValueError unless 0 < n_query < n and top_k is None or at least 1."""
+    if not 0 < n_query < n:
+        raise ValueError(f"n_query is {n_query} of {n} images: want at least one query and one gallery image")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
+
+
+def default_superblock(n: int, count: int) -> int:
+    """Rows a task: enough tasks to share out, each big enough to be worth packing its features."""
+    return int(min(4096, max(256, -(-n // (4 * count)))))
+
+
+class _Search:
+    """Pools of candidates, the tasks that fill them, and the lists made of them."""
+
+    def __init__(
+        self, source: Source, k: int, n_query: int | None, top_k: int | None, chosen: Filter, n_jobs: int
+    ) -> None:
+        if n_query is not None:
+            check_lists(n_query, source.n, top_k)
+        self.source, self.k, self.filter, self.n_jobs = source, k, chosen, n_jobs
+        self.n_query = n_query or 0
+        self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
+        self.top_k = min(top_k or 0, self.k_near)
+        self.own = cpu.pool(source.n, k)
+        self.near = cpu.pool(self.n_query, self.k_near) if self.n_query else None
+
+    def _pool(self, rows: slice, cols: slice) -> tuple[cpu.Pool, int]:
+        """Where candidates of `rows` among `cols` go, and how many are wanted."""
+        if self.near is not None and rows.start < self.n_query <= cols.start:
+            return self.near, self.k_near
+        return self.own, self.k
+
+    def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
+        for rows, cols in blocks:
+            (mine, k_rows), (theirs, k_cols) = self._pool(rows, cols), self._pool(cols, rows)
+            pair = Pair(rows, cols, k_rows, k_cols, mine.bar[rows].copy(), theirs.bar[cols].copy())
+            yield here(), self.source, self.filter, pair
+
+    def _fill(self, blocks: list[tuple[slice, slice]], progress: Progress | None) -> None:
+        slack = np.float32(self.filter.slack)
+        results = tasks(search_pair, self._pairs(blocks), self.n_jobs)
+        for done, (pair, mine, theirs) in enumerate(results, 1):
+            cpu.merge(self._pool(pair.rows, pair.cols)[0], pair.rows.start, mine, pair.k_rows, slack)
+            if theirs is not None:
+                cpu.merge(self._pool(pair.cols, pair.rows)[0], pair.cols.start, theirs, pair.k_cols, slack)
+            if progress:
+                progress(done, len(blocks))
+
+    def _near_lists(self) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+        gallery = slice(self.n_query, self.source.n)
+        return settled(self.source, self.near, 0, self.k_near, self.filter.slack, self.n_jobs, gallery)
+
+    def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Queries by gallery alone."""
+        queries = spans(self.n_query, superblock)
+        self._fill([(r, c) for r in queries for c in spans(self.source.n, superblock, self.n_query)], None)
+        order, sim, _ = self._near_lists()
+        return order[:, : self.top_k] - np.int32(self.n_query), sim[:, : self.top_k]
+
+    def run(self, superblock: int, progress: Progress | None) -> Neighbours:
+        """All pairs."""
+        n, slack = self.source.n, self.filter.slack
+        parts = spans(self.n_query, superblock) + spans(n, superblock, self.n_query)
+        symmetric = self.source.symmetric
+        blocks = [(r, c) for i, r in enumerate(parts) for c in (parts[i:] if symmetric else parts)]
+        blocks.sort(key=lambda pair: pair[0] != pair[1])  # the diagonal first: it raises every row's bar
+        self._fill(blocks, progress)
+        order, sim, least = settled(self.source, self.own, 0, self.k, slack, self.n_jobs, slice(0, n))
+        if self.near is None:
+            return Neighbours(order, sim, least, self.source.total)
+        near_order, near_sim, near_least = self._near_lists()
+        q = slice(0, self.n_query)
+        order[q], sim[q] = _united(order[q], sim[q], near_order, near_sim, self.k)
+        least[q] = np.minimum(least[q], near_least)
+        near_order = near_order[:, : self.top_k] - np.int32(self.n_query)
+        return Neighbours(order, sim, least, self.source.total, near_order, near_sim[:, : self.top_k].copy())
+
+
+def _united(
+    order: NDArray[np.int32], sim: NDArray[np.float32], other: NDArray[np.int32], other_sim: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The k best of two lists a row, best first, -1 at the end of short ones; all of the first have lower indices."""
+    both, value = np.hstack([order, other]), np.hstack([sim, other_sim])
+    keep = np.argsort(-value, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(both, keep, 1), np.take_along_axis(value, keep, 1)

@@ -1,0 +1,91 @@
+"""Ranked lists on the CPU: rows of distances sorted, and exact first-K lists that never see a whole row."""
+
+import numpy as np
+
+from ensemble.kernels.cpu import _kth_largest, jit
+
+
+@jit
+def smallest(dist, k):
+    """The k smallest of each row of dist (B, G), ties by lower index: order (B, k) int32, value (B, k) float32."""
+    rows, width = dist.shape
+    order, value = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
+    for i in range(rows):
+        kept = np.arange(width) if k == width else np.flatnonzero(dist[i] <= -_kth_largest(-dist[i], k))
+        chosen = kept[np.argsort(dist[i][kept], kind="mergesort")]
+        for p in range(k):
+            order[i, p] = chosen[p]
+            value[i, p] = dist[i, chosen[p]]
+    return order, value
+
+
+@jit
+def _scaled(sim, least, total, power):
+    """(d / largest d)^power of one pair; 0 in a row of zeros."""
+    largest = max(np.float32(0), total - least)
+    if largest == 0:
+        return np.float32(0)
+    ratio = max(np.float32(0), total - sim) / largest
+    return ratio if power == 1 else ratio * ratio
+
+
+@jit
+def _mixed(s, t, lam):
+    return s * lam + (np.float32(1) - lam) - (np.float32(1) - lam) * (t / (np.float32(2) - t))
+
+
+@jit
+def unlisted(near, near_sim, indptr, gallery, t, least, total, power, lam):
+    """Of the gallery images that overlap with a query (indptr, gallery, t), those that may enter its list unlisted.
+
+    near (B, K) are its nearest by s. What is not among them is no nearer than the last of them, so that its final
+    distance has a lower bound; K listed ones have an upper. Returns (indptr (B + 1,), positions in gallery).
+    """
+    rows, k = near.shape
+    listed = np.full(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, -1, np.int64)
+    overlap = np.zeros(listed.size, np.float32)
+    out_ptr, out, at = np.zeros(rows + 1, np.int64), np.empty(gallery.size, np.int64), 0
+    for q in range(rows):
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = t[e]
+        farthest = np.float32(-1)
+        for p in range(k):
+            g = near[q, p]
+            listed[g] = q
+            farthest = max(farthest, _mixed(_scaled(near_sim[q, p], least[q], total, power), overlap[g], lam))
+        edge = _scaled(near_sim[q, k - 1], least[q], total, power)
+        for e in range(indptr[q], indptr[q + 1]):
+            if listed[gallery[e]] != q and _mixed(edge, t[e], lam) <= farthest + np.float32(1e-6):
+                out[at] = e
+                at += 1
+            overlap[gallery[e]] = 0
+        out_ptr[q + 1] = at
+    return out_ptr, out[:at].copy()
+
+
+@jit
+def merged(near, near_sim, indptr, gallery, t, extra_ptr, extra, extra_sim, least, total, power, lam):
+    """Final first-K lists from the nearest by s and the unlisted extras: order (B, K) int32, dist (B, K) float32."""
+    rows, k = near.shape
+    overlap = np.zeros(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, np.float32)
+    order, dist = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
+    for q in range(rows):
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = t[e]
+        count = k + extra_ptr[q + 1] - extra_ptr[q]
+        index, value = np.empty(count, np.int64), np.empty(count, np.float32)
+        for p in range(k):
+            index[p] = near[q, p]
+            value[p] = _mixed(_scaled(near_sim[q, p], least[q], total, power), overlap[index[p]], lam)
+        for p in range(k, count):
+            e = extra_ptr[q] + p - k
+            index[p] = gallery[extra[e]]
+            value[p] = _mixed(_scaled(extra_sim[e], least[q], total, power), overlap[index[p]], lam)
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = 0
+        by_index = np.argsort(index)
+        chosen = by_index[np.argsort(value[by_index], kind="mergesort")]
+        for p in range(k):
+            order[q, p] = index[chosen[p]]
+            dist[q, p] = value[chosen[p]]
+    return order, dist

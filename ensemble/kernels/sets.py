@@ -1,0 +1,169 @@
+"""Set algebra of k-reciprocal re-ranking on the CPU (Zhong, Zheng, Cao & Li, CVPR 2017), a range of rows at a time.
+
+As sparse algebra, with A the N x N 0/1 matrix of the k1 + 1 nearest and A_h that of the half sets: R = A o A^T,
+R_h = A_h o A_h^T, inter = R o (R R_h^T), E = [inter > 2/3 |R_h|], the expanded sets are the pattern of R + E R_h, and
+with P the first-k2 matrix over k2, query expansion is P V. Each function returns arrays of the rows start..stop alone.
+"""
+
+import numpy as np
+
+from ensemble.kernels.cpu import jit
+
+
+@jit
+def reciprocal(order, c, start, stop):
+    """Each row's c-reciprocal neighbours: the j among its first c that have i among theirs.
+
+    Returns members (stop - start, c) int32, in the list's order, and how many of them are valid (stop - start,).
+    """
+    members = np.empty((stop - start, c), np.int32)
+    size = np.zeros(stop - start, np.int32)
+    for i in range(start, stop):
+        for p in range(c):
+            j = order[i, p]
+            for q in range(c):
+                if order[j, q] == i:
+                    members[i - start, size[i - start]] = j
+                    size[i - start] += 1
+                    break
+    return members, size
+
+
+@jit
+def expanded(full, full_size, half, half_size, start, stop):
+    """Reciprocal sets joined by those half sets that lie in them by more than two thirds.
+
+    Returns (indptr (B + 1,) int64, members (nnz,) int32), the set's own members first.
+    """
+    n = full.shape[0]
+    mark = np.full(n, -1, np.int64)
+    bound = min(n, full.shape[1] * (1 + half.shape[1]))
+    out = np.empty((stop - start) * bound, np.int32)
+    indptr = np.zeros(stop - start + 1, np.int64)
+    at = 0
+    for i in range(start, stop):
+        for p in range(full_size[i]):
+            mark[full[i, p]] = 2 * i
+            out[at] = full[i, p]
+            at += 1
+        for p in range(full_size[i]):
+            j = full[i, p]
+            shared = 0
+            for q in range(half_size[j]):
+                if mark[half[j, q]] == 2 * i:
+                    shared += 1
+            if 3 * shared > 2 * half_size[j]:
+                for q in range(half_size[j]):
+                    c = half[j, q]
+                    if mark[c] < 2 * i:
+                        mark[c] = 2 * i + 1
+                        out[at] = c
+                        at += 1
+        indptr[i - start + 1] = at
+    return indptr, out[:at].copy()
+
+
+@jit
+def known(indptr, members, order, sim, start, stop):
+    """Similarities of the members that a row's own list holds; NaN for the rest. Shapes as `expanded`'s."""
+    n, k = order.shape
+    mark = np.full(n, -1, np.int64)
+    place = np.empty(n, np.int32)
+    out = np.empty(members.size, np.float32)
+    for i in range(start, stop):
+        for p in range(k):
+            mark[order[i, p]] = i
+            place[order[i, p]] = p
+        for e in range(indptr[i - start], indptr[i - start + 1]):
+            out[e] = sim[i, place[members[e]]] if mark[members[e]] == i else np.nan
+    return out
+
+
+@jit
+def average(indptr, members, weights, order, k2, start, stop):
+    """Mean of the sparse rows (indptr, members, weights) over each row's first k2 neighbours, itself included.
+
+    Returns the same three arrays for rows start..stop.
+    """
+    n = order.shape[0]
+    mark = np.full(n, -1, np.int64)
+    place = np.empty(n, np.int64)
+    indptr_out = np.zeros(stop - start + 1, np.int64)
+    room = 0
+    for i in range(start, stop):
+        for p in range(k2):
+            room += indptr[order[i, p] + 1] - indptr[order[i, p]]
+    members_out = np.empty(room, np.int32)
+    weights_out = np.empty(room, np.float32)
+    at = 0
+    for i in range(start, stop):
+        for p in range(k2):
+            j = order[i, p]
+            for e in range(indptr[j], indptr[j + 1]):
+                c = members[e]
+                if mark[c] != i:
+                    mark[c] = i
+                    place[c] = at
+                    members_out[at] = c
+                    weights_out[at] = 0.0
+                    at += 1
+                weights_out[place[c]] += weights[e] / np.float32(k2)
+        indptr_out[i - start + 1] = at
+    return indptr_out, members_out[:at].copy(), weights_out[:at].copy()
+
+
+@jit
+def inverted(indptr, members, weights, first):
+    """Columns of the sparse rows from `first` on: for each c the rows i - first with V(i, c) > 0, ascending."""
+    n = indptr.size - 1
+    start = np.zeros(n + 1, np.int64)
+    for e in range(indptr[first], indptr[n]):
+        start[members[e] + 1] += 1
+    for c in range(n):
+        start[c + 1] += start[c]
+    fill = start[:-1].copy()
+    rows = np.empty(start[n], np.int32)
+    value = np.empty(start[n], np.float32)
+    for i in range(first, n):
+        for e in range(indptr[i], indptr[i + 1]):
+            c = members[e]
+            rows[fill[c]] = i - first
+            value[fill[c]] = weights[e]
+            fill[c] += 1
+    return start, rows, value
+
+
+@jit
+def overlap(indptr, members, weights, inv_start, inv_rows, inv_value, n_gallery, start, stop):
+    """t = sum_c min(V(q, c), V(g, c)) of queries start..stop with every gallery image it is not zero for.
+
+    Returns (indptr (B + 1,), gallery (nnz,) int32, t (nnz,) float32).
+    """
+    t = np.zeros(n_gallery, np.float32)
+    touched = np.empty(n_gallery, np.int32)
+    out_ptr = np.zeros(stop - start + 1, np.int64)
+    gallery = np.empty(1024, np.int32)
+    value = np.empty(1024, np.float32)
+    at = 0
+    for q in range(start, stop):
+        count = 0
+        for e in range(indptr[q], indptr[q + 1]):
+            c, v = members[e], weights[e]
+            for f in range(inv_start[c], inv_start[c + 1]):
+                g = inv_rows[f]
+                if t[g] == 0.0:
+                    touched[count] = g
+                    count += 1
+                t[g] += min(v, inv_value[f])
+        if at + count > gallery.size:
+            grown = max(2 * gallery.size, at + count)
+            gallery_new, value_new = np.empty(grown, np.int32), np.empty(grown, np.float32)
+            gallery_new[:at], value_new[:at] = gallery[:at], value[:at]
+            gallery, value = gallery_new, value_new
+        for p in range(count):
+            gallery[at + p] = touched[p]
+            value[at + p] = t[touched[p]]
+            t[touched[p]] = 0.0
+        at += count
+        out_ptr[q - start + 1] = at
+    return out_ptr, gallery[:at].copy(), value[:at].copy()

@@ -1,0 +1,116 @@
+"""Features as half-precision tiles, their products, and the exact size of the error that rounding makes.
+
+A tile is 16 images by 32 numbers. As the left factor each image's 32 numbers lie in a row; as the right factor pairs
+of numbers lie in rows of 16 images, as the instructions want them. Features are scaled by a power of two so that
+float16 holds them without subnormals; what is smaller is set to zero, and counted in the error.
+"""
+
+import numpy as np
+
+from ensemble.kernels.amx import (
+    FLOAT16,
+    bits_of_float16,
+    configure,
+    from_float16,
+    multiply_bfloat16,
+    multiply_float16,
+    release,
+)
+from ensemble.kernels.cpu import fast, jit
+
+SMALLEST_FLOAT16 = np.float32(2.0**-14)
+
+
+@jit
+def _float16(x):
+    """The 16 bits of x as float16, to nearest, ties to even; zero where it would be subnormal."""
+    return bits_of_float16(x) if abs(x) >= SMALLEST_FLOAT16 else np.uint16(0)
+
+
+@jit
+def _bfloat16(x):
+    """The 16 bits of x as bfloat16, to nearest, ties to even."""
+    bits = np.float32(x).view(np.uint32)
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+
+@fast
+def _error_float16(row, scale):
+    error = np.float32(0)
+    for d in range(row.size):
+        x = row[d] * scale
+        lost = x - from_float16(_float16(x))
+        error += lost * lost
+    return error
+
+
+@fast
+def _error_bfloat16(row, scale):
+    error = np.float32(0)
+    for d in range(row.size):
+        x = row[d] * scale
+        lost = x - np.uint32(np.uint32(_bfloat16(x)) << np.uint32(16)).view(np.float32)
+        error += lost * lost
+    return error
+
+
+@jit
+def survey(feats, start, stop, scale, kind):
+    """|scale * row - what its tile holds|^2 (B,) float64, to six digits."""
+    error = np.empty(stop - start)
+    for i in range(start, stop):
+        error[i - start] = _error_float16(feats[i], scale) if kind == FLOAT16 else _error_bfloat16(feats[i], scale)
+    return error
+
+
+@jit
+def pack_left(feats, start, stop, scale, kind, step0, out):
+    """Write rows start..stop, scaled, as left tiles from step0 of out (groups of 16 rows, steps, 512) uint16."""
+    dims = feats.shape[1]
+    for i in range(start, stop):
+        group, r = (i - start) // 16, (i - start) % 16
+        for s in range(dims // 32):
+            source, tile = feats[i, 32 * s : 32 * s + 32], out[group, step0 + s, 32 * r : 32 * r + 32]
+            if kind == FLOAT16:
+                for d in range(32):
+                    tile[d] = _float16(source[d] * scale)
+            else:
+                for d in range(32):
+                    tile[d] = _bfloat16(source[d] * scale)
+        for d in range(dims // 32 * 32, dims):
+            x = feats[i, d] * scale
+            out[group, step0 + dims // 32, 32 * r + d % 32] = _float16(x) if kind == FLOAT16 else _bfloat16(x)
+
+
+@jit
+def turned(tiles):
+    """Left tiles (groups, steps, 512) uint16 as right tiles: each tile's 16 x 16 pairs transposed."""
+    out = np.empty((tiles.shape[0], tiles.shape[1], 256), np.uint32)
+    for g in range(out.shape[0]):
+        for s in range(out.shape[1]):
+            pairs, turn = tiles[g, s].view(np.uint32), out[g, s]
+            for p in range(16):
+                for r in range(16):
+                    turn[16 * p + r] = pairs[16 * r + p]
+    return out
+
+
+@jit
+def multiply(left, right, config, kind, out):
+    """out (16 * left groups, 16 * right groups) float32 = left tiles times right tiles; both have an even count.
+
+    config is the 64 bytes that shape the tile registers: 16 rows of 64 bytes each.
+    """
+    steps = left.shape[1]
+    tile, stride = 1024 * steps, 4 * out.shape[1]
+    a, b, c = left.ctypes.data, right.ctypes.data, out.ctypes.data
+    configure(config.ctypes.data)
+    for j0 in range(0, right.shape[0], 16):
+        for i in range(0, left.shape[0], 2):
+            for j in range(j0, min(right.shape[0], j0 + 16), 2):
+                x, y, z = a + i * tile, b + j * tile, c + 16 * i * stride + 64 * j
+                if kind == FLOAT16:
+                    multiply_float16(x, x + tile, y, y + tile, steps, z, stride)
+                else:
+                    multiply_bfloat16(x, x + tile, y, y + tile, steps, z, stride)
+    release()

@@ -1,0 +1,199 @@
+"""The pass over all pairs of images: every row's candidates from fast products, then the exact ones among them.
+
+S is symmetric, so a block above the diagonal serves its rows and its columns. Blocks are products in half precision
+where the CPU has matrix units for it, else in float32; a bound on their error, not its typical size, decides which
+pairs are rescored, so the result is exact either way. A row with more candidates than fit is done again, as a whole.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.kernels import amx, cpu, dots, tiles
+from ensemble.parallel import over_rows, settle_in, spans
+from ensemble.source import UNIT_TOLERANCE, Features, Source
+
+STEP = 512
+UNIT_ROUNDOFF = 2.0**-24
+FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
+Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How blocks are multiplied: kind, scale of the features, and slack, twice the bound on a block's error.
+
+    Blocks and slack are in units of scale^2.
+    """
+
+    kind: int
+    scale: float
+    slack: float
+
+
+def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
+    """The filter for `precision` (auto, float32, float16, bfloat16) and a bound on its error, proved from the features.
+
+    With x' the row as a tile holds it, |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'| (Cauchy-Schwarz), and n
+    float32 operations on them err by at most n 2^-24 |x'| |y'| to first order, in any order (Higham 2002, section 3.1).
+    """
+    if precision != "auto" and precision not in FORMATS:
+        raise ValueError(f"unknown precision {precision!r}; there are: auto, {', '.join(FORMATS)}")
+    if not isinstance(source, Features):
+        return Filter(0, 1.0, 0.0)
+    here_possible = amx.formats()
+    kind = (here_possible or (0,))[0] if precision == "auto" else FORMATS[precision]
+    if kind and kind not in here_possible:
+        raise ValueError(f"this CPU multiplies no {precision}: use precision 'auto' or 'float32'")
+    error = np.zeros(source.n)
+    scale = 2.0 ** np.floor(np.log2(1024 / np.sqrt(source.total))) if kind == amx.FLOAT16 else 1.0
+    for feats, weight in zip(source.members, source.weights, strict=True):
+        if kind:
+            error += np.concatenate(
+                over_rows(_surveyor(feats, np.float32(scale * weight**0.5), kind), source.n, n_jobs)
+            )
+    length, lost = np.sqrt(source.total) * (1 + UNIT_TOLERANCE), np.sqrt(error.max()) / scale
+    operations = sum(a.shape[1] + 8 for a in source.members) + 2 * len(source.penalties) + 4
+    bound = lost * (2 * length + lost) + operations * UNIT_ROUNDOFF * ((length + lost) ** 2 + _penalty_sum(source))
+    return Filter(kind, float(scale), float(2.01 * bound * scale**2))
+
+
+def _penalty_sum(source: Features) -> float:
+    return sum(amount for _, amount in source.penalties)
+
+
+def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice], NDArray]:
+    return lambda rows: tiles.survey(feats, rows.start, rows.stop, scale, kind)
+
+
+class HalfBlocks:
+    """Products of any rows with the columns `cols`, in half precision."""
+
+    def __init__(self, source: Features, chosen: Filter, cols: slice) -> None:
+        self.source, self.filter, self.cols = source, chosen, cols
+        self.right = tiles.turned(self._packed(cols)).view(np.uint16)
+        self.config = np.zeros(64, np.uint8)
+        self.config[0], self.config[16:32:2], self.config[48:56] = 1, 64, 16
+
+    def _packed(self, rows: slice) -> NDArray[np.uint16]:
+        """Left tiles of some rows, the members side by side, zeros after the last row and number."""
+        steps = [-(-a.shape[1] // 32) for a in self.source.members]
+        out = np.zeros((2 * -(-(rows.stop - rows.start) // 32), sum(steps), 512), np.uint16)
+        at = 0
+        for feats, weight, count in zip(self.source.members, self.source.weights, steps, strict=True):
+            scale = np.float32(self.filter.scale * weight**0.5)
+            tiles.pack_left(feats, rows.start, rows.stop, scale, self.filter.kind, at, out)
+            at += count
+        return out
+
+    def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """For each part of the columns (B, C) similarities, or more: what lies beyond the part is to be ignored."""
+        left = self._packed(rows)
+        for part in parts:
+            start = (part.start - self.cols.start) // 16
+            right = self.right[start : start + 2 * -(-(part.stop - part.start) // 32)]
+            sim = np.empty((16 * len(left), 16 * len(right)), np.float32)
+            tiles.multiply(left, right, self.config, self.filter.kind, sim)
+            view = sim[: rows.stop - rows.start, : part.stop - part.start]
+            self.source.penalise(view, rows, part, self.filter.scale**2)
+            yield part, sim
+
+
+class FloatBlocks:
+    """The same in float32, or read from distance matrices."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """For each part of the columns (B, C) similarities."""
+        for part in parts:
+            yield part, self.source.block(rows, part)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One task: images `rows` by images `cols`, how many to keep of each, and bars known to be safe."""
+
+    rows: slice
+    cols: slice
+    k_rows: int
+    k_cols: int
+    row_bars: NDArray[np.float32]
+    col_bars: NDArray[np.float32]
+
+
+def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, tuple, tuple | None]:
+    """Candidates of the pair's rows among its columns and, where similarity is symmetric, the other way round."""
+    settle_in(home)
+    rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
+    diagonal = rows == cols
+    mine = _warm(pair.row_bars, pair.k_rows)
+    theirs = mine if diagonal else _warm(pair.col_bars, pair.k_cols)
+    half = isinstance(source, Features) and chosen.kind
+    blocks = HalfBlocks(source, chosen, cols) if half else FloatBlocks(source)
+    for r in spans(rows.stop, STEP, rows.start):
+        parts = [
+            c for c in spans(cols.stop, STEP, cols.start) if not (diagonal and source.symmetric and c.start < r.start)
+        ]
+        for c, sim in blocks.of(r, parts):
+            both = source.symmetric and c != r
+            cpu.scan(
+                sim, r.stop - r.start, c.stop - c.start, r.start, c.start, mine, r.start - rows.start, pair.k_rows,
+                theirs, c.start - cols.start, pair.k_cols, both, slack,
+            )  # fmt: skip
+    others = cpu.flattened(theirs, pair.k_cols, slack) if source.symmetric and not diagonal else None
+    return pair, cpu.flattened(mine, pair.k_rows, slack), others
+
+
+def _warm(bars: NDArray[np.float32], k: int) -> cpu.Pool:
+    empty = cpu.pool(len(bars), k)
+    empty.bar[:] = bars
+    return empty
+
+
+def settled(source: Source, pool: cpu.Pool, first: int, k: int, slack: float, n_jobs: int, cols: slice) -> Lists:
+    """Exact lists of images first.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,)."""
+    rows = len(pool.count)
+    order, sim = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
+    least, again = np.empty(rows, np.float32), np.zeros(rows, bool)
+
+    def work(part: slice) -> None:
+        count, _, index, low_count, _, low_index = cpu.flattened(
+            cpu.Pool(*(a[part] for a in pool)), k, np.float32(slack)
+        )
+        again[part] = (count < 0) | (low_count < 0)
+        ids = np.arange(first + part.start, first + part.stop)
+        order[part], sim[part], least[part] = _rescored(
+            source, ids, _pointers(count), index, _pointers(low_count), low_index, k
+        )
+
+    over_rows(work, rows, n_jobs)
+    for run in _runs(np.flatnonzero(again)):
+        ids = slice(first + run.start, first + run.stop)
+        order[run], sim[run], least[run] = whole_rows(source, ids, k, cols)
+    return order, sim, least
+
+
+def whole_rows(source: Source, rows: slice, k: int, cols: slice) -> Lists:
+    """The same from a float32 product of whole rows with `cols`, for rows whose candidates were too many to keep."""
+    exact = choose_filter(source, "float32", 1)
+    tops, top, lows, low = dots.sift(source.block(rows, cols), cols.start, k, np.float32(exact.slack))
+    return _rescored(source, np.arange(rows.start, rows.stop), tops, top, lows, low, k)
+
+
+def _rescored(source: Source, ids: NDArray, tops: NDArray, top: NDArray, lows: NDArray, low: NDArray, k: int) -> Lists:
+    order, sim = dots.best(tops, top, source.pairs(ids, tops, top), k)
+    return order, sim, dots.least(lows, source.pairs(ids, lows, low))
+
+
+def _pointers(count: NDArray[np.int32]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.maximum(count, 0))]).astype(np.int64)
+
+
+def _runs(rows: NDArray[np.int64], most: int = 256) -> list[slice]:
+    """Consecutive numbers as slices of at most `most`."""
+    breaks = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return [part for run in breaks if run.size for part in spans(int(run[-1]) + 1, most, int(run[0]))]

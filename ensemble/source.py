@@ -1,0 +1,151 @@
+"""Where similarities come from: the members' features, or distance matrices (`ensemble/distances.py`).
+
+Both answer the same questions: a block of (float32) similarities, and the exact ones of chosen pairs. A distance is
+`total - similarity`.
+"""
+
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ensemble.distances import Distances
+from ensemble.kernels import dots
+from ensemble.parallel import over_rows
+
+Penalties = Sequence[tuple[ArrayLike, float]]
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Features:
+    """Members' features (N, D_m) with weights; each penalty adds its amount to the distance of images of one label.
+
+    Pickled, a memory map becomes its file's name: workers on other machines open it instead of receiving it.
+    """
+
+    members: tuple[NDArray[np.float32], ...]
+    weights: tuple[float, ...]
+    penalties: tuple[tuple[NDArray[np.int64], float], ...] = ()
+
+    @property
+    def n(self) -> int:
+        return len(self.members[0])
+
+    @property
+    def total(self) -> float:
+        return float(sum(self.weights))
+
+    @property
+    def symmetric(self) -> bool:
+        return True
+
+    def penalise(self, sim: NDArray[np.float32], rows: slice, cols: slice, unit: float = 1.0) -> None:
+        """Take the penalties, in units of the block, off sim (B, C)."""
+        for labels, amount in self.penalties:
+            dots.penalise(sim, rows.start, cols.start, labels, np.float32(amount * unit))
+
+    def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
+        """Similarities of rows to cols, (B, C) float32, in float32 arithmetic."""
+        pairs = zip(self.members, self.weights, strict=True)
+        parts = ((a[rows] * np.float32(w)) @ a[cols].T for a, w in pairs if w)
+        out: NDArray[np.float32] = next(parts)
+        for part in parts:
+            out += part
+        self.penalise(out, rows, cols)
+        return out
+
+    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
+        """Similarities of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32, float64 sums."""
+        out = np.zeros(index.size)
+        for feats, weight in zip(self.members, self.weights, strict=True):
+            if weight:
+                dots.add_dots(feats, rows, indptr, index, weight, out)
+        for labels, amount in self.penalties:
+            left = np.repeat(rows, np.diff(indptr))
+            out -= amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
+        return out.astype(np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "members": tuple(_portable(a) for a in self.members)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, members=tuple(_opened(a) for a in state["members"]))
+
+
+def _portable(array: NDArray) -> NDArray | tuple:
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
+        return str(array.filename), array.dtype.str, array.offset, array.shape
+    return array
+
+
+def _opened(held: NDArray | tuple) -> NDArray:
+    if isinstance(held, tuple):
+        path, dtype, offset, shape = held
+        return np.memmap(path, dtype, "r", offset, shape)
+    return held
+
+
+Source = Features | Distances
+
+
+def source_of(
+    feats: NDArray | Sequence[NDArray] | Source,
+    weights: Sequence[float] | None = None,
+    penalties: Penalties | None = None,
+    n_jobs: int = -1,
+) -> Source:
+    """What a caller gave, checked: equal N, unit rows, one weight a member, finite, >= 0, not all zero.
+
+    Args:
+        feats: one (N, D) array, a sequence of (N, D_m), or a source made before, which is returned as it is.
+        weights: one a member; None is 1 each.
+        penalties: (labels (N,), amount) each: amount is added to the distance of two images of one label.
+
+    Raises:
+        ValueError: anything else; rows that are zero, NaN or not of unit length are named.
+    """
+    if isinstance(feats, Features | Distances):
+        if weights is not None or penalties is not None:
+            raise ValueError("weights and penalties belong to features: give them where the source is made")
+        return feats
+    members = tuple(_float32(a) for a in ([feats] if isinstance(feats, np.ndarray) else feats))
+    if not members:
+        raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
+    chosen = tuple(float(w) for w in (weights if weights is not None else [1.0] * len(members)))
+    if len(chosen) != len(members):
+        raise ValueError(f"{len(chosen)} weights for {len(members)} members: give one a member")
+    if not all(np.isfinite(w) and w >= 0 for w in chosen) or not sum(chosen) > 0:
+        raise ValueError(f"weights {chosen}: each must be finite and >= 0, and one at least above 0")
+    for m, member in enumerate(members):
+        if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
+            raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
+        _check_unit(member, m, n_jobs)
+    return Features(members, chosen, tuple(_penalty(p, len(members[0])) for p in penalties or ()))
+
+
+def _float32(array: NDArray) -> NDArray[np.float32]:
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _penalty(given: tuple[ArrayLike, float], n: int) -> tuple[NDArray[np.int64], float]:
+    labels, amount = np.ascontiguousarray(given[0], np.int64), float(given[1])
+    if labels.shape != (n,) or not (np.isfinite(amount) and amount >= 0):
+        raise ValueError(f"penalty {amount} with labels of shape {labels.shape}: want ({n},) labels and an amount >= 0")
+    return labels, amount
+
+
+def _check_unit(feats: NDArray[np.float32], member: int, n_jobs: int) -> None:
+    norm = np.sqrt(
+        np.concatenate(over_rows(lambda rows: dots.squares(feats, rows.start, rows.stop), len(feats), n_jobs))
+    )
+    bad = np.flatnonzero(~(np.abs(norm - 1) <= UNIT_TOLERANCE))
+    if bad.size:
+        shown = ", ".join(f"{i} (norm {norm[i]:.4g})" for i in bad[:5])
+        more = f" and {bad.size - 5} more" if bad.size > 5 else ""
+        raise ValueError(f"member {member}: rows not of unit length: {shown}{more}; L2-normalise the features first")
