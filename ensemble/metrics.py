@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.kernels import counts
+from ensemble.parallel import over_rows
 
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
@@ -92,49 +93,43 @@ def _labels(
     return _Labels(pids[0], pids[1], cams[0], cams[1], junk, ap, top_k)
 
 
-def _relevance(labels: _Labels, query: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Gallery indices that are right for a query, and those that are junk, both ascending."""
-    pid = labels.query_pids[query]
-    if pid < 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    same = np.flatnonzero(labels.gallery_pids == pid)
-    if labels.junk == "none":
-        return same, same[:0]
-    junk = labels.gallery_camids[same] == labels.query_camids[query]
-    return same[~junk], same[junk]
+def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Each query's group, -1 for none, and the gallery images of each group: pointers and indices, ascending."""
+    pids, members = np.unique(labels.gallery_pids, return_inverse=True)
+    at = np.minimum(np.searchsorted(pids, labels.query_pids), pids.size - 1)
+    known = (pids[at] == labels.query_pids) & (labels.query_pids >= 0)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(members, minlength=pids.size))])
+    return np.where(known, at, -1), pointers.astype(np.int64), np.argsort(members, kind="stable")
 
 
-def _clean_ranks(right: NDArray, junk: NDArray) -> NDArray[np.int64]:
-    """Ranks from 1 of the right images once the junk is gone; both are ranks in the full list."""
-    right = np.sort(right)
-    return right - np.searchsorted(np.sort(junk), right)
+@dataclass(frozen=True)
+class _Facts:
+    """A query's sum of k / rank_k, hits found, first and last rank (see `kernels/counts.py`), each (Q,)."""
+
+    total: NDArray[np.float64]
+    found: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
 
 
 def _score(
-    labels: _Labels,
-    ranks: list[NDArray[np.int64]],
-    relevant: NDArray[np.int64],
-    weights: tuple[float, float],
-    length: int,
-    extra: Mapping[str, object] | None,
+    labels: _Labels, facts: _Facts, length: int, weights: tuple[float, float], extra: Mapping[str, object] | None
 ) -> Score:
-    n = len(ranks)
-    ap, inp, first = np.full(n, np.nan), np.zeros(n), np.full(n, np.iinfo(np.int64).max)
-    for q, found in enumerate(ranks):
-        if labels.query_pids[q] < 0 or (relevant[q] == 0 and labels.ap != "hits"):
-            continue
-        least = {"hits": found.size, "relevant_at_k": min(relevant[q], labels.top_k or length)}
-        ap[q] = (np.arange(1, found.size + 1) / found).sum() / max(1, least.get(labels.ap, relevant[q]))
-        if found.size:
-            first[q] = found[0]
-            inp[q] = found.size / found[-1] if found.size == relevant[q] else 0.0
-    kept = ~np.isnan(ap)
-    scored = int(kept.sum())
+    group, pointers, by_pid = _groups(labels)
+    cams = labels.query_camids, labels.gallery_camids
+    right = counts.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
+    kept = (labels.query_pids >= 0) & ((right > 0) | (labels.ap == "hits"))
+    scored, n = int(kept.sum()), kept.size
     if not scored:
         raise ValueError("no query can be scored: none has a right image in the gallery")
-    cmc = tuple(float(np.mean(first[kept] <= r)) for r in CMC_RANKS)
+    divisors = {"hits": facts.found, "relevant_at_k": np.minimum(right, labels.top_k or length)}
+    ap = np.where(kept, facts.total / np.maximum(1, divisors.get(labels.ap, right)), np.nan)
+    hit = kept & (facts.found > 0)
+    whole = hit & (facts.found == right)
+    inp = np.where(whole, facts.found / np.maximum(1, facts.last), 0.0)
+    cmc = tuple(float((hit & (facts.first <= rank)).sum() / scored) for rank in CMC_RANKS)
     mean_ap = float(ap[kept].mean())
-    facts = {
+    said = {
         "ap": labels.ap,
         "k": labels.top_k or length,
         "junk": labels.junk,
@@ -143,9 +138,13 @@ def _score(
         "weights": f"{weights[0]:g}*rank1+{weights[1]:g}*map",
         **(extra or {}),
     }
-    signature = "|".join(f"{key}={value}" for key, value in facts.items())
+    signature = "|".join(f"{key}={value}" for key, value in said.items())
     total = weights[0] * cmc[0] + weights[1] * mean_ap
     return Score(cmc[0], mean_ap, cmc, float(inp[kept].mean()), total, scored, n - scored, labels.ap, signature, ap)
+
+
+def _facts(parts: list[counts.Facts]) -> _Facts:
+    return _Facts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def evaluate(
@@ -160,6 +159,7 @@ def evaluate(
     junk: str | None = None,
     weights: tuple[float, float] = (0.5, 0.5),
     extra: Mapping[str, object] | None = None,
+    n_jobs: int = -1,
 ) -> Score:
     """Score ranked lists.
 
@@ -174,24 +174,21 @@ def evaluate(
         ValueError: unknown rule, shapes that do not agree, indices outside the gallery, nothing to score.
     """
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
-    lists = np.asarray(order)
+    lists = np.ascontiguousarray(order, np.int32)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
-    if lists.ndim != 2 or len(lists) != n_query:
+    if lists.ndim != 2 or len(lists) != n_query or not lists.size:
         raise ValueError(f"order has shape {lists.shape}: want ({n_query}, K)")
-    if lists.size and (lists.min() < 0 or lists.max() >= n_gallery):
-        raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
     if ap == "market" and lists.shape[1] != n_gallery:
         raise ValueError(f"ap 'market' needs whole lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
-    ranks, relevant = [], np.zeros(n_query, np.int64)
-    place = np.zeros(n_gallery, np.int64)
-    for q, row in enumerate(lists):
-        right, bad = _relevance(labels, q)
-        relevant[q] = right.size
-        place[row] = np.arange(1, row.size + 1)
-        found = _clean_ranks(place[right][place[right] > 0], place[bad][place[bad] > 0])
-        place[row] = 0
-        ranks.append(found if top_k is None else found[found <= top_k])
-    return _score(labels, ranks, relevant, weights, lists.shape[1], extra)
+    gallery = labels.gallery_pids, labels.gallery_camids, labels.junk != "none", top_k or lists.shape[1]
+
+    def count(rows: slice) -> counts.Facts:
+        part = lists[rows]
+        if part.min() < 0 or part.max() >= n_gallery:
+            raise ValueError(f"order holds {part.min()}..{part.max()}: want gallery indices 0..{n_gallery - 1}")
+        return counts.from_lists(part, labels.query_pids[rows], labels.query_camids[rows], *gallery)
+
+    return _score(labels, _facts(over_rows(count, n_query, n_jobs)), lists.shape[1], weights, extra)
 
 
 def evaluate_blocks(
@@ -206,6 +203,7 @@ def evaluate_blocks(
     junk: str | None = None,
     weights: tuple[float, float] = (0.5, 0.5),
     extra: Mapping[str, object] | None = None,
+    n_jobs: int = -1,
 ) -> Score:
     """Score streamed distances, (slice of queries, (b, G)) each, by counting: nothing is sorted.
 
@@ -213,17 +211,24 @@ def evaluate_blocks(
     """
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
-    ranks: list[NDArray[np.int64]] = []
-    relevant = np.zeros(n_query, np.int64)
+    group, pointers, by_pid = _groups(labels)
+    rest = pointers, by_pid, labels.gallery_camids, labels.junk != "none", top_k or n_gallery
+    parts: list[counts.Facts] = []
+    seen = 0
     for rows, dist in blocks:
-        if rows.start != len(ranks) or dist.shape != (rows.stop - rows.start, n_gallery):
+        if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
             raise ValueError(f"block {rows} of shape {dist.shape}: want consecutive rows of {n_gallery} distances")
-        for q in range(rows.start, rows.stop):
-            right, bad = _relevance(labels, q)
-            relevant[q] = right.size
-            found = counts.ranks_of(dist[q - rows.start], np.concatenate([right, bad]))
-            found = _clean_ranks(found[: right.size], found[right.size :])
-            ranks.append(found if top_k is None else found[found <= top_k])
-    if len(ranks) != n_query:
-        raise ValueError(f"blocks hold {len(ranks)} queries; {n_query} have identities")
-    return _score(labels, ranks, relevant, weights, n_gallery, extra)
+        cams, groups, matrix = labels.query_camids[rows], group[rows], np.ascontiguousarray(dist, np.float32)
+        if np.isnan(matrix).any():
+            raise ValueError(f"block {rows} holds NaN distances")
+
+        def count(
+            part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams
+        ) -> counts.Facts:
+            return counts.from_distances(matrix[part], groups[part], cams[part], *rest)
+
+        parts += over_rows(count, len(matrix), n_jobs)
+        seen = rows.stop
+    if seen != n_query:
+        raise ValueError(f"blocks hold {seen} queries; {n_query} have identities")
+    return _score(labels, _facts(parts), n_gallery, weights, extra)

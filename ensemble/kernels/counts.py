@@ -1,21 +1,135 @@
-"""Ranks of chosen columns by counting: no row of distances is sorted."""
+"""Ranks of the right images, from lists or by counting in rows of distances: no row is sorted.
+
+A query's facts are four numbers: the sum of k / rank_k over the right images found, how many were found, the first
+one's rank and the last one's, ranks from 1 and counted without junk.
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.kernels.cpu import jit
 
+RUN = 32
+FEW = 48
+Ints = NDArray[np.int64]
+Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
+
 
 @jit
-def ranks_of(dist, targets):
-    """Rank from 1 of each target column in a row of distances (G,), ties by lower index."""
+def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery_cams: Ints, junk: bool) -> Ints:
+    """How many gallery images are right for each query: those of its group that are not junk; group -1 has none."""
+    out = np.zeros(group.size, np.int64)
+    for q in range(group.size):
+        if group[q] >= 0:
+            for e in range(pid_ptr[group[q]], pid_ptr[group[q] + 1]):
+                out[q] += not (junk and gallery_cams[by_pid[e]] == query_cams[q])
+    return out
+
+
+@jit
+def from_lists(
+    order: NDArray[np.int32], pids: Ints, cams: Ints, gallery_pids: Ints, gallery_cams: Ints, junk: bool, top_k: int
+) -> Facts:
+    """Facts of ranked lists order (B, K), of each list's first top_k once junk is gone."""
+    rows, width = order.shape
+    total, found = np.zeros(rows), np.zeros(rows, np.int64)
+    first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    for q in range(rows):
+        removed = 0
+        for start in range(0, width, RUN):
+            stop, hits = min(width, start + RUN), 0
+            for g in order[q, start:stop]:
+                hits += gallery_pids[g] == pids[q]
+            if hits == 0 or pids[q] < 0:
+                continue
+            for p in range(start, stop):
+                g = order[q, p]
+                if gallery_pids[g] != pids[q]:
+                    continue
+                if junk and gallery_cams[g] == cams[q]:
+                    removed += 1
+                elif p + 1 - removed <= top_k:
+                    last[q] = p + 1 - removed
+                    found[q] += 1
+                    total[q] += found[q] / last[q]
+                    if found[q] == 1:
+                        first[q] = last[q]
+    return total, found, first, last
+
+
+@jit
+def _ranks_one_by_one(row: NDArray[np.float32], targets: Ints) -> Ints:
     out = np.empty(targets.size, np.int64)
     for p in range(targets.size):
-        t = targets[p]
-        d = dist[t]
-        nearer = 0
-        for g in range(dist.size):
-            nearer += dist[g] < d
-        for g in range(t):
-            nearer += dist[g] == d
+        d, nearer, equal = row[targets[p]], np.int32(0), np.int32(0)
+        for g in range(row.size):
+            nearer += np.int32(row[g] < d)
+            equal += np.int32(row[g] == d)
+        if equal > 1:
+            for g in range(targets[p]):
+                nearer += np.int32(row[g] == d)
         out[p] = nearer + 1
     return out
+
+
+@jit
+def _ranks_together(row: NDArray[np.float32], targets: Ints) -> Ints:
+    """The same for many targets: each image is put between two of them by bisection."""
+    by_dist = targets[np.argsort(row[targets], kind="mergesort")]
+    counts = np.zeros(targets.size + 1, np.int64)
+    for g in range(row.size):
+        low, high = 0, targets.size
+        while low < high:
+            middle = (low + high) // 2
+            t = by_dist[middle]
+            if row[t] < row[g] or (row[t] == row[g] and t <= g):
+                low = middle + 1
+            else:
+                high = middle
+        counts[low] += 1
+    rank_of = np.empty(row.size, np.int64)
+    before = 0
+    for p in range(targets.size):
+        before += counts[p]
+        rank_of[by_dist[p]] = before + 1
+    return rank_of[targets]
+
+
+@jit
+def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
+    """Rank from 1 of each target column, ascending, in a row of distances (G,), ties by lower index."""
+    return _ranks_one_by_one(row, targets) if targets.size <= FEW else _ranks_together(row, targets)
+
+
+@jit
+def from_distances(
+    dist: NDArray[np.float32],
+    group: Ints,
+    cams: Ints,
+    pid_ptr: Ints,
+    by_pid: Ints,
+    gallery_cams: Ints,
+    junk: bool,
+    top_k: int,
+) -> Facts:
+    """Facts of rows of distances (B, G), as if each row were sorted, ties by lower index."""
+    rows = len(dist)
+    total, found = np.zeros(rows), np.zeros(rows, np.int64)
+    first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    for q in range(rows):
+        if group[q] < 0:
+            continue
+        targets = by_pid[pid_ptr[group[q]] : pid_ptr[group[q] + 1]]
+        rank = ranks(dist[q], targets)
+        by_rank = np.argsort(rank)
+        removed = 0
+        for e in by_rank:
+            if junk and gallery_cams[targets[e]] == cams[q]:
+                removed += 1
+            elif rank[e] - removed <= top_k:
+                last[q] = rank[e] - removed
+                found[q] += 1
+                total[q] += found[q] / last[q]
+                if found[q] == 1:
+                    first[q] = last[q]
+    return total, found, first, last

@@ -1,0 +1,128 @@
+"""Scores against the oracle, from lists and by counting."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble import metrics
+from tests import oracles
+
+
+def drawn(rng, n_query, n_gallery, pids, ties):
+    labels = [rng.integers(0, pids, n) for n in (n_query, n_gallery)]
+    cams = [rng.integers(0, 3, n) for n in (n_query, n_gallery)]
+    dist = rng.integers(0, 5, (n_query, n_gallery)) if ties else rng.random((n_query, n_gallery))
+    return labels, cams, dist.astype(np.float32)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 8),
+    st.one_of(st.integers(1, 30), st.integers(150, 260)),
+    st.integers(1, 6),
+    st.sampled_from(metrics.AP_RULES),
+    st.sampled_from(metrics.JUNK_RULES),
+    st.one_of(st.none(), st.integers(1, 40)),
+    st.booleans(),
+)
+def test_lists_and_counting_equal_the_oracle(seed, n_query, n_gallery, pids, ap, junk, top_k, ties):
+    (qp, gp), (qc, gc), dist = drawn(np.random.default_rng(seed), n_query, n_gallery, pids, ties)
+    top_k = None if ap == "market" else top_k
+    want = oracles.evaluate(
+        dist, qp, gp, qc, gc, ap=ap, junk="market" if junk != "none" else "none", top_k=top_k
+    )  # fmt: skip
+    order = np.argsort(dist, axis=1, kind="stable")
+    blocks = [(slice(a, min(n_query, a + 3)), dist[a : a + 3]) for a in range(0, n_query, 3)]
+    options = {"ap": ap, "junk": junk, "top_k": top_k}
+    if not want["scored"]:
+        with pytest.raises(ValueError, match="no query can be scored"):
+            metrics.evaluate(order, qp, gp, qc, gc, **options)
+        return
+    for score in (
+        metrics.evaluate(order, qp, gp, qc, gc, **options),
+        metrics.evaluate_blocks(blocks, qp, gp, qc, gc, **options),
+    ):
+        assert score.map == pytest.approx(want["map"])
+        assert score.rank1 == pytest.approx(want["rank1"])
+        cut = [want["cmc"][min(r, len(want["cmc"])) - 1] for r in metrics.CMC_RANKS]
+        assert score.cmc == pytest.approx(cut)
+        assert (score.scored, score.skipped) == (want["scored"], want["skipped"])
+        if top_k is None and not math.isnan(want["minp"]):
+            assert score.minp == pytest.approx(want["minp"])
+        assert score.total == pytest.approx((want["rank1"] + want["map"]) / 2)
+        assert np.nanmean(score.ap_per_query) == pytest.approx(want["map"])
+
+
+@pytest.mark.parametrize(("ap", "want"), [("hits", 0.8333), ("relevant", 0.3333), ("relevant_at_k", 0.4167)])
+def test_the_worked_example(ap, want):
+    """Hits at ranks 1 and 3 of a list of 4, five relevant."""
+    gallery = [1, 0, 1, 0, 1, 1, 1]
+    score = metrics.evaluate([[0, 1, 2, 3]], [1], gallery, ap=ap)
+    assert score.map == pytest.approx(want, abs=1e-4)
+    assert score.minp == 0  # the hardest right image is not in the list
+    assert f"ap={ap}|k=4|junk=none|scored=1|skipped=0" in score.signature
+
+
+def test_a_query_without_a_right_image():
+    lists, pids = [[0, 1], [1, 0]], ([1, 9], [1, 2])
+    assert metrics.evaluate(lists, *pids, ap="hits").scored == 2
+    assert metrics.evaluate(lists, *pids, ap="hits").map == pytest.approx(0.5)
+    relevant = metrics.evaluate(lists, *pids, ap="relevant")
+    assert (relevant.scored, relevant.skipped, relevant.map) == (1, 1, 1.0)
+    assert np.isnan(relevant.ap_per_query[1])
+
+
+def test_unknown_identities_are_never_right():
+    score = metrics.evaluate([[0, 1], [0, 1]], [3, -1], [-1, 3], ap="hits")
+    assert (score.scored, score.skipped, score.rank1, score.map) == (1, 1, 0.0, 0.5)
+
+
+def test_signature_says_what_the_caller_adds():
+    score = metrics.evaluate([[0]], [1], [1], ap="hits", weights=(0.25, 0.75), extra={"k1": 20, "members": "r50"})
+    assert score.signature.endswith("weights=0.25*rank1+0.75*map|k1=20|members=r50")
+    assert score.total == 1
+
+
+def test_many_right_images_are_ranked_together():
+    """Over a few dozen right images counting turns to bisection: the same ranks."""
+    rng = np.random.default_rng(0)
+    dist = rng.integers(0, 40, (5, 600)).astype(np.float32)
+    pids = np.zeros(5, int), rng.integers(0, 2, 600)
+    counted = metrics.evaluate_blocks([(slice(0, 5), dist)], *pids)
+    listed = metrics.evaluate(np.argsort(dist, axis=1, kind="stable"), *pids)
+    np.testing.assert_array_equal(counted.ap_per_query, listed.ap_per_query)
+    assert counted.minp == listed.minp
+
+
+@pytest.mark.parametrize(
+    ("order", "options", "says"),
+    [
+        ([[0, 1]], {"ap": "voc"}, "unknown AP rule 'voc'"),
+        ([[0, 1]], {"junk": "all"}, "unknown junk rule"),
+        ([[0, 1]], {"junk": "same_pid_same_cam"}, "needs cameras"),
+        ([[0]], {}, "whole lists of 2"),
+        ([[0, 1]], {"top_k": 1}, "give no top_k"),
+        ([[0, 1]], {"ap": "hits", "top_k": 0}, "top_k is 0"),
+        ([[0, 2]], {}, "gallery indices 0..1"),
+        ([0, 1], {}, "want \\(1, K\\)"),
+        ([[0, 1]], {"query_camids": [1]}, "one side alone"),
+        ([[0, 1]], {"query_camids": [1, 2], "gallery_camids": [1, 1]}, "1 identities and 2 cameras"),
+    ],
+)
+def test_bad_input_is_named(order, options, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.evaluate(order, [1], [1, 2], **options)
+
+
+def test_blocks_that_do_not_fit():
+    dist = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match="consecutive rows"):
+        metrics.evaluate_blocks([(slice(1, 3), dist)], [1, 1, 1], [1, 1, 1])
+    with pytest.raises(ValueError, match="hold 2 queries; 3"):
+        metrics.evaluate_blocks([(slice(0, 2), dist)], [1, 1, 1], [1, 1, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.evaluate_blocks([(slice(0, 2), dist * np.nan)], [1, 1], [1, 1, 1])
