@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from configs.schema import Member, Named, Recipe
@@ -24,7 +26,16 @@ Table = Mapping[str, Callable[..., Any]]
 BACKBONES: Table = {"resnet": resnet}
 HEADS: Table = {"global": GlobalHead}
 LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
-AUGMENTS: Table = {"flip": augment.flip, "pad_crop": augment.pad_crop, "erase": augment.erase}
+AUGMENTS: Table = {
+    "flip": augment.flip,
+    "pad_crop": augment.pad_crop,
+    "affine": augment.affine,
+    "random_shift": augment.random_shift,
+    "colour_jitter": augment.colour_jitter,
+    "random_patch": augment.random_patch,
+    "erase": augment.erase,
+    "cutout": augment.cutout,
+}
 SCHEDULES: Table = {"steps": schedule.steps}
 OPTIMIZERS: Table = {"adam": torch.optim.Adam}
 
@@ -67,9 +78,9 @@ def make_losses(recipe: Recipe, *, dim: int, classes: int) -> dict[str, tuple[fl
     return losses
 
 
-def make_augments(recipe: Recipe) -> list[augment.Augment]:
-    """The augmentations in their order."""
-    return [make(AUGMENTS, "augmentation", named) for named in recipe.augment]
+def make_augments(recipe: Recipe, images: NDArray[np.uint8]) -> list[augment.Augment]:
+    """The augmentations in their order, for training images (N, H, W, 3) in their fixed order."""
+    return [make(AUGMENTS, "augmentation", named, images=images, seed=recipe.seed) for named in recipe.augment]
 
 
 def make_schedule(recipe: Recipe) -> schedule.Schedule:
@@ -84,5 +95,5 @@ def check(member: Member, recipe: Recipe) -> None:
         net = make_net(member, classes=2)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
     make_losses(recipe, dim=net.dim, classes=2)
-    make_augments(recipe)
+    make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)

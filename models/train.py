@@ -79,7 +79,7 @@ def train_member(
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
     lines = _lines_until(folder / EPOCHS, done)
-    rate, augments = registry.make_schedule(recipe), registry.make_augments(recipe)
+    rate, augments = registry.make_schedule(recipe), registry.make_augments(recipe, images)
     begun = time.monotonic()
     with progress.task(f"{member.name}, epochs", recipe.epochs) as step:
         step(done)

@@ -1,0 +1,112 @@
+"""A contact sheet of an augmentation: `python -m models.data.augment --show erase --out sheet.png`."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image as Pil
+from PIL import ImageDraw, ImageFont
+
+from configs.command import run
+from configs.errors import ConfigError
+from configs.schema import Named
+from models.data.augment import Augment, Image, image_rng
+from models.data.drawn import draw_people
+from models.data.images import decode_all
+from models.data.layouts import read_layout
+from models.registry import AUGMENTS, make
+
+PAPER, INK, GAP, TOP = (250, 249, 246), (40, 40, 44), 4, 20  # colours; pixels between pictures and above them
+POOL = 100  # images that are read, for those augmentations that take from others
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.data.augment",
+        description="Show what augmentations do: the image, and what training may see of it.",
+    )
+    parser.add_argument(
+        "--show", required=True, metavar="NAME", help="one of models/registry.py, or several: flip,erase"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the PNG file to write")
+    parser.add_argument("--data", type=Path, help="the folder of a data set (default: people drawn for the purpose)")
+    parser.add_argument("--layout", default="market1501", help="how it lies there (default: market1501)")
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default 256 128")
+    parser.add_argument("--rows", type=int, default=6, help="images (default 6)")
+    parser.add_argument("--columns", type=int, default=8, help="what is made of each (default 8)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean; p is 1 otherwise"
+    )
+    return parser.parse_args(argv)
+
+
+def read_images(data: Path | None, layout: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The first training images of a data set, (N, H, W, 3)."""
+    with tempfile.TemporaryDirectory() as folder:
+        if data is None:
+            data, layout = draw_people(Path(folder) / "people", ids=16), "drawn"
+        train = read_layout(layout, data).train
+        return np.stack(list(decode_all(train.paths[:POOL], size)))
+
+
+def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed: int) -> list[Augment]:
+    """The augmentations of a comma-separated list; each happens always, unless `p` is set."""
+    options: dict[str, object] = {}
+    for change in sets:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {change!r}: wanted KEY=VALUE, such as fill=mean")
+        options[key.strip()] = yaml.safe_load(value)
+    chain = []
+    for name in names.split(","):
+        row = AUGMENTS.get(name)
+        always = {"p": 1.0} if row and "p" in inspect.signature(row).parameters else {}
+        named = Named(name=name, **(always | options))
+        chain.append(make(AUGMENTS, "augmentation", named, images=images, seed=seed))
+    return chain
+
+
+def contact_sheet(
+    images: NDArray[np.uint8], chain: Sequence[Augment], columns: int, seed: int, title: str
+) -> Pil.Image:
+    """Rows of images, each before and then `columns` times after: what epochs 0, 1, 2 ... would see of it."""
+    height, width = images.shape[1:3]
+    across, down = (columns + 1) * (width + GAP) + GAP, len(images) * (height + GAP) + TOP
+    sheet = Pil.new("RGB", (across, down), PAPER)
+    ImageDraw.Draw(sheet).text((GAP, 3), title, INK, ImageFont.load_default(12))
+    for row, image in enumerate(images):
+        for column in range(columns + 1):
+            seen = image if column == 0 else _seen(image, chain, image_rng(seed, column - 1, row))
+            place = (GAP + column * (width + GAP), TOP + row * (height + GAP))
+            sheet.paste(Pil.fromarray(np.ascontiguousarray(seen)), place)
+    return sheet
+
+
+def _seen(image: Image, chain: Sequence[Augment], rng: np.random.Generator) -> Image:
+    for change in chain:
+        image = change(image, rng)
+    return image
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the sheet, and say where."""
+    args = parse(argv)
+    images = read_images(args.data, args.layout, tuple(args.size))
+    chain = make_chain(args.show, args.set, images, args.seed)
+    picked = images[np.linspace(0, len(images) - 1, min(args.rows, len(images))).astype(int)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(picked, chain, args.columns, args.seed, f"{args.show} {' '.join(args.set)}").save(args.out, "PNG")
+    print(args.out)
+
+
+if __name__ == "__main__":
+    run(main)

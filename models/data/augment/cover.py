@@ -1,0 +1,171 @@
+"""Augmentations that cover a part of the image: with noise, with nothing, with a piece of another image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.augment.base import MEAN, Augment, Image, check_range, check_share
+
+Box = tuple[int, int, int, int]  # top, left, height, width
+_MEAN_PIXEL = np.round(np.array(MEAN) * 255).astype(np.uint8)
+
+
+def random_box(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    area: Sequence[float],
+    aspect: Sequence[float],
+    attempts: int,
+) -> Box | None:
+    """A box strictly smaller than the image in both directions, or None where no attempt gave one.
+
+    Args:
+        size: height, width of the image in pixels.
+        area: least and greatest share of the image.
+        aspect: least and greatest height / width, drawn evenly in between.
+        attempts: boxes drawn until one fits.
+    """
+    height, width = size
+    for _ in range(attempts):
+        share, ratio = rng.uniform(area[0], area[1]) * height * width, rng.uniform(aspect[0], aspect[1])
+        h, w = round(math.sqrt(share * ratio)), round(math.sqrt(share / ratio))
+        if 0 < h < height and 0 < w < width:
+            top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+            return int(top), int(left), h, w
+    return None
+
+
+def erase(
+    *,
+    p: float = 0.5,
+    area: Sequence[float] = (0.02, 0.4),
+    aspect: Sequence[float] = (0.3, 3.33),
+    fill: Literal["random", "mean"] = "random",
+    attempts: int = 100,
+) -> Augment:
+    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by noise, or by ImageNet's mean.
+
+    Args:
+        p: probability of erasing at all.
+        area: least and greatest share of the image.
+        aspect: least and greatest height / width, drawn evenly in between.
+        fill: what replaces it.
+        attempts: rectangles drawn until one fits into the image.
+
+    Raises:
+        ValueError: bounds that are out of order or out of range, or another fill.
+    """
+    check_share("p", p)
+    check_range("area", area, 0, 1)
+    check_range("aspect", aspect, 1e-3, 1e3)
+    if fill not in ("random", "mean"):
+        raise ValueError(f"fill {fill!r}; there are random, mean")
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() >= p:
+            return image
+        box = random_box(rng, image.shape[:2], area, aspect, attempts)
+        if box is None:
+            return image
+        top, left, h, w = box
+        erased = image.copy()
+        noise = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        erased[top : top + h, left : left + w] = noise if fill == "random" else _MEAN_PIXEL
+        return erased
+
+    return apply
+
+
+def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
+    """Cutout (DeVries and Taylor 2017): a rectangle of a fixed size is set to 0.
+
+    Differs from the paper: the rectangle lies wholly inside the image, so that its size is indeed fixed.
+
+    Args:
+        p: probability of doing it at all.
+        size: share of the image's height and of its width.
+
+    Raises:
+        ValueError: a rectangle larger than the image, or of no size.
+    """
+    check_share("p", p)
+    if len(size) != 2 or not all(0 < share <= 1 for share in size):
+        raise ValueError(
+            f"size {list(size)}: the rectangle must lie inside the image; wanted two shares of its height and width, "
+            "above 0 and not above 1"
+        )
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() >= p:
+            return image
+        height, width, _ = image.shape
+        h, w = max(1, round(size[0] * height)), max(1, round(size[1] * width))
+        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        cut = image.copy()
+        cut[top : top + h, left : left + w] = 0
+        return cut
+
+    return apply
+
+
+def random_patch(
+    *,
+    images: NDArray[np.uint8],
+    seed: int = 0,
+    p: float = 0.5,
+    area: Sequence[float] = (0.01, 0.5),
+    aspect: Sequence[float] = (0.1, 10),
+    pool: int = 100,
+    attempts: int = 100,
+) -> Augment:
+    """RandomPatch: a piece of another training image is pasted at a random place.
+
+    After Zhou et al. 2019 (OSNet-AIN) and torchreid, whose bounds are the defaults. There the pool fills as training
+    goes, so that it depends on the worker; here it is cut once from the first images of the data set, by their rows
+    and the seed alone. A pasted patch is neither turned nor mirrored.
+
+    Args:
+        images: (N, H, W, 3), the training images in their fixed order.
+        seed: of the patches of the pool.
+        p: probability of pasting at all.
+        area: least and greatest share of the image.
+        aspect: least and greatest height / width, drawn evenly in between.
+        pool: images that give one patch each; a smaller data set gives all it has.
+        attempts: rectangles drawn until one fits into the image.
+
+    Raises:
+        ValueError: bounds that are out of order or range, or so that no patch fits into the image.
+    """
+    check_share("p", p)
+    check_range("area", area, 1e-6, 1)
+    check_range("aspect", aspect, 1e-3, 1e3)
+    if pool < 1:
+        raise ValueError(f"pool {pool!r}; wanted 1 image or more")
+    patches = []
+    for row in range(min(pool, len(images))):
+        box = random_box(np.random.default_rng([seed, row, 2]), images.shape[1:3], area, aspect, attempts)
+        if box is None:
+            raise ValueError(
+                f"no patch of area {list(area)} and aspect {list(aspect)} fits into {images.shape[1]}x"
+                f"{images.shape[2]} pixels after {attempts} attempts; lower the area, or take the aspect nearer to 1"
+            )
+        top, left, h, w = box
+        patches.append(np.array(images[row, top : top + h, left : left + w]))
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() >= p:
+            return image
+        height, width, _ = image.shape
+        patch = patches[rng.integers(len(patches))]
+        h, w, _ = patch.shape
+        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        covered = image.copy()
+        covered[top : top + h, left : left + w] = patch
+        return covered
+
+    return apply

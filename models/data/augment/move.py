@@ -1,0 +1,150 @@
+"""Augmentations that move the image: mirrored, shifted, turned, squeezed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pil
+
+from models.data.augment.base import Augment, Image, check_range, check_share
+
+
+def flip(*, p: float = 0.5) -> Augment:
+    """Mirror left and right with probability p."""
+    check_share("p", p)
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        return image[:, ::-1] if rng.random() < p else image
+
+    return apply
+
+
+def pad_crop(*, pad: int = 10) -> Augment:
+    """Pad with `pad` black pixels all around and cut the original size out at a random place."""
+    if pad < 0:
+        raise ValueError(f"pad {pad!r}; wanted 0 pixels or more")
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        height, width, _ = image.shape
+        padded = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
+        padded[pad : pad + height, pad : pad + width] = image
+        top, left = rng.integers(0, 2 * pad + 1, 2)
+        return padded[top : top + height, left : left + width]
+
+    return apply
+
+
+def affine(
+    *,
+    p: float = 0.5,
+    degrees: float = 10,
+    translate: Sequence[float] = (0.05, 0.05),
+    scale: Sequence[float] = (0.9, 1.1),
+    shear: float = 5,
+    fill: int = 0,
+) -> Augment:
+    """Turn, scale, shear and shift about the centre, with bilinear interpolation.
+
+    Args:
+        p: probability of doing it at all.
+        degrees: turned by up to so much to either side.
+        translate: shifted by up to this share of the height and of the width to either side.
+        scale: least and greatest factor.
+        shear: slanted by up to so many degrees to either side, along the width.
+        fill: the grey of what comes in from outside, 0 to 255.
+
+    Raises:
+        ValueError: bounds that are out of order or out of range.
+    """
+    check_share("p", p)
+    check_range("scale", scale, 0.1, 10)
+    check_range("translate, each,", (0, *sorted(translate)[-1:]), 0, 1)
+    if not (0 <= degrees <= 180 and 0 <= shear < 90 and len(translate) == 2 and min(translate) >= 0):
+        raise ValueError(
+            f"degrees {degrees}, shear {shear}, translate {list(translate)}; wanted 0 to 180, 0 to below 90, and two "
+            "shares of 0 to 1"
+        )
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() >= p:
+            return image
+        height, width, _ = image.shape
+        turn, slant = rng.uniform(-degrees, degrees), rng.uniform(-shear, shear)
+        factor = rng.uniform(scale[0], scale[1])
+        down = rng.uniform(-translate[0], translate[0]) * height
+        right = rng.uniform(-translate[1], translate[1]) * width
+        return warp(image, affine_matrix((height, width), turn, slant, factor, (down, right)), fill)
+
+    return apply
+
+
+def affine_matrix(
+    size: tuple[int, int], turn: float, slant: float, factor: float, shift: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Where a point (x, y, 1) of the image goes: sheared, turned clockwise and scaled about the centre, then shifted.
+
+    Args:
+        size: height, width in pixels; pixel (0, 0) has its middle at (0.5, 0.5).
+        turn, slant: degrees.
+        shift: down and right, in pixels.
+
+    Returns:
+        (3, 3), of which the last row is 0, 0, 1.
+    """
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    linear = factor * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, -math.tan(math.radians(slant))], [0, 1]])
+    centre = np.array([size[1] / 2, size[0] / 2])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre - linear @ centre + np.array([shift[1], shift[0]])
+    return matrix
+
+
+def warp(image: Image, matrix: NDArray[np.float64], fill: int) -> Image:
+    """The image with every point moved by the matrix; bilinear, `fill` where nothing came from."""
+    inverse = np.linalg.inv(matrix)[:2].ravel()
+    size = (image.shape[1], image.shape[0])
+    source = Pil.fromarray(np.ascontiguousarray(image))
+    moved = source.transform(
+        size, Pil.Transform.AFFINE, inverse.tolist(), Pil.Resampling.BILINEAR, fillcolor=(fill, fill, fill)
+    )
+    return np.asarray(moved)
+
+
+def random_shift(*, p: float = 0.5, keep: float = 0.7, least: float = 0.5, fill: int = 127) -> Augment:
+    """RandomShiftAugment: occlusion, distortion and too much background, as a careless detector gives them.
+
+    The image is cut along its height only, the cut resized to a random size not larger than the image, and laid at a
+    random place on a canvas of the original size. This project's own.
+
+    Args:
+        p: probability of doing it at all.
+        keep: least share of the height that is cut out.
+        least: least share of the image's height, and of its width, that the cut is resized to.
+        fill: the grey of the canvas, 0 to 255.
+
+    Raises:
+        ValueError: a share of 0 or less, or above 1.
+    """
+    check_share("p", p)
+    check_share("keep", keep, least=0.01)
+    check_share("least", least, least=0.01)
+
+    def apply(image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() >= p:
+            return image
+        height, width, _ = image.shape
+        rows = rng.integers(math.ceil(keep * height), height + 1)
+        start = rng.integers(0, height - rows + 1)
+        h = int(rng.integers(max(1, math.ceil(least * height)), height + 1))
+        w = int(rng.integers(max(1, math.ceil(least * width)), width + 1))
+        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        cut = Pil.fromarray(np.ascontiguousarray(image[start : start + rows]))
+        canvas = np.full_like(image, fill)
+        canvas[top : top + h, left : left + w] = np.asarray(cut.resize((w, h), Pil.Resampling.BILINEAR))
+        return canvas
+
+    return apply

@@ -1,0 +1,107 @@
+"""Cutout and RandomPatch: what is covered, by what, and that neither workers nor order decide."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from models.data.augment import cutout, image_rng, random_patch
+from models.data.batches import epoch_loader
+
+SIZE = (40, 20)
+
+
+def numbered(n: int) -> np.ndarray:
+    """Images of one colour each: every pixel of image i is (i, 200 - i, 7)."""
+    return np.stack([np.full((*SIZE, 3), (i, 200 - i, 7), np.uint8) for i in range(n)])
+
+
+def covered(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
+    """The box that changed: top, left, height, width; it must be whole."""
+    changed = (before != after).any(2)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert (
+        changed[np.ix_(rows, columns)].all() and len(rows) == np.ptp(rows) + 1 and len(columns) == np.ptp(columns) + 1
+    )
+    return int(rows[0]), int(columns[0]), len(rows), len(columns)
+
+
+def test_cutout_sets_a_rectangle_of_one_size_to_0():
+    image = np.full((*SIZE, 3), 9, np.uint8)
+    places = set()
+    for i in range(400):
+        seen = cutout(p=1, size=(0.3, 0.5))(image, image_rng(0, 0, i))
+        top, left, h, w = covered(image, seen)
+        assert (h, w) == (12, 10) and not seen[top : top + h, left : left + w].any()
+        places.add((top, left))
+    tops, lefts = zip(*places, strict=True)
+    assert (min(tops), max(tops), min(lefts), max(lefts)) == (0, 28, 0, 10)
+    assert (image == 9).all(), "the image that came in stays"
+
+
+def test_p_is_a_probability():
+    image, often = np.full((*SIZE, 3), 9, np.uint8), cutout(p=0.3)
+    assert 0.22 < np.mean([(often(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]) < 0.38
+
+
+def test_patches_come_from_the_first_images_within_their_bounds():
+    images, image = numbered(130), np.full((*SIZE, 3), 255, np.uint8)
+    paste = random_patch(images=images, p=1, area=(0.05, 0.3), aspect=(0.5, 3))
+    sources, places, sizes = Counter(), set(), {}
+    for i in range(3000):
+        seen = paste(image, image_rng(0, 0, i))
+        top, left, h, w = covered(image, seen)
+        source = int(seen[top, left, 0])
+        assert (seen[top : top + h, left : left + w] == images[source, 0, 0]).all(), "one piece of one image"
+        assert 0.04 <= h * w / 800 <= 0.32 and 0.4 <= h / w <= 3.5
+        assert sizes.setdefault(source, (h, w)) == (h, w), "each image gives one patch"
+        sources[source] += 1
+        places.add((top, left))
+    assert set(sources) == set(range(100)), "the first 100, each of them"
+    assert len(places) > 200 and (image == 255).all()
+
+
+def test_the_pool_depends_on_data_and_seed_alone():
+    images = np.random.default_rng(0).integers(0, 256, (30, *SIZE, 3), dtype=np.uint8)
+
+    def shown(seed: int, n: int) -> list[bytes]:
+        paste = random_patch(images=images[:n], seed=seed, p=1)
+        return [paste(images[0], image_rng(3, 1, i)).tobytes() for i in range(20)]
+
+    assert shown(0, 30) == shown(0, 30) != shown(1, 30)
+
+
+def test_a_smaller_data_set_gives_all_it_has():
+    paste, image = random_patch(images=numbered(3), p=1), np.full((*SIZE, 3), 255, np.uint8)
+    seen = [paste(image, image_rng(0, 0, i)) for i in range(60)]
+    assert {int(s[s[:, :, 0] < 255][0, 0]) for s in seen} == {0, 1, 2}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+def test_pixels_are_the_same_for_any_number_of_workers():
+    images = np.random.default_rng(0).integers(0, 256, (24, *SIZE, 3), dtype=np.uint8)
+    labels = np.repeat(np.arange(6), 4)
+
+    def epoch(workers: int) -> torch.Tensor:
+        changes = [random_patch(images=images, seed=5), cutout()]
+        batches = epoch_loader(images, labels, changes, identities=2, per_identity=4, seed=5, epoch=3, workers=workers)
+        return torch.cat([batch for batch, _ in batches])
+
+    alone = epoch(0)
+    assert torch.equal(alone, epoch(1)) and torch.equal(alone, epoch(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "said"),
+    [
+        (cutout, {"size": (1.2, 0.5)}, "inside the image"),
+        (cutout, {"size": (0, 0.5)}, "inside the image"),
+        (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "aspect": (8, 10)}, "no patch of area"),
+        (random_patch, {"images": numbered(2), "area": (0.5, 0.1)}, "area"),
+        (random_patch, {"images": numbered(2), "pool": 0}, "pool 0"),
+    ],
+)
+def test_refused(make, options, said):
+    with pytest.raises(ValueError, match=said):
+        make(**options)

@@ -1,0 +1,120 @@
+"""Affine against torchvision and by hand; RandomShiftAugment taken apart again."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from models.data.augment import affine, image_rng, random_shift
+from models.data.augment.move import affine_matrix, warp
+
+SIZE = (48, 24)
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """A picture with some structure, smooth enough to be resampled."""
+    small = np.random.default_rng(seed).integers(0, 256, (12, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("turn", "slant", "factor", "shift"),
+    [(17, 0, 1, (0, 0)), (0, 12, 1, (0, 0)), (0, 0, 0.8, (0, 0)), (-9, 5, 1.2, (3, -2))],
+)
+def test_affine_is_torchvisions(turn, slant, factor, shift):
+    image = picture()
+    got = warp(image, affine_matrix(SIZE, turn, slant, factor, shift), fill=7)
+    wanted = tv.affine(
+        Image.fromarray(image),
+        angle=turn,
+        translate=[shift[1], shift[0]],
+        scale=factor,
+        shear=[slant, 0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[7, 7, 7],
+    )
+    assert np.abs(got.astype(int) - np.asarray(wanted)).max() <= 1, "one level, where a half is rounded either way"
+
+
+def test_a_whole_shift_moves_whole_pixels():
+    image = picture()
+    got = warp(image, affine_matrix(SIZE, 0, 0, 1, (5, 2)), fill=0)
+    np.testing.assert_array_equal(got[6:, 3:], image[1:-5, 1:-2])
+    assert not got[:5].any() and not got[:, :2].any()
+
+
+def test_a_quarter_turn_of_a_square_is_clockwise():
+    image = picture()[:24]
+    got = warp(image, affine_matrix((24, 24), 90, 0, 1, (0, 0)), 0)
+    assert np.abs(got.astype(int) - np.rot90(image, -1)).max() <= 1
+
+
+def test_affine_of_no_extent_changes_nothing():
+    still = affine(p=1, degrees=0, translate=(0, 0), scale=(1, 1), shear=0)
+    np.testing.assert_array_equal(still(picture(), image_rng(0, 0, 0)), picture())
+
+
+@pytest.mark.parametrize("make", [affine, random_shift])
+def test_p_is_a_probability(make):
+    image, often, never = picture(), make(p=0.3), make(p=0)
+    changed = [(often(image, image_rng(0, 0, i)) != image).any() for i in range(600)]
+    assert 0.22 < np.mean(changed) < 0.38
+    assert never(image, image_rng(0, 0, 0)) is image
+
+
+def boxes(keep: float, least: float, n: int = 300) -> list[tuple[int, int, int, int]]:
+    """Where the cut lay (top, left, height, width), of images that have no pixel of the canvas's grey."""
+    image = np.full((*SIZE, 3), 10, np.uint8)
+    found = []
+    for i in range(n):
+        seen = random_shift(p=1, keep=keep, least=least)(image, image_rng(0, 0, i))
+        assert seen.shape == image.shape and seen.dtype == np.uint8
+        rows, columns = np.flatnonzero((seen != 127).any((1, 2))), np.flatnonzero((seen != 127).any((0, 2)))
+        top, left, h, w = rows[0], columns[0], len(rows), len(columns)
+        assert (seen[top : top + h, left : left + w] == 10).all(), "the cut is one whole rectangle"
+        found.append((int(top), int(left), h, w))
+    return found
+
+
+def test_random_shift_lays_one_rectangle_on_grey():
+    tops, lefts, heights, widths = zip(*boxes(keep=0.7, least=0.5), strict=True)
+    assert min(heights) == 24 and max(heights) == 48
+    assert min(widths) == 12 and max(widths) == 24
+    assert min(tops) == 0 and min(lefts) == 0 and len(set(tops)) > 10 and len(set(lefts)) > 5
+
+
+def test_random_shift_cuts_along_the_height_only():
+    """Every row is one grey: what the cut shows is a run of rows, and at least 0.7 of them."""
+    image = np.repeat(np.linspace(0, 100, SIZE[0]).astype(np.uint8)[:, None, None], SIZE[1], 1).repeat(3, 2)
+    shares = []
+    for i in range(300):
+        seen = random_shift(p=1, keep=0.7, least=1)(image, image_rng(0, 0, i))
+        assert (seen == seen[:, :1]).all(), "not cut or shifted along the width"
+        shown = seen[:, 0, 0].astype(float)
+        assert (np.diff(shown) >= 0).all()
+        shares.append((shown[-1] - shown[0]) / 100)
+    assert 0.66 < min(shares) < 0.75 and max(shares) == pytest.approx(1, abs=0.01)
+
+
+def test_random_shift_that_keeps_all_changes_nothing():
+    np.testing.assert_array_equal(random_shift(p=1, keep=1, least=1)(picture(), image_rng(0, 0, 0)), picture())
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "said"),
+    [
+        (affine, {"scale": (1.1, 0.9)}, "scale"),
+        (affine, {"translate": (0.1, 1.2)}, "translate"),
+        (affine, {"degrees": -3}, "degrees -3"),
+        (affine, {"p": 2}, "p 2"),
+        (random_shift, {"keep": 0}, "keep 0"),
+        (random_shift, {"least": 1.5}, "least 1.5"),
+        (random_shift, {"p": math.nan}, "p nan"),
+    ],
+)
+def test_refused(make, options, said):
+    with pytest.raises(ValueError, match=said):
+        make(**options)
