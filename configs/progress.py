@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 Step = Callable[[float], None]
 QUIET_S = 2.0  # a task shorter than this says nothing
@@ -28,34 +29,34 @@ class Progress:
             self.console.print(text, markup=False)
 
     @contextmanager
-    def task(self, name: str, total: float) -> Iterator[Step]:
-        """Count steps of something that takes a while."""
+    def task(self, name: str, total: float, done: float = 0.0) -> Iterator[Step]:
+        """Count steps of something that takes a while, of which `done` were done before."""
         if self.quiet:
             yield lambda amount: None
         elif self.console.is_terminal:
-            with self._bar(name, total) as step:
+            with self._bar(name, total, done) as step:
                 yield step
         else:
-            yield self._lines(name, total)
+            yield self._lines(name, total, done)
 
     @contextmanager
-    def _bar(self, name: str, total: float) -> Iterator[Step]:
+    def _bar(self, name: str, total: float, done: float) -> Iterator[Step]:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bars(*columns, console=self.console, transient=True) as bars:
-            task = bars.add_task(name, total=total)
+            task = bars.add_task(name, total=total, completed=done)  # type: ignore[arg-type]
             yield lambda amount: bars.advance(task, amount)
 
-    def _lines(self, name: str, total: float) -> Step:
+    def _lines(self, name: str, total: float, before: float) -> Step:
         begun = last = time.monotonic()
-        done = 0.0
+        done = before
 
         def step(amount: float) -> None:
             nonlocal done, last
             done += amount
             now = time.monotonic()
-            if now - begun > QUIET_S and now - last > LINE_EVERY_S and done < total:
+            if now - begun > QUIET_S and now - last > LINE_EVERY_S and before < done < total:
                 last = now
-                left = (now - begun) / done * (total - done)
+                left = (now - begun) / (done - before) * (total - done)
                 self.say(f"  {name}: {done:g} of {total:g}, {duration(left)} left")
                 sys.stderr.flush()
 

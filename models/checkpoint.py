@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,28 +44,49 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+    folder: Path,
+    net: nn.Module,
+    optimizer: Optimizer,
+    scaler: Any,
+    losses: nn.Module | None = None,
+    *,
+    say: Callable[[str], None] = print,
 ) -> int:
-    """Put the kept state back, if there is a whole one; the number of epochs done, 0 for none."""
+    """Put the kept state back, if there is a whole one; a damaged one is said, and training starts over.
+
+    Returns:
+        the number of epochs done, 0 for none.
+    """
+    if not (folder / RESUME / STATE).exists():
+        return 0
     try:
         state = json.loads((folder / RESUME / STATE).read_text(encoding="utf-8"))
         path = folder / RESUME / state["file"]
         if file_digest(path) != state["sha256"]:
-            return 0
+            raise ValueError(f"the SHA-256 of {path.name} is not the one written down")
         tensors = load_safetensors(path.read_bytes())
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
+        say(f"{folder / RESUME}: the checkpoint is damaged ({e}); training starts over")
         return 0
     net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     if losses:
         losses.load_state_dict({k.removeprefix("losses."): v for k, v in tensors.items() if k.startswith("losses.")})
+    params = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, i, name = key.split(".", 2)
-            slots.setdefault(int(i), {})[name] = value
+            slots.setdefault(int(i), {})[name] = _laid_out_as(params[int(i)], value)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     scaler.load_state_dict(state["scaler"])
     return int(state["epoch"])
+
+
+def _laid_out_as(param: Tensor, value: Tensor) -> Tensor:
+    """The value in the parameter's memory layout: in another one the optimizer may round differently."""
+    if value.shape != param.shape:
+        return value
+    return torch.empty_like(param, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def write_flushed(path: Path, content: bytes) -> None:

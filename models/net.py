@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -39,3 +40,8 @@ class Net(nn.Module):
         """(B, 3, H, W) float32, normalised, to the head's Output."""
         output: Output = self.head(self.backbone(images))
         return output
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """What autocast made float16 or bfloat16, as float32; float64 stays, so that a gradient can be checked."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

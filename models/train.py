@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from configs.errors import TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
 from models import registry
 from models.checkpoint import load_checkpoint, save_checkpoint, write_flushed
+from models.data.augment import Augment
 from models.data.balance import Training
 from models.data.batches import epoch_loader, normalise
 from models.device import autocast
@@ -42,6 +44,22 @@ class EpochMetrics:
     accuracy: float = 0.0
     images: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What each step of one training needs."""
+
+    net: Net
+    losses: Losses
+    learned: nn.ModuleDict  # those of the losses that learn something of their own
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    rate: Callable[[float], float]
+    augments: list[Augment]
+    recipe: Recipe
+    device: torch.device
+    precision: str
 
 
 def train_member(
@@ -67,43 +85,24 @@ def train_member(
     Raises:
         TrainingError: the loss is not finite; the message names epoch, batch and images.
     """
-    net = _start(member, recipe, len(training.pids), folder, pretrained, progress).to(device)
-    if recipe.channels_last:
-        net = net.to(memory_format=torch.channels_last)
-    trained = [p for p in net.parameters() if p.requires_grad]
-    optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
-    losses = registry.make_losses(recipe, dim=net.dim, classes=len(training.pids))
-    learned = nn.ModuleDict({name: loss for name, (_, loss) in losses.items() if isinstance(loss, nn.Module)})
-    done = load_checkpoint(folder, net, optimizer, scaler, learned.to(device))
+    net = _start(member, recipe, len(training.pids), folder, pretrained, progress)
+    run = _set_up(net, recipe, len(training.pids), images, device, precision)
+    done = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
     lines = _lines_until(folder / EPOCHS, done)
-    rate, augments = registry.make_schedule(recipe), registry.make_augments(recipe, images)
     begun = time.monotonic()
-    with progress.task(f"{member.name}, epochs", recipe.epochs) as step:
-        step(done)
+    with progress.task(f"{member.name}, epochs", recipe.epochs, done) as step:
         for epoch in range(done, recipe.epochs):
-            loader = epoch_loader(
-                images,
-                training.labels,
-                augments,
-                identities=recipe.identities_per_batch,
-                per_identity=recipe.images_per_identity,
-                seed=recipe.seed,
-                epoch=epoch,
-                workers=workers,
-                pin=device.type == "cuda",
-            )
-            metrics = _epoch(net, loader, losses, optimizer, scaler, rate, recipe, epoch, device, precision, step)
-            if metrics is None:
-                raise TrainingError(_where_it_broke(member, recipe, training, loader, epoch))
+            loader = _loader(run, training, images, epoch, workers)
+            metrics = _epoch(run, loader, epoch, step)
+            if isinstance(metrics, int):
+                raise TrainingError(_where_it_broke(member, recipe, training, loader, epoch, metrics))
             lines.append(json.dumps(asdict(metrics)))
             write_flushed(folder / EPOCHS, ("\n".join(lines) + "\n").encode())
             if (epoch + 1) % recipe.checkpoint_every == 0 or epoch + 1 == recipe.epochs:
-                save_checkpoint(folder, epoch + 1, net, optimizer, scaler, learned)
-    (folder / LABELS).write_text(json.dumps({"pids": training.pids}) + "\n", encoding="utf-8")
-    write_flushed(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in net.state_dict().items()}))
+                save_checkpoint(folder, epoch + 1, net, run.optimizer, run.scaler, run.learned)
+    _keep(net, training, folder, member.name)
     last = json.loads(lines[-1])
     progress.say(
         f"  {member.name}: loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, "
@@ -125,40 +124,70 @@ def _start(
     return net
 
 
+def _set_up(
+    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str
+) -> Run:
+    """Lay the network on its device, and make what trains it."""
+    net.to(device)
+    if recipe.channels_last:
+        net.to(memory_format=torch.channels_last)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
+    return Run(
+        net=net,
+        losses=losses,
+        learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
+        optimizer=registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        rate=registry.make_schedule(recipe),
+        augments=registry.make_augments(recipe, images),
+        recipe=recipe,
+        device=device,
+        precision=precision,
+    )
+
+
+def _loader(
+    run: Run, training: Training, images: NDArray[np.uint8], epoch: int, workers: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches of one epoch."""
+    return epoch_loader(
+        images,
+        training.labels,
+        run.augments,
+        identities=run.recipe.identities_per_batch,
+        per_identity=run.recipe.images_per_identity,
+        seed=run.recipe.seed,
+        epoch=epoch,
+        workers=workers,
+        pin=run.device.type == "cuda",
+    )
+
+
 def _epoch(
-    net: nn.Module,
-    loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]],
-    losses: Losses,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    rate: Callable[[float], float],
-    recipe: Recipe,
-    epoch: int,
-    device: torch.device,
-    precision: str,
-    step: Callable[[float], None],
-) -> EpochMetrics | None:
-    """One pass over the loader; None as soon as a loss is not finite."""
-    net.train()
-    base = optimizer.defaults["lr"]
-    metrics = EpochMetrics(epoch + 1, terms=dict.fromkeys(losses, 0.0))
+    run: Run, loader: DataLoader[tuple[Tensor, Tensor]], epoch: int, step: Callable[[float], None]
+) -> EpochMetrics | int:
+    """One pass over the loader; the number of the batch as soon as a loss is not finite."""
+    run.net.train()
+    base = run.optimizer.defaults["lr"]
+    metrics = EpochMetrics(epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
     begun = time.monotonic()
     for batch, (raw, labels) in enumerate(loader):
         t = epoch + (batch + 1) / len(loader)
-        for group in optimizer.param_groups:
-            group["lr"] = metrics.lr = base * rate(t)
-        labels = labels.to(device, non_blocking=True)
-        with autocast(device, precision):
-            output = net(normalise(raw, device, channels_last=recipe.channels_last))
-        terms = {name: loss(output, labels, t) for name, (_, loss) in losses.items()}
-        total = torch.stack([losses[name][0] * term for name, term in terms.items()]).sum()
+        for group in run.optimizer.param_groups:
+            group["lr"] = metrics.lr = base * run.rate(t)
+        labels = labels.to(run.device, non_blocking=True)
+        with autocast(run.device, run.precision):
+            output = run.net(normalise(raw, run.device, channels_last=run.recipe.channels_last))
+        terms = {name: loss(output, labels, t) for name, (_, loss) in run.losses.items()}
+        total = torch.stack([run.losses[name][0] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
-            return None
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(total).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        for _, loss in losses.values():
+            return batch
+        run.optimizer.zero_grad(set_to_none=True)
+        run.scaler.scale(total).backward()
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+        for _, loss in run.losses.values():
             if isinstance(loss, Learner):
                 loss.learn(output, labels)
         _add(metrics, len(labels), total.item(), terms, output, labels)
@@ -190,16 +219,31 @@ def _lines_until(path: Path, epoch: int) -> list[str]:
     return [line for line in lines if json.loads(line)["epoch"] <= epoch]
 
 
+def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
+    """Write the weights and whom each row of the classifier stands for; weights that are no numbers are refused."""
+    state = {k: v.contiguous() for k, v in net.state_dict().items()}
+    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise TrainingError(
+            f"{name}: {len(broken)} of {len(state)} tensors are not finite after the last step, first {broken[0]}. "
+            "Lower the rate (--set recipe.optimizer.lr=...)"
+        )
+    (folder / LABELS).write_text(json.dumps({"pids": training.pids}) + "\n", encoding="utf-8")
+    write_flushed(folder / WEIGHTS, save_safetensors(state))
+
+
 def _where_it_broke(
     member: Member,
     recipe: Recipe,
     training: Training,
-    loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]],
+    loader: DataLoader[tuple[Tensor, Tensor]],
     epoch: int,
+    batch: int,
 ) -> str:
-    names = [training.split.names[i] for i in loader.dataset.rows[0][:3]]  # type: ignore[attr-defined]
+    names = [training.split.names[i] for i in loader.dataset.rows[batch]]  # type: ignore[attr-defined]
     return (
-        f"{member.name}: the loss is not a finite number in epoch {epoch + 1} (images {', '.join(names)} ...). "
+        f"{member.name}: the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {len(loader)} "
+        f"(images {', '.join(names[:3])} ...). "
         f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
         "or compute in float32 (--set recipe.precision=float32)"
     )

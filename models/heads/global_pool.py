@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.net import Output
+from models.net import Output, at_least_float32
 
 
 class GlobalHead(nn.Module):
@@ -25,6 +25,6 @@ class GlobalHead(nn.Module):
 
     def forward(self, features: Tensor) -> Output:
         """(B, C, h, w) -> Output with D = C."""
-        feats = features.float().mean(dim=(2, 3))
+        feats = at_least_float32(features).mean(dim=(2, 3))
         bn_feats = self.neck(feats)
         return Output(feats, bn_feats, (self.classifier(bn_feats),) if self.training else ())

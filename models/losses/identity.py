@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from models.net import Output
+from models.net import Output, at_least_float32
 
 
 def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others") -> Callable[..., Tensor]:
@@ -35,7 +35,7 @@ def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others"
         for logits in output.logits:
             classes = logits.shape[1]
             taken = eps if over == "others" else eps * (classes - 1) / classes
-            losses.append(_smoothed(logits.float(), labels, taken))
+            losses.append(_smoothed(at_least_float32(logits), labels, taken))
         return torch.stack(losses).mean()
 
     return loss

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from models.net import Output
+from models.net import Output, at_least_float32
 
 
 def triplet_loss(
@@ -68,7 +68,7 @@ def grown(t: float, rise: Sequence[float]) -> float:
 
 def hardest_gap(feats: Tensor, labels: Tensor) -> Tensor:
     """(A,) distance to the hardest positive less that to the hardest negative, for the A anchors that have both."""
-    unit = normalize(feats.float(), dim=1, eps=1e-6)
+    unit = normalize(at_least_float32(feats), dim=1, eps=1e-6)
     dist = 1 - unit @ unit.T
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)

@@ -1,0 +1,276 @@
+"""Training: stopped and gone on with, numbers that go wrong, and what it leaves behind."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from configs.errors import TrainingError
+from configs.progress import Progress
+from models import registry, train
+from models.data.batches import epoch_loader, normalise
+from tests import oracles, tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch):
+    monkeypatch.setitem(registry.BACKBONES, "tiny", tiny.TinyBackbone)
+
+
+def run(folder, recipe, member=None, data=None, precision="float32", workers=0):
+    folder.mkdir(exist_ok=True)
+    training, images = data or tiny.training()
+    train.train_member(
+        member or tiny.member(),
+        recipe,
+        training,
+        images,
+        folder,
+        device=CPU,
+        precision=precision,
+        workers=workers,
+        progress=Progress(quiet=True),
+        pretrained=None,
+    )
+    return load_file(folder / "weights.safetensors")
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return [k for k in one if not torch.equal(one[k], other[k])]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_before_epoch(monkeypatch, epoch):
+    real = train._epoch
+
+    def stopped(run, loader, at, step):
+        if at == epoch:
+            raise Stop
+        return real(run, loader, at, step)
+
+    monkeypatch.setattr(train, "_epoch", stopped)
+    return lambda: monkeypatch.setattr(train, "_epoch", real)
+
+
+# ------------------------------------------------------------------------------------------------------ stop and go on
+
+
+SMALL_RESNET = {"name": "resnet", "width_per_group": 4}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "precision", "losses"),
+    [
+        ("tiny", "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
+        ("tiny", "bfloat16", {"id": {}, "triplet": {"start": 0.1}, "center": {"weight": 5e-4}}),
+        (SMALL_RESNET, "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
+    ],
+)
+def test_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path, monkeypatch, backbone, precision, losses):
+    recipe, member = tiny.recipe(losses=losses), tiny.member(backbone=backbone)
+    whole = run(tmp_path / "whole", recipe, member, precision=precision)
+    go_on = stop_before_epoch(monkeypatch, 1)
+    with pytest.raises(Stop):
+        run(tmp_path / "parts", recipe, member, precision=precision)
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    go_on()
+    assert same(whole, run(tmp_path / "parts", recipe, member, precision=precision)) == []
+    one, other = lines(tmp_path / "whole"), lines(tmp_path / "parts")
+    for line in one + other:
+        del line["seconds"]
+    assert one == other
+
+
+def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
+    """A process of its own, killed by the system inside the second batch of the last epoch of three."""
+    code = """
+    import os, signal, sys
+    from pathlib import Path
+    import torch
+    from configs.progress import Progress
+    from models import registry, train
+    from tests import tiny
+    registry.BACKBONES["tiny"] = tiny.TinyBackbone
+    real, count = train.normalise, 0
+    def normalise(*args, **kwargs):
+        global count
+        count += 1
+        if count == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+    train.normalise = normalise
+    training, images = tiny.training()
+    train.train_member(tiny.member(), tiny.recipe(epochs=3), training, images, Path(sys.argv[1]),
+        device=torch.device("cpu"), precision="float32", workers=0, progress=Progress(quiet=True), pretrained=None)
+    """
+    recipe = tiny.recipe(epochs=3)
+    batches = len(epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0))
+    assert batches >= 2
+    (tmp_path / "parts").mkdir()
+    root = Path(__file__).parent.parent
+    argv = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "parts"), str(2 * batches + 2)]
+    killed = subprocess.run(argv, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(lines(tmp_path / "parts")) == 2
+    assert same(run(tmp_path / "whole", recipe), run(tmp_path / "parts", recipe)) == []
+    assert [line["epoch"] for line in lines(tmp_path / "parts")] == [1, 2, 3]
+
+
+def tiny_arrays():
+    training, images = tiny.training()
+    return images, training.labels
+
+
+def test_epochs_past_the_last_checkpoint_are_measured_again(tmp_path, monkeypatch):
+    recipe = tiny.recipe(epochs=3, checkpoint_every=2)
+    whole = run(tmp_path / "whole", recipe)
+    stop = tmp_path / "stop"
+    go_on = stop_before_epoch(monkeypatch, 1)
+    with pytest.raises(Stop):
+        run(stop, recipe)
+    assert len(lines(stop)) == 1 and not (stop / "resume").exists()
+    go_on()
+    assert same(whole, run(stop, recipe)) == []
+    assert [line["epoch"] for line in lines(stop)] == [1, 2, 3]
+
+
+# ------------------------------------------------------------------------------------------------------ what decides
+
+
+def test_the_weights_depend_on_the_seed_and_not_on_the_state_around(tmp_path):
+    recipe = tiny.recipe(epochs=1)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    one = run(tmp_path / "a", recipe)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert same(one, run(tmp_path / "b", recipe)) == []
+    assert same(one, run(tmp_path / "c", tiny.recipe(epochs=1, seed=4))) != []
+
+
+def test_training_leaves_torchs_random_state_alone(tmp_path):
+    torch.manual_seed(5)
+    registry.make_net(tiny.member(), 3)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    train._start(tiny.member(), tiny.recipe(), 3, tmp_path, None, Progress(quiet=True))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_no_weight(tmp_path, workers):
+    recipe = tiny.recipe(epochs=1)
+    assert same(run(tmp_path / "a", recipe), run(tmp_path / "b", recipe, workers=workers)) == []
+
+
+def test_the_input_is_left_as_it_was(tmp_path):
+    training, images = tiny.training()
+    before = hashlib.sha256(images.tobytes()).digest()
+    images.flags.writeable = False
+    run(tmp_path / "a", tiny.recipe(epochs=1), data=(training, images))
+    assert hashlib.sha256(images.tobytes()).digest() == before
+
+
+# ----------------------------------------------------------------------------------------------------- what it leaves
+
+
+def test_one_line_an_epoch_and_the_class_list(tmp_path):
+    run(tmp_path / "a", tiny.recipe(epochs=3))
+    told = lines(tmp_path / "a")
+    assert [line["epoch"] for line in told] == [1, 2, 3]
+    for line in told:
+        assert line["images"] > 0 and line["images"] % 8 == 0 and 0 <= line["accuracy"] <= 1
+        assert line["loss"] == pytest.approx(oracles.total_loss(line["terms"]["id"], line["terms"]["triplet"]))
+    # the rate is that of the end of the epoch, of a run of 120 stretched over 3
+    assert told[0]["lr"] == pytest.approx(1e-3 * oracles.learning_rate(40) / 3.5e-4)
+    assert told[2]["lr"] == pytest.approx(1e-3 * oracles.learning_rate(120) / 3.5e-4)
+    assert json.loads((tmp_path / "a" / "labels.json").read_text()) == {"pids": [10, 20, 30, 40, 50, 60]}
+
+
+def test_the_first_step_is_adams_on_the_total_loss(tmp_path, monkeypatch):
+    """One batch, one step, done again by hand from the same start; P x K is the whole set, and nothing is augmented."""
+    data = tiny.training(identities=4, each=2)
+    recipe = tiny.recipe(epochs=1, augment=[], optimizer={"name": "adam", "lr": 1e-3, "weight_decay": 5e-4})
+    after = run(tmp_path / "a", recipe, data=data)
+    net = train._start(tiny.member(), recipe, 4, tmp_path, None, Progress(quiet=True)).train()
+    (raw, labels), *more = epoch_loader(data[1], data[0].labels, [], identities=4, per_identity=2, seed=3, epoch=0)
+    assert not more
+    output = net(normalise(raw, CPU, channels_last=True))
+    target = torch.full((8, 4), 0.1 / 3).scatter_(1, labels[:, None], 0.9)
+    loss = 0.1 * -(target * output.logits[0].log_softmax(1)).sum(1).mean()
+    unit = output.feats / output.feats.norm(dim=1, keepdim=True)
+    dist = 1 - unit @ unit.T
+    gaps = []
+    for i in range(8):
+        own = max(dist[i, j] for j in range(8) if j != i and labels[j] == labels[i])
+        gaps.append((own - min(dist[i, j] for j in range(8) if labels[j] != labels[i]) + 0.3).clamp(min=0))
+    (loss + 0.9 * sum(gaps) / 8).backward()
+    rate = 1e-3 * oracles.learning_rate(120) / 3.5e-4
+    for name, p in net.named_parameters():
+        if p.requires_grad:
+            g = p.grad + 5e-4 * p.detach()
+            want = p.detach() - rate * g / (g.abs() + 1e-8)  # Adam's first step
+            # where a gradient is about 0 its sign is rounding
+            sure = g.abs() > 1e-5
+            torch.testing.assert_close(after[name][sure], want[sure], atol=rate / 100, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------------- numbers gone wrong
+
+
+def test_a_rate_far_too_high_is_said_with_the_member_and_what_to_do(tmp_path):
+    recipe = tiny.recipe(optimizer={"name": "adam", "lr": 1e30})
+    with pytest.raises(TrainingError, match=r"tiny: .*(not a finite number|not finite).*recipe\.optimizer\.lr"):
+        run(tmp_path / "a", recipe)
+    assert not (tmp_path / "a" / "weights.safetensors").exists()
+
+
+def test_the_batch_that_broke_is_named(tmp_path, monkeypatch):
+    """A batch of NaN, the second of its epoch: the message names that batch and its images."""
+    real, seen = train.normalise, []
+
+    def broken(raw, device, *, channels_last):
+        seen.append(raw)
+        batch = real(raw, device, channels_last=channels_last)
+        return batch * float("nan") if len(seen) == 2 else batch
+
+    monkeypatch.setattr(train, "normalise", broken)
+    rows = epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0).dataset.rows
+    names = ", ".join(f"{i:04d}.png" for i in rows[1][:3])
+    with pytest.raises(TrainingError, match=rf"tiny: .* epoch 1, batch 2 of {len(rows)} \(images {names}"):
+        run(tmp_path / "a", tiny.recipe())
+
+
+def test_weights_that_break_in_the_very_last_step_are_not_kept(tmp_path, monkeypatch):
+    """Every loss was finite, and what the last step left is not."""
+    real = train._epoch
+
+    def overshot(run, *args):
+        metrics = real(run, *args)
+        with torch.no_grad():
+            run.net.backbone[3].weight[0, 0, 0, 0] = torch.inf
+        return metrics
+
+    monkeypatch.setattr(train, "_epoch", overshot)
+    with pytest.raises(TrainingError, match=r"tiny: 1 of .* not finite after the last step, first backbone\.3\.weight"):
+        run(tmp_path / "a", tiny.recipe(epochs=1))
+    assert not (tmp_path / "a" / "weights.safetensors").exists()
