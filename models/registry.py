@@ -36,7 +36,13 @@ AUGMENTS: Table = {
     "erase": augment.erase,
     "cutout": augment.cutout,
 }
-SCHEDULES: Table = {"steps": schedule.steps}
+SCHEDULES: Table = {
+    "steps": schedule.steps,
+    "constant": schedule.constant,
+    "cosine": schedule.cosine,
+    "constant_warmup": schedule.constant_warmup,
+    "gradual_warmup": schedule.gradual_warmup,
+}
 OPTIMIZERS: Table = {"adam": torch.optim.Adam}
 
 
@@ -85,7 +91,19 @@ def make_augments(recipe: Recipe, images: NDArray[np.uint8]) -> list[augment.Aug
 
 def make_schedule(recipe: Recipe) -> schedule.Schedule:
     """t in epochs -> the factor on the base rate."""
-    result: schedule.Schedule = make(SCHEDULES, "schedule", recipe.schedule, epochs=recipe.epochs)
+    return _schedule(recipe.schedule, recipe.epochs)
+
+
+def _schedule(named: Named, epochs: float) -> schedule.Schedule:
+    """A schedule over so many epochs; a warm-up's option `then` names the one that follows it."""
+    options = named.options
+    warms = named.name in SCHEDULES and "then" in inspect.signature(SCHEDULES[named.name]).parameters
+    following = options.pop("then", "constant") if warms else None
+
+    def then(left: float) -> schedule.Schedule:
+        return _schedule(Named.model_validate(following), left)
+
+    result: schedule.Schedule = make(SCHEDULES, "schedule", Named(name=named.name, **options), epochs=epochs, then=then)
     return result
 
 

@@ -1,10 +1,15 @@
-"""The learning rate as a pure function of the time in epochs, so that a resumed run needs no scheduler state."""
+"""The learning rate as a pure function of the time in epochs, so that a resumed run needs no scheduler state.
+
+A schedule is asked at t in (0, epochs], at the end of each step, and gives the factor on the base rate.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 Schedule = Callable[[float], float]
+Then = Callable[[float], Schedule]  # the epochs that are left -> what follows a warm-up
 
 
 def steps(
@@ -29,7 +34,9 @@ def steps(
         t in (0, epochs] -> the factor on the base rate.
     """
     if list(milestones) != sorted(milestones) or warmup < 0 or of <= 0:
-        raise ValueError(f"warmup {warmup}, milestones {list(milestones)}, of {of}: wanted 0 or more, ascending, above 0")
+        raise ValueError(
+            f"warmup {warmup}, milestones {list(milestones)}, of {of}: wanted 0 or more, ascending, above 0"
+        )
 
     def factor(t: float) -> float:
         t = t * of / epochs
@@ -38,3 +45,68 @@ def steps(
         return gamma ** sum(t > m for m in milestones)
 
     return factor
+
+
+def constant() -> Schedule:
+    """The base rate throughout."""
+    return lambda t: 1.0
+
+
+def cosine(*, epochs: float, lowest: float = 0.0) -> Schedule:
+    """`lowest + (1 - lowest) (1 + cos(pi t / epochs)) / 2` (Loshchilov and Hutter 2017, eq. 5), without restarts.
+
+    Args:
+        epochs: of this run, or what a warm-up leaves of it.
+        lowest: the factor at the end.
+    """
+    if not 0 <= lowest <= 1:
+        raise ValueError(f"lowest {lowest!r}; wanted a factor from 0 to 1")
+    return lambda t: lowest + (1 - lowest) * (1 + math.cos(math.pi * min(t / epochs, 1))) / 2
+
+
+def constant_warmup(*, epochs: float, then: Then, warmup: float = 10, factor: float = 0.1, of: float = 120) -> Schedule:
+    """`factor` until the warm-up is over, then the schedule that follows, which begins there.
+
+    Args:
+        epochs: of this run.
+        then: what follows; by default the base rate.
+        warmup: in epochs of a run of `of` epochs; a longer or shorter run stretches it in proportion.
+        factor: on the base rate, above 0 and at most 1.
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"factor {factor!r}; wanted a number above 0 and at most 1")
+    over, following = _warm(epochs, warmup, of, then)
+    return lambda t: factor if t <= over else following(t - over)
+
+
+def gradual_warmup(
+    *, epochs: float, then: Then, warmup: float = 10, multiplier: float = 1.0, of: float = 120
+) -> Schedule:
+    """A straight line up to `multiplier` times the base rate, then `multiplier` times the schedule that follows.
+
+    Goyal et al. 2017, section 2.2, in the form of the widespread GradualWarmupScheduler: the line starts at the base
+    rate, or at 0 where the multiplier is exactly 1.
+
+    Args:
+        epochs: of this run.
+        then: what follows, and begins at the end of the warm-up; by default the base rate.
+        warmup: in epochs of a run of `of` epochs; a longer or shorter run stretches it in proportion.
+        multiplier: reached at the end of the warm-up, at least 1.
+    """
+    if multiplier < 1:
+        raise ValueError(f"multiplier {multiplier!r}; wanted 1 or more")
+    over, following = _warm(epochs, warmup, of, then)
+    first = 0.0 if multiplier == 1 else 1.0
+
+    def factor(t: float) -> float:
+        return first + (multiplier - first) * t / over if t <= over else multiplier * following(t - over)
+
+    return factor
+
+
+def _warm(epochs: float, warmup: float, of: float, then: Then) -> tuple[float, Schedule]:
+    """When the warm-up of this run is over, and what follows it."""
+    if of <= 0 or not 0 <= warmup < of:
+        raise ValueError(f"warmup {warmup} of {of}; wanted 0 or more, and less than the run")
+    over = warmup * epochs / of
+    return over, then(epochs - over)
