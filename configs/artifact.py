@@ -108,8 +108,13 @@ class Store:
         part.mkdir(parents=True, exist_ok=True)
         for torn in part.rglob(".*.part"):  # files that the interrupted attempt was writing
             torn.unlink()
-        make(part)
-        seal(part, address)
+        try:
+            make(part)
+            seal(part, address)
+        except BaseException:
+            if not (part / RESUME).exists():
+                shutil.rmtree(part, ignore_errors=True)
+            raise
         if path.exists():
             shutil.rmtree(path)
         os.replace(part, path)
