@@ -91,7 +91,7 @@ def _reason(path: Path, error: BaseException) -> str:
         return "no such file"
     if size == 0:
         return "the file is empty"
-    if "truncated" in str(error):
+    if "truncated" in str(error).lower():
         return f"truncated after {size:,} bytes"
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not an image ({size:,} bytes)"
