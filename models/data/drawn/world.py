@@ -11,6 +11,7 @@ import numpy as np
 from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
+from configs.errors import DataError
 from models.data.drawn.backdrop import Pixels, make_plate
 from models.data.drawn.camera import Camera, cameras, levels
 from models.data.drawn.picture import take_picture
@@ -22,7 +23,7 @@ MANIFEST, TRUTH = "drawn.json", "unlabelled_ids.csv"
 FOLDERS = (TRAIN, QUERY, GALLERY, NAMELESS)
 
 
-class DrawnFolderError(ValueError):
+class DrawnFolderError(DataError):
     """The folder or the request cannot be drawn; the message says what came and what to do."""
 
 
