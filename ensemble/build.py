@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from configs.artifact import Store
-from configs.command import run
+from configs.command import CommandLine, run
 from configs.errors import ConfigError
 from configs.load import load_plan
 from configs.progress import Progress, duration
@@ -18,40 +18,46 @@ from ensemble.forecast import describe
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import Job, prepare, record_address, run_stages
 from models.data.drawn import draw_people
-from models.data.layouts import read_layout
+from models.data.layouts import LAYOUTS, read_layout
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision
 from models.registry import check
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
-EXAMPLE = f"""example:
+WHAT = "Train the members, keep their features, sum their distances, re-rank. What exists is not made again."
+EXAMPLE = f"""
   python -m ensemble.build --members {FIVE}
   python -m submit.make
 
-With no --data it draws people to train on. A folder of your own:
+  With no --data it draws people to train on. A folder of your own:
   python -m ensemble.build --members r50,ibn_a --data DIR --layout market1501 --set recipe.epochs=60
 """
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ensemble.build",
-        usage=EXAMPLE + "\nusage: python -m ensemble.build [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandLine("python -m ensemble.build", WHAT, EXAMPLE)
+    parser.add_argument(
+        "--members", default=FIVE, metavar="NAMES", help="names from configs/members.yaml (default: all five)"
     )
-    parser.add_argument("--members", default=FIVE, help="names from configs/members.yaml (default: all five)")
-    parser.add_argument("--data", type=Path, help="the folder of the data set (default: drawn people)")
-    parser.add_argument("--layout", help="how it lies there; models/data/layouts names them")
-    parser.add_argument("--competition", help="a file of configs/competitions: layout, format, K, AP and junk rules")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="recipe.epochs=3, and the like")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
+    parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join(LAYOUTS)}")
+    parser.add_argument(
+        "--competition", metavar="NAME", help="a file of configs/competitions: layout, format, K, AP and junk rules"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as recipe.epochs=3; may be repeated"
+    )
     parser.add_argument(
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of results (default: runs)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--workers", type=int, default=0, help="loader processes; the pixels are the same for any")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder of results (default: runs)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be made and what is kept, and stop")
     return parser.parse_args(argv)
 

@@ -20,7 +20,8 @@ def describe(job: Job, work: Work) -> str:
         shorter = min(len(gallery), job.plan.competition.top_k)
         if shorter < job.plan.competition.top_k:
             lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
-    kept, left = [], []
+    kept: list[str] = []
+    left: list[str] = []
     for member in job.plan.members:
         there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
         (kept if there else left).append(member.name)

@@ -13,7 +13,8 @@ from configs.artifact import Address, Store
 from configs.progress import Progress
 from configs.schema import Member, Plan
 from ensemble import addresses, fuse, rerank
-from ensemble.bank import FeatureBank, check_same_images, load_bank, save_bank
+from ensemble.bank import FeatureBank, save_bank
+from ensemble.kept import load_neighbours, open_banks, save_neighbours
 from ensemble.neighbours import Neighbours, nearest
 from ensemble.ranking import Ranking, save_ranking
 from ensemble.record import Evaluation, Record
@@ -165,13 +166,6 @@ def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     return images
 
 
-def open_banks(store: Store, keys: dict[str, str]) -> list[FeatureBank]:
-    """Banks by their keys, checked file by file and against each other."""
-    banks = [load_bank(member, store.open(key), key) for member, key in keys.items()]
-    check_same_images(banks)
-    return banks
-
-
 def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and keep the lists."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
@@ -216,19 +210,6 @@ def find_neighbours(
         save_neighbours(folder, found)
 
     return load_neighbours(job.store.get(address, make).path)
-
-
-def save_neighbours(folder: Path, found: Neighbours) -> None:
-    """Write the lists as arrays."""
-    for name, value in vars(found).items():
-        np.save(folder / f"{name}.npy", value)
-
-
-def load_neighbours(folder: Path) -> Neighbours:
-    """Read the lists; the arrays stay on disk as memory maps."""
-    names = Neighbours.__dataclass_fields__
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names if name != "total"}
-    return Neighbours(**arrays, total=float(np.load(folder / "total.npy")))
 
 
 def record_address(job: Job, record: Record) -> Address:

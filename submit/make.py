@@ -1,4 +1,4 @@
-"""Write the submission of the last build, check it, and score it where identities are known: `python -m submit.make`."""
+"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from pathlib import Path
 from rich.console import Console
 
 from configs.artifact import Store
-from configs.command import run
-from configs.errors import ConfigError, ResultError, SubmissionError
+from configs.command import CommandLine, run
+from configs.errors import ResultError, SubmissionError
 from configs.schema import Plan
 from ensemble.ranking import Ranking, load_ranking
-from ensemble.record import Record, last_build, load_record
-from submit.formats import FORMATS
-from submit.formats.base import find_faults
-from submit.score import Row, score_evaluation
+from ensemble.record import Evaluation, Record, last_build, load_record
+from submit.evaluation import Row, score_evaluation
+from submit.faults import find_faults
+from submit.formats import format_of
+from submit.formats.base import Answers, Fault, Names
 from submit.table import show
 
-EXAMPLE = """example:
+WHAT = "Write the submission of the last build, check it, and score it where identities are known."
+EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
 """
@@ -33,15 +35,19 @@ SCORE = "score.json"
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m submit.make",
-        usage=EXAMPLE + "\nusage: python -m submit.make [options]",
-        description=__doc__,
+    parser = CommandLine("python -m submit.make", WHAT, EXAMPLE)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
     )
-    parser.add_argument("--out", type=Path, help="the folder to write (default: submissions/<the build's name>)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the build keeps its results")
-    parser.add_argument("--build", help="the key of another build than the last, such as builds/drawn-0123456789ab")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where the build keeps its results (default: runs)",
+    )
+    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     return parser.parse_args(argv)
 
 
@@ -50,50 +56,66 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
     key = args.build or last_build(store)
     record = load_record(store.open(key))
     plan = Plan.model_validate(record.plan)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
-    out = args.out or Path("submissions") / key.split("/")[1]
+    file, content = submission(ranking, plan.competition.format, plan.competition.top_k)
     scores = {
         name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
         for name, evaluation in record.evaluations.items()
     }
-    files = {
-        FORMATS[_format(plan)].file: submission(ranking, _format(plan), plan.competition.top_k),
-        SCORE: score_json(record, key, scores),
-    }
-    write_folder(out, files)
-    for name, rows in scores.items():
-        if rows:
-            evaluation = record.evaluations[name]
-            title = f"{name}: {len(evaluation.query_pids):,} queries x {len(evaluation.gallery_pids):,} gallery images"
-            show(console, f"{title}, {_rule(plan)}", rows)
-        else:
-            console.print(f"{name}: query and gallery have no identities, so there is nothing to score")
-    short = ranking.order.shape[1]
-    if short < plan.competition.top_k:
-        console.print(f"note: lists of {short}, not {plan.competition.top_k}: the gallery has no more")
+    out = args.out or Path("submissions") / key.split("/")[1]
+    write_folder(out, {file: content, SCORE: score_json(record, key, scores)})
+    tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
     print(out)
 
 
-def submission(ranking: Ranking, name: str, top_k: int) -> bytes:
-    """The file's bytes, read back and checked.
+def tell(
+    console: Console,
+    evaluations: Mapping[str, Evaluation],
+    scores: Mapping[str, Sequence[Row]],
+    length: int,
+    top_k: int,
+) -> None:
+    """The tables, and what there is to know about them."""
+    for name, rows in scores.items():
+        if not rows:
+            console.print(f"{name}: query and gallery have no identities, so there is nothing to score")
+            continue
+        sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
+        show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)
+        before, after = rows[-2:] if len(rows) > 1 else (rows[0], rows[0])
+        if after.name.endswith("re-ranked") and after.total < before.total:
+            loss = 100 * (before.total - after.total)
+            console.print(
+                f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out",
+                soft_wrap=True,
+            )
+    if length < top_k:
+        console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
+
+
+def submission(ranking: Ranking, name: str, top_k: int) -> tuple[str, bytes]:
+    """The name and the bytes of the file to hand in, read back and checked.
 
     Raises:
-        SubmissionError: what was written is not what was meant.
+        SubmissionError: what was written is not what was meant. ConfigError: there is no such format.
     """
-    lists = ranking.lists()
-    content = FORMATS[name].write(lists)
-    back = FORMATS[name].read(content)
-    faults = find_faults(back, ranking.query_names, ranking.gallery_names, top_k)
-    if back != lists:
-        faults.append("reading it back gives other lists")
+    form, names = format_of(name), Names(ranking.query_names, ranking.gallery_names)
+    tokens = form.tokens(names)
+    lists = [[tokens.gallery[i] for i in row] for row in ranking.order.tolist()]
+    meant = Answers(tokens.query, lists, ranking.dist.tolist())
+    content = form.write(meant)
+    back = form.read(content)
+    faults = find_faults(back, tokens, len(names.gallery) if form.whole else top_k)
+    if list(back.answers.queries) != list(meant.queries) or [list(x) for x in back.answers.lists] != lists:
+        faults.append(Fault(None, "reading it back gives other lists"))
     if faults:
-        raise SubmissionError(f"{len(faults)} faults in the submission, nothing was written: {'; '.join(faults[:3])}")
-    return content
+        said = "; ".join(str(f) for f in faults[:3])
+        raise SubmissionError(f"{len(faults)} faults in the submission, nothing was written: {said}")
+    return form.file, content
 
 
 def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) -> bytes:
@@ -130,22 +152,6 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         part.rmdir()
     except OSError as e:
         raise ResultError(f"{out}: cannot be written ({e.strerror}); give another folder with --out") from e
-
-
-def _format(plan: Plan) -> str:
-    name = plan.competition.format
-    if name not in FORMATS:
-        raise ConfigError(f"unknown format {name!r}; submit/formats has: {', '.join(FORMATS)}")
-    return name
-
-
-def _rule(plan: Plan) -> str:
-    c = plan.competition
-    return (
-        f"AP '{c.ap}'"
-        + ("" if c.ap == "market" else f" at {c.top_k}")
-        + f", total = {c.score.rank1:g} rank-1 + {c.score.map:g} mAP"
-    )
 
 
 if __name__ == "__main__":

@@ -1,28 +1,32 @@
-"""The table on the terminal, and the same as text."""
+"""Scores for the terminal: one table, the same in a pipe as on a screen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from submit.score import Row
+from submit.evaluation import Row
+from submit.signature import describe
+
+COLUMNS = {"rank-1": "rank1", "mAP": "map", "mINP": "minp", "total": "total"}
 
 
 def show(console: Console, title: str, rows: Sequence[Row]) -> None:
-    """Print scores in per cent; the best of each column is bold."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Print scores in per cent under the rules they were measured by; what reads as the best of a column is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
-    columns = {"rank-1": "rank1", "mAP": "map", "mINP": "minp", "total": "total"}
-    for column in columns:
+    for column in COLUMNS:
         table.add_column(column, justify="right")
-    best = {field: max(getattr(row, field) for row in rows) for field in columns.values()}
-    for row in rows:
-        cells = []
-        for field in columns.values():
-            value = getattr(row, field)
-            text = f"{100 * value:.1f}"
-            cells.append(f"[bold]{text}[/bold]" if value == best[field] else text)
-        table.add_row(row.name, *cells, end_section=row is rows[-1])
+    cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
+    best = {field: max(texts, key=float) for field, texts in cells.items()}
+    for i, row in enumerate(rows):
+        texts = [cells[field][i] for field in COLUMNS.values()]
+        marks = [f"[bold]{t}[/bold]" if t == best[f] else t for t, f in zip(texts, COLUMNS.values(), strict=True)]
+        table.add_row(row.name, *marks)
+    console.print(f"{title}; {describe(rows[0].signature)}", soft_wrap=True, markup=False)
+    console.print()
     console.print(table)
+    console.print()

@@ -1,43 +1,102 @@
-"""What a submission format is: a file name, and how lists of names are written and read."""
+"""What a submission format is, and what its file says when it is read: answers, faults, notes.
+
+A format speaks of images by its own tokens: their names, or numbers by their place in a list. `Format.tokens` gives the
+tokens of a data set's names, in the same order; everything else works on tokens, so that one checker serves all.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-Lists = Mapping[str, Sequence[str]]  # query name -> gallery names, best first
+MAX_BYTES = 2_000_000_000  # of a submission, unpacked; the largest of a real competition has some 100 MB
+
+
+@dataclass(frozen=True)
+class Names:
+    """Who asks and who can be found, in the order of the data set's lists."""
+
+    query: tuple[str, ...]
+    gallery: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a file. line: from 1, or None where it is of the whole file."""
+
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.line is None else f"line {self.line}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is handed in, in tokens: the i-th query's list, best first, and its distances where a format has them."""
+
+    queries: Sequence[str]
+    lists: Sequence[Sequence[str]]
+    dists: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A file as it was read, right or wrong.
+
+    answers: all that could be understood, in the file's order; a query may be there twice. lines: where each answer
+    stands, from 1. faults: of its form. notes: what is allowed and yet worth a word.
+    """
+
+    answers: Answers
+    lines: Sequence[int]
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Format:
     """A way to hand lists in.
 
-    write: lists -> the file's bytes. read: bytes -> lists; raises SubmissionError where they are not of this format.
+    file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> Sheet; it never
+    raises. tokens: names -> tokens. base: where tokens are numbers, the first of them. whole: lists hold the whole
+    gallery, whatever K is.
     """
 
     file: str
-    write: Callable[[Lists], bytes]
-    read: Callable[[bytes], dict[str, list[str]]]
+    write: Callable[[Answers], bytes]
+    read: Callable[[bytes], Sheet]
+    tokens: Callable[[Names], Names] = field(default=lambda names: names)
+    base: int | None = None
+    whole: bool = False
 
 
-def find_faults(lists: Lists, queries: Sequence[str], gallery: Sequence[str], top_k: int) -> list[str]:
-    """Everything that is wrong with a submission's lists, a sentence each; nothing where it is right.
+def broken(line: int | None, text: str) -> Sheet:
+    """A file of which nothing can be understood, and why."""
+    return Sheet(Answers([], []), [], (Fault(line, text),))
 
-    Every query once, lists of min(top_k, G) names, no repeats, only gallery names.
-    """
-    faults = [f"query {name!r} is missing" for name in queries if name not in lists]
-    asked, there, wanted = set(queries), set(gallery), min(top_k, len(gallery))
-    for name, answer in lists.items():
-        if name not in asked:
-            faults.append(f"query {name!r} is not one of the {len(queries)} queries")
-            continue
-        if len(answer) != wanted:
-            faults.append(f"query {name!r}: a list of {len(answer)} names; wanted {wanted}")
-        twice = [n for n, count in Counter(answer).items() if count > 1]
-        if twice:
-            faults.append(f"query {name!r}: {twice[0]!r} is repeated")
-        unknown = [n for n in answer if n not in there]
-        if unknown:
-            faults.append(f"query {name!r}: {unknown[0]!r} is not in the gallery")
-    return faults
+
+def decode_text(content: bytes) -> tuple[str, tuple[str, ...]] | Fault:
+    """UTF-8 text and what is odd about it, or why it is not text."""
+    if not content:
+        return Fault(None, "the file is empty")
+    if len(content) > MAX_BYTES:
+        return Fault(None, f"{len(content):,} bytes; more than {MAX_BYTES:,} are not read")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        return Fault(content.count(b"\n", 0, e.start) + 1, f"byte {e.start} is not UTF-8; the file must be UTF-8 text")
+    notes = []
+    if content.startswith(b"\xef\xbb\xbf"):
+        notes.append("the file begins with a byte order mark; some graders stumble over it")
+    if "\r" in text:
+        notes.append("lines end in CR LF (Windows); some graders take the CR for a part of the last name")
+    return text, tuple(notes)
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines without their ends. Only LF and CR LF end a line: a name may hold any other separator of Unicode."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]

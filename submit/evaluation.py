@@ -15,8 +15,8 @@ from configs.schema import Competition, Ensemble
 from configs.version import code_version
 from ensemble import fuse, metrics, rerank
 from ensemble.addresses import rerank_settings
+from ensemble.kept import load_neighbours, open_banks
 from ensemble.record import Evaluation
-from ensemble.stages import load_neighbours, open_banks
 
 SCORES = "scores.json"
 UNKNOWN = -1
@@ -49,7 +49,7 @@ def score_evaluation(
         evaluation: its lists with identities, and the keys of its banks and neighbours.
 
     Returns:
-        A row a member, then `sum` where there are several, then `re-ranked`; none where there is nothing to score.
+        A row a member, then `sum` where there are several, then that re-ranked; none where there is nothing to score.
     """
     if not evaluation.query_pids:
         return []
@@ -58,7 +58,7 @@ def score_evaluation(
         "weights": ensemble.weights,
         "rerank": rerank_settings(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
-        "code": code_version(HERE / "score.py", *(RETRIEVAL / f for f in ("metrics.py", "fuse.py", "rerank.py"))),
+        "code": code_version(HERE / "evaluation.py", *(RETRIEVAL / f for f in ("metrics.py", "fuse.py", "rerank.py"))),
     }
 
     def make(folder: Path) -> None:
@@ -86,10 +86,11 @@ def _measure(
         rows.append(_row("sum", stream, evaluation, competition, members, "none"))
     if evaluation.neighbours:
         neighbours = load_neighbours(store.open(evaluation.neighbours))
-        how = {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
+        how: dict[str, Any] = {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
         stream = rerank.blocks(neighbours, feats, n_query, weights=weights, device=device, **how)
         settings = ensemble.rerank + "(" + ",".join(f"{k}={v:g}" for k, v in how.items()) + ")"
-        rows.append(_row("sum, re-ranked", stream, evaluation, competition, members, settings))
+        name = "sum, re-ranked" if len(banks) > 1 else f"{banks[0].member}, re-ranked"
+        rows.append(_row(name, stream, evaluation, competition, members, settings))
     return rows
 
 

@@ -1,0 +1,100 @@
+"""What is wrong with a submission: every query once, lists of the right length, no repeats, only gallery names."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from submit.formats.base import Fault, Format, Names, Sheet
+
+
+def find_faults(sheet: Sheet, tokens: Names, top_k: int) -> list[Fault]:
+    """All that is wrong, by line; nothing where the file is right.
+
+    Args:
+        sheet: the file as its format read it.
+        tokens: of the data set, in the format's own terms.
+        top_k: length of a list; of the whole gallery where that is smaller.
+    """
+    faults = list(sheet.faults)
+    asked, there, wanted = set(tokens.query), set(tokens.gallery), min(top_k, len(tokens.gallery))
+    answers, first = sheet.answers, dict[str, int]()
+    for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
+        if query not in asked:
+            hint = _hint(query, tokens.query)
+            faults.append(Fault(line, f"query {query!r} is not one of the {len(asked):,} queries{hint}"))
+            continue
+        if query in first:
+            faults.append(Fault(line, f"query {query!r} is answered again; line {first[query]} does so already"))
+        first.setdefault(query, line)
+        faults += [Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, wanted, tokens)]
+    missing = [query for query in tokens.query if query not in first]
+    if missing and not (sheet.faults and not answers.queries):  # where nothing could be read, that says it all
+        faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
+    return sorted(faults, key=lambda fault: fault.line or 0)
+
+
+def _list_faults(names: Sequence[str], there: set[str], wanted: int, tokens: Names) -> Iterable[str]:
+    if len(names) != wanted:
+        yield f"a list of {len(names):,}; wanted {wanted:,}"
+    distinct = set(names)
+    if len(distinct) < len(names):
+        token, times = next((n, c) for n, c in Counter(names).items() if c > 1)
+        others = len(names) - len(distinct) - times + 1
+        yield f"{token!r} is there {times} times" + (f", and {others} more repeats" if others else "")
+    unknown = distinct - there
+    if unknown:
+        token = next(n for n in names if n in unknown)
+        more = f", nor are {len(unknown) - 1} more of its names" if len(unknown) > 1 else ""
+        yield f"{token!r} is not in the gallery{_hint(token, tokens.gallery)}{more}"
+
+
+def _hint(token: str, known: Sequence[str]) -> str:
+    """What was probably meant by an unknown token, as a half-sentence."""
+    if known and all(k.isdecimal() for k in (known[0], known[-1])):
+        if token.isascii() and token.isdecimal():
+            padded = token.zfill(len(known[0])) if len(known[0]) == len(known[-1]) else token.lstrip("0")
+            if padded in set(known):
+                return f" (written {padded!r} here)"
+        return f" (they run from {known[0]} to {known[-1]})"
+    bare = PurePosixPath(token.replace("\\", "/")).name
+    if bare != token:
+        return " (names are without folders)" if bare in set(known) else ""
+    for why, same in (
+        ("another Unicode normal form", lambda s: unicodedata.normalize("NFC", s)),
+        ("other spaces around it", str.strip),
+        ("other capitals", str.casefold),
+        ("another ending", lambda s: s.rpartition(".")[0] or s),
+    ):
+        key = same(token)
+        meant = next((k for k in known if same(k) == key), None)
+        if meant is not None:
+            return f" (the data set has {meant!r}: {why})"
+    return ""
+
+
+def suspicions(sheet: Sheet, tokens: Names, form: Format) -> list[str]:
+    """What is probably meant otherwise: numbers counted from 1 in a format that counts from 0, or the reverse."""
+    if form.base is None or not tokens.gallery:
+        return []
+    numbers = {int(t) for names in sheet.answers.lists for t in set(names) if t.isascii() and t.isdecimal()}
+    first, last = form.base, form.base + len(tokens.gallery) - 1
+    other = 1 - form.base
+    shift = other - form.base
+    outside, inside = (last + 1, first) if shift > 0 else (first - 1, last)
+    if not numbers or inside in numbers or len(numbers) < 2:
+        return []
+    if outside in numbers:
+        return [
+            f"the numbers run from {min(numbers)} to {max(numbers)}: this looks like a file that counts from {other}; "
+            f"the format counts from {form.base}"
+        ]
+    unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
+    if unused <= 0.01 * len(tokens.gallery):
+        return [
+            f"number {inside} is one of only {unused} that are never used: does the file count from {other}? "
+            f"The format counts from {form.base}"
+        ]
+    return []

@@ -1,0 +1,57 @@
+"""What several test files share: drawn people, and one tiny build of them, both made once a session."""
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from models.data.drawn import draw_people
+
+ROOT = Path(__file__).parent.parent
+MEMBERS = {"a": "{name: resnet, width_per_group: 8}", "b": "{name: resnet, width_per_group: 8, ibn: a}"}
+TINY = [
+    *(part for name, row in MEMBERS.items() for part in ("--set", f"members.{name}={{backbone: {row}}}")),
+    *shlex.split(
+        "--layout drawn --set recipe.epochs=1 --set recipe.size=[64,32] --set recipe.pretrained=false "
+        "--set recipe.identities_per_batch=4 --set recipe.images_per_identity=2 --set recipe.precision=float32"
+    ),
+]
+
+
+def run_command(module, *argv, cwd=ROOT):
+    """`python -m module argv...` in a process of its own, on one thread, as a user would."""
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [sys.executable, "-m", module, *map(str, argv)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished build: the folder of the pictures, the folder of results, the command's arguments and what it said."""
+
+    people: Path
+    runs: Path
+    argv: tuple[str, ...]
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """12 drawn people: 6 to train on and 6 to test, 64x32."""
+    return draw_people(tmp_path_factory.mktemp("drawn") / "people", ids=12, size=(64, 32), n_jobs=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_build(people, tmp_path_factory):
+    """Two narrow members trained for an epoch on the drawn people, by the command itself. Not to be written to."""
+    runs = tmp_path_factory.mktemp("built") / "runs"
+    argv = ("--members", "a,b", "--data", str(people), "--out", str(runs), *TINY)
+    done = run_command("ensemble.build", *argv)
+    assert done.returncode == 0, done.stderr
+    return Build(people, runs, argv, done.stdout, done.stderr)

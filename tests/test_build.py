@@ -1,0 +1,310 @@
+"""ensemble.build as a user meets it: what is kept, what is made again, and what is said when something is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configs.command import run
+from ensemble import build
+from submit import make
+from tests.conftest import ROOT, TINY
+
+KILLED = [*TINY, "--set", "recipe.epochs=2"]
+
+
+def say_build(capsys, *argv):
+    """Run a build in this process; what it said on standard error."""
+    capsys.readouterr()
+    build.main([str(a) for a in argv])
+    return capsys.readouterr().err
+
+
+def kept(runs):
+    """Key -> when its manifest was written, of every whole result."""
+    return {f"{p.parent.parent.name}/{p.parent.name}": p.stat().st_mtime_ns for p in runs.glob("*/*/manifest.json")}
+
+
+def new(before, runs, kind):
+    return sorted(k for k in kept(runs) if k not in before and k.startswith(kind + "/"))
+
+
+@pytest.fixture
+def runs(tiny_build, tmp_path):
+    """A copy of the finished build's results, to go on from."""
+    shutil.copytree(tiny_build.runs, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def again(tiny_build, runs):
+    """The same command on the copy."""
+    argv = list(tiny_build.argv)
+    argv[argv.index("--out") + 1] = str(runs)
+    return argv
+
+
+def test_says_what_it_does_and_prints_the_build(tiny_build):
+    last = Path(tiny_build.out.splitlines()[-1])
+    assert last.is_dir() and last.parent == tiny_build.runs / "builds"
+    for words in ("6 identities, 64x32", "18 queries x 61 gallery images", "kept: none; to make: a, b", "lists of 61"):
+        assert words in tiny_build.err
+    assert tiny_build.err.splitlines()[-1].endswith("next: python -m submit.make")
+
+
+def test_a_second_run_makes_nothing(again, runs, capsys):
+    before = kept(runs)
+    said = say_build(capsys, *again)
+    assert "kept: a, b; to make: none" in said and "training" not in said
+    assert {k: v for k, v in kept(runs).items() if k in before} == before
+    assert {k.split("/")[0] for k in kept(runs).keys() - before.keys()} <= {"builds"}  # --out stands in the command
+
+
+def test_another_lam_makes_only_another_ranking(again, runs, capsys):
+    before = kept(runs)
+    say_build(capsys, *again, "--set", "ensemble.lam=0.9")
+    assert {k: v for k, v in kept(runs).items() if k in before} == before
+    assert sorted(k.split("/")[0] for k in kept(runs).keys() - before.keys()) == ["builds", "rankings"]
+
+
+def test_another_recipe_makes_another_member_and_keeps_the_old(again, runs, capsys):
+    before = kept(runs)
+    said = say_build(capsys, *again, "--members", "a", "--set", "recipe.epochs=2")
+    assert "kept: none; to make: a" in said
+    assert {k: v for k, v in kept(runs).items() if k in before} == before
+    assert len(new(before, runs, "members")) == 1 and len(new(before, runs, "features")) == 1
+    assert new(before, runs, "images") == []
+
+
+def test_a_changed_picture_changes_every_address(people, tiny_build, runs, again, tmp_path, capsys):
+    """Same names, other pixels: nothing of the old may be read."""
+    shutil.copytree(people, tmp_path / "people")
+    picture = sorted((tmp_path / "people" / "bounding_box_train").iterdir())[0]
+    Image.new("RGB", (32, 64), "red").save(picture)
+    again[again.index("--data") + 1] = str(tmp_path / "people")
+    assert "kept: none; to make: a, b" in say_build(capsys, *again, "--dry-run")
+
+
+def test_dry_run_makes_nothing(people, tmp_path, capsys):
+    argv = ["--members", "a,b", "--data", people, "--out", tmp_path / "runs", *TINY, "--dry-run"]
+    assert "to make: a, b" in say_build(capsys, *argv)
+    assert kept(tmp_path / "runs") == {} and not list((tmp_path / "runs").glob("*/*"))
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Sums of one thread, as `run_command` has them: another number of threads rounds otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(people, tmp_path_factory, one_thread):
+    """The submission of the command that the next test kills, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    build.main(["--members", "a,b", "--data", str(people), "--out", str(folder / "runs"), *KILLED])
+    return submitted(folder / "runs", folder)
+
+
+@pytest.mark.parametrize("moment", ["members/.a-*.part/epochs.jsonl", "features/a-*/manifest.json"])
+def test_killed_and_started_again(people, tmp_path, moment, undisturbed, one_thread, capsys):
+    """SIGKILL while it trains, and after the first member: the same submission, byte for byte."""
+    runs = tmp_path / "runs"
+    argv = ["--members", "a,b", "--data", str(people), "--out", str(runs), *KILLED]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ensemble.build", *argv]
+    with subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        give_up = time.monotonic() + 120
+        while not list(runs.glob(moment)) and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert not list(runs.glob("builds/*"))
+    say_build(capsys, *argv)
+    assert submitted(runs, tmp_path) == undisturbed
+    assert not list(runs.glob("*/.*.part"))
+
+
+def submitted(runs, folder):
+    make.main(["--runs", str(runs), "--out", str(folder / "submission")])
+    return (folder / "submission" / "submission.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def naic(people, tmp_path_factory):
+    """The drawn people as NAIC lays its data out: a label list, and test folders without identities."""
+    root = tmp_path_factory.mktemp("naic")
+    for folder in ("train/images", "test/query", "test/gallery"):
+        (root / folder).mkdir(parents=True)
+    lines = []
+    for picture in sorted((people / "bounding_box_train").iterdir()):
+        name = f"{len(lines):08d}.jpg"
+        shutil.copy(picture, root / "train/images" / name)
+        lines.append(f"{name}:{int(picture.name[:4])}")
+    (root / "train/label.txt").write_text("\n".join(lines) + "\n")
+    for old, folder, count in (("query", "query", 5), ("bounding_box_test", "gallery", 20)):
+        for number, picture in enumerate(sorted((people / old).iterdir())[:count]):
+            shutil.copy(picture, root / "test" / folder / f"{number:08d}.jpg")
+    return root
+
+
+def test_held_out_identities_where_the_test_has_none(naic, tmp_path, capsys):
+    tiny = TINY[: TINY.index("--layout")] + TINY[TINY.index("--layout") + 2 :]
+    argv = ["--members", "a", "--competition", "naic2020", "--data", naic, "--out", tmp_path / "runs", *tiny]
+    said = say_build(capsys, *argv, "--set", "ensemble.k1=5", "--holdout", 0.34)
+    assert "of 4 identities" in said  # 6 identities with several images, 2 of them kept aside
+    assert "test 5 queries x 20 gallery images, no identities" in said and "holdout" in said
+    make.main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "sub")])
+    out = capsys.readouterr().out
+    assert "test: query and gallery have no identities, so there is nothing to score" in out
+    assert "holdout: " in out and "AP 'hits' at 200, no junk" in out
+    handed = json.loads((tmp_path / "sub/submission.json").read_text())
+    gallery = sorted(p.name for p in (naic / "test/gallery").iterdir())
+    assert sorted(handed) == sorted(p.name for p in (naic / "test/query").iterdir())
+    assert all(sorted(names) == gallery for names in handed.values())
+    scores = json.loads((tmp_path / "sub/score.json").read_text())["scores"]
+    assert scores["test"] == [] and len(scores["holdout"]) == 2
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Bad input: status 2, one sentence, nothing half-made
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def refused(capsys, runs, *argv):
+    """The sentence a build ends with; it must leave with status 2 and no result behind but decoded images."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        run(lambda: build.main([str(a) for a in argv] + ["--out", str(runs)]))
+    err = capsys.readouterr().err
+    assert left.value.code == 2, err
+    assert "Traceback" not in err
+    assert not [k for k in kept(runs) if not k.startswith(("images/", "weights/", "members/"))]
+    return err.splitlines()[-1].removeprefix("error: ")
+
+
+def market(root, train=("0001_c1_0.jpg", "0001_c2_0.jpg", "0002_c1_0.jpg", "0002_c2_0.jpg"), query=(), gallery=()):
+    """A Market-1501 folder of plain pictures."""
+    for folder, names in (("bounding_box_train", train), ("query", query), ("bounding_box_test", gallery)):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (32, 64), (hash(name) % 256, 90, 90)).save(root / folder / name)
+    return root
+
+
+TEST = {"query": ["0003_c1_0.jpg"], "gallery": ["0003_c2_0.jpg", "0000_c2_0.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--members", "r5O"], "unknown member 'r5O'; configs/members.yaml has: r50, rx50"),
+        (["--members", ""], "no member named"),
+        (["--members", "a,a"], "'a' is named twice"),
+        (["--set", "recipe.lr=1"], "unknown key 'lr'; it knows: size, epochs"),
+        (["--set", "recipe.epochs=0"], "epochs"),
+        (["--set", "recipe.optimizer.lrr=1"], "'lrr'"),
+        (["--set", "members.a.backbone.depht=50"], "'depht'; it has: depth"),
+        (["--data", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (["--layout", "markt1501"], "unknown layout 'markt1501'"),
+        (["--competition", "naic"], "unknown competition 'naic'; configs/competitions has"),
+        (["--holdout", "1.5"], "--holdout 1.5: wanted a share"),
+        (["--workers", "two"], "--workers"),
+    ],
+)
+def test_a_request_that_cannot_be_met(people, tmp_path, capsys, argv, words):
+    assert words in refused(capsys, tmp_path / "runs", "--members", "a", "--data", people, *TINY, *argv)
+
+
+def test_an_unknown_key_in_a_yaml_file(tmp_path):
+    from configs.errors import ConfigError
+    from configs.load import load_plan
+
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    with open(tmp_path / "configs" / "ensemble.yaml", "a", encoding="utf-8") as f:
+        f.write("lamda: 0.3\n")
+    with pytest.raises(ConfigError, match=r"ensemble.yaml: unknown key 'lamda'; it knows: .*lam"):
+        load_plan(["r50"], folder=tmp_path / "configs")
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        (TEST | {"query": []}, "the query list of layout 'market1501' is empty"),
+        (TEST | {"gallery": []}, "the gallery list of layout 'market1501' is empty"),
+        (TEST | {"train": []}, "the train list of layout 'market1501' is empty"),
+        (TEST | {"gallery": ["0004_c2_0.jpg"]}, "query and gallery share no identity (1 and 1 identities)"),
+        (TEST | {"train": ["0001_c1_0.jpg", "0002_c1_0.jpg"]}, "at least 2 are needed"),
+        (TEST | {"query": ["picture.jpg"]}, "picture.jpg: the name must begin with person and camera"),
+    ],
+)
+def test_a_data_set_that_cannot_serve(tmp_path, capsys, lists, words):
+    root = market(tmp_path / "data", **lists)
+    argv = ["--members", "a", "--data", root, *TINY, "--layout", "market1501"]
+    assert words in refused(capsys, tmp_path / "runs", *argv)
+
+
+@pytest.mark.parametrize("folder", ["bounding_box_train", "bounding_box_test"])
+def test_a_truncated_picture(people, tmp_path, capsys, folder):
+    shutil.copytree(people, tmp_path / "people")
+    picture = sorted((tmp_path / "people" / folder).glob("0*"))[3]
+    picture.write_bytes(picture.read_bytes()[:600])
+    argv = ["--members", "a", "--data", tmp_path / "people", *TINY]
+    said = refused(capsys, tmp_path / "runs", *argv)
+    assert f"{picture}: cannot be decoded (truncated after 600 bytes)" in said and "skip" in said
+    assert not list((tmp_path / "runs").glob("*/.*.part"))
+
+
+def test_weights_of_another_backbone(people, tmp_path, capsys):
+    torch.save({"fc.weight": torch.zeros(3, 4), "layer1.0.conv1.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
+    weights = f"members.a.weights={{file: {tmp_path / 'other.pth'}}}"
+    argv = ["--members", "a", "--data", people, *TINY, "--set", "recipe.pretrained=true", "--set", weights]
+    said = refused(capsys, tmp_path / "runs", *argv)
+    assert "other.pth" in said and "match" in said
+
+
+def test_features_that_are_not_numbers(people, tmp_path, capsys):
+    """A rate so high that the only step leaves weights whose features overflow."""
+    argv = ["--members", "a", "--data", people, *TINY, "--set", "recipe.optimizer.lr=1e36"]
+    said = refused(capsys, tmp_path / "runs", *argv, "--set", "recipe.schedule.warmup=0")
+    assert "not finite" in said or "not a finite number" in said
+    assert "lr" in said
+    assert not list((tmp_path / "runs").glob("features/*"))
+
+
+def test_a_folder_in_the_way_of_the_drawn_people(tmp_path, capsys):
+    (tmp_path / "runs" / "drawn-people").mkdir(parents=True)
+    (tmp_path / "runs" / "drawn-people" / "mine.txt").write_text("")
+    said = refused(capsys, tmp_path / "runs", "--members", "r50")
+    assert "drawn-people" in said and "choose another folder" in said
+
+
+def test_help_opens_with_an_example(capsys):
+    for main in (build.main, make.main):
+        with pytest.raises(SystemExit) as left:
+            main(["--help"])
+        out = capsys.readouterr().out
+        assert left.value.code == 0 and out.startswith("example:\n  python -m ensemble.build")
+        assert "python -m submit.make" in out and max(map(len, out.splitlines())) <= 120
+
+
+def test_kept_features_that_were_touched_are_made_again(again, runs, capsys):
+    """A flipped bit is found by its SHA-256 and mended, not read."""
+    feats = next(runs.glob("features/a-*/feats.npy"))
+    good = feats.read_bytes()
+    array = np.load(feats)
+    array[0, 0] += 1
+    np.save(feats, array)
+    said = say_build(capsys, *again)
+    assert "damaged" in said and feats.read_bytes() == good

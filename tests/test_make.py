@@ -1,0 +1,169 @@
+"""submit.make on a build of the command line: the file by an independent reader, the scores by the oracle."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.errors import ResultError, SubmissionError
+from ensemble.ranking import Ranking
+from submit import make
+from tests import oracles
+from tests.conftest import run_command
+
+K1, K2, LAM, POWER = 20, 6, 0.3, 2
+
+
+@pytest.fixture(scope="module")
+def made(tiny_build, tmp_path_factory):
+    out = tmp_path_factory.mktemp("made") / "submission"
+    return out, run_command("submit.make", "--runs", tiny_build.runs, "--out", out)
+
+
+def market_lists(folder):
+    """Names, identities and cameras of a Market folder without its junk, in the order of the names."""
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("-1"))
+    labels = [re.match(r"(\d+)_c(\d)", n).groups() for n in names]
+    return names, [int(p) for p, _ in labels], [int(c) for _, c in labels]
+
+
+def kept_features(runs):
+    """Member -> features (N, D), query first, as the last build recorded them, by nothing but NumPy and JSON."""
+    build = json.loads((runs / json.loads((runs / "last.json").read_text())["build"] / "build.json").read_text())
+    banks = build["evaluations"]["test"]["banks"]
+    return {member: np.load(runs / key / "feats.npy") for member, key in banks.items()}
+
+
+def test_says_where_it_wrote_on_its_last_line(made):
+    out, done = made
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(out)
+    assert sorted(p.name for p in out.iterdir()) == ["score.json", "submission.json"]
+
+
+def test_the_submission_is_valid(made, people):
+    queries, gallery = (market_lists(people / f)[0] for f in ("query", "bounding_box_test"))
+    handed = json.loads((made[0] / "submission.json").read_bytes().decode("utf-8"), object_pairs_hook=list)
+    assert [query for query, _ in handed] == queries
+    for _, names in handed:
+        assert sorted(names) == gallery  # 61 images, less than K: all of them, each once
+
+
+def shaken(dist, seed):
+    """The distances, known only as well as float32 knows them: symmetric noise of its rounding."""
+    noise = np.random.default_rng(seed).uniform(-3e-7, 3e-7, dist.shape)
+    return np.maximum(dist + noise + noise.T, 0)
+
+
+def test_every_score_is_the_oracles(made, tiny_build, people):
+    """Features of an untrained network lie close: ranks that float32 cannot tell apart bound what is right."""
+    (_, qpids, qcams), (_, gpids, gcams) = (market_lists(people / f) for f in ("query", "bounding_box_test"))
+    feats = kept_features(tiny_build.runs)
+    assert list(feats) == ["a", "b"]
+    dists = {member: 1 - f.astype(np.float64) @ f.astype(np.float64).T for member, f in feats.items()}
+    dists["sum"] = dists["a"] + dists["b"]
+    dists["sum, re-ranked"] = dists["sum"]
+    rows = json.loads((made[0] / "score.json").read_text())["scores"]["test"]
+    assert [row["name"] for row in rows] == list(dists)
+    n = len(qpids)
+    for row in rows:
+        answers = []
+        for seed in range(6):
+            dist = shaken(dists[row["name"]], seed)
+            dist = oracles.k_reciprocal(dist, n, K1, K2, LAM, POWER) if "re-ranked" in row["name"] else dist[:n, n:]
+            answers.append(oracles.evaluate(dist, qpids, gpids, qcams, gcams, ap="market", junk="market"))
+        for key in ("rank1", "map", "minp"):
+            values = [answer[key] for answer in answers]
+            least, most = min(values), max(values)
+            assert most - least < 0.02, "too wide to say anything"
+            assert least - (most - least) - 1e-9 <= row[key] <= most + (most - least) + 1e-9, (row["name"], key)
+        assert row["cmc"] == pytest.approx([answers[0]["cmc"][r - 1] for r in (1, 5, 10)], abs=0.06)
+        assert row["total"] == pytest.approx((row["rank1"] + row["map"]) / 2)
+        assert (row["scored"], row["skipped"]) == (answers[0]["scored"], answers[0]["skipped"]) == (18, 0)
+        assert "ap=market" in row["signature"] and "junk=same_pid_same_cam" in row["signature"]
+    assert "k1=20,k2=6,lam=0.3,power=2" in rows[-1]["signature"] and "rerank=none" in rows[0]["signature"]
+
+
+def test_the_submission_is_what_was_scored(made, people):
+    """The lists of the file, scored by the oracle, give the last row of score.json."""
+    (queries, qpids, qcams), (gallery, gpids, gcams) = (
+        market_lists(people / f) for f in ("query", "bounding_box_test")
+    )
+    handed = json.loads((made[0] / "submission.json").read_text())
+    place = {name: i for i, name in enumerate(gallery)}
+    lists = [[place[name] for name in handed[query]] for query in queries]
+    want = oracles.evaluate(lists, qpids, gpids, qcams, gcams, ap="market", junk="market")
+    row = json.loads((made[0] / "score.json").read_text())["scores"]["test"][-1]
+    assert row["rank1"] == pytest.approx(want["rank1"])
+    assert row["map"] == pytest.approx(want["map"], abs=1e-6)
+
+
+def test_the_table_tells_the_same_scores(made):
+    out, done = made
+    rows = json.loads((out / "score.json").read_text())["scores"]["test"]
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("test: 18 queries x 61 gallery images; AP 'market', junk: same person, same camera")
+    for row in rows:
+        line = next(x for x in lines if x.startswith(row["name"] + "  "))
+        assert line.split()[-4:] == [f"{100 * row[k]:.1f}" for k in ("rank1", "map", "minp", "total")]
+    assert "note: lists of 61, not 200: the gallery has no more" in lines
+
+
+def test_a_second_run_only_reads(made, tiny_build, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in tiny_build.runs.rglob("*") if p.is_file() and ".locks" not in p.parts}
+    make.main(["--runs", str(tiny_build.runs), "--out", str(tmp_path / "again")])
+    after = {p: p.stat().st_mtime_ns for p in tiny_build.runs.rglob("*") if p.is_file() and ".locks" not in p.parts}
+    assert after == before
+    for name in ("submission.json", "score.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes()
+
+
+def test_no_build_is_said(tmp_path):
+    with pytest.raises(ResultError, match=r"no such folder. Run python -m ensemble.build first"):
+        make.main(["--runs", str(tmp_path / "nothing")])
+    with pytest.raises(ResultError, match="no finished build"):
+        make.main(["--runs", str(tmp_path)])
+
+
+@pytest.mark.parametrize("key", ["builds/own-0123456789ab", "../elsewhere", "/etc", "builds"])
+def test_another_builds_key(tiny_build, key):
+    with pytest.raises(ResultError, match="Run the build again"):
+        make.main(["--runs", str(tiny_build.runs), "--build", key])
+
+
+def ranking(order, dist=None):
+    order = np.array(order)
+    dist = np.zeros(order.shape) if dist is None else np.array(dist)
+    return Ranking(("q1.png", "q2.png"), ("g1.png", "g2.png", "g3.png"), order, dist, "")
+
+
+def test_lists_that_break_the_rules_are_never_written():
+    with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
+        make.submission(ranking([[0, 0], [1, 2]]), "naic_json", 2)
+    with pytest.raises(SubmissionError, match="a list of 1; wanted 2"):
+        make.submission(ranking([[0], [1]]), "naic_json", 2)
+    assert make.submission(ranking([[2, 0], [1, 2]]), "naic_json", 2)[1].startswith(
+        b'{\n"q1.png": ["g3.png", "g1.png"]'
+    )
+
+
+def test_a_folder_is_replaced_file_by_file(tmp_path):
+    out = tmp_path / "sub"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    (out / "score.json").write_text("old")
+    make.write_folder(out, {"score.json": b"new", "submission.json": b"{}"})
+    assert {p.name: p.read_text() for p in out.iterdir()} == {
+        "mine.txt": "kept", "score.json": "new", "submission.json": "{}",
+    }  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["sub"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="is a file"):
+        make.write_folder(tmp_path / "file", {"a": b""})
+    with pytest.raises(ResultError, match="cannot be written"):
+        make.write_folder(Path("/proc/nowhere/sub"), {"a": b""})
