@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import choose
-from ensemble.kernels import cpu
 from ensemble.parallel import here, spans, tasks, workers
-from ensemble.search import Filter, Pair, choose_filter, search_pair, settled
+from ensemble.search import Filter, Lists, Pair, Pools, choose_filter, search_pair, settled
 from ensemble.source import Penalties, Source, source_of
 
 Progress = Callable[[int, int], None]
@@ -114,7 +113,7 @@ def check_lists(n_query: int, n: int, top_k: int | None) -> None:
 
 def default_superblock(n: int, count: int) -> int:
     """Rows a task: enough tasks to share out, each big enough to be worth packing its features."""
-    return int(min(4096, max(256, -(-n // (4 * count)))))
+    return int(min(4096, max(256, -(-n // (2 * count + 1)))))
 
 
 class _Search:
@@ -129,34 +128,32 @@ class _Search:
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
-        self.own = cpu.pool(source.n, k)
-        self.near = cpu.pool(self.n_query, self.k_near) if self.n_query else None
+        self.own = Pools(source.n, k)
+        self.near = Pools(self.n_query, self.k_near)
 
-    def _pool(self, rows: slice, cols: slice) -> tuple[cpu.Pool, int]:
-        """Where candidates of `rows` among `cols` go, and how many are wanted."""
-        if self.near is not None and rows.start < self.n_query <= cols.start:
-            return self.near, self.k_near
-        return self.own, self.k
+    def _pool(self, rows: slice, cols: slice) -> Pools:
+        """Where candidates of `rows` among `cols` go."""
+        return self.near if rows.start < self.n_query <= cols.start else self.own
 
     def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
         for rows, cols in blocks:
-            (mine, k_rows), (theirs, k_cols) = self._pool(rows, cols), self._pool(cols, rows)
-            pair = Pair(rows, cols, k_rows, k_cols, mine.bar[rows].copy(), theirs.bar[cols].copy())
+            mine, theirs = self._pool(rows, cols), self._pool(cols, rows)
+            pair = Pair(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols))
             yield here(), self.source, self.filter, pair
 
     def _fill(self, blocks: list[tuple[slice, slice]], progress: Progress | None) -> None:
         slack = np.float32(self.filter.slack)
         results = tasks(search_pair, self._pairs(blocks), self.n_jobs)
         for done, (pair, mine, theirs) in enumerate(results, 1):
-            cpu.merge(self._pool(pair.rows, pair.cols)[0], pair.rows.start, mine, pair.k_rows, slack)
+            self._pool(pair.rows, pair.cols).merge(pair.rows.start, mine, slack)
             if theirs is not None:
-                cpu.merge(self._pool(pair.cols, pair.rows)[0], pair.cols.start, theirs, pair.k_cols, slack)
+                self._pool(pair.cols, pair.rows).merge(pair.cols.start, theirs, slack)
             if progress:
                 progress(done, len(blocks))
 
-    def _near_lists(self) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    def _near_lists(self) -> Lists:
         gallery = slice(self.n_query, self.source.n)
-        return settled(self.source, self.near, 0, self.k_near, self.filter.slack, self.n_jobs, gallery)
+        return settled(self.source, self.near, self.filter.slack, self.n_jobs, gallery)
 
     def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Queries by gallery alone."""
@@ -173,8 +170,8 @@ class _Search:
         blocks = [(r, c) for i, r in enumerate(parts) for c in (parts[i:] if symmetric else parts)]
         blocks.sort(key=lambda pair: pair[0] != pair[1])  # the diagonal first: it raises every row's bar
         self._fill(blocks, progress)
-        order, sim, least = settled(self.source, self.own, 0, self.k, slack, self.n_jobs, slice(0, n))
-        if self.near is None:
+        order, sim, least = settled(self.source, self.own, slack, self.n_jobs, slice(0, n))
+        if not self.n_query:
             return Neighbours(order, sim, least, self.source.total)
         near_order, near_sim, near_least = self._near_lists()
         q = slice(0, self.n_query)

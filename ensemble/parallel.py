@@ -9,11 +9,14 @@ turns on the same cores cost more than either.
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import joblib
 import threadpoolctl
+from joblib.parallel import SequentialBackend, ThreadingBackend
 
 
 def workers(n_jobs: int) -> int:
@@ -42,10 +45,30 @@ def settle_in(home: tuple[str, int]) -> None:
 
 
 def tasks(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int) -> Iterator[Any]:
-    """Results of function(*a), as they come in; function and arguments must pickle where the backend needs it."""
+    """Results of function(*a), as they come in; function and arguments must pickle where the backend needs it.
+
+    Arguments are drawn as workers come free, so that later ones can use what earlier results taught.
+    """
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     with one_thread_products():
-        pool = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator_unordered")
-        yield from pool(joblib.delayed(function)(*a) for a in arguments)
+        if isinstance(backend, ThreadingBackend | SequentialBackend):
+            yield from _threads(function, arguments, workers(n_jobs))
+        else:
+            pool = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+            yield from pool(joblib.delayed(function)(*a) for a in arguments)
+
+
+def _threads(function: Callable[..., Any], arguments: Iterable[tuple], count: int) -> Iterator[Any]:
+    """The same on threads of this process: joblib's own poll for results, which costs more than a small search."""
+    waiting: set[Future] = set()
+    left = iter(arguments)
+    with ThreadPoolExecutor(count) as pool:
+        while True:
+            waiting |= {pool.submit(function, *a) for a in islice(left, count + 1 - len(waiting))}
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
 
 
 def spans(n: int, size: int, start: int = 0) -> list[slice]:
@@ -59,4 +82,5 @@ def over_rows(function: Callable[[slice], Any], n: int, n_jobs: int, start: int 
     pieces = spans(n, max(1, min(most, -(-(n - start) // (4 * count)))), start)
     if count == 1 or len(pieces) == 1:
         return [function(piece) for piece in pieces]
-    return list(joblib.Parallel(n_jobs=count, backend="threading")(joblib.delayed(function)(p) for p in pieces))
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, pieces))

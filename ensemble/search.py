@@ -19,6 +19,8 @@ STEP = 512
 UNIT_ROUNDOFF = 2.0**-24
 FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
 Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
+Flats = tuple[cpu.Flat, cpu.Flat]
 
 
 @dataclass(frozen=True)
@@ -121,59 +123,75 @@ class Pair:
     cols: slice
     k_rows: int
     k_cols: int
-    row_bars: NDArray[np.float32]
-    col_bars: NDArray[np.float32]
+    row_bars: Bars
+    col_bars: Bars
 
 
-def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, tuple, tuple | None]:
+class Pools:
+    """Candidates of some images: their k largest similarities, and their least."""
+
+    def __init__(self, rows: int, k: int) -> None:
+        self.k, self.rows = k, rows
+        self.top, self.low = cpu.pool(rows, cpu.capacity(k)), cpu.pool(rows, cpu.LEAST_CAPACITY)
+
+    def bars(self, rows: slice) -> Bars:
+        """Copies of the bars of some rows, to start another pool with."""
+        return self.top.bar[rows].copy(), self.low.bar[rows].copy()
+
+    def raised(self, bars: Bars) -> "Pools":
+        """These pools with their bars set."""
+        self.top.bar[:], self.low.bar[:] = bars
+        return self
+
+    def side(self, first: int, wanted: bool = True) -> cpu.Side:
+        """For the kernels."""
+        return cpu.Side(self.top, self.low, self.k if wanted else 0, first)
+
+    def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
+        """Tightened candidates of the rows (all by default), of the largest and of the least."""
+        top, low = (cpu.Pool(*(a[rows or slice(None)] for a in p)) for p in (self.top, self.low))
+        return cpu.flattened(top, self.k, slack), cpu.flattened(low, 1, slack)
+
+    def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
+        """Take in candidates of rows first.. that a task found."""
+        cpu.merge(self.top, first, flats[0], self.k, slack)
+        cpu.merge(self.low, first, flats[1], 1, slack)
+
+
+def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, Flats, Flats | None]:
     """Candidates of the pair's rows among its columns and, where similarity is symmetric, the other way round."""
     settle_in(home)
     rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
     diagonal = rows == cols
-    mine = _warm(pair.row_bars, pair.k_rows)
-    theirs = mine if diagonal else _warm(pair.col_bars, pair.k_cols)
+    mine = Pools(rows.stop - rows.start, pair.k_rows).raised(pair.row_bars)
+    theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols).raised(pair.col_bars)
     half = isinstance(source, Features) and chosen.kind
     blocks = HalfBlocks(source, chosen, cols) if half else FloatBlocks(source)
+    above = diagonal and source.symmetric
     for r in spans(rows.stop, STEP, rows.start):
-        parts = [
-            c for c in spans(cols.stop, STEP, cols.start) if not (diagonal and source.symmetric and c.start < r.start)
-        ]
+        parts = [c for c in spans(cols.stop, STEP, cols.start) if not (above and c.start < r.start)]
+        row_side = mine.side(r.start - rows.start)
         for c, sim in blocks.of(r, parts):
-            both = source.symmetric and c != r
-            cpu.scan(
-                sim, r.stop - r.start, c.stop - c.start, r.start, c.start, mine, r.start - rows.start, pair.k_rows,
-                theirs, c.start - cols.start, pair.k_cols, both, slack,
-            )  # fmt: skip
-    others = cpu.flattened(theirs, pair.k_cols, slack) if source.symmetric and not diagonal else None
-    return pair, cpu.flattened(mine, pair.k_rows, slack), others
+            col_side = theirs.side(c.start - cols.start, source.symmetric and c != r)
+            cpu.scan(sim, r.stop - r.start, c.stop - c.start, r.start, c.start, row_side, col_side, slack)
+    return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
 
 
-def _warm(bars: NDArray[np.float32], k: int) -> cpu.Pool:
-    empty = cpu.pool(len(bars), k)
-    empty.bar[:] = bars
-    return empty
-
-
-def settled(source: Source, pool: cpu.Pool, first: int, k: int, slack: float, n_jobs: int, cols: slice) -> Lists:
-    """Exact lists of images first.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,)."""
-    rows = len(pool.count)
+def settled(source: Source, pools: Pools, slack: float, n_jobs: int, cols: slice) -> Lists:
+    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,)."""
+    k, rows = pools.k, pools.rows
     order, sim = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
     least, again = np.empty(rows, np.float32), np.zeros(rows, bool)
 
     def work(part: slice) -> None:
-        count, _, index, low_count, _, low_index = cpu.flattened(
-            cpu.Pool(*(a[part] for a in pool)), k, np.float32(slack)
-        )
-        again[part] = (count < 0) | (low_count < 0)
-        ids = np.arange(first + part.start, first + part.stop)
-        order[part], sim[part], least[part] = _rescored(
-            source, ids, _pointers(count), index, _pointers(low_count), low_index, k
-        )
+        (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(slack), part)
+        again[part] = (held < 0) | (low_held < 0)
+        ids = np.arange(part.start, part.stop)
+        order[part], sim[part], least[part] = _rescored(source, ids, _pointers(held), top, _pointers(low_held), low, k)
 
     over_rows(work, rows, n_jobs)
     for run in _runs(np.flatnonzero(again)):
-        ids = slice(first + run.start, first + run.stop)
-        order[run], sim[run], least[run] = whole_rows(source, ids, k, cols)
+        order[run], sim[run], least[run] = whole_rows(source, run, k, cols)
     return order, sim, least
 
 
@@ -189,8 +207,8 @@ def _rescored(source: Source, ids: NDArray, tops: NDArray, top: NDArray, lows: N
     return order, sim, dots.least(lows, source.pairs(ids, lows, low))
 
 
-def _pointers(count: NDArray[np.int32]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.maximum(count, 0))]).astype(np.int64)
+def _pointers(held: NDArray[np.int32]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.maximum(held, 0))]).astype(np.int64)
 
 
 def _runs(rows: NDArray[np.int64], most: int = 256) -> list[slice]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ensemble.kernels.cpu import _kth_largest, fast, jit
+from ensemble.kernels.cpu import fast, jit, kth_largest
 
 
 @fast
@@ -90,7 +90,7 @@ def sift(sim, col0, k, slack):
     bars = np.empty((height, 2), np.float32)
     tops, lows = np.zeros(height + 1, np.int64), np.zeros(height + 1, np.int64)
     for i in range(height):
-        bars[i, 0] = _kth_largest(sim[i].copy(), min(k, width)) - slack
+        bars[i, 0] = kth_largest(sim[i].copy(), min(k, width)) - slack
         bars[i, 1] = sim[i].min() + slack
         tops[i + 1] = tops[i] + np.sum(sim[i] >= bars[i, 0])
         lows[i + 1] = lows[i] + np.sum(sim[i] <= bars[i, 1])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ensemble.kernels.cpu import _kth_largest, jit
+from ensemble.kernels.cpu import jit, kth_largest
 
 
 @jit
@@ -11,7 +11,7 @@ def smallest(dist, k):
     rows, width = dist.shape
     order, value = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
     for i in range(rows):
-        kept = np.arange(width) if k == width else np.flatnonzero(dist[i] <= -_kth_largest(-dist[i], k))
+        kept = np.arange(width) if k == width else np.flatnonzero(dist[i] <= -kth_largest(-dist[i], k))
         chosen = kept[np.argsort(dist[i][kept], kind="mergesort")]
         for p in range(k):
             order[i, p] = chosen[p]
