@@ -37,7 +37,7 @@ def triplet_loss(
     Raises:
         ValueError: a margin that is neither a number of 0 or more nor "soft", or one that cannot grow so.
     """
-    if margin != "soft" and (isinstance(margin, str) or margin < 0):
+    if margin != "soft" and (isinstance(margin, str) or not 0 <= margin < math.inf):
         raise ValueError(f"margin {margin!r}; wanted a number of 0 or more, or soft")
     if start is not None and (isinstance(margin, str) or not 0 <= start <= margin):
         raise ValueError(f"start {start!r} with margin {margin!r}; wanted a number from 0 to the margin")
