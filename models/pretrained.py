@@ -19,7 +19,7 @@ from torchvision.models import get_weight
 from configs.artifact import Address, Store, file_digest
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
-from models.backbones.resnet import Gate
+from models.backbones.resnet import open_gates
 
 ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
 KEPT = "weights.safetensors"
@@ -98,8 +98,7 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
         )
     backbone.load_state_dict(match, strict=False)
     if "se" in weights.fresh:
-        for gate in (m for m in backbone.modules() if isinstance(m, Gate)):
-            gate.open()
+        open_gates(backbone)
     return report
 
 

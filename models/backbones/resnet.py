@@ -5,7 +5,7 @@ The trunk is torchvision's. What differs from it is laid in afterwards, under th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,13 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 class Block(Bottleneck):
     """torchvision's bottleneck with room for a gate before, and an instance norm after, the residual sum."""
 
-    se: nn.Module | None = None
-    IN: nn.Module | None = None
+    se: Gate | None
+    IN: nn.Module | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_module("se", None)  # not on the class: what lies there hides a module of the same name
+        self.register_module("IN", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w) -> (B, 4 * planes, h / stride, w / stride)."""
@@ -38,13 +43,13 @@ class IBN(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.first = channels // 2
+        self.IN = nn.InstanceNorm2d(self.first, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.first)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""
-        first, rest = torch.split(x, [self.half, x.shape[1] - self.half], dim=1)
+        first, rest = x[:, : self.first], x[:, self.first :]
         return torch.cat((self.IN(first.contiguous()), self.BN(rest.contiguous())), dim=1)
 
 
@@ -53,36 +58,49 @@ class Gate(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(channels, channels // reduction, bias=False),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels // reduction, channels, bias=False),
-            nn.Sigmoid(),
-        )
+        squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        excite = nn.Linear(channels // reduction, channels, bias=False)
+        self.fc = nn.Sequential(squeeze, nn.ReLU(inplace=True), excite, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape, each channel scaled by its gate in (0, 1)."""
         return x * self.fc(x.mean(dim=(2, 3)))[:, :, None, None]
 
-    def open(self, strength: float = 4.0) -> None:
+    def open(self, level: float = 1.0, strength: float = 5.0) -> None:
         """Start near 1, so that a pretrained trunk still computes what it did.
 
         Without biases a gate is 1/2 wherever its hidden layer is silent. So the hidden units come in pairs (w, -w), of
-        which one always speaks: together they give |w x|; every output adds them up with one positive weight.
-        The gate is sigmoid(strength * mean |w x|) with |w x| of order |x|'s root mean square.
+        which one always speaks: together they give |w x|; every output adds them up with one positive weight. The gate
+        is sigmoid(strength * mean |w x| / level), and mean |w x| is 0.8 of the root mean square of x.
+
+        Args:
+            level: the root mean square to expect of x, the (B, C) spatial means.
+            strength: at 5 the gate is 0.98 at that level, 0.88 at half of it, and still learns.
         """
-        squeeze, excite = self.fc[0].weight, self.fc[2].weight
+        squeeze, excite = (layer.weight for layer in self.fc if isinstance(layer, nn.Linear))
         pairs = squeeze.shape[0] // 2
         with torch.no_grad():
             nn.init.normal_(squeeze, std=squeeze.shape[1] ** -0.5)
             squeeze[pairs : 2 * pairs] = -squeeze[:pairs]
-            nn.init.constant_(excite, strength / pairs)
+            nn.init.constant_(excite, strength / (pairs * level))
+
+
+def open_gates(trunk: nn.Module) -> None:
+    """Start every gate of a pretrained trunk near 1: each by the batch norm whose output it weighs.
+
+    That output has mean `bias` and deviation `weight` over images and places; a quarter of the deviation is taken to
+    be left in the mean over the places of one image.
+    """
+    for block in (m for m in trunk.modules() if isinstance(m, Block)):
+        if block.se is not None:
+            mean_square = block.bn3.bias.detach().square().mean() + (block.bn3.weight.detach() / 4).square().mean()
+            block.se.open(level=max(mean_square.sqrt().item(), 1e-3))
 
 
 class Trunk(ResNet):
     """torchvision's ResNet that gives its last feature map, and keeps that map's resolution.
 
-    Last stride 1 (Luo et al. 2019, section 3.5): the first block of stage 4 does not halve, so the map is twice as fine.
+    Last stride 1 (Luo et al. 2019, section 3.5): the first block of stage 4 does not halve the map.
     """
 
     channels = 2048
