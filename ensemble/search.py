@@ -173,6 +173,7 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
         row_side = mine.side(r.start - rows.start)
         for c, sim in blocks.of(r, parts):
             col_side = theirs.side(c.start - cols.start, source.symmetric and c != r)
+            cpu.seed(sim, r.stop - r.start, c.stop - c.start, row_side, col_side, slack)
             cpu.scan(sim, r.stop - r.start, c.stop - c.start, r.start, c.start, row_side, col_side, slack)
     return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
 

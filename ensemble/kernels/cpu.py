@@ -92,17 +92,14 @@ def _tighten(p: Pool, r: int, k: int, slack: float) -> int:
     return kept
 
 
-@inlined
-def _put(p: Pool, r: int, v: float, j: int, k: int, slack: float) -> None:
-    """Put v, which is not below row r's bar, among its candidates."""
-    n = p.held[r]
-    if n == p.value.shape[1]:
-        n = _tighten(p, r, k, slack)
-        if n == p.value.shape[1]:
-            p.held[r], p.bar[r] = -1, np.inf
-        if v < p.bar[r]:
-            return
-    p.value[r, n], p.where[r, n], p.held[r] = v, j, n + 1
+@jit
+def _crowded(p: Pool, r: int, v: float, j: int, k: int, slack: float) -> None:
+    """Put v among row r's candidates, of which there are as many as fit."""
+    if _tighten(p, r, k, slack) == p.value.shape[1]:
+        p.held[r], p.bar[r] = -1, np.inf
+    if v >= p.bar[r]:
+        n = p.held[r]
+        p.value[r, n], p.where[r, n], p.held[r] = v, j, n + 1
 
 
 @inlined
@@ -125,37 +122,73 @@ class Side(NamedTuple):
 
 
 @jit
+def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: float) -> None:
+    """Give rows and columns that have no bar yet the one that this block alone proves.
+
+    The k-th largest of some columns is no more than that of all. Without it a new row takes in everything it meets.
+    """
+    if rows.k <= width:
+        for i in range(height):
+            if rows.top.bar[rows.first + i] == -np.inf:
+                rows.top.bar[rows.first + i] = kth_largest(sim[i, :width].copy(), rows.k) - slack
+    if 0 < cols.k <= height:
+        some = np.empty((16, height), np.float32)
+        for j0 in range(0, width, 16):
+            count = min(16, width - j0)
+            for i in range(height):
+                for j in range(count):
+                    some[j, i] = sim[i, j0 + j]
+            for j in range(count):
+                if cols.top.bar[cols.first + j0 + j] == -np.inf:
+                    cols.top.bar[cols.first + j0 + j] = kth_largest(some[j], cols.k) - slack
+
+
+@jit
 def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side, cols: Side, slack: float) -> None:
     """Offer sim[:height, :width] of images row0.. by col0.. to the rows' pools and to the columns'.
 
     A run of a row is tested as a whole, without branches, before any of its elements is. Columns with k = 0 want
     nothing.
     """
-    wanted = cols.k > 0
+    tv, tw, th, tb = rows.top
+    lv, lw, lh, lb = rows.low
+    ctv, ctw, cth, ctb = cols.top
+    clv, clw, clh, clb = cols.low
     bars, lows = np.full(width, np.inf, np.float32), np.full(width, np.inf, np.float32)
-    if wanted:
-        bars, lows = cols.top.bar[cols.first : cols.first + width], cols.low.bar[cols.first : cols.first + width]
+    if cols.k > 0:
+        bars, lows = ctb[cols.first : cols.first + width], clb[cols.first : cols.first + width]
     for i in range(height):
         r = rows.first + i
         for j0 in range(0, width, RUN):
-            bar, low = rows.top.bar[r], rows.low.bar[r]
             j1 = min(width, j0 + RUN)
-            if j1 - j0 == RUN and _hits(sim[i, j0:j1], bar, low, bars[j0:j1], lows[j0:j1]) == 0:
+            if j1 - j0 == RUN and _hits(sim[i, j0:j1], tb[r], lb[r], bars[j0:j1], lows[j0:j1]) == 0:
                 continue
             for j in range(j0, j1):
-                v = sim[i, j]
-                if v >= bar:
-                    _put(rows.top, r, v, col0 + j, rows.k, slack)
-                    bar = rows.top.bar[r]
-                if -v >= low:
-                    rows.low.bar[r] = max(low, -v - slack)
-                    _put(rows.low, r, -v, col0 + j, 1, slack)
-                    low = rows.low.bar[r]
+                v, c = sim[i, j], cols.first + j
+                if v >= tb[r]:
+                    n = th[r]
+                    if n < tv.shape[1]:
+                        tv[r, n], tw[r, n], th[r] = v, col0 + j, n + 1
+                    else:
+                        _crowded(rows.top, r, v, col0 + j, rows.k, slack)
+                if -v >= lb[r]:
+                    lb[r], n = max(lb[r], -v - slack), lh[r]
+                    if n < lv.shape[1]:
+                        lv[r, n], lw[r, n], lh[r] = -v, col0 + j, n + 1
+                    else:
+                        _crowded(rows.low, r, -v, col0 + j, 1, slack)
                 if v >= bars[j]:
-                    _put(cols.top, cols.first + j, v, row0 + i, cols.k, slack)
+                    n = cth[c]
+                    if n < ctv.shape[1]:
+                        ctv[c, n], ctw[c, n], cth[c] = v, row0 + i, n + 1
+                    else:
+                        _crowded(cols.top, c, v, row0 + i, cols.k, slack)
                 if -v >= lows[j]:
-                    lows[j] = max(lows[j], -v - slack)
-                    _put(cols.low, cols.first + j, -v, row0 + i, 1, slack)
+                    lows[j], n = max(lows[j], -v - slack), clh[c]
+                    if n < clv.shape[1]:
+                        clv[c, n], clw[c, n], clh[c] = -v, row0 + i, n + 1
+                    else:
+                        _crowded(cols.low, c, -v, row0 + i, 1, slack)
 
 
 @jit
@@ -178,13 +211,16 @@ def flattened(p: Pool, k: int, slack: float) -> Flat:
 def merge(p: Pool, first: int, flat: Flat, k: int, slack: float) -> None:
     """Offer flattened candidates of rows first.. to pool p, whose bars rise at least to theirs."""
     held, bar, value, where = flat
-    at = 0
+    at, room = 0, p.value.shape[1]
     for i in range(held.size):
         r = first + i
         p.bar[r] = max(p.bar[r], bar[i])
         if held[i] < 0:
             p.held[r] = -1
         for _ in range(held[i]):
-            if value[at] >= p.bar[r]:
-                _put(p, r, value[at], where[at], k, slack)
+            n = p.held[r]
+            if value[at] >= p.bar[r] and n < room:
+                p.value[r, n], p.where[r, n], p.held[r] = value[at], where[at], n + 1
+            elif value[at] >= p.bar[r]:
+                _crowded(p, r, value[at], where[at], k, slack)
             at += 1
