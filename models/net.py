@@ -29,17 +29,31 @@ class Output:
 
 
 class Net(nn.Module):
-    """Images (B, 3, H, W) to an Output, whose `feats` are (B, dim)."""
+    """Images (B, 3, H, W) to an Output, whose `feats` are (B, dim).
+
+    A head whose `fork` is None is given the backbone's last map; another is given also what goes into the block that
+    `fork` names, from which it runs blocks of its own.
+    """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self.dim: int = head.dim  # type: ignore[assignment]
+        self.fork: str | None = head.fork  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) float32, normalised, to the head's Output."""
-        output: Output = self.head(self.backbone(images))
+        if self.fork is None:
+            output: Output = self.head(self.backbone(images))
+        else:
+            before, last = self.backbone.fork(images, self.fork)  # type: ignore[operator]
+            output = self.head(last, before)
         return output
+
+    def branch_off(self) -> None:
+        """Once the backbone has its weights: a head's own copies of its blocks begin with the same."""
+        if self.fork is not None:
+            self.head.adopt(self.backbone)  # type: ignore[operator]
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from models import schedule
 from models.backbones.resnet import resnet
 from models.data import augment
 from models.heads.global_pool import GlobalHead
+from models.heads.mgn import mgn, mgn_grid
+from models.heads.rmgl import rmgl
 from models.losses.center import CenterLoss
 from models.losses.identity import identity_loss
 from models.losses.triplet import triplet_loss
@@ -24,7 +26,7 @@ from models.net import Net
 Table = Mapping[str, Callable[..., Any]]
 
 BACKBONES: Table = {"resnet": resnet}
-HEADS: Table = {"global": GlobalHead}
+HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl}
 LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
 AUGMENTS: Table = {
     "flip": augment.flip,
@@ -70,7 +72,8 @@ def make(table: Table, what: str, named: Named, **given: Any) -> Any:
 def make_net(member: Member, classes: int) -> Net:
     """The member's network, with random weights."""
     backbone = make(BACKBONES, "backbone", member.backbone)
-    return Net(backbone, make(HEADS, "head", member.head, channels=backbone.channels, classes=classes))
+    known = {"channels": backbone.channels, "classes": classes, "backbone": backbone}
+    return Net(backbone, make(HEADS, "head", member.head, **known))
 
 
 def make_losses(recipe: Recipe, *, dim: int, classes: int) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
@@ -112,6 +115,7 @@ def check(member: Member, recipe: Recipe) -> None:
     with torch.device("meta"):
         net = make_net(member, classes=2)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
+        net(torch.empty(2, 3, *recipe.size))
     make_losses(recipe, dim=net.dim, classes=2)
     make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)

@@ -119,6 +119,7 @@ def _start(
         net = registry.make_net(member, classes)
         if pretrained is not None and member.weights is not None:
             report = load_weights(net.backbone, pretrained, member.weights)
+            net.branch_off()
             progress.say(f"  {member.name}: {report}")
             (folder / STARTED_FROM).write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
     return net

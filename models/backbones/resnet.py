@@ -5,6 +5,7 @@ The trunk is torchvision's. What differs from it is laid in afterwards, under th
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -115,8 +116,34 @@ class Trunk(ResNet):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self._stem(images)))))
+
+    def _stem(self, images: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def blocks(self) -> dict[str, nn.Module]:
+        """Every bottleneck by its name, `layer1.0` to `layer4.2`, in the order they are run."""
+        stages = {name: getattr(self, name) for name in ("layer1", "layer2", "layer3", "layer4")}
+        return {f"{name}.{i}": block for name, stage in stages.items() for i, block in enumerate(stage)}
+
+    def tail(self, first: str) -> nn.Sequential:
+        """Copies of the blocks from `first` to the last, for a branch of its own.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        blocks = self.blocks()
+        if first not in blocks:
+            raise ValueError(f"block {first!r}; the trunk has {', '.join(blocks)}")
+        return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
+
+    def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
+        """What goes into the block `first`, and the last map: (B, 3, H, W) -> (B, C, h, w), (B, 2048, H / 16, W / 16)."""
+        before = x = self._stem(images)
+        for name, block in self.blocks().items():
+            before = x if name == first else before
+            x = block(x)
+        return before, x
 
 
 def resnet(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from models.heads.pooling import Pool
 from models.net import Output, at_least_float32
 
 
 class GlobalHead(nn.Module):
-    """Average pooling, then a batch norm between the two losses.
+    """Pooling (avg, max or gem), then a batch norm between the two losses.
 
     The triplet loss works on `feats`, before the norm, in free Euclidean space; the ID loss on the classifier's logits,
     after it. The norm's bias is not trained and the classifier has none, so that identities lie around the origin and
     cosine is the distance that fits.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
+    fork = None  # it needs the last map alone
+
+    def __init__(self, channels: int, classes: int, pool: str = "avg") -> None:
         super().__init__()
         self.dim = channels
+        self.pool = Pool(pool)
         self.neck = nn.BatchNorm1d(channels)
         self.neck.bias.requires_grad_(False)
         self.classifier = nn.Linear(channels, classes, bias=False)
@@ -25,6 +29,6 @@ class GlobalHead(nn.Module):
 
     def forward(self, features: Tensor) -> Output:
         """(B, C, h, w) -> Output with D = C."""
-        feats = at_least_float32(features).mean(dim=(2, 3))
+        feats = self.pool(at_least_float32(features))
         bn_feats = self.neck(feats)
         return Output(feats, bn_feats, (self.classifier(bn_feats),) if self.training else ())

@@ -1,0 +1,169 @@
+"""Heads of several branches: each looks at the image whole and in parts, through last blocks of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from configs.errors import ConfigError
+from models.backbones.resnet import Trunk
+from models.heads.pooling import Pool
+from models.heads.stripes import adaptive_stripes, equal_stripes
+from models.net import Output, at_least_float32
+
+Grid = tuple[int, int]  # rows, columns; (1, 1) is the whole map alone
+
+
+class Parted(NamedTuple):
+    """One part of B images: (B, W) before the neck, after it, and the logits (B, K) in training."""
+
+    feats: Tensor
+    bn_feats: Tensor
+    logits: Tensor | None
+
+
+class Part(nn.Module):
+    """Reduction, BNNeck, classifier (Luo et al. 2019, section 3.6, for each of the parts of Wang et al. 2018, MGN)."""
+
+    def __init__(self, channels: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, width, bias=False)
+        self.neck = nn.BatchNorm1d(width)
+        self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(width, classes, bias=False)
+        nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, pooled: Tensor) -> Parted:
+        """(B, C) -> Parted."""
+        feats = at_least_float32(self.reduce(pooled))
+        bn_feats = self.neck(feats)
+        return Parted(feats, bn_feats, self.classifier(bn_feats) if self.training else None)
+
+
+class Branch(nn.Module):
+    """What one branch makes of its map: the whole, and each cell of its grid."""
+
+    def __init__(self, channels: int, width: int, classes: int, grid: Grid, pool: str, adaptive: bool) -> None:
+        super().__init__()
+        self.grid, self.adaptive = grid, adaptive
+        cells = grid[0] * grid[1]
+        self.pool = Pool(pool)
+        self.parts = nn.ModuleList(Part(channels, width, classes) for _ in range(1 if cells == 1 else 1 + cells))
+
+    def forward(self, x: Tensor) -> list[Parted]:
+        """(B, C, h, w) -> the whole map's part, then the cells' from above to below, of each row from left to right.
+
+        Raises:
+            ConfigError: more stripes than rows, or a grid that does not divide the map.
+        """
+        pooled = [self.pool(x)] + ([] if self.grid == (1, 1) else self._cells(x))
+        return [part(p) for part, p in zip(self.parts, pooled, strict=True)]
+
+    def _cells(self, x: Tensor) -> list[Tensor]:
+        (rows, columns), (height, width) = self.grid, x.shape[2:]
+        if columns > 1 and (height % rows or width % columns):
+            raise ConfigError(
+                f"a {rows}x{columns} grid does not divide a feature map of {height}x{width}; change recipe.size (a "
+                "resnet's map has one row or column for 16 pixels)"
+            )
+        stripes = adaptive_stripes(x, rows) if self.adaptive else equal_stripes(height, rows).to(x.device)
+        cells = torch.stack([self.pool.stripes(part, stripes) for part in x.chunk(columns, dim=3)], dim=2)
+        return list(cells.flatten(1, 2).unbind(1))
+
+
+class BranchHead(nn.Module):
+    """The first branch is the trunk itself; each other has copies of its last blocks, from `fork` on.
+
+    A branch gives a global part and, of each cell of its grid, a part. The triplet loss works on the globals, the ID
+    loss on every part, and the feature for retrieval is all parts side by side.
+
+    Args:
+        backbone: the trunk whose blocks are copied.
+        classes: K.
+        grids: one a branch; the first is (1, 1).
+        width: of each part's feature.
+        pool: avg, max or gem; the parts of one branch share it.
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`.
+        adaptive: the heights of the stripes are by ABP; else equal.
+        apart: the stripes are cut at the fork, and go through the branch's blocks apart from each other.
+
+    Raises:
+        ValueError: the backbone has no such block.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classes: int,
+        grids: Sequence[Grid],
+        *,
+        width: int,
+        pool: str,
+        fork: str,
+        adaptive: bool,
+        apart: bool,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, Trunk):
+            raise ValueError("it branches off among a resnet's blocks, and this backbone has none; take head global")
+        if width < 1 or any(rows < 1 or columns < 1 for rows, columns in grids):
+            raise ValueError(f"width {width}, grids {list(grids)}; wanted 1 or more of each")
+        self.fork, self.grids, self.apart = fork, tuple(grids), apart
+        self.dim = width * len(self.grids)
+        self.tails = nn.ModuleList(backbone.tail(fork) for _ in self.grids[1:])
+        self.branches = nn.ModuleList(
+            Branch(backbone.channels, width, classes, grid, pool, adaptive) for grid in self.grids
+        )
+
+    def adopt(self, backbone: Trunk) -> None:
+        """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""
+        for tail in self.tails:
+            tail.load_state_dict(backbone.tail(self.fork).state_dict())
+
+    def forward(self, last: Tensor, before: Tensor) -> Output:
+        """The trunk's last map (B, C, h, w) and what went into the block `fork`, to an Output."""
+        maps = [last]
+        for tail, (rows, _) in zip(self.tails, self.grids[1:], strict=True):
+            maps.append(run_apart(tail, before, rows) if self.apart else tail(before))
+        branches = [branch(at_least_float32(x)) for branch, x in zip(self.branches, maps, strict=True)]
+        every = [part for branch in branches for part in branch]
+        return Output(
+            torch.cat([branch[0].feats for branch in branches], dim=1),
+            torch.cat([part.bn_feats for part in every], dim=1),
+            tuple(part.logits for part in every if part.logits is not None),
+            n_branches=len(branches),
+        )
+
+
+def run_apart(tail: nn.Module, x: Tensor, parts: int) -> Tensor:
+    """Cut a map into equal stripes, run each through the blocks as an image of its own, and lay them together again.
+
+    A convolution sees no further than its stripe: at the cuts there is padding, as at the image's edge. The batch norms
+    see all stripes of all images together, in training as in use.
+
+    Args:
+        x: (B, C, h, w), P of which divides h.
+
+    Returns:
+        (B, C', h', w').
+
+    Raises:
+        ConfigError: the stripes do not divide the map.
+    """
+    batch, _, height, _ = x.shape
+    if height % parts:
+        raise ConfigError(
+            f"{parts} stripes do not divide a feature map of {height} rows, which is cut before the branch's blocks; "
+            "change recipe.size (a resnet's map has one row for 16 pixels), or the number of stripes"
+        )
+    stripes = x.unflatten(2, (parts, height // parts)).transpose(1, 2).flatten(0, 1)
+    done: Tensor = tail(stripes.contiguous(memory_format=torch.channels_last) if _channels_last(x) else stripes)
+    return done.unflatten(0, (batch, parts)).transpose(1, 2).flatten(2, 3)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

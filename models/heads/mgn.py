@@ -1,0 +1,50 @@
+"""MGN: three branches, of one, two and three stripes; and the same with a grid as the fourth."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from models.heads.branches import BranchHead
+
+STRIPES = ((1, 1), (2, 1), (3, 1))
+
+
+def mgn(
+    *,
+    backbone: nn.Module,
+    classes: int,
+    width: int = 256,
+    pool: str = "max",
+    fork: str = "layer4.1",
+    adaptive: bool = False,
+) -> BranchHead:
+    """The multiple granularity network (Wang et al., ACM MM 2018): global; global and 2 stripes; global and 3 stripes.
+
+    Differs from the paper: a BNNeck on every part, the ID loss of a global part too is on its reduced feature, no
+    branch halves its map, and the branches part later (the paper: from the second block of layer 3 on).
+
+    Args:
+        width: of each part's feature.
+        pool: avg, max or gem.
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; the paper's is `layer3.1`.
+        adaptive: stripes by ABP, of unequal heights.
+    """
+    return BranchHead(backbone, classes, STRIPES, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False)
+
+
+def mgn_grid(
+    *,
+    backbone: nn.Module,
+    classes: int,
+    width: int = 256,
+    pool: str = "max",
+    fork: str = "layer4.1",
+    adaptive: bool = False,
+) -> BranchHead:
+    """`mgn` and a fourth branch that cuts the map 2 x 2, so that shifts to the left and right are seen too.
+
+    This project's own. The arguments are those of `mgn`.
+    """
+    return BranchHead(
+        backbone, classes, (*STRIPES, (2, 2)), width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False
+    )
