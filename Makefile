@@ -1,0 +1,37 @@
+# make demo: from nothing to a scored submission. make test, make check, make bench: what keeps it honest.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.installed
+
+.PHONY: demo test slow check bench bench-gpu clean
+
+demo: $(READY)
+	$(RUN) -m ensemble.build --members r50,rx50,ibn_a,ibn_b,se_ibn_a
+	$(RUN) -m submit.make
+
+test: $(READY)
+	$(RUN) -m pytest
+
+slow: $(READY)
+	$(RUN) -m pytest -m "slow or not slow"
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(RUN) -m tests.benchmarks.retrieval
+
+bench-gpu: $(READY)
+	$(RUN) -m tests.benchmarks.retrieval --device cuda
+
+clean:
+	rm -rf $(VENV) runs submissions
+
+$(READY): requirements.txt
+	@echo "installing the pinned requirements into $(VENV): a minute or two, 6 GB"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
