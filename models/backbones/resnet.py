@@ -138,7 +138,7 @@ class Trunk(ResNet):
         return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
 
     def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
-        """What goes into the block `first`, and the last map: (B, 3, H, W) -> (B, C, h, w), (B, 2048, H / 16, W / 16)."""
+        """(B, 3, H, W) -> what goes into the block `first`, and the last map (B, 2048, H / 16, W / 16)."""
         before = x = self._stem(images)
         for name, block in self.blocks().items():
             before = x if name == first else before
