@@ -31,7 +31,8 @@ class Score:
     """One evaluation and what it means.
 
     cmc: CMC at ranks 1, 5, 10. minp: mean of relevant / rank of the last relevant (0 where a cut list misses one).
-    total: weighted rank-1 + mAP. scored + skipped = Q. ap_per_query (Q,) float64, NaN where skipped.
+    total: weighted rank-1 + mAP. scored + skipped = Q.
+    ap_per_query, hit_per_query: (Q,) float64, average precision and rank-1 (1 or 0) of each; NaN where skipped.
     """
 
     rank1: float
@@ -44,6 +45,7 @@ class Score:
     ap: str
     signature: str
     ap_per_query: NDArray[np.float64] = field(repr=False, compare=False)
+    hit_per_query: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def _score(
     }
     signature = "|".join(f"{key}={value}" for key, value in said.items())
     total = weights[0] * cmc[0] + weights[1] * mean_ap
-    return Score(cmc[0], mean_ap, cmc, float(inp[kept].mean()), total, scored, n - scored, labels.ap, signature, ap)
+    first = np.where(kept, hit & (facts.first <= 1), np.nan)
+    return Score(
+        cmc[0], mean_ap, cmc, float(inp[kept].mean()), total, scored, n - scored, labels.ap, signature, ap, first
+    )
 
 
 def _facts(parts: list[counts.Facts]) -> _Facts:

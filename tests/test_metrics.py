@@ -55,6 +55,8 @@ def test_lists_and_counting_equal_the_oracle(seed, n_query, n_gallery, pids, ap,
             assert score.minp == pytest.approx(want["minp"])
         assert score.total == pytest.approx((want["rank1"] + want["map"]) / 2)
         assert np.nanmean(score.ap_per_query) == pytest.approx(want["map"])
+        assert np.nanmean(score.hit_per_query) == pytest.approx(want["rank1"])
+        np.testing.assert_array_equal(np.isnan(score.hit_per_query), np.isnan(score.ap_per_query))
 
 
 @pytest.mark.parametrize(("ap", "want"), [("hits", 0.8333), ("relevant", 0.3333), ("relevant_at_k", 0.4167)])
