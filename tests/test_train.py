@@ -176,6 +176,7 @@ def test_training_leaves_torchs_random_state_alone(tmp_path):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_no_weight(tmp_path, workers):
     recipe = tiny.recipe(epochs=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from configs.errors import ConfigError
 from configs.progress import Progress
 from models.data.augment import MEAN, STD, Augment, image_rng
 from models.data.images import decode_all
@@ -21,15 +23,16 @@ PACKED = "images.npy"
 
 
 def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) -> None:
-    """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8."""
-    packed = np.lib.format.open_memmap(
-        folder / PACKED, mode="w+", dtype=np.uint8, shape=(len(split), size[0], size[1], 3)
-    )
-    with progress.task("images", len(split)) as step:
-        for row, image in enumerate(decode_all(split.paths, size)):
-            packed[row] = image
+    """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8.
+
+    Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), *size, 3)}
+    with open(folder / PACKED, "wb") as f, progress.task("images", len(split)) as step:
+        np.lib.format.write_array_header_1_0(f, header)
+        for image in decode_all(split.paths, size):
+            f.write(image.tobytes())
             step(1)
-    packed.flush()
 
 
 class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -74,10 +77,19 @@ def epoch_loader(
     workers: int = 0,
     pin: bool = False,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Everything training sees in one epoch; the same for any number of workers."""
+    """Everything training sees in one epoch; the same for any number of workers.
+
+    Workers are forked, so that they share the images' memory map and need no pickle of the augmentations.
+
+    Raises:
+        ConfigError: workers are asked for where processes cannot be forked.
+    """
+    if workers and "fork" not in get_all_start_methods():
+        raise ConfigError(f"--workers {workers}: this system cannot fork processes; leave it at 0")
     rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch)
     batches = TrainingBatches(images, labels, rows, augment, seed, epoch)
-    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin)
+    context = "fork" if workers else None
+    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, multiprocessing_context=context)
 
 
 def plain_batches(images: NDArray[np.uint8], size: int) -> Iterator[tuple[slice, Tensor]]:

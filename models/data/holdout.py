@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.errors import ConfigError, DataError
 from models.data.split import UNKNOWN, Split
@@ -11,11 +12,12 @@ from models.data.split import UNKNOWN, Split
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split]:
     """Split identities, never images: those kept aside are not trained on.
 
-    Of each identity kept aside one image a camera is a query, as in Market-1501, as long as another camera shows it;
-    where cameras are unknown, one image in four, at least one. The rest is the gallery.
+    Of each identity kept aside one image a camera is a query, as in Market-1501, as long as every query finds an image
+    of another camera in the rest, which is the gallery. Where cameras are unknown, one image in four, at least one.
 
     Args:
-        share: of the identities with two images or more, above 0 and below 1.
+        share: of the identities that can be kept, above 0 and below 1: two images or more, and by two cameras or more
+            where all its cameras are known.
         seed: of the choice.
 
     Returns:
@@ -26,18 +28,16 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
     """
     if not 0 < share < 1:
         raise ConfigError(f"--holdout {share:g}: wanted a share of the identities above 0 and below 1, such as 0.2")
-    rng = np.random.default_rng([seed, 2])
-    pids, counts = np.unique(train.pids, return_counts=True)
-    able = pids[(counts >= 2) & (pids != UNKNOWN)]
-    kept = np.sort(rng.permutation(able)[: round(share * len(able))])
+    rng = np.random.default_rng([seed, 0, 2])
+    rows_of = {int(pid): np.flatnonzero(train.pids == pid) for pid in np.unique(train.pids) if pid != UNKNOWN}
+    able = [pid for pid, rows in rows_of.items() if _can_be_found(train.camids[rows])]
+    kept = np.sort(rng.permutation(np.array(able, dtype=np.int64))[: round(share * len(able))])
     if len(kept) < 2 or len(able) - len(kept) < 2:
         raise DataError(
-            f"--holdout {share:g} of {len(able)} identities with two images or more keeps {len(kept)} aside; "
-            "at least 2 are needed on either side"
+            f"--holdout {share:g} of {len(able)} identities with two images or more (by two cameras or more, where "
+            f"cameras are known) keeps {len(kept)} aside; at least 2 are needed on either side"
         )
-    query: list[int] = []
-    for pid in kept:
-        query += _queries(np.flatnonzero(train.pids == pid), train.camids, rng)
+    query = [row for pid in kept for row in _queries(rows_of[int(pid)], train.camids, rng)]
     aside = np.flatnonzero(np.isin(train.pids, kept))
     return (
         train.take(np.flatnonzero(~np.isin(train.pids, kept))),
@@ -46,16 +46,24 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
     )
 
 
-def _queries(rows: np.ndarray, camids: np.ndarray, rng: np.random.Generator) -> list[int]:
+def _known(cams: NDArray[np.int64]) -> bool:
+    return not (cams == UNKNOWN).any()
+
+
+def _can_be_found(cams: NDArray[np.int64]) -> bool:
+    """Whether one of the images can ask for another."""
+    return len(set(cams)) >= 2 if _known(cams) else len(cams) >= 2
+
+
+def _queries(rows: NDArray[np.intp], camids: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
     """The rows of one identity that ask; the others are there to be found."""
     rows = rng.permutation(rows)
-    cams = camids[rows]
-    if (cams == UNKNOWN).any() or len(set(cams)) < 2:
+    if not _known(camids[rows]):
         return [int(r) for r in rows[: max(1, len(rows) // 4)]]
     chosen: list[int] = []
-    for cam in np.unique(cams):
-        mine = rows[cams == cam]
-        others_left = set(rows[cams != cam]) - set(chosen)
-        if len(mine) > 1 or len(others_left) > 1 or not chosen:
-            chosen.append(int(mine[0]))
+    for cam in np.unique(camids[rows]):
+        asking = [*chosen, int(rows[camids[rows] == cam][0])]
+        left = {int(camids[r]) for r in rows if r not in asking}
+        if all(left - {int(camids[r])} for r in asking):
+            chosen = asking
     return chosen

@@ -11,9 +11,10 @@ from configs.errors import ConfigError
 def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """The batches of one epoch (sampling of Hermans et al. 2017, as in Luo et al. 2019).
 
-    The images of every identity are shuffled and dealt into hands of K; the last hand is filled by repeating some of
-    its own identity. A batch takes one hand each of P identities, chosen at random among those with the most hands
-    left, so that a long-tailed set is used up evenly; hands that cannot fill a batch wait for another epoch.
+    The images of every identity are shuffled and dealt into hands of K; the last hand is filled with others of its own
+    identity, so that an image is twice in a hand only where there are fewer than K. A batch takes one hand each of P
+    identities, chosen at random among those with the most hands left, so that a long-tailed set is used up evenly;
+    hands that cannot fill a batch wait for another epoch.
 
     Args:
         labels: (N,) in 0..K-1.
@@ -32,19 +33,19 @@ def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed:
             f"--set recipe.identities_per_batch={len(classes)} or less"
         )
     rng = np.random.default_rng([seed, epoch, 0])
-    hands = {int(c): _deal(np.flatnonzero(labels == c), images, rng) for c in classes}
+    by_class = np.split(np.argsort(labels, kind="stable"), np.searchsorted(np.sort(labels), classes[1:]))
+    hands = [_deal(rows, images, rng) for rows in by_class]
+    left = np.array([len(h) for h in hands])
     batches = []
-    while sum(map(bool, hands.values())) >= identities:
-        there = [c for c, left in hands.items() if left]
-        most = np.array([len(hands[c]) for c in there]) + rng.random(len(there))
-        chosen = rng.permutation(np.array(there)[np.argsort(-most)[:identities]])
-        batches.append(np.concatenate([hands[int(c)].pop() for c in chosen]))
+    while np.count_nonzero(left) >= identities:
+        most = np.where(left > 0, left + rng.random(len(left)), 0)
+        chosen = rng.permutation(np.sort(np.argpartition(-most, identities - 1)[:identities]))
+        left[chosen] -= 1
+        batches.append(np.concatenate([hands[c][left[c]] for c in chosen]))
     return np.stack(batches)
 
 
-def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(hands, K): every row once, and then from the first hand again (from itself, if it is the only one)."""
     rows = rng.permutation(rows)
-    short = -len(rows) % images
-    if short:
-        rows = np.concatenate((rows, rng.choice(rows, short, replace=short > len(rows))))
-    return list(rows.reshape(-1, images))
+    return np.concatenate((rows, np.resize(rows, -len(rows) % images))).reshape(-1, images)
