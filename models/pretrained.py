@@ -125,7 +125,7 @@ def _fetch(url: str) -> Mapping[str, Tensor]:
 def _read_file(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            return load_safetensors(path.read_bytes())
+            return _tensors(load_safetensors(path.read_bytes()), str(path))
         return _tensors(torch.load(path, map_location="cpu", weights_only=True), str(path))
     except WeightsError:
         raise

@@ -14,6 +14,7 @@ from configs.errors import ConfigError
 from configs.schema import Member, Named, Recipe
 from models import schedule
 from models.backbones.resnet import resnet
+from models.backbones.timm_map import timm_map
 from models.data import augment
 from models.heads.global_pool import GlobalHead
 from models.heads.mgn import mgn, mgn_grid
@@ -25,7 +26,7 @@ from models.net import Net
 
 Table = Mapping[str, Callable[..., Any]]
 
-BACKBONES: Table = {"resnet": resnet}
+BACKBONES: Table = {"resnet": resnet, "timm": timm_map}
 HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl}
 LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
 AUGMENTS: Table = {
