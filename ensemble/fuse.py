@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.kernels import lists
-from ensemble.neighbours import check_lists, nearest_gallery
+from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.parallel import one_thread_products, over_rows, spans
 from ensemble.source import Penalties, Source, source_of
 
@@ -67,7 +67,7 @@ def rank(
     """
     source = source_of(feats, weights, penalties, n_jobs)
     check_lists(n_query, source.n, top_k)
-    if top_k is None or 2 * top_k > source.n - n_query:
+    if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
         return ranked(_stream(source, n_query, 256, n_jobs), top_k, n_jobs)
     order, sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
     return order, np.maximum(np.float32(source.total) - sim, 0)

@@ -15,6 +15,7 @@ from ensemble.parallel import here, spans, tasks, workers
 from ensemble.search import Filter, Lists, Pair, Pools, choose_filter, search_pair, settled
 from ensemble.source import Penalties, Source, source_of
 
+NEAR_SHARE = 0.125
 Progress = Callable[[int, int], None]
 
 
@@ -53,6 +54,7 @@ def nearest(
     n_jobs: int = -1,
     precision: str = "auto",
     superblock: int | None = None,
+    near_share: float = NEAR_SHARE,
     progress: Progress | None = None,
 ) -> Neighbours:
     """The k nearest of every image, itself among them; exact for every precision.
@@ -68,6 +70,7 @@ def nearest(
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
         superblock: rows and columns a task; None fits it to N and the workers.
+        near_share: no gallery lists are made for a top_k over this share of the gallery: sorting whole rows costs less.
         progress: called with tasks done and tasks in all.
 
     Raises:
@@ -78,6 +81,10 @@ def nearest(
     if (n_query is None) != (top_k is None):
         raise ValueError("n_query and top_k go together: give both, or neither")
     source = source_of(feats, weights, penalties, n_jobs)
+    if n_query is not None and top_k is not None:
+        check_lists(n_query, source.n, top_k)
+        if top_k > near_share * (source.n - n_query):
+            n_query = top_k = None
     if choose(device) == "cuda":
         from ensemble.kernels import cuda
 
@@ -122,8 +129,6 @@ class _Search:
     def __init__(
         self, source: Source, k: int, n_query: int | None, top_k: int | None, chosen: Filter, n_jobs: int
     ) -> None:
-        if n_query is not None:
-            check_lists(n_query, source.n, top_k)
         self.source, self.k, self.filter, self.n_jobs = source, k, chosen, n_jobs
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ensemble.fuse import Block, Ranked, distances, ranked
 from ensemble.kernels import lists, sets
-from ensemble.neighbours import Neighbours, check_lists, nearest_gallery
+from ensemble.neighbours import NEAR_SHARE, Neighbours, check_lists, nearest_gallery
 from ensemble.parallel import over_rows, spans
 from ensemble.source import Penalties, Source, source_of
 
@@ -199,10 +199,10 @@ def k_reciprocal(
     source = source_of(feats, weights, penalties, n_jobs)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source.n, n_query, top_k)
-    if top_k is None or 2 * top_k > source.n - n_query:
-        return ranked(_stream(neighbours, source, n_query, setting, n_jobs, 256), top_k, n_jobs)
     near, near_sim = neighbours.near_order, neighbours.near_sim
-    if near is None or near_sim is None or near.shape[1] < top_k or len(near) != n_query:
+    if top_k is None or near is None or near_sim is None or near.shape[1] < top_k or len(near) != n_query:
+        if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
+            return ranked(_stream(neighbours, source, n_query, setting, n_jobs, 256), top_k, n_jobs)
         near, near_sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
     near, near_sim = np.ascontiguousarray(near[:, :top_k]), np.ascontiguousarray(near_sim[:, :top_k])
     overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)

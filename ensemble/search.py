@@ -104,15 +104,16 @@ class HalfBlocks:
 
 
 class FloatBlocks:
-    """The same in float32, or read from distance matrices."""
+    """The same in float32, in the filter's units, or read from distance matrices."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, chosen: Filter) -> None:
+        self.source, self.unit = source, np.float32(chosen.scale**2)
 
     def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """For each part of the columns (B, C) similarities."""
         for part in parts:
-            yield part, self.source.block(rows, part)
+            sim = self.source.block(rows, part)
+            yield part, sim if self.unit == 1 else np.multiply(sim, self.unit, out=sim)
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,9 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
     diagonal = rows == cols
     mine = Pools(rows.stop - rows.start, pair.k_rows).raised(pair.row_bars)
     theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols).raised(pair.col_bars)
-    half = isinstance(source, Features) and chosen.kind
-    blocks = HalfBlocks(source, chosen, cols) if half else FloatBlocks(source)
+    # A worker's CPU may lack the format that the search was begun with: float32 errs less, and the bound holds.
+    half = isinstance(source, Features) and chosen.kind in amx.formats()
+    blocks = HalfBlocks(source, chosen, cols) if half else FloatBlocks(source, chosen)
     above = diagonal and source.symmetric
     for r in spans(rows.stop, STEP, rows.start):
         parts = [c for c in spans(cols.stop, STEP, cols.start) if not (above and c.start < r.start)]

@@ -67,7 +67,9 @@ def test_all_images_alike():
 @given(ensembles(), st.integers(1, 60), st.sampled_from([32, 64]))
 def test_drawn_cases(case, k, superblock):
     feats, weights, n_query = case
-    near = neighbours.nearest(feats, k, weights=weights, n_query=n_query, top_k=k, superblock=superblock)
+    near = neighbours.nearest(
+        feats, k, weights=weights, n_query=n_query, top_k=k, superblock=superblock, near_share=1e9
+    )
     want = oracles.fused_distance(feats, weights)
     assert near.order.shape == (len(want), min(k, len(want)))
     assert same_lists(near.order, want)

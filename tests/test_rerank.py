@@ -28,7 +28,7 @@ def reranked(feats, n_query, k1, k2, lam, power):
 )
 def test_equals_the_oracle(case, k1, k2, lam, power, top_k, long_lists):
     feats, weights, n_query = case
-    search = {"n_query": n_query, "top_k": top_k} if long_lists and top_k else {}
+    search = {"n_query": n_query, "top_k": top_k, "near_share": 1e9} if long_lists and top_k else {}
     near = neighbours.nearest(feats, max(k1 + 1, k2), weights=weights, **search)
     setting = {"k1": k1, "k2": k2, "lam": lam, "power": power}
     order, dist = rerank.k_reciprocal(near, feats, n_query, weights=weights, top_k=top_k, **setting)
@@ -81,7 +81,7 @@ def test_overlap_lifts_an_image_over_nearer_ones():
 
 def test_a_setting_costs_no_new_search():
     feats = clustered(np.random.default_rng(4), 150, 16, 20)
-    near = neighbours.nearest(feats, 40, n_query=30, top_k=10)
+    near = neighbours.nearest(feats, 40, n_query=30, top_k=10, near_share=0.5)
     want_dist = oracles.fused_distance([feats], [1.0])
     for k1, k2, lam in ((5, 1, 0.2), (20, 6, 0.3), (39, 12, 0.8)):
         order, dist = rerank.k_reciprocal(near, feats, 30, k1=k1, k2=k2, lam=lam, top_k=10)
