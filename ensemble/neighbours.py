@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.bill import default_superblock, fitted
 from ensemble.device import choose
 from ensemble.parallel import here, spans, tasks, workers
 from ensemble.search import Filter, Lists, Pair, Pools, choose_filter, search_pair, settled
-from ensemble.source import Penalties, Source, source_of
+from ensemble.source import Features, Penalties, Source, source_of
 
 NEAR_SHARE = 0.125
 Progress = Callable[[int, int], None]
@@ -54,6 +55,7 @@ def nearest(
     n_jobs: int = -1,
     precision: str = "auto",
     superblock: int | None = None,
+    memory: int | None = None,
     near_share: float = NEAR_SHARE,
     progress: Progress | None = None,
 ) -> Neighbours:
@@ -70,11 +72,13 @@ def nearest(
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
         superblock: rows and columns a task; None fits it to N and the workers.
+        memory: bytes that may be taken above the features: blocks are made to fit, see `ensemble.bill`.
         near_share: no gallery lists are made for a top_k over this share of the gallery: sorting whole rows costs less.
         progress: called with tasks done and tasks in all.
 
     Raises:
         ValueError: rows that are zero, NaN or not of unit length (named), unequal N, bad weights, k < 1.
+        DoesNotFit: `memory` is too little.
     """
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
@@ -90,7 +94,11 @@ def nearest(
 
         return Neighbours(*cuda.search(source, min(k, source.n), n_query, top_k))
     search = _Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
-    return search.run(superblock or default_superblock(source.n, workers(n_jobs)), progress)
+    if superblock is None:
+        dims = [a.shape[1] for a in source.members] if isinstance(source, Features) else []
+        count = workers(n_jobs)
+        superblock, _ = fitted(source.n, n_query or 0, dims, search.k, search.top_k, count, memory)
+    return search.run(superblock, progress)
 
 
 def nearest_gallery(
@@ -116,11 +124,6 @@ def check_lists(n_query: int, n: int, top_k: int | None) -> None:
         raise ValueError(f"n_query is {n_query} of {n} images: want at least one query and one gallery image")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
-
-
-def default_superblock(n: int, count: int) -> int:
-    """Rows a task: enough tasks to share out, each big enough to be worth packing its features."""
-    return int(min(4096, max(256, -(-n // (2 * count + 1)))))
 
 
 class _Search:

@@ -1,0 +1,127 @@
+"""What a retrieval will cost, said before it starts: bytes, seconds, and blocks that fit the memory there is.
+
+Bytes are counted from what the search allocates. Seconds are the products at a rate measured here and now, and the
+other steps at rates measured when this was written (two cores, D = 2048); half or twice the forecast is usual.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble.kernels import amx, cpu
+from ensemble.parallel import one_thread_products, workers
+from ensemble.search import STEP, Filter, FloatBlocks, HalfBlocks
+from ensemble.source import Features
+
+SMALLEST_BLOCK = 256
+SCAN_SECONDS = 2e-9  # a pair of images, one worker
+GATHER_BYTES = 10e9  # features read by rescoring, a second, one worker
+SETS_SECONDS = 1.5e-5  # an image in the sparse steps, one worker
+
+
+class DoesNotFit(ValueError):
+    """The memory that was allowed is less than the least a search needs."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Q, G, sum of D; bytes of float32 features and of all else at its peak; seconds; workers; rows of a block."""
+
+    n_query: int
+    n_gallery: int
+    dims: int
+    feature_bytes: int
+    work_bytes: int
+    seconds: float
+    workers: int
+    superblock: int
+
+    def __str__(self) -> str:
+        features, above = self.feature_bytes / 2**30, self.work_bytes / 2**30
+        return (
+            f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: some {self.seconds:.1f} s "
+            f"by {self.workers} workers; {features:.2f} GiB of features and {above:.2f} GiB above them, "
+            f"in blocks of {self.superblock:,}"
+        )
+
+
+def default_superblock(n: int, count: int) -> int:
+    """Rows a task: enough tasks to share out, each big enough to be worth packing its features."""
+    return int(min(4096, max(SMALLEST_BLOCK, -(-n // (2 * count + 1)))))
+
+
+def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, superblock: int) -> int:
+    """Bytes that a search of N images takes at its peak above the features, re-ranking after it included."""
+
+    def pool(rows: int, wanted: int) -> int:
+        return rows * (8 * (cpu.capacity(wanted) + cpu.LEAST_CAPACITY) + 16)
+
+    longest = max(k, top_k)
+    packed = 2 * sum(32 * -(-d // 32) for d in dims)
+    task = 2 * pool(superblock, longest) + packed * (2 * superblock + STEP) + 4 * STEP * STEP
+    lists = 8 * (2 * n * k + 2 * n_query * longest)
+    sparse = n * 8 * 4 * 6 * k
+    return pool(n, k) + (pool(n_query, longest) if top_k else 0) + count * task + lists + sparse
+
+
+def fitted(
+    n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, memory: int | None
+) -> tuple[int, int]:
+    """Rows a task, halved until the search fits `memory` bytes, and the bytes it then takes.
+
+    Raises:
+        DoesNotFit: even the smallest blocks need more; says how much, and what would need less.
+    """
+    superblock = default_superblock(n, count)
+    need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
+    while memory is not None and need > memory and superblock > SMALLEST_BLOCK:
+        superblock = max(SMALLEST_BLOCK, superblock // 2)
+        need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
+    if memory is not None and need > memory:
+        raise DoesNotFit(
+            f"{n:,} images with lists of {k} and {top_k} need {need / 2**30:.2f} GiB above the features, "
+            f"{memory / 2**30:.2f} GiB allowed: allow more, take fewer workers than {count}, or shorter lists"
+        )
+    return superblock, need
+
+
+def forecast(
+    n_query: int,
+    n_gallery: int,
+    dims: Sequence[int],
+    *,
+    k: int = 21,
+    top_k: int = 0,
+    memory: int | None = None,
+    n_jobs: int = -1,
+) -> Bill:
+    """The bill of a search and re-ranking on the CPU, its blocks small enough for `memory` bytes above the features.
+
+    Raises:
+        DoesNotFit: it cannot be made to fit.
+    """
+    n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
+    superblock, need = fitted(n, n_query, dims, k, top_k, count, memory)
+    per_pair = 2 * total / product_rate(total) + SCAN_SECONDS
+    gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
+    seconds = (n * n / 2 * per_pair + gathered / GATHER_BYTES + n * SETS_SECONDS) / count
+    return Bill(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)
+
+
+def product_rate(dims: int) -> float:
+    """Multiplications and additions a second of one worker's block products, measured on a block of this size."""
+    feats = np.full((2 * STEP, dims), dims**-0.5, np.float32)
+    source, kind = Features((feats,), (1.0,)), (amx.formats() or (0,))[0]
+    whole, some = slice(0, 2 * STEP), [slice(0, STEP), slice(STEP, 2 * STEP)]
+    chosen = Filter(kind, 1.0, 0.0)
+    blocks = HalfBlocks(source, chosen, whole) if kind else FloatBlocks(source, chosen)
+    best = np.inf
+    with one_thread_products():
+        for _ in range(3):
+            start = time.perf_counter()
+            for _ in blocks.of(some[0], some):
+                pass
+            best = min(best, time.perf_counter() - start)
+    return 2 * STEP * 2 * STEP * dims / best

@@ -1,0 +1,99 @@
+"""Query expansion and database augmentation: features that have been averaged with their nearest.
+
+Average query expansion: Chum, Philbin, Sivic, Isard & Zisserman, ICCV 2007. alpha-QE, neighbours weighted by
+cos^alpha: Radenovic, Tolias & Chum, TPAMI 2019. Database-side augmentation: Turcot & Lowe, ICCV workshops 2009;
+Arandjelovic & Zisserman, CVPR 2012. An image's own weight is 1; a negative cosine weighs nothing where alpha > 0.
+Several members share one list of neighbours, by their summed similarity, and each is averaged and scaled by itself.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.neighbours import check_lists, nearest, nearest_gallery
+from ensemble.parallel import over_rows
+from ensemble.source import Features, source_of
+
+Feats = NDArray[np.float32]
+
+
+def queries(
+    feats: NDArray | Sequence[NDArray],
+    n_query: int,
+    k: int,
+    *,
+    alpha: float = 0.0,
+    weights: Sequence[float] | None = None,
+    device: str = "auto",
+    n_jobs: int = -1,
+) -> list[Feats]:
+    """Each member's queries, averaged with their k nearest gallery images: (Q, D_m) unit rows each.
+
+    Args:
+        feats, weights, device, n_jobs: as `ensemble.neighbours.nearest`'s.
+        k: gallery images to average with; over G it is G.
+        alpha: weight cos^alpha of a neighbour, cos being the summed similarity over W; 0 is the plain average.
+
+    Raises:
+        ValueError: k or alpha out of range, a sum of features that is zero, or bad features.
+    """
+    source = source_of(feats, weights, None, n_jobs)
+    check_lists(n_query, source.n, None)
+    _check(k, alpha)
+    order, sim = nearest_gallery(source, n_query, min(k, source.n - n_query), device=device, n_jobs=n_jobs)
+    return _averaged(source, order + np.int32(n_query), _weights(sim, source.total, alpha), n_jobs)
+
+
+def database(
+    feats: NDArray | Sequence[NDArray],
+    k: int,
+    *,
+    alpha: float = 0.0,
+    weights: Sequence[float] | None = None,
+    device: str = "auto",
+    n_jobs: int = -1,
+) -> list[Feats]:
+    """Each member's features, every image averaged with its k nearest others: (N, D_m) unit rows each.
+
+    Neighbours are found and summed in the features as they came. Arguments and errors as `queries`'s.
+    """
+    source = source_of(feats, weights, None, n_jobs)
+    _check(k, alpha)
+    k = min(k, source.n - 1)
+    found = nearest(source, k + 1, device=device, n_jobs=n_jobs)
+    others = found.order != np.arange(source.n)[:, None]
+    others[others.all(axis=1), k] = False
+    order, sim = found.order[others].reshape(-1, k), found.sim[others].reshape(-1, k)
+    return _averaged(source, order, _weights(sim, source.total, alpha), n_jobs)
+
+
+def _check(k: int, alpha: float) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}: want at least 1")
+    if not (np.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha is {alpha}: want a finite number >= 0")
+
+
+def _weights(sim: Feats, total: float, alpha: float) -> Feats:
+    if alpha == 0:
+        return np.ones_like(sim)
+    return np.maximum(sim / np.float32(total), 0) ** np.float32(alpha)
+
+
+def _averaged(source: Features, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
+    """Rows 0.. of each member plus the weighted rows of `order` (R, k), scaled to length 1."""
+    return [np.concatenate(over_rows(_sum(feats, order, weights), len(order), n_jobs)) for feats in source.members]
+
+
+def _sum(feats: Feats, order: NDArray[np.int32], weights: Feats) -> Callable[[slice], Feats]:
+    def work(rows: slice) -> Feats:
+        out = feats[rows].astype(np.float64)
+        for p in range(order.shape[1]):
+            out += weights[rows, p, None] * feats[order[rows, p]]
+        length = np.linalg.norm(out, axis=1, keepdims=True)
+        if not (length > 0).all():
+            raise ValueError(f"the sum of image {rows.start + int(np.argmin(length))} and its neighbours is zero")
+        return (out / length).astype(np.float32)
+
+    return work
