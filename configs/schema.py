@@ -63,6 +63,13 @@ class Member(Frozen):
     weights: Weights | None = None
 
 
+class Resample(Frozen):
+    """Which identities have their images doubled: each with 2 images or more and fewer than so many, with p."""
+
+    p: float = Field(default=0.5, ge=0, le=1)
+    fewer_than: int = Field(default=100, ge=3)
+
+
 class Recipe(Frozen):
     """Everything about training that is a number or a choice."""
 
@@ -72,6 +79,7 @@ class Recipe(Frozen):
     identities_per_batch: int = Field(ge=2)
     images_per_identity: int = Field(ge=2)
     min_images: int = Field(ge=1, description="identities with fewer training images are left out")
+    resample: Resample | None = None
     pretrained: bool
     optimizer: Named
     schedule: Named

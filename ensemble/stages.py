@@ -59,7 +59,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     if holdout is not None:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
-    training = balance(train, recipe.min_images)
+    training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
     splits: dict[str, Split] = {}
 
     def images(name: str, split: Split) -> Address:

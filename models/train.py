@@ -160,6 +160,7 @@ def _loader(
         per_identity=run.recipe.images_per_identity,
         seed=run.recipe.seed,
         epoch=epoch,
+        doubled=training.doubled,
         workers=workers,
         pin=run.device.type == "cuda",
     )

@@ -1,4 +1,4 @@
-"""The long tail cut, and labels made contiguous."""
+"""The long tail cut, labels made contiguous, and identities with few images drawn more often."""
 
 from __future__ import annotations
 
@@ -8,22 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
+from configs.schema import Resample
 from models.data.split import Split
 
 
 @dataclass(frozen=True)
 class Training:
-    """Images to train on: the split, labels (N,) in 0..K-1, and the pid that each label stands for, ascending."""
+    """Images to train on: the split, labels (N,) in 0..K-1, and the pid that each label stands for, ascending.
+
+    doubled: the labels whose images come twice in an epoch, ascending.
+    """
 
     split: Split
     labels: NDArray[np.int64]
     pids: tuple[int, ...]
+    doubled: tuple[int, ...] = ()
 
 
-def balance(split: Split, min_images: int = 2) -> Training:
+def balance(split: Split, min_images: int = 2, resample: Resample | None = None, seed: int = 0) -> Training:
     """Leave out identities with fewer than `min_images`, then number the rest in the order of their pids.
 
     In that order, so that no class is dead; sorted, so that it is the same in every run.
+
+    Args:
+        split: the training images; those of unknown identity are left out.
+        resample: which identities are doubled, each by a draw of its own, once for the whole training.
+        seed: of those draws.
 
     Raises:
         DataError: fewer than two identities remain.
@@ -36,4 +46,11 @@ def balance(split: Split, min_images: int = 2) -> Training:
             "Add images, or lower recipe.min_images"
         )
     rows = np.flatnonzero(np.isin(split.pids, kept))
-    return Training(split.take(rows), np.searchsorted(kept, split.pids[rows]), tuple(int(p) for p in kept))
+    doubled = [] if resample is None else _doubled(counts[np.isin(pids, kept)], resample, seed)
+    return Training(split.take(rows), np.searchsorted(kept, split.pids[rows]), tuple(kept.tolist()), tuple(doubled))
+
+
+def _doubled(counts: NDArray[np.int64], resample: Resample, seed: int) -> list[int]:
+    """The labels that the draw falls on; one is drawn for each, so that other bounds change no other's luck."""
+    able = (counts > 1) & (counts < resample.fewer_than)
+    return np.flatnonzero(able & (np.random.default_rng([seed, 0, 3]).random(len(counts)) < resample.p)).tolist()

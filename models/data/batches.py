@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from multiprocessing import get_all_start_methods
 from pathlib import Path
 
@@ -74,6 +74,7 @@ def epoch_loader(
     per_identity: int,
     seed: int,
     epoch: int,
+    doubled: Collection[int] = (),
     workers: int = 0,
     pin: bool = False,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -86,7 +87,7 @@ def epoch_loader(
     """
     if workers and "fork" not in get_all_start_methods():
         raise ConfigError(f"--workers {workers}: this system cannot fork processes; leave it at 0")
-    rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch)
+    rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch, doubled=doubled)
     batches = TrainingBatches(images, labels, rows, augment, seed, epoch)
     context = "fork" if workers else None
     return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, multiprocessing_context=context)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 
 
-def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+def pk_batches(
+    labels: NDArray[np.int64],
+    identities: int,
+    images: int,
+    *,
+    seed: int,
+    epoch: int,
+    doubled: Collection[int] = (),
+) -> NDArray[np.int64]:
     """The batches of one epoch (sampling of Hermans et al. 2017, as in Luo et al. 2019).
 
     The images of every identity are shuffled and dealt into hands of K; the last hand is filled with others of its own
@@ -19,6 +29,7 @@ def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed:
     Args:
         labels: (N,) in 0..K-1.
         identities, images: P and K.
+        doubled: labels whose images all come twice in an epoch.
 
     Returns:
         (batches, P * K) rows of `labels`, an identity's images side by side.
@@ -34,7 +45,8 @@ def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed:
         )
     rng = np.random.default_rng([seed, epoch, 0])
     by_class = np.split(np.argsort(labels, kind="stable"), np.searchsorted(np.sort(labels), classes[1:]))
-    hands = [_deal(rows, images, rng) for rows in by_class]
+    twice = np.isin(classes, list(doubled))
+    hands = [_deal(rows, images, rng, 2 if t else 1) for rows, t in zip(by_class, twice, strict=True)]
     left = np.array([len(h) for h in hands])
     batches = []
     while np.count_nonzero(left) >= identities:
@@ -45,7 +57,18 @@ def pk_batches(labels: NDArray[np.int64], identities: int, images: int, *, seed:
     return np.stack(batches)
 
 
-def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """(hands, K): every row once, and then from the first hand again (from itself, if it is the only one)."""
-    rows = rng.permutation(rows)
-    return np.concatenate((rows, np.resize(rows, -len(rows) % images))).reshape(-1, images)
+def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator, times: int) -> NDArray[np.intp]:
+    """(hands, K): every row so many times, and then from the first hand again (from itself, if it is the only one)."""
+    first = dealt = rng.permutation(rows)
+    for _ in range(times - 1):
+        dealt = np.concatenate((dealt, _others_first(rng.permutation(rows), dealt, images)))
+    missing = -len(dealt) % images
+    if missing:
+        dealt = np.concatenate((dealt, np.resize(_others_first(first, dealt, images), missing)))
+    return dealt.reshape(-1, images)
+
+
+def _others_first(rows: NDArray[np.intp], dealt: NDArray[np.intp], images: int) -> NDArray[np.intp]:
+    """The rows in their order, but those that the unfinished hand already holds at the end."""
+    held = np.isin(rows, dealt[len(dealt) // images * images :])
+    return np.concatenate((rows[~held], rows[held]))
