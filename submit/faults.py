@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from submit.formats.base import Fault, Format, Names, Sheet
+from submit.formats.base import Fault, Names, Sheet, is_number
 
 
-def find_faults(sheet: Sheet, tokens: Names, top_k: int) -> list[Fault]:
+def find_faults(sheet: Sheet, tokens: Names, length: int) -> list[Fault]:
     """All that is wrong, by line; nothing where the file is right.
 
     Args:
         sheet: the file as its format read it.
         tokens: of the data set, in the format's own terms.
-        top_k: length of a list; of the whole gallery where that is smaller.
+        length: of every list.
     """
     faults = list(sheet.faults)
-    asked, there, wanted = set(tokens.query), set(tokens.gallery), min(top_k, len(tokens.gallery))
+    asked, there = set(tokens.query), set(tokens.gallery)
     answers, first = sheet.answers, dict[str, int]()
     for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
         if query not in asked:
@@ -29,16 +29,16 @@ def find_faults(sheet: Sheet, tokens: Names, top_k: int) -> list[Fault]:
         if query in first:
             faults.append(Fault(line, f"query {query!r} is answered again; line {first[query]} does so already"))
         first.setdefault(query, line)
-        faults += [Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, wanted, tokens)]
+        faults += [Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, length, tokens)]
     missing = [query for query in tokens.query if query not in first]
     if missing and not (sheet.faults and not answers.queries):  # where nothing could be read, that says it all
         faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
     return sorted(faults, key=lambda fault: fault.line or 0)
 
 
-def _list_faults(names: Sequence[str], there: set[str], wanted: int, tokens: Names) -> Iterable[str]:
-    if len(names) != wanted:
-        yield f"a list of {len(names):,}; wanted {wanted:,}"
+def _list_faults(names: Sequence[str], there: set[str], length: int, tokens: Names) -> Iterable[str]:
+    if len(names) != length:
+        yield f"a list of {len(names):,}; wanted {length:,}"
     distinct = set(names)
     if len(distinct) < len(names):
         token, times = next((n, c) for n, c in Counter(names).items() if c > 1)
@@ -53,11 +53,10 @@ def _list_faults(names: Sequence[str], there: set[str], wanted: int, tokens: Nam
 
 def _hint(token: str, known: Sequence[str]) -> str:
     """What was probably meant by an unknown token, as a half-sentence."""
-    if known and all(k.isdecimal() for k in (known[0], known[-1])):
-        if token.isascii() and token.isdecimal():
-            padded = token.zfill(len(known[0])) if len(known[0]) == len(known[-1]) else token.lstrip("0")
-            if padded in set(known):
-                return f" (written {padded!r} here)"
+    if known and is_number(known[0]) and is_number(known[-1]):
+        plain = token.lstrip("0") or "0"
+        if plain in set(known):
+            return f" (written {plain!r} here, without zeros in front)"
         return f" (they run from {known[0]} to {known[-1]})"
     bare = PurePosixPath(token.replace("\\", "/")).name
     if bare != token:
@@ -75,26 +74,33 @@ def _hint(token: str, known: Sequence[str]) -> str:
     return ""
 
 
-def suspicions(sheet: Sheet, tokens: Names, form: Format) -> list[str]:
-    """What is probably meant otherwise: numbers counted from 1 in a format that counts from 0, or the reverse."""
-    if form.base is None or not tokens.gallery:
+def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
+    """What is probably meant otherwise: numbers counted from 1 where they count from 0 here, or the reverse."""
+    first = _counts_from(tokens.gallery)
+    if first is None:
         return []
-    numbers = {int(t) for names in sheet.answers.lists for t in set(names) if t.isascii() and t.isdecimal()}
-    first, last = form.base, form.base + len(tokens.gallery) - 1
-    other = 1 - form.base
-    shift = other - form.base
-    outside, inside = (last + 1, first) if shift > 0 else (first - 1, last)
-    if not numbers or inside in numbers or len(numbers) < 2:
+    numbers = {int(t) for names in sheet.answers.lists for t in set(names) if is_number(t)}
+    last = first + len(tokens.gallery) - 1
+    other = 1 - first
+    outside, lacking = (last + 1, first) if other > first else (first - 1, last)
+    if lacking in numbers:
         return []
     if outside in numbers:
         return [
-            f"the numbers run from {min(numbers)} to {max(numbers)}: this looks like a file that counts from {other}; "
-            f"the format counts from {form.base}"
+            f"its numbers run from {min(numbers)} to {max(numbers)}, those here from {first} to {last}: "
+            f"this looks like a file that counts from {other}"
         ]
     unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
-    if unused <= 0.01 * len(tokens.gallery):
+    if numbers and unused <= 0.01 * len(tokens.gallery):
         return [
-            f"number {inside} is one of only {unused} that are never used: does the file count from {other}? "
-            f"The format counts from {form.base}"
+            f"{lacking} is one of the {unused} numbers that it never uses: does it count from {other}, not {first}?"
         ]
     return []
+
+
+def _counts_from(tokens: Sequence[str]) -> int | None:
+    """0 or 1 where tokens are the numbers of their places, counted from there."""
+    for first in (0, 1):
+        if len(tokens) > 1 and all(t == str(i) for i, t in enumerate(tokens, first)):
+            return first
+    return None

@@ -21,8 +21,8 @@ from ensemble.ranking import Ranking, load_ranking
 from ensemble.record import Evaluation, Record, last_build, load_record
 from submit.evaluation import Row, score_evaluation
 from submit.faults import find_faults
-from submit.formats import format_of
-from submit.formats.base import Answers, Fault, Names
+from submit.formats import format_of, names_of
+from submit.formats.base import Fault, Format, Names
 from submit.table import show
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
@@ -61,13 +61,15 @@ def main(argv: list[str] | None = None) -> None:
     record = load_record(store.open(key))
     plan = Plan.model_validate(record.plan)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
-    file, content = submission(ranking, plan.competition.format, plan.competition.top_k)
+    form = format_of(plan.competition.format)
+    names = names_of(form, Path(record.data), ranking.query_names, ranking.gallery_names)
+    content = submission(ranking, form, names, plan.competition.top_k)
     scores = {
         name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
         for name, evaluation in record.evaluations.items()
     }
     out = args.out or Path("submissions") / key.split("/")[1]
-    write_folder(out, {file: content, SCORE: score_json(record, key, scores)})
+    write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
     tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
     print(out)
 
@@ -97,25 +99,23 @@ def tell(
         console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
 
 
-def submission(ranking: Ranking, name: str, top_k: int) -> tuple[str, bytes]:
-    """The name and the bytes of the file to hand in, read back and checked.
+def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> bytes:
+    """The bytes of the file to hand in, read back and checked.
 
     Raises:
-        SubmissionError: what was written is not what was meant. ConfigError: there is no such format.
+        SubmissionError: what was written is not what was meant.
     """
-    form, names = format_of(name), Names(ranking.query_names, ranking.gallery_names)
     tokens = form.tokens(names)
-    lists = [[tokens.gallery[i] for i in row] for row in ranking.order.tolist()]
-    meant = Answers(tokens.query, lists, ranking.dist.tolist())
+    meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(back, tokens, len(names.gallery) if form.whole else top_k)
-    if list(back.answers.queries) != list(meant.queries) or [list(x) for x in back.answers.lists] != lists:
+    faults = find_faults(back, tokens, form.length(tokens, top_k))
+    if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:
         said = "; ".join(str(f) for f in faults[:3])
         raise SubmissionError(f"{len(faults)} faults in the submission, nothing was written: {said}")
-    return form.file, content
+    return content
 
 
 def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) -> bytes:

@@ -2,16 +2,20 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs.errors import ResultError, SubmissionError
+from ensemble import build
 from ensemble.ranking import Ranking
-from submit import make
+from submit import check, make
+from submit.formats import FORMATS
+from submit.formats.base import Names
 from tests import oracles
-from tests.conftest import run_command
+from tests.conftest import TINY, run_command
 
 K1, K2, LAM, POWER = 20, 6, 0.3, 2
 
@@ -133,20 +137,47 @@ def test_another_builds_key(tiny_build, key):
         make.main(["--runs", str(tiny_build.runs), "--build", key])
 
 
-def ranking(order, dist=None):
+NAMES = Names(("q1.png", "q2.png"), ("g1.png", "g2.png", "g3.png"))
+
+
+def handed_in(order, top_k):
     order = np.array(order)
-    dist = np.zeros(order.shape) if dist is None else np.array(dist)
-    return Ranking(("q1.png", "q2.png"), ("g1.png", "g2.png", "g3.png"), order, dist, "")
+    ranking = Ranking(NAMES.query, NAMES.gallery, order, np.zeros(order.shape), "")
+    return make.submission(ranking, FORMATS["naic_json"], NAMES, top_k)
 
 
 def test_lists_that_break_the_rules_are_never_written():
     with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
-        make.submission(ranking([[0, 0], [1, 2]]), "naic_json", 2)
+        handed_in([[0, 0], [1, 2]], 2)
     with pytest.raises(SubmissionError, match="a list of 1; wanted 2"):
-        make.submission(ranking([[0], [1]]), "naic_json", 2)
-    assert make.submission(ranking([[2, 0], [1, 2]]), "naic_json", 2)[1].startswith(
-        b'{\n"q1.png": ["g3.png", "g1.png"]'
-    )
+        handed_in([[0], [1]], 2)
+    assert handed_in([[2, 0], [1, 2]], 2).startswith(b'{\n"q1.png": ["g3.png", "g1.png"]')
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_hands_in_the_build(tiny_build, made, tmp_path, name, capsys):
+    """The same build in each format: a valid file, and the lists of the first format again."""
+    queries, gallery = (market_lists(tiny_build.people / f)[0] for f in ("query", "bounding_box_test"))
+    runs, people = tmp_path / "runs", tmp_path / "people"
+    shutil.copytree(tiny_build.runs, runs)
+    shutil.copytree(tiny_build.people, people)
+    (people / "pairs.csv").write_text(f"row_id,query,gallery\n1,{queries[3]},{gallery[5]}\n")
+    argv = ["--data", str(people), "--out", str(runs), "--members", "a,b", *TINY]
+    build.main([*argv, "--set", f"competition.format={name}"])
+    make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
+    capsys.readouterr()
+    file = tmp_path / "out" / FORMATS[name].file
+    args = [str(file), "--data", str(people), "--layout", "drawn", "--format", name]
+    assert check.main(args) == 0, capsys.readouterr().out
+    sheet = FORMATS[name].read(file.read_bytes())
+    if name == "pairs_csv":
+        assert sheet.answers.queries == ["1"]
+        return
+    tokens = FORMATS[name].tokens(Names(tuple(queries), tuple(gallery)))
+    name_of = dict(zip(tokens.gallery, gallery, strict=True))
+    first = json.loads((made[0] / "submission.json").read_text())
+    got = [[name_of[t] for t in names] for names in sheet.answers.lists]
+    assert got == [first[q] for q in queries]
 
 
 def test_a_folder_is_replaced_file_by_file(tmp_path):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from configs.errors import ConfigError
-from submit.formats.base import Format
+from submit.formats.aicity_txt import AICITY_TXT
+from submit.formats.atrw_json import ATRW_JSON
+from submit.formats.base import Format, Names
 from submit.formats.naic_json import NAIC_JSON
+from submit.formats.pairs_csv import PAIRS_CSV, read_pairs
+from submit.formats.prcv_csv import PRCV_CSV
+from submit.formats.visda_txt import VISDA_TXT
 
 FORMATS: dict[str, Format] = {
     "naic_json": NAIC_JSON,
+    "aicity_txt": AICITY_TXT,
+    "visda_txt": VISDA_TXT,
+    "prcv_csv": PRCV_CSV,
+    "atrw_json": ATRW_JSON,
+    "pairs_csv": PAIRS_CSV,
 }
 
 
@@ -20,3 +32,12 @@ def format_of(name: str) -> Format:
     if name not in FORMATS:
         raise ConfigError(f"unknown format {name!r}; submit/formats has: {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def names_of(form: Format, root: Path, query: tuple[str, ...], gallery: tuple[str, ...]) -> Names:
+    """What a submission of this format is about; given pairs are read from the data set.
+
+    Raises:
+        DataError: the format wants given pairs, and the data set has none.
+    """
+    return Names(query, gallery, read_pairs(root) if form is PAIRS_CSV else ())

@@ -6,18 +6,24 @@ tokens of a data set's names, in the same order; everything else works on tokens
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ensemble.ranking import Ranking
+
+NUMBER = re.compile(r"[0-9]{1,18}")  # int() would take other scripts' digits, underscores and signs too
 MAX_BYTES = 2_000_000_000  # of a submission, unpacked; the largest of a real competition has some 100 MB
 
 
 @dataclass(frozen=True)
 class Names:
-    """Who asks and who can be found, in the order of the data set's lists."""
+    """Who asks and who can be found, in the data set's order. pairs: (row id, query, gallery) to compare, if given."""
 
     query: tuple[str, ...]
     gallery: tuple[str, ...]
+    pairs: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,21 +60,32 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
 
+def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
+    """A ranking in tokens: every query's list and its distances."""
+    lists = [[tokens.gallery[i] for i in row] for row in ranking.order.tolist()]
+    return Answers(tokens.query, lists, ranking.dist.tolist())
+
+
 @dataclass(frozen=True)
 class Format:
     """A way to hand lists in.
 
     file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> Sheet; it never
-    raises. tokens: names -> tokens. base: where tokens are numbers, the first of them. whole: lists hold the whole
-    gallery, whatever K is.
+    raises. tokens: names -> tokens. arrange: what of a ranking is handed in. whole: lists hold the whole gallery,
+    whatever K is. scored: its lists can be scored.
     """
 
     file: str
     write: Callable[[Answers], bytes]
     read: Callable[[bytes], Sheet]
     tokens: Callable[[Names], Names] = field(default=lambda names: names)
-    base: int | None = None
+    arrange: Callable[[Ranking, Names, Names], Answers] = arrange_lists
     whole: bool = False
+    scored: bool = True
+
+    def length(self, tokens: Names, top_k: int) -> int:
+        """How long a list must be."""
+        return len(tokens.gallery) if self.whole else min(top_k, len(tokens.gallery))
 
 
 def broken(line: int | None, text: str) -> Sheet:
@@ -89,7 +106,7 @@ def decode_text(content: bytes) -> tuple[str, tuple[str, ...]] | Fault:
     notes = []
     if content.startswith(b"\xef\xbb\xbf"):
         notes.append("the file begins with a byte order mark; some graders stumble over it")
-    if "\r" in text:
+    if "\r\n" in text:
         notes.append("lines end in CR LF (Windows); some graders take the CR for a part of the last name")
     return text, tuple(notes)
 
@@ -100,3 +117,46 @@ def split_lines(text: str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def csv_line(fields: Sequence[str]) -> str:
+    """One line of CSV (RFC 4180); Python's own writer leaves a bare CR unquoted, and then cannot read it back."""
+    quoted = ('"' + f.replace('"', '""') + '"' if set(f) & set('",\r\n') else f for f in fields)
+    return ",".join(quoted) + "\n"
+
+
+def is_number(text: str) -> bool:
+    """Whether a token is a whole number in plain digits."""
+    return NUMBER.fullmatch(text) is not None
+
+
+def parse_number(text: str) -> float:
+    """A decimal number, or NaN: float() would take underscores and other scripts' digits too."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def read_number_lines(content: bytes) -> Sheet:
+    """Lines of numbers apart by spaces: line i answers query i, so queries are called "1", "2" and so on."""
+    decoded = decode_text(content)
+    if isinstance(decoded, Fault):
+        return broken(decoded.line, decoded.text)
+    text, notes = decoded
+    rows = split_lines(text)
+    if rows and not any(is_number(token) for token in rows[0].split()):
+        shown = rows[0][:40]
+        return broken(1, f"{shown!r}: wanted gallery numbers apart by spaces, a line a query")
+    faults, lists = [], []
+    for line, row in enumerate(rows, 1):
+        tokens = row.split(" ")
+        while tokens and tokens[-1] == "":
+            tokens.pop()
+        odd = next((t for t in tokens if not is_number(t)), None)
+        if odd is not None:
+            faults.append(Fault(line, f"{odd[:40]!r} is not a number; wanted numbers apart by single spaces"))
+            tokens = [t for t in tokens if is_number(t)]
+        lists.append(tokens)
+    lines = range(1, len(rows) + 1)
+    return Sheet(Answers([str(line) for line in lines], lists), lines, tuple(faults), notes)

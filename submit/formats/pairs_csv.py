@@ -1,0 +1,107 @@
+"""Given pairs, as Kaggle asks for them: `row_id,similarity`, in the order of the given rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from configs.errors import DataError, SubmissionError
+from ensemble.ranking import Ranking
+from submit.formats.base import Answers, Fault, Format, Names, Sheet, broken, csv_line, decode_text, parse_number
+
+HEADER = ["row_id", "similarity"]
+PAIRS = "pairs.csv"
+
+
+def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
+    """The rows of `pairs.csv` in a data set: `row_id,query,gallery`.
+
+    Raises:
+        DataError: it is not there, or is not so.
+    """
+    path = root / PAIRS
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns row_id,query,gallery there") from e
+    if not rows or rows[0] != ["row_id", "query", "gallery"]:
+        raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns row_id,query,gallery")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 3:
+            raise DataError(f"{path}, line {number}: {len(row)} fields; wanted row_id,query,gallery")
+    return tuple((row[0], row[1], row[2]) for row in rows[1:])
+
+
+def tokens(names: Names) -> Names:
+    """Row ids ask; nothing is listed."""
+    return Names(tuple(row for row, _, _ in names.pairs), ())
+
+
+def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
+    """The distance of every given pair.
+
+    Raises:
+        SubmissionError: a pair whose distance the ranking does not hold.
+    """
+    query = {name: i for i, name in enumerate(ranking.query_names)}
+    gallery = {name: i for i, name in enumerate(ranking.gallery_names)}
+    found: dict[int, dict[int, float]] = {}
+    dists = []
+    for row, q, g in names.pairs:
+        i, j = query.get(q, -1), gallery.get(g, -1)
+        if i >= 0 and i not in found:
+            found[i] = dict(zip(ranking.order[i].tolist(), ranking.dist[i].tolist(), strict=True))
+        if i < 0 or j < 0 or j not in found[i]:
+            raise SubmissionError(
+                f"{PAIRS}, row {row!r}: no distance of {q!r} to {g!r} is kept. Both must be in the data set, and lists "
+                f"must hold the whole gallery (--set competition.top_k={len(ranking.gallery_names)} when building)"
+            )
+        dists.append([found[i][j]])
+    return Answers(tokens.query, [[] for _ in dists], dists)
+
+
+def write(answers: Answers) -> bytes:
+    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance.
+
+    Raises:
+        ValueError: the answers have no distances.
+    """
+    if answers.dists is None:
+        raise ValueError("pairs_csv hands in similarities: the answers have no distances")
+    pairs = zip(answers.queries, answers.dists, strict=True)
+    lines = (csv_line([row, f"{1 / (1 + dist[0]):.9g}"]) for row, dist in pairs)
+    return (csv_line(HEADER) + "".join(lines)).encode("utf-8")
+
+
+def read(content: bytes) -> Sheet:
+    """Anybody's rows; a similarity must be a finite number. Distances are taken back from it where it is in (0, 1]."""
+    decoded = decode_text(content)
+    if isinstance(decoded, Fault):
+        return broken(decoded.line, decoded.text)
+    text, notes = decoded
+    queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if next(reader, None) != HEADER:
+            return broken(1, f"wanted the header {','.join(HEADER)}")
+        last = reader.line_num
+        for row in reader:
+            line, last = last + 1, reader.line_num
+            if len(row) != 2:
+                faults.append(Fault(line, f"{len(row)} fields; wanted row_id and similarity"))
+                continue
+            value = parse_number(row[1])
+            if not math.isfinite(value):
+                faults.append(Fault(line, f"row {row[0]!r}: similarity {row[1][:40]!r} is not a finite number"))
+            queries.append(row[0])
+            dists.append([1 / value - 1 if 0 < value <= 1 else math.nan])
+            lines.append(line)
+    except csv.Error as e:
+        return broken(reader.line_num + 1, f"not CSV ({e})")
+    return Sheet(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
+
+
+PAIRS_CSV = Format("submission.csv", write, read, tokens, arrange, scored=False)
