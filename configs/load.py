@@ -68,6 +68,24 @@ def load_plan(
     )
 
 
+def load_competition(
+    name: str, *, layout: str | None = None, sets: Iterable[str] = (), folder: Path = HERE
+) -> Competition:
+    """One competition by itself, for a command that trains nothing.
+
+    Args:
+        name: a file in `competitions/`, without `.yaml`. layout: takes the place of its layout.
+        sets: `competition.ap=hits` and the like.
+
+    Raises:
+        ConfigError: as `load_plan`.
+    """
+    tables = {"competition": _read_competition(folder, name) | ({"layout": layout} if layout else {})}
+    for change in sets:
+        _apply(tables, change)
+    return _check(Competition, tables["competition"], f"configs/competitions/{name}.yaml")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)

@@ -22,8 +22,13 @@ LAYOUTS: dict[str, Reader] = {
 }
 
 
-def read_layout(name: str, root: Path, skip: Collection[str] = ()) -> Benchmark:
+def read_layout(
+    name: str, root: Path, skip: Collection[str] = (), wanted: Collection[str] = ("train", "query", "gallery")
+) -> Benchmark:
     """Read a data set, leave out the images named in `skip`, and check that it can be searched.
+
+    Args:
+        wanted: lists that may not be empty.
 
     Raises:
         ConfigError: there is no such layout.
@@ -36,7 +41,7 @@ def read_layout(name: str, root: Path, skip: Collection[str] = ()) -> Benchmark:
     found = LAYOUTS[name](root)
     splits = {k: _without(getattr(found, k), skip) for k in ("train", "query", "gallery", "unlabelled")}
     benchmark = Benchmark(found.name, found.root, **splits)
-    _check(benchmark)
+    _check(benchmark, wanted)
     return benchmark
 
 
@@ -45,9 +50,9 @@ def _without(split: Split, skip: Collection[str]) -> Split:
     return split if len(keep) == len(split) else split.take(keep)
 
 
-def _check(benchmark: Benchmark) -> None:
+def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
     """Nothing to train on, nothing to ask, nothing to find, or nobody in common: said before any work."""
-    for part in ("train", "query", "gallery"):
+    for part in wanted:
         if not len(getattr(benchmark, part)):
             raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
     if benchmark.scorable and not set(benchmark.query.pids) & set(benchmark.gallery.pids):

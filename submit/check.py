@@ -1,0 +1,37 @@
+"""Check anybody's submission file: `python -m submit.check FILE --competition NAME --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from configs.command import CommandLine, run
+from submit.handed import add_arguments, open_desk, receive, tell
+
+WHAT = "Say by line what is wrong with a submission. Exit status: 0 valid, 1 not valid, 2 it could not be checked."
+EXAMPLE = """
+  python -m submit.check submission.json --competition naic2020 --data DIR
+  python -m submit.check track2.txt --competition aicity --data DIR --all
+"""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandLine("python -m submit.check", WHAT, EXAMPLE)
+    parser.add_argument("file", type=Path, metavar="FILE", help="what is handed in")
+    add_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="print every fault, not the first 20")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check one file; the exit status."""
+    args = parse(argv)
+    desk = open_desk(args)
+    handed = receive(args.file, desk)
+    tell(handed, desk, None if args.all else 20)
+    return 1 if handed.faults else 0
+
+
+if __name__ == "__main__":
+    run(main)

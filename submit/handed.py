@@ -1,0 +1,121 @@
+"""A submission file from anyone, and the data set it is held against: what check, score and diff begin with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import ConfigError, SubmissionError
+from configs.load import load_competition
+from configs.schema import Competition
+from models.data.layouts import LAYOUTS, read_layout
+from models.data.split import Benchmark
+from submit.faults import find_faults, suspicions
+from submit.formats import FORMATS, format_of, names_of
+from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What files are held against: the competition's rules, the data set, and its names in the format's tokens."""
+
+    competition: Competition
+    benchmark: Benchmark
+    form: Format
+    tokens: Names
+
+    @property
+    def length(self) -> int:
+        """Of a list."""
+        return self.form.length(self.tokens, self.competition.top_k)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One file as it was read, and all that is wrong or odd about it."""
+
+    path: Path
+    sheet: Sheet
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a file is held against."""
+    parser.add_argument(
+        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
+    parser.add_argument("--layout", metavar="NAME", help=f"in place of the competition's: {', '.join(LAYOUTS)}")
+    parser.add_argument("--format", metavar="NAME", help=f"in place of the competition's: {', '.join(FORMATS)}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as competition.top_k=100; may be repeated"
+    )
+
+
+def open_desk(args: argparse.Namespace) -> Desk:
+    """Read the rules and the data set that the command line names.
+
+    Raises:
+        ConfigError: no such competition, layout or format, or no folder. DataError: the folder is not laid out so.
+    """
+    competition = load_competition(args.competition, layout=args.layout, sets=args.set)
+    form = format_of(args.format or competition.format)
+    root = args.data or (Path(competition.data) if competition.data else None)
+    if root is None:
+        raise ConfigError(f"--data is missing: competition {competition.name!r} needs the folder of its data set")
+    benchmark = read_layout(competition.layout, root, competition.skip, wanted=("query", "gallery"))
+    names = names_of(form, root, benchmark.query.names, benchmark.gallery.names)
+    return Desk(competition, benchmark, form, form.tokens(names))
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes; of one that is too large, as many as show it.
+
+    Raises:
+        SubmissionError: it cannot be opened.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise SubmissionError(f"{path}: cannot be opened ({e.strerror}); give the file that is handed in") from e
+
+
+def receive(path: Path, desk: Desk) -> Handed:
+    """Read a file and hold it against the desk.
+
+    Raises:
+        SubmissionError: it cannot be opened.
+    """
+    sheet = desk.form.read(read_file(path))
+    faults = tuple(find_faults(sheet, desk.tokens, desk.length))
+    notes = (*sheet.notes, *suspicions(sheet, desk.tokens))
+    if desk.length < desk.competition.top_k and not desk.form.whole and desk.tokens.gallery:
+        notes += (f"lists of {desk.length:,}, not {desk.competition.top_k:,}: the gallery has no more",)
+    return Handed(path, sheet, faults, notes)
+
+
+def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
+    """Print what is wrong and what is odd, then one line that sums it up."""
+    for fault in handed.faults[:most]:
+        print(f"{handed.path}, {fault}" if fault.line else f"{handed.path}: {fault}")
+    if most is not None and len(handed.faults) > most:
+        print(f"... and {len(handed.faults) - most:,} more faults (--all prints them)")
+    for note in handed.notes:
+        print(f"note: {note}")
+    name = next(key for key, form in FORMATS.items() if form is desk.form)
+    queries, gallery = len(desk.tokens.query), len(desk.tokens.gallery)
+    asked = f"{queries:,} queries, lists of {desk.length:,} from {gallery:,} images" if gallery else f"{queries:,} rows"
+    count = len(handed.faults)
+    verdict = f"valid {name}" if not count else f"not a valid {name}, {count:,} fault{'s' * (count > 1)}"
+    print(f"{handed.path}: {verdict}; {desk.competition.name} wants {asked}")
+
+
+def order_of(handed: Handed, desk: Desk) -> list[list[int]]:
+    """A valid file's lists as places in the gallery, in the order of the data set's queries."""
+    place = {token: i for i, token in enumerate(desk.tokens.gallery)}
+    lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))
+    return [[place[token] for token in lists[query]] for query in desk.tokens.query]
