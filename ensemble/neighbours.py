@@ -68,7 +68,7 @@ def nearest(
         penalties: (labels (N,), amount) each, added to the distance of two different images of one label >= 0: the same
             camera, say, or the same domain.
         n_query, top_k: find each query's top_k nearest gallery images in the same pass.
-        device: auto, cpu or cuda.
+        device: auto, cpu or cuda; distance matrices are read on the CPU.
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
         superblock: rows and columns a task; None fits it to N and the workers.
@@ -89,7 +89,7 @@ def nearest(
         check_lists(n_query, source.n, top_k)
         if top_k > near_share * (source.n - n_query):
             n_query = top_k = None
-    if choose(device) == "cuda":
+    if isinstance(source, Features) and choose(device) == "cuda":
         from ensemble.kernels import cuda
 
         return Neighbours(*cuda.search(source, min(k, source.n), n_query, top_k))

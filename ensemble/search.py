@@ -193,7 +193,7 @@ def settled(source: Source, pools: Pools, slack: float, n_jobs: int, cols: slice
         order[part], sim[part], least[part] = _rescored(source, ids, _pointers(held), top, _pointers(low_held), low, k)
 
     over_rows(work, rows, n_jobs)
-    for run in _runs(np.flatnonzero(again)):
+    for run in runs(np.flatnonzero(again)):
         order[run], sim[run], least[run] = whole_rows(source, run, k, cols)
     return order, sim, least
 
@@ -214,7 +214,7 @@ def _pointers(held: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.maximum(held, 0))]).astype(np.int64)
 
 
-def _runs(rows: NDArray[np.int64], most: int = 256) -> list[slice]:
+def runs(rows: NDArray[np.int64], most: int = 256) -> list[slice]:
     """Consecutive numbers as slices of at most `most`."""
     breaks = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
     return [part for run in breaks if run.size for part in spans(int(run[-1]) + 1, most, int(run[0]))]
