@@ -31,15 +31,17 @@ def load_plan(
     *,
     competition: str = "drawn",
     layout: str | None = None,
+    recipe: str | None = None,
     sets: Iterable[str] = (),
     folder: Path = HERE,
 ) -> Plan:
-    """Read the YAML files, apply the competition's recipe keys and then the --set changes, and check the whole.
+    """Read the YAML files, apply a named recipe, the competition's keys and the --set changes, and check the whole.
 
     Args:
         members: names from `members.yaml`, in the order of the table to come.
         competition: a file in `competitions/`, without `.yaml`.
         layout: takes the place of the competition's layout.
+        recipe: a file in `recipes/`, without `.yaml`: what it changes of `recipe.yaml` and of every member.
         sets: `recipe.epochs=3`, `ensemble.lam=0.5`, `competition.ap=hits`, `members.r50.head=global`.
         folder: where the YAML files lie.
 
@@ -52,17 +54,19 @@ def load_plan(
         "members": _read(folder / "members.yaml"),
         "competition": _read_competition(folder, competition) | ({"layout": layout} if layout else {}),
     }
+    if recipe is not None:
+        _name_recipe(tables, folder, recipe)
     for key, value in (tables["competition"].get("recipe") or {}).items():
         tables["recipe"][key] = value
     for change in sets:
         _apply(tables, change)
-    recipe = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
+    checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
     wanted = _pick(members, tables["members"])
     ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
     _known(ensemble.weights, [m.name for m in wanted], "ensemble.weights names member", "this build has")
     return Plan(
         members=wanted,
-        recipe=recipe,
+        recipe=checked,
         ensemble=ensemble,
         competition=_check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml"),
     )
@@ -108,6 +112,17 @@ def _known(names: Iterable[str], allowed: Sequence[str], complaint: str, has: st
     for name in names:
         if name not in allowed:
             raise ConfigError(f"{complaint} {name!r}; {has}: {', '.join(allowed)}")
+
+
+def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> None:
+    """Lay a named recipe's keys over the default recipe, and its `member` keys over every member."""
+    there = sorted(p.stem for p in (folder / "recipes").glob("*.yaml"))
+    _known([name], there, "unknown recipe", "configs/recipes has")
+    changes = _read(folder / "recipes" / f"{name}.yaml")
+    _known(list(changes), ("recipe", "member"), f"configs/recipes/{name}.yaml: unknown key", "it knows")
+    tables["recipe"] |= changes.get("recipe") or {}
+    for member, given in tables["members"].items():
+        tables["members"][member] = (given or {}) | (changes.get("member") or {})
 
 
 def _pick(names: Sequence[str], table: Mapping[str, Any]) -> tuple[Member, ...]:

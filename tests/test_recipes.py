@@ -1,0 +1,75 @@
+"""Named recipes: each loads, passes its check, and changes what it says and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from configs.errors import ConfigError
+from configs.load import HERE, load_plan
+from models.registry import AUGMENTS, HEADS, LOSSES, check
+
+NAMES = sorted(p.stem for p in (HERE / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("competition", ["drawn", "market1501"])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_can_be_carried_out(name, competition):
+    plan = load_plan(["r50"], recipe=name, competition=competition)
+    check(plan.members[0], plan.recipe)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_changes_what_it_says_and_nothing_else(name):
+    said = yaml.safe_load((HERE / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    default, named = load_plan(["r50", "ibn_a"]), load_plan(["r50", "ibn_a"], recipe=name)
+    before, after = default.recipe.model_dump(), named.recipe.model_dump()
+    assert {k for k in before if before[k] != after[k]} == set(said.get("recipe", {}))
+    for one, other in zip(default.members, named.members, strict=True):
+        changed = {k for k in one.model_dump() if getattr(one, k) != getattr(other, k)}
+        assert changed == set(said.get("member", {}))
+
+
+def test_without_a_name_it_is_the_default():
+    assert load_plan(["r50"], recipe=None) == load_plan(["r50"])
+
+
+def test_strong_has_every_augmentation_and_every_loss():
+    recipe = load_plan(["r50"], recipe="strong").recipe
+    assert {a.name for a in recipe.augment} == set(AUGMENTS)
+    assert set(recipe.losses) == set(LOSSES) and recipe.resample is not None
+
+
+def test_every_head_is_in_some_recipe():
+    assert {load_plan(["r50"], recipe=name).members[0].head.name for name in NAMES} == set(HEADS)
+
+
+def test_the_competition_and_then_the_command_line_have_the_last_word(tmp_path):
+    for name in ("recipe", "ensemble", "members"):
+        (tmp_path / f"{name}.yaml").write_text((HERE / f"{name}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for folder, name, text in (
+        ("competitions", "c", (HERE / "competitions" / "drawn.yaml").read_text(encoding="utf-8")),
+        ("recipes", "r", "recipe: {epochs: 77, seed: 5, size: [96, 48]}\nmember: {head: {name: mgn}}\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    sets = ["recipe.seed=6", "members.ibn_a.head=global"]
+    plan = load_plan(["r50", "ibn_a"], competition="c", recipe="r", sets=sets, folder=tmp_path)
+    assert plan.recipe.epochs == 12, "the competition's, not the named recipe's"
+    assert plan.recipe.seed == 6, "the command line's"
+    assert [m.head.name for m in plan.members] == ["mgn", "global"]
+
+
+def test_unknown_recipe():
+    with pytest.raises(ConfigError, match=r"unknown recipe 'weak'; configs/recipes has: .*baseline.*strong"):
+        load_plan(["r50"], recipe="weak")
+
+
+def test_unknown_key(tmp_path: Path):
+    for path in HERE.rglob("*.yaml"):
+        copy = tmp_path / path.relative_to(HERE)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "recipes" / "odd.yaml").write_text("members: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="unknown key 'members'; it knows: recipe, member"):
+        load_plan(["r50"], recipe="odd", folder=tmp_path)
