@@ -22,14 +22,28 @@ def images_address(name: str, digest: str, size: tuple[int, int]) -> Address:
     return Address("images", name, {"contents": digest, "size": list(size), "code": code})
 
 
-def weights_address(member: Member, recipe: Recipe, images: Address, precision: str, device: str) -> Address:
-    """A trained member."""
+def weights_address(
+    member: Member,
+    recipe: Recipe,
+    images: Address,
+    labels: str,
+    start: Mapping[str, Any] | None,
+    precision: str,
+    device: str,
+) -> Address:
+    """A trained member.
+
+    Args:
+        labels: the digest of whom the images show.
+        start: what the weights that it starts from are known by, their contents among it; None for random ones.
+    """
     asked = recipe.model_dump(mode="json")
     request = {
-        "member": member.model_dump(mode="json") | ({} if recipe.pretrained else {"weights": None}),
+        "member": member.model_dump(mode="json") | {"weights": start},
         "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
         "device": device,
         "images": images.digest,
+        "labels": labels,
         "code": _training_code(),
     }
     return Address("members", member.name, request)
@@ -89,4 +103,6 @@ def _training_code() -> str:
 
 
 def _retrieval_code() -> str:
-    return code_version(HERE / "neighbours.py", HERE / "fuse.py", HERE / "rerank.py", HERE / "kernels")
+    """Every file that can change a distance, a neighbour or a rank."""
+    names = ("bill", "device", "distances", "fuse", "neighbours", "parallel", "rerank", "search", "source")
+    return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels")

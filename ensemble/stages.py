@@ -21,10 +21,10 @@ from ensemble.record import Evaluation, Record
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
 from models.data.holdout import hold_out
-from models.data.split import Benchmark, Split, content_digest
+from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.extract import extract, load_member
-from models.pretrained import keep_weights
+from models.pretrained import identify, keep_weights
 from models.train import train_member
 
 
@@ -68,9 +68,11 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         return address
 
     train_images = images("train", training.split)
-    members = {
-        m.name: addresses.weights_address(m, recipe, train_images, job.precision, job.device) for m in job.plan.members
-    }
+    labels = label_digest(training.split)
+    members = {}
+    for m in job.plan.members:
+        start = identify(m.weights) if recipe.pretrained and m.weights else None
+        members[m.name] = addresses.weights_address(m, recipe, train_images, labels, start, job.precision, job.device)
     test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
     return Work(training, train_images, members, tests, test_images, splits)
 

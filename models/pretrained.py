@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import urllib.error
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
-from torch.hub import load_state_dict_from_url
+from torch.hub import download_url_to_file
 from torchvision.models import get_weight
 
 from configs.artifact import Address, Store, file_digest
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
+from configs.version import code_version
 from models.backbones.resnet import open_gates
 
 ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
-KEPT = "weights.safetensors"
+KEPT, SOURCE = "weights.safetensors", "source.json"
 ADVICE = "or train from random weights with --set recipe.pretrained=false"
 
 
@@ -50,24 +54,39 @@ class LoadReport:
         return asdict(self)
 
 
+def identify(weights: Weights) -> dict[str, Any]:
+    """What these weights are known by, for the address of a member that starts from them: contents, and no path.
+
+    Raises:
+        WeightsError: the file is not there, or has another SHA-256 than was given.
+        ConfigError: an address whose contents nothing pins.
+    """
+    if weights.file:
+        return {"sha256": _checked(_named_file(weights.file), weights.sha256), "fresh": list(weights.fresh)}
+    url = _url(weights)
+    sha256 = weights.sha256 or _hash_in(url)
+    if sha256 is None:
+        raise ConfigError(f"weights.url {url}: no hash in the file's name; give weights.sha256 beside it")
+    return {"url": url, "sha256": sha256, "fresh": list(weights.fresh)}
+
+
 def keep_weights(store: Store, weights: Weights) -> Path:
     """Fetch or find a weights file and keep it as safetensors; a pickle is read once, with `weights_only=True`.
 
     Raises:
         WeightsError: it cannot be fetched or read, its SHA-256 is another, or it would run code.
     """
-    if weights.file:
-        path = Path(weights.file).expanduser()
-        if not path.is_file():
-            raise WeightsError(f"{path}: no such weights file; mend members.NAME.weights.file, {ADVICE}")
-        sha256 = file_digest(path)
-        if weights.sha256 and sha256 != weights.sha256.lower():
-            raise WeightsError(f"{path}: its SHA-256 is {sha256}, not {weights.sha256}; it is another file or damaged")
-        address = Address("weights", path.stem, {"sha256": sha256})
-        return store.get(address, lambda folder: _write(_read_file(path), folder)).path
-    url = weights.url or _torchvision_url(str(weights.torchvision))
-    address = Address("weights", Path(url).stem, {"url": url, "sha256": weights.sha256})
-    return store.get(address, lambda folder: _write(_fetch(url), folder)).path
+    source = weights.file or _url(weights)
+    known = {k: v for k, v in identify(weights).items() if k != "fresh"}
+
+    def make(folder: Path) -> None:
+        path = _named_file(weights.file) if weights.file else _fetch(source)
+        sha256 = _checked(path, weights.sha256 or _hash_in(source))
+        (folder / KEPT).write_bytes(save_safetensors(dict(_read_file(path))))
+        (folder / SOURCE).write_text(json.dumps({"source": source, "sha256": sha256}) + "\n", encoding="utf-8")
+
+    request = known | {"code": code_version(Path(__file__))}
+    return store.get(Address("weights", Path(source).stem, request), make).path
 
 
 def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadReport:
@@ -81,9 +100,11 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
     own = {k: v for k, v in own.items() if not k.endswith("num_batches_tracked")}
     match = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     fresh = tuple(k for k in own if k not in match and set(k.split(".")) & set(weights.fresh))
+    unknown = [part for part in weights.fresh if not any(part in k.split(".") for k in own)]
+    if unknown:
+        raise WeightsError(f"weights.fresh names {unknown[0]!r}, of which the backbone has no part; leave it out")
     report = LoadReport(
-        source=weights.file or weights.url or str(weights.torchvision),
-        sha256=file_digest(kept / KEPT),
+        **json.loads((kept / SOURCE).read_text(encoding="utf-8")),
         matched=len(match),
         fresh=fresh,
         missing=tuple(k for k in own if k not in state and k not in fresh),
@@ -91,10 +112,10 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
         reshaped=tuple(k for k in state if k in own and k not in match),
     )
     wanted = len(own) - len(fresh)
-    if len(match) < ENOUGH * wanted:
+    if len(match) < ENOUGH * max(wanted, len(state)):
         raise WeightsError(
-            f"{report}. {len(match)} of the {wanted} tensors wanted: these are another network's weights. Name the "
-            f"right file in members.NAME.weights, {ADVICE}"
+            f"{report}. {len(match)} of the {wanted} tensors wanted and of the {len(state)} in the file: these are "
+            f"another network's weights. Name the right file in members.NAME.weights, {ADVICE}"
         )
     backbone.load_state_dict(match, strict=False)
     if "se" in weights.fresh:
@@ -102,24 +123,51 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
     return report
 
 
-def _torchvision_url(name: str) -> str:
+def _url(weights: Weights) -> str:
+    if weights.url:
+        return weights.url
     try:
-        url: str = get_weight(name).url
+        return str(get_weight(str(weights.torchvision)).url)
     except (ValueError, KeyError, AttributeError) as e:
-        raise ConfigError(f"weights.torchvision {name!r}: torchvision has no such weights ({e})") from e
-    return url
+        raise ConfigError(f"weights.torchvision {weights.torchvision!r}: torchvision has no such weights ({e})") from e
 
 
-def _fetch(url: str) -> Mapping[str, Tensor]:
-    """Download, checked against the hash in the file's name."""
-    try:
-        fetched = load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as e:
+def _hash_in(source: str) -> str | None:
+    """The beginning of its SHA-256 that a released file bears in its name: resnet50-0676ba61.pth."""
+    found = re.search(r"-([0-9a-f]{8,64})\.[a-z]+$", source)
+    return found[1] if found else None
+
+
+def _named_file(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; mend members.NAME.weights.file, {ADVICE}")
+    return path
+
+
+def _checked(path: Path, wanted: str | None) -> str:
+    """The SHA-256 of a file, which must begin as wanted."""
+    sha256 = file_digest(path)
+    if wanted and not sha256.startswith(wanted.lower()):
         raise WeightsError(
-            f"{url}: cannot be fetched ({e}). Fetch it where there is a network and name it with "
-            f"--set members.NAME.weights={{file: PATH}}, {ADVICE}"
-        ) from e
-    return _tensors(fetched, url)
+            f"{path}: its SHA-256 is {sha256}, not {wanted}; it is another file or damaged. Replace or delete it"
+        )
+    return sha256
+
+
+def _fetch(url: str) -> Path:
+    """The file of an address in torch's own cache, downloaded if it is not there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(url, str(path), _hash_in(url), progress=False)
+        except (OSError, HTTPException, RuntimeError) as e:
+            raise WeightsError(
+                f"{url}: cannot be fetched ({e}). Fetch it where there is a network and name it with "
+                f"--set 'members.NAME.weights={{file: PATH}}', {ADVICE}"
+            ) from e
+    return path
 
 
 def _read_file(path: Path) -> Mapping[str, Tensor]:
@@ -144,11 +192,7 @@ def _tensors(loaded: Any, source: str) -> Mapping[str, Tensor]:
         raise WeightsError(f"{source}: holds no state dict of tensors")
     plain = {k.removeprefix("module.").removeprefix("backbone."): v for k, v in loaded.items()}
     return {
-        k: v.contiguous()
+        k: v.detach().clone(memory_format=torch.contiguous_format)  # two names may share one tensor
         for k, v in plain.items()
         if isinstance(v, Tensor) and not k.startswith(("fc.", "classifier.", "head.")) and "num_batches" not in k
     }
-
-
-def _write(state: Mapping[str, Tensor], folder: Path) -> None:
-    (folder / KEPT).write_bytes(save_safetensors(dict(state)))

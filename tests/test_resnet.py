@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
 from torch.nn.functional import cosine_similarity, instance_norm
 
 from models.backbones.resnet import IBN, Block, Gate, open_gates, resnet
+from tests.tiny import unsettle
 
 MEMBERS = {
     "r50": ({}, 23_508_032),
@@ -23,20 +23,6 @@ def narrow(**options):
     """The same network with thin 3x3 convolutions, for speed."""
     torch.manual_seed(0)
     return resnet(**({"width_per_group": 4} | options))
-
-
-def unsettle(net):
-    """Norms that are no longer the identity: weights, biases and running statistics of a trained network's size."""
-    rng = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for m in net.modules():
-            if isinstance(m, nn.BatchNorm2d | nn.InstanceNorm2d):
-                m.weight.uniform_(0.2, 0.8, generator=rng)
-                m.bias.normal_(0, 0.2, generator=rng)
-            if isinstance(m, nn.BatchNorm2d):
-                m.running_mean.normal_(0, 0.2, generator=rng)
-                m.running_var.uniform_(0.5, 1.5, generator=rng)
-    return net
 
 
 def pictures(n=4, height=64, width=32):

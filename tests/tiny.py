@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from configs.schema import Member, Recipe
@@ -64,3 +65,17 @@ def training(identities=6, each=3, size=(64, 32), seed=0):
     pids = tuple(10 * (i + 1) for i in range(identities))
     split = Split(names, tuple(Path("/nowhere") / x for x in names), np.array(pids)[labels], np.full(n, -1))
     return Training(split, labels, pids), images
+
+
+def unsettle(net):
+    """Norms that are no longer the identity: weights, biases and running statistics of a trained network's size."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for m in net.modules():
+            if isinstance(m, nn.BatchNorm2d | nn.InstanceNorm2d):
+                m.weight.uniform_(0.2, 0.8, generator=rng)
+                m.bias.normal_(0, 0.2, generator=rng)
+            if isinstance(m, nn.BatchNorm2d):
+                m.running_mean.normal_(0, 0.2, generator=rng)
+                m.running_var.uniform_(0.5, 1.5, generator=rng)
+    return net

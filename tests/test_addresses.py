@@ -1,0 +1,186 @@
+"""What an address depends on: everything that changes a result, and nothing else."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from configs.artifact import Address
+from configs.schema import Ensemble
+from ensemble import addresses
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent
+IMAGES = Address("images", "train", {"x": 1})
+START = {"sha256": "ab", "fresh": []}
+ENSEMBLE = {"flip": True, "rerank": "k_reciprocal", "k1": 20, "k2": 6, "lam": 0.3, "power": 2}
+
+
+def weights(member=None, images=IMAGES, labels="l", start=START, precision="float32", device="cpu", **recipe):
+    changed = tiny.recipe(**recipe)
+    return addresses.weights_address(member or tiny.member(), changed, images, labels, start, precision, device).key
+
+
+RECIPE_CHANGES = {
+    "size": [64, 48],
+    "epochs": 3,
+    "seed": 4,
+    "identities_per_batch": 5,
+    "images_per_identity": 3,
+    "min_images": 3,
+    "pretrained": True,
+    "optimizer": {"name": "adam", "lr": 2e-3},
+    "schedule": {"name": "steps", "gamma": 0.2},
+    "losses": {"id": {"weight": 0.2}, "triplet": {"weight": 0.9}},
+    "augment": [{"name": "flip"}],
+    "channels_last": False,
+}
+
+
+@pytest.mark.parametrize("key", RECIPE_CHANGES)
+def test_every_key_of_the_recipe_makes_another_member(key):
+    assert weights(**{key: RECIPE_CHANGES[key]}) != weights()
+
+
+def test_the_list_of_changes_above_is_whole():
+    """`precision` enters as the one that is computed in; `checkpoint_every` changes no weight."""
+    assert set(RECIPE_CHANGES) | {"precision", "checkpoint_every"} == set(tiny.RECIPE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"member": tiny.member(backbone={"name": "tiny", "depth": 3})},
+        {"member": tiny.member(head={"name": "global", "pool": "max"})},
+        {"images": Address("images", "train", {"x": 2})},
+        {"labels": "m"},
+        {"start": START | {"sha256": "cd"}},
+        {"start": START | {"fresh": ["se"]}},
+        {"start": None},
+        {"precision": "bfloat16"},
+        {"device": "cuda"},
+    ],
+    ids=str,
+)
+def test_everything_else_that_changes_a_weight(change):
+    assert weights(**change) != weights()
+
+
+def test_what_changes_no_weight():
+    """How often it is kept; what `auto` was, once it is known what it came to; where the weights file lay."""
+    assert weights(checkpoint_every=7) == weights()
+    assert weights(precision="float32") == weights()
+    one, other = (tiny.member(weights={"file": f"/{name}.pth"}) for name in "ab")
+    assert weights(member=one) == weights(member=other)
+
+
+def features(weights_digest="w", query="q", gallery="g", precision="float32", **ensemble):
+    kinds = [Address("x", "x", {"x": x}) for x in (weights_digest, query, gallery)]
+    settings = Ensemble.model_validate(ENSEMBLE | ensemble)
+    return addresses.features_address(kinds[0], "test", kinds[1], kinds[2], settings, precision).key
+
+
+def test_features():
+    changes = [{"weights_digest": "v"}, {"query": "r"}, {"gallery": "h"}, {"precision": "bfloat16"}, {"flip": False}]
+    assert len({features(), *(features(**change) for change in changes)}) == 1 + len(changes)
+    for change in ({"k1": 5}, {"k2": 3}, {"lam": 0.1}, {"power": 1}, {"rerank": "none"}, {"weights": {"a": 2}}):
+        assert features(**change) == features()
+
+
+def ranking(banks=("a", "b"), weights=(1, 2), top_k=9, **ensemble):
+    named = {name: Address("features", name, {}) for name in banks}
+    return addresses.ranking_address(
+        "test", named, dict(zip(banks, weights, strict=True)), Ensemble.model_validate(ENSEMBLE | ensemble), top_k
+    ).key
+
+
+def test_ranking():
+    changes = [{"weights": (1, 3)}, {"top_k": 8}, {"k1": 5}, {"k2": 3}, {"lam": 0.1}, {"power": 1}, {"rerank": "none"}]
+    assert len({ranking(), *(ranking(**change) for change in changes)}) == 1 + len(changes)
+    none = {"rerank": "none"}
+    assert ranking(**none, k1=5) == ranking(**none)
+
+
+def test_neighbours_serve_every_k1_k2_and_lam():
+    banks = {"a": Address("features", "a", {})}
+    one = addresses.neighbours_address("test", banks, {"a": 1.0}, 64)
+    assert one.key != addresses.neighbours_address("test", banks, {"a": 2.0}, 64).key
+    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 65).key
+    assert set(one.request) == {"banks", "weights", "k", "code"}
+
+
+# ------------------------------------------------------------------------------------------------ the code behind each
+
+
+def imported(path):
+    """The project's own files that a file imports by name, directly."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            place = ROOT.joinpath(*name.split("."))
+            for file in (place.with_suffix(".py"), place / "__init__.py"):
+                if file.is_file():
+                    yield file
+
+
+def closure(*files):
+    """The files, and every file of the project that they import, one through another."""
+    found, left = set(), [ROOT / f for f in files]
+    while left:
+        file = left.pop()
+        if file not in found:
+            found.add(file)
+            left += imported(file)
+    return {f.relative_to(ROOT).as_posix() for f in found}
+
+
+def counted(monkeypatch, make):
+    """The files whose code an address counts."""
+    seen = set()
+
+    def record(*places):
+        for place in places:
+            assert place.exists(), place
+            files = place.rglob("*.py") if place.is_dir() else [place]
+            seen.update(f.relative_to(ROOT).as_posix() for f in files)
+        return "code"
+
+    monkeypatch.setattr(addresses, "code_version", record)
+    make()
+    return seen
+
+
+# They say, keep and refuse; none of them changes a number.
+IDLE = {f"configs/{f}.py" for f in ("__init__", "artifact", "errors", "progress", "schema", "version")} | {
+    "models/__init__.py",
+    "models/checkpoint.py",
+    "models/data/__init__.py",
+    "ensemble/__init__.py",
+}
+BY_VALUE = {"models/data/split.py", "models/data/images.py"}  # in the digests and the images that they make
+
+
+def test_the_code_of_training_is_counted_whole(monkeypatch):
+    needed = closure("models/train.py") - IDLE - BY_VALUE
+    assert needed - counted(monkeypatch, weights) == set()
+
+
+def test_the_code_of_the_images_is_counted_whole(monkeypatch):
+    made = counted(monkeypatch, lambda: addresses.images_address("train", "d", (64, 32)))
+    assert {"models/data/images.py", "models/data/batches.py"} <= made
+
+
+def test_the_code_of_extraction_is_counted_whole(monkeypatch):
+    """With that of training, which is in the digest of the weights."""
+    made = counted(monkeypatch, features) | counted(monkeypatch, weights)
+    assert closure("models/extract.py", "ensemble/bank.py") - IDLE - BY_VALUE - made == set()
+
+
+def test_the_code_of_retrieval_is_counted_whole(monkeypatch):
+    made = counted(monkeypatch, ranking)
+    assert closure("ensemble/rerank.py", "ensemble/fuse.py", "ensemble/ranking.py") - IDLE - made == set()
