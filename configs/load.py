@@ -35,7 +35,7 @@ def load_plan(
     sets: Iterable[str] = (),
     folder: Path = HERE,
 ) -> Plan:
-    """Read the YAML files, apply a named recipe, the competition's keys and the --set changes, and check the whole.
+    """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
         members: names from `members.yaml`, in the order of the table to come.
@@ -54,10 +54,10 @@ def load_plan(
         "members": _read(folder / "members.yaml"),
         "competition": _read_competition(folder, competition) | ({"layout": layout} if layout else {}),
     }
-    if recipe is not None:
-        _name_recipe(tables, folder, recipe)
     for key, value in (tables["competition"].get("recipe") or {}).items():
         tables["recipe"][key] = value
+    if recipe is not None:
+        _name_recipe(tables, folder, recipe)
     for change in sets:
         _apply(tables, change)
     checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
@@ -115,7 +115,7 @@ def _known(names: Iterable[str], allowed: Sequence[str], complaint: str, has: st
 
 
 def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> None:
-    """Lay a named recipe's keys over the default recipe, and its `member` keys over every member."""
+    """Lay a named recipe's keys over the recipe, and its `member` keys over every member."""
     there = sorted(p.stem for p in (folder / "recipes").glob("*.yaml"))
     _known([name], there, "unknown recipe", "configs/recipes has")
     changes = _read(folder / "recipes" / f"{name}.yaml")

@@ -22,7 +22,8 @@ def test_each_can_be_carried_out(name, competition):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_changes_what_it_says_and_nothing_else(name):
     said = yaml.safe_load((HERE / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
-    default, named = load_plan(["r50", "ibn_a"]), load_plan(["r50", "ibn_a"], recipe=name)
+    default = load_plan(["r50", "ibn_a"], competition="market1501")
+    named = load_plan(["r50", "ibn_a"], competition="market1501", recipe=name)
     before, after = default.recipe.model_dump(), named.recipe.model_dump()
     assert {k for k in before if before[k] != after[k]} == set(said.get("recipe", {}))
     for one, other in zip(default.members, named.members, strict=True):
@@ -44,19 +45,19 @@ def test_every_head_is_in_some_recipe():
     assert {load_plan(["r50"], recipe=name).members[0].head.name for name in NAMES} == set(HEADS)
 
 
-def test_the_competition_and_then_the_command_line_have_the_last_word(tmp_path):
+def test_it_comes_after_the_competition_and_before_the_command_line(tmp_path):
     for name in ("recipe", "ensemble", "members"):
         (tmp_path / f"{name}.yaml").write_text((HERE / f"{name}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    rules = "{layout: drawn, format: naic_json, top_k: 9, ap: hits, junk: none, recipe: {epochs: 3, min_images: 4, seed: 4}}"
     for folder, name, text in (
-        ("competitions", "c", (HERE / "competitions" / "drawn.yaml").read_text(encoding="utf-8")),
-        ("recipes", "r", "recipe: {epochs: 77, seed: 5, size: [96, 48]}\nmember: {head: {name: mgn}}\n"),
+        ("competitions", "c", rules),
+        ("recipes", "r", "recipe: {min_images: 5, seed: 5}\nmember: {head: {name: mgn}}\n"),
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     sets = ["recipe.seed=6", "members.ibn_a.head=global"]
     plan = load_plan(["r50", "ibn_a"], competition="c", recipe="r", sets=sets, folder=tmp_path)
-    assert plan.recipe.epochs == 12, "the competition's, not the named recipe's"
-    assert plan.recipe.seed == 6, "the command line's"
+    assert (plan.recipe.epochs, plan.recipe.min_images, plan.recipe.seed) == (3, 5, 6)
     assert [m.head.name for m in plan.members] == ["mgn", "global"]
 
 
