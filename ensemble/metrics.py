@@ -224,15 +224,16 @@ def evaluate_blocks(
         if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
             raise ValueError(f"block {rows} of shape {dist.shape}: want consecutive rows of {n_gallery} distances")
         cams, groups, matrix = labels.query_camids[rows], group[rows], np.ascontiguousarray(dist, np.float32)
-        if np.isnan(matrix).any():
-            raise ValueError(f"block {rows} holds NaN distances")
 
         def count(
             part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams
         ) -> counts.Facts:
             return counts.from_distances(matrix[part], groups[part], cams[part], *rest)
 
-        parts += over_rows(count, len(matrix), n_jobs)
+        found = over_rows(count, len(matrix), n_jobs)
+        if any(np.isnan(total).any() for total, *_ in found):
+            raise ValueError(f"block {rows} holds NaN distances")
+        parts += found
         seen = rows.stop
     if seen != n_query:
         raise ValueError(f"blocks hold {seen} queries; {n_query} have identities")
