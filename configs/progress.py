@@ -57,10 +57,14 @@ class Progress:
             if now - begun > QUIET_S and now - last > LINE_EVERY_S and before < done < total:
                 last = now
                 left = (now - begun) / (done - before) * (total - done)
-                self.say(f"  {name}: {done:g} of {total:g}, {duration(left)} left")
+                self.say(f"  {name}: {_count(done)} of {total:,g}, {duration(left)} left")
                 sys.stderr.flush()
 
         return step
+
+
+def _count(done: float) -> str:
+    return f"{done:,.0f}" if done >= 100 else f"{done:.1f}".removesuffix(".0")
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ SCHEDULES: Table = {
     "constant_warmup": schedule.constant_warmup,
     "gradual_warmup": schedule.gradual_warmup,
 }
-OPTIMIZERS: Table = {"adam": torch.optim.Adam}
+OPTIMIZERS: Table = {"adam": partial(torch.optim.Adam, fused=True)}
 
 
 def make(table: Table, what: str, named: Named, **given: Any) -> Any:

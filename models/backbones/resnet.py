@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from models.backbones.pointwise import as_products
+
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
@@ -83,7 +85,7 @@ class Gate(nn.Module):
         with torch.no_grad():
             nn.init.normal_(squeeze, std=squeeze.shape[1] ** -0.5)
             squeeze[pairs : 2 * pairs] = -squeeze[:pairs]
-            nn.init.constant_(excite, strength / (pairs * level))
+            nn.init.constant_(excite, strength / pairs)
 
 
 def open_gates(trunk: nn.Module) -> None:
@@ -113,6 +115,7 @@ class Trunk(ResNet):
         first = self.layer4[0]
         first.conv2.stride = (1, 1)
         first.downsample[0].stride = (1, 1)
+        as_products(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
