@@ -48,7 +48,8 @@ def test_every_head_is_in_some_recipe():
 def test_it_comes_after_the_competition_and_before_the_command_line(tmp_path):
     for name in ("recipe", "ensemble", "members"):
         (tmp_path / f"{name}.yaml").write_text((HERE / f"{name}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    rules = "{layout: drawn, format: naic_json, top_k: 9, ap: hits, junk: none, recipe: {epochs: 3, min_images: 4, seed: 4}}"
+    changes = "{epochs: 3, min_images: 4, seed: 4}"
+    rules = f"{{layout: drawn, format: naic_json, top_k: 9, ap: hits, junk: none, recipe: {changes}}}"
     for folder, name, text in (
         ("competitions", "c", rules),
         ("recipes", "r", "recipe: {min_images: 5, seed: 5}\nmember: {head: {name: mgn}}\n"),
