@@ -18,7 +18,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Yaml(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as the number it is (YAML 1.1 wants 1.0e-3)."""
+    """Safe YAML that reads 1e-3 as the number it is (YAML 1.1 wants 1.0e-3), and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; plain YAML would let the last of two equal keys win without a word."""
+        plain = (key for key, _ in node.value if not key.tag.endswith(":merge"))
+        keys = [self.construct_object(key, deep=True) for key in plain]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
 
 
 _Yaml.add_implicit_resolver(
@@ -54,21 +63,26 @@ def load_plan(
         "members": _read(folder / "members.yaml"),
         "competition": _read_competition(folder, competition) | ({"layout": layout} if layout else {}),
     }
-    for key, value in (tables["competition"].get("recipe") or {}).items():
-        tables["recipe"][key] = value
+    changes = list(sets)
+    for change in (c for c in changes if _of_competition(c)):  # first: it may change the recipe
+        _apply(tables, change)
+    chosen = _check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml")
+    tables["recipe"] |= chosen.recipe
     if recipe is not None:
         _name_recipe(tables, folder, recipe)
-    for change in sets:
+    for change in (c for c in changes if not _of_competition(c)):
         _apply(tables, change)
     checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
     wanted = _pick(members, tables["members"])
     ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
     _known(ensemble.weights, [m.name for m in wanted], "ensemble.weights names member", "this build has")
+    if not any(ensemble.weights.get(m.name, 1) for m in wanted):
+        raise ConfigError(f"ensemble.weights {ensemble.weights}: every member has weight 0; one must count")
     return Plan(
         members=wanted,
         recipe=checked,
         ensemble=ensemble,
-        competition=_check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml"),
+        competition=chosen,
     )
 
 
@@ -93,8 +107,8 @@ def load_competition(
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read ({e.strerror}). It belongs to the project; restore it") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read ({e}). It belongs to the project; restore it") from e
     except yaml.YAMLError as e:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(value, dict):
@@ -106,6 +120,10 @@ def _read_competition(folder: Path, name: str) -> dict[str, Any]:
     there = sorted(p.stem for p in (folder / "competitions").glob("*.yaml"))
     _known([name], there, "unknown competition", "configs/competitions has")
     return _read(folder / "competitions" / f"{name}.yaml") | {"name": name}
+
+
+def _of_competition(change: str) -> bool:
+    return change.strip().startswith("competition.")
 
 
 def _known(names: Iterable[str], allowed: Sequence[str], complaint: str, has: str) -> None:
@@ -132,7 +150,8 @@ def _pick(names: Sequence[str], table: Mapping[str, Any]) -> tuple[Member, ...]:
     twice = sorted({n for n in names if list(names).count(n) > 1})
     if twice:
         raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight (--set ensemble.weights.{twice[0]}=2)")
-    return tuple(_check(Member, {"name": n} | (table[n] or {}), f"configs/members.yaml, {n}") for n in names)
+    every = {n: _check(Member, {"name": n} | (row or {}), f"configs/members.yaml, {n}") for n, row in table.items()}
+    return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
 
 
 def _apply(tables: dict[str, Any], change: str) -> None:

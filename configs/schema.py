@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 class Frozen(BaseModel):
     """Immutable, and refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Named(BaseModel):
@@ -57,7 +58,7 @@ class Weights(Frozen):
 class Member(Frozen):
     """One network of the ensemble."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$")  # it becomes part of a folder's name, and of a list set off by commas
     backbone: Named
     head: Named = Named(name="global")
     weights: Weights | None = None
@@ -83,11 +84,24 @@ class Recipe(Frozen):
     pretrained: bool
     optimizer: Named
     schedule: Named
-    losses: dict[str, dict[str, Any]]
+    losses: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="name -> its weight in the total and its options"
+    )
     augment: tuple[Named, ...]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     channels_last: bool
     checkpoint_every: int = Field(ge=1, description="epochs between the checkpoints that a killed run resumes from")
+
+    @field_validator("losses")
+    @classmethod
+    def _weighed(cls, losses: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in losses.items():
+            weight = options.get("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of {name} is {weight!r}; wanted a number of 0 or more")
+            if "name" in options:
+                raise ValueError(f"{name} has an option 'name'; a loss is named by its key alone")
+        return losses
 
     @field_validator("size")
     @classmethod
@@ -100,7 +114,9 @@ class Recipe(Frozen):
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
-    weights: dict[str, float] = Field(default_factory=dict, description="member -> weight; 1 where not named")
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="member -> weight; 1 where not named"
+    )
     flip: bool = Field(description="average a feature with that of the mirrored image")
     rerank: Literal["k_reciprocal", "none"]
     k1: int = Field(ge=1)
