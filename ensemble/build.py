@@ -18,7 +18,7 @@ from ensemble.forecast import describe
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import Job, prepare, record_address, run_stages
 from models.data.drawn import draw_people
-from models.data.layouts import LAYOUTS, read_layout
+from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision
 from models.registry import check
@@ -41,7 +41,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--members", default=FIVE, metavar="NAMES", help="names from configs/members.yaml (default: all five)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
-    parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join(LAYOUTS)}")
+    parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
         "--competition", metavar="NAME", help="a file of configs/competitions: layout, format, K, AP and junk rules"
     )
@@ -76,7 +76,10 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
         data = draw_people(out / "drawn-people")
     if data is None:
         raise ConfigError(f"competition {competition.name!r} needs its pictures: --data DIR names their folder")
-    return read_layout(competition.layout, data, competition.skip)
+    layout, why = settle_layout(competition.layout, data)
+    if why:
+        progress.say(why)
+    return read_layout(layout, data, competition.skip)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from configs.errors import ConfigError, SubmissionError
 from configs.load import load_competition
 from configs.schema import Competition
-from models.data.layouts import LAYOUTS, read_layout
+from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
-    parser.add_argument("--layout", metavar="NAME", help=f"in place of the competition's: {', '.join(LAYOUTS)}")
+    parser.add_argument(
+        "--layout", metavar="NAME", help=f"in place of the competition's: {', '.join((AUTO, *LAYOUTS))}"
+    )
     parser.add_argument("--format", metavar="NAME", help=f"in place of the competition's: {', '.join(FORMATS)}")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as competition.top_k=100; may be repeated"
@@ -66,7 +69,10 @@ def open_desk(args: argparse.Namespace) -> Desk:
     root = args.data or (Path(competition.data) if competition.data else None)
     if root is None:
         raise ConfigError(f"--data is missing: competition {competition.name!r} needs the folder of its data set")
-    benchmark = read_layout(competition.layout, root, competition.skip, wanted=("query", "gallery"))
+    layout, why = settle_layout(competition.layout, root)
+    if why:
+        print(why, file=sys.stderr)
+    benchmark = read_layout(layout, root, competition.skip, wanted=("query", "gallery"))
     names = names_of(form, root, benchmark.query.names, benchmark.gallery.names)
     return Desk(competition, benchmark, form, form.tokens(names))
 

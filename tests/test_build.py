@@ -308,3 +308,11 @@ def test_kept_features_that_were_touched_are_made_again(again, runs, capsys):
     np.save(feats, array)
     said = say_build(capsys, *again)
     assert "damaged" in said and feats.read_bytes() == good
+
+
+def test_a_folder_is_recognised_and_said(people, tmp_path, capsys):
+    tiny = TINY[: TINY.index("--layout")] + TINY[TINY.index("--layout") + 2 :]
+    said = say_build(capsys, "--members", "a", "--data", people, "--out", tmp_path / "runs", *tiny, "--dry-run")
+    assert "layout drawn, recognised by drawn.json" in said and "6 identities" in said
+    said = refused(capsys, tmp_path / "runs", "--members", "a", "--data", tmp_path, *tiny)
+    assert "no layout is recognised" in said and "--layout" in said

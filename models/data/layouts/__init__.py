@@ -6,20 +6,49 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
+from models.data.layouts.aicity import read_aicity
+from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
+from models.data.layouts.detect import recognise
 from models.data.layouts.drawn import read_drawn
 from models.data.layouts.market1501 import read_market1501
+from models.data.layouts.msmt17 import read_msmt17, read_msmt17_trainval
+from models.data.layouts.naic2019 import read_naic2019, read_naic2019_b
 from models.data.layouts.naic2020 import read_naic2020
 from models.data.layouts.table import read_table
+from models.data.layouts.veri776 import read_veri776
+from models.data.layouts.visda2020 import read_visda2020
 from models.data.split import Benchmark, Split
 
 Reader = Callable[[Path], Benchmark]
 
 LAYOUTS: dict[str, Reader] = {
     "market1501": read_market1501,
-    "table": read_table,
+    "msmt17": read_msmt17,
+    "msmt17_trainval": read_msmt17_trainval,
+    "cuhk03np": read_cuhk03np,
+    "cuhk03np_labeled": read_cuhk03np_labeled,
+    "veri776": read_veri776,
+    "naic2019": read_naic2019,
+    "naic2019_b": read_naic2019_b,
     "naic2020": read_naic2020,
+    "aicity": read_aicity,
+    "visda2020": read_visda2020,
+    "table": read_table,
     "drawn": read_drawn,
 }
+AUTO = "auto"
+
+
+def settle_layout(name: str, root: Path) -> tuple[str, str | None]:
+    """The layout to read: the one named, or the one that is recognised where the name is `auto`; and then why.
+
+    Raises:
+        DataError: as `recognise`.
+    """
+    if name != AUTO:
+        return name, None
+    found = recognise(root)
+    return found.layout, found.why
 
 
 def read_layout(
@@ -34,10 +63,11 @@ def read_layout(
         ConfigError: there is no such layout.
         DataError: the folder is not laid out so, or query and gallery cannot answer each other.
     """
-    if name not in LAYOUTS:
-        raise ConfigError(f"unknown layout {name!r}; there are: {', '.join(LAYOUTS)}")
+    if name not in LAYOUTS and name != AUTO:
+        raise ConfigError(f"unknown layout {name!r}; there are: {', '.join((AUTO, *LAYOUTS))}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
+    name, _ = settle_layout(name, root)
     found = LAYOUTS[name](root)
     splits = {k: _without(getattr(found, k), skip) for k in ("train", "query", "gallery", "unlabelled")}
     benchmark = Benchmark(found.name, found.root, **splits)

@@ -1,4 +1,4 @@
-"""One CSV for one's own data: `label,path,split,is_query,is_gallery`, optional `camid` (open-metric-learning's columns)."""
+"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`, `camid`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""AI City Challenge, track 2 (CityFlow-ReID; Tang et al., CVPR 2019): numbered images, labels in XML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from configs.errors import DataError
+from models.data.images import list_images
+from models.data.layouts.lists import whole_number
+from models.data.split import UNKNOWN, Benchmark, Split, make_split
+
+HEADER = re.compile(rb"^\s*<\?xml[^>]*\?>")
+
+
+def read_aicity(root: Path) -> Benchmark:
+    """`image_train/000001.jpg` and `train_label.xml`; query and test have identities where their XML is there too."""
+    return Benchmark(
+        "aicity",
+        root,
+        train=_read(root / "image_train", root / "train_label.xml", needed=True),
+        query=_read(root / "image_query", root / "query_label.xml"),
+        gallery=_read(root / "image_test", root / "test_label.xml"),
+        unlabelled=make_split([]),
+    )
+
+
+def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
+    """The images of a folder; one that the XML does not name has no identity, and is not trained on."""
+    told = read_labels(labels) if needed or labels.exists() else {}
+    there = {path.name: path for path in list_images(folder)}
+    missing = next((name for name in told if name not in there), None)
+    if missing is not None:
+        raise DataError(f"{labels}: {missing!r} is not in {folder}. Restore it, or delete its item")
+    unknown = (UNKNOWN, UNKNOWN)
+    return make_split(
+        [(n, p, *told.get(n, unknown)) for n, p in there.items() if not needed or told.get(n, unknown)[0] >= 0]
+    )
+
+
+def read_labels(path: Path) -> dict[str, tuple[int, int]]:
+    """Name -> vehicle, camera, from items `<Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>`.
+
+    The header says gb2312 and the file is not, so it is passed over: the text is UTF-8. A missing id is -1.
+
+    Raises:
+        DataError: it cannot be read, an item lacks its name, or a number is none.
+    """
+    try:
+        content = HEADER.sub(b"", path.read_bytes(), count=1)
+        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+            raise DataError(f"{path}: declares entities; wanted plain items")
+        items = list(ElementTree.fromstring(content.decode("utf-8-sig")).iter("Item"))
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as e:
+        raise DataError(f"{path}: cannot be read ({e}); layout aicity wants XML items with imageName there") from e
+    found = {}
+    for number, item in enumerate(items, 1):
+        where, name = f"{path}, item {number}", item.get("imageName")
+        if not name:
+            raise DataError(f"{where}: has no imageName; it has {sorted(item.keys())}")
+        pid = whole_number(item.get("vehicleID", "-1"), "vehicleID", where)
+        camera = item.get("cameraID", "-1").removeprefix("c")
+        found[name] = (pid, whole_number(camera, "cameraID", where))
+    return found

@@ -1,0 +1,90 @@
+"""Which layout a folder has, found by looking: `--layout auto` says what it recognised and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import DataError
+
+MARKET = ("bounding_box_train", "query", "bounding_box_test")
+NUMBERED, LABELLED = re.compile(r"\d+\.\w+"), re.compile(r"\d+_c\d+")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What tells a layout. paths: all must be there. first: a folder, and what its first image is called."""
+
+    paths: tuple[str, ...]
+    first: tuple[str, re.Pattern[str]] | None = None
+
+
+SIGNS: dict[str, tuple[Sign, ...]] = {
+    "drawn": (Sign(("drawn.json", "unlabelled", *MARKET)),),
+    "market1501": (Sign(MARKET), Sign(tuple(f"Market-1501-v15.09.15/{name}" for name in MARKET))),
+    "msmt17": (Sign(("list_train.txt", "list_query.txt", "list_gallery.txt")),),
+    "cuhk03np": (Sign(tuple(f"detected/{name}" for name in MARKET)),),
+    "cuhk03np_labeled": (Sign(tuple(f"labeled/{name}" for name in MARKET)),),
+    "veri776": (Sign(("image_train", "image_query", "image_test"), ("image_query", LABELLED)),),
+    "naic2019": (
+        Sign(("train_list.txt", "query_a", "gallery_a")),
+        Sign(("train_list.txt", "test/query_a", "test/gallery_a")),
+    ),
+    "naic2019_b": (
+        Sign(("train_list.txt", "query_b", "gallery_b")),
+        Sign(("train_list.txt", "test/query_b", "test/gallery_b")),
+    ),
+    "naic2020": (Sign(("train/label.txt", "train/images", "test/query", "test/gallery")),),
+    "aicity": (Sign(("train_label.xml", "image_train", "image_query", "image_test"), ("image_query", NUMBERED)),),
+    "visda2020": (Sign(("image_query", "image_gallery")),),
+    "table": (Sign(("df.csv",)),),
+}
+IN_PLACE_OF = {"drawn": "market1501", "cuhk03np": "cuhk03np_labeled", "naic2019": "naic2019_b"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A layout, and the sentence that says why."""
+
+    layout: str
+    why: str
+
+
+def recognise(root: Path) -> Found:
+    """The one layout that a folder has.
+
+    Where a folder holds two of a kind, the usual one is taken and the other is named: detected boxes before drawn
+    ones, board a before board b.
+
+    Raises:
+        DataError: there is no such folder, no layout is recognised, or several are.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
+    seen = {name: sign for name, signs in SIGNS.items() for sign in reversed(signs) if _holds(root, sign)}
+    also = [other for name, other in IN_PLACE_OF.items() if name in seen and other in seen]
+    chosen = [name for name in seen if name not in also]
+    if not chosen:
+        there = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
+        shown = ", ".join(there[:8]) or "nothing"
+        raise DataError(
+            f"{root}: no layout is recognised; it holds {shown}. Layouts and their signs: "
+            + "; ".join(f"{name} ({', '.join(signs[0].paths)})" for name, signs in SIGNS.items())
+            + ". Name one with --layout, or describe the images in a df.csv"
+        )
+    if len(chosen) > 1:
+        raise DataError(f"{root}: could be {' or '.join(chosen)}; name one with --layout")
+    why = f"layout {chosen[0]}, recognised by {', '.join(seen[chosen[0]].paths)}"
+    others = [name for name in also if IN_PLACE_OF[chosen[0]] == name and name != "market1501"]
+    return Found(chosen[0], why + "".join(f" (--layout {name} takes the other part)" for name in others))
+
+
+def _holds(root: Path, sign: Sign) -> bool:
+    if not all((root / path).exists() for path in sign.paths):
+        return False
+    if sign.first is None:
+        return True
+    folder, pattern = sign.first
+    names = sorted(p.name for p in (root / folder).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
+    return bool(names) and pattern.match(names[0]) is not None
