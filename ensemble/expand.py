@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ensemble.neighbours import check_lists, nearest, nearest_gallery
 from ensemble.parallel import over_rows
-from ensemble.source import Features, source_of
+from ensemble.source import Features, Source, source_of
 
 Feats = NDArray[np.float32]
 
@@ -81,8 +81,10 @@ def _weights(sim: Feats, total: float, alpha: float) -> Feats:
     return np.maximum(sim / np.float32(total), 0) ** np.float32(alpha)
 
 
-def _averaged(source: Features, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
+def _averaged(source: Source, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
     """Rows 0.. of each member plus the weighted rows of `order` (R, k), scaled to length 1."""
+    if not isinstance(source, Features):
+        raise ValueError("distance matrices hold no features to average: give features")
     return [np.concatenate(over_rows(_sum(feats, order, weights), len(order), n_jobs)) for feats in source.members]
 
 

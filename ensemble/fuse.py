@@ -1,6 +1,6 @@
 """The plain ensemble: gallery images by the weighted sum of the members' cosine distances, without re-ranking."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +80,14 @@ def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Rank
     orders, dists = [], []
     for _, dist in stream:
         keep = dist.shape[1] if top_k is None else min(top_k, dist.shape[1])
-        for order, value in over_rows(lambda rows, d=dist, k=keep: lists.smallest(d[rows], k), len(dist), n_jobs):
+        for order, value in over_rows(_sorter(dist, keep), len(dist), n_jobs):
             orders.append(order)
             dists.append(value)
     return np.concatenate(orders), np.concatenate(dists)
+
+
+def _sorter(dist: NDArray[np.float32], keep: int) -> Callable[[slice], Ranked]:
+    return lambda rows: lists.smallest(dist[rows], keep)
 
 
 def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:

@@ -150,7 +150,7 @@ class Pools:
 
     def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
         """Tightened candidates of the rows (all by default), of the largest and of the least."""
-        top, low = (cpu.Pool(*(a[rows or slice(None)] for a in p)) for p in (self.top, self.low))
+        top, low = cpu.part(self.top, rows), cpu.part(self.low, rows)
         return cpu.flattened(top, self.k, slack), cpu.flattened(low, 1, slack)
 
     def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
@@ -167,8 +167,10 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
     mine = Pools(rows.stop - rows.start, pair.k_rows).raised(pair.row_bars)
     theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols).raised(pair.col_bars)
     # A worker's CPU may lack the format that the search was begun with: float32 errs less, and the bound holds.
-    half = isinstance(source, Features) and chosen.kind in amx.formats()
-    blocks = HalfBlocks(source, chosen, cols) if half else FloatBlocks(source, chosen)
+    if isinstance(source, Features) and chosen.kind in amx.formats():
+        blocks: HalfBlocks | FloatBlocks = HalfBlocks(source, chosen, cols)
+    else:
+        blocks = FloatBlocks(source, chosen)
     above = diagonal and source.symmetric
     for r in spans(rows.stop, STEP, rows.start):
         parts = [c for c in spans(cols.stop, STEP, cols.start) if not (above and c.start < r.start)]

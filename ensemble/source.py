@@ -51,7 +51,7 @@ class Features:
     def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
         """Similarities of rows to cols, (B, C) float32, in float32 arithmetic."""
         pairs = zip(self.members, self.weights, strict=True)
-        parts = ((a[rows] * np.float32(w)) @ a[cols].T for a, w in pairs if w)
+        parts = (np.matmul(a[rows] * np.float32(w), a[cols].T, dtype=np.float32) for a, w in pairs if w)
         out: NDArray[np.float32] = next(parts)
         for part in parts:
             out += part

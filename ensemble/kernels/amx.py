@@ -8,6 +8,8 @@ import ctypes
 import functools
 import platform
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -15,6 +17,7 @@ from llvmlite import ir
 from ensemble.kernels.cpu import intrinsic, types
 
 FLOAT16, BFLOAT16 = 1, 2
+Emitted = tuple[Any, Callable[..., Any]]  # a signature and what writes the code: numba's form of an intrinsic
 ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 _MULTIPLY = """
@@ -75,10 +78,10 @@ def formats() -> tuple[int, ...]:
     return tuple(found)
 
 
-def _machine_code(text, constraints, n_arguments):
+def _machine_code(text: str, constraints: str, n_arguments: int) -> Emitted:
     """A function of n addresses or counts (int64) that is this machine code and returns nothing."""
 
-    def emit(context, builder, signature, args):
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * n_arguments)
         builder.call(ir.InlineAsm(kind, text, constraints, side_effect=True), list(args))
         return context.get_dummy_value()
@@ -87,38 +90,42 @@ def _machine_code(text, constraints, n_arguments):
 
 
 @intrinsic
-def configure(typing_context, config):
+def configure(typing_context: Any, config: Any) -> Emitted:
     return _machine_code("ldtilecfg ($0)", "r,~{memory}", 1)
 
 
 @intrinsic
-def release(typing_context):
+def release(typing_context: Any) -> Emitted:
     return _machine_code("tilerelease", "~{memory}", 0)
 
 
 @intrinsic
-def multiply_float16(typing_context, a0, a1, b0, b1, steps, out, stride):
+def multiply_float16(
+    typing_context: Any, a0: Any, a1: Any, b0: Any, b1: Any, steps: Any, out: Any, stride: Any
+) -> Emitted:
     return _machine_code(_MULTIPLY.replace("OP", "tdpfp16ps"), "r,r,r,r,r,r,r," + _CLOBBERS, 7)
 
 
 @intrinsic
-def multiply_bfloat16(typing_context, a0, a1, b0, b1, steps, out, stride):
+def multiply_bfloat16(
+    typing_context: Any, a0: Any, a1: Any, b0: Any, b1: Any, steps: Any, out: Any, stride: Any
+) -> Emitted:
     return _machine_code(_MULTIPLY.replace("OP", "tdpbf16ps"), "r,r,r,r,r,r,r," + _CLOBBERS, 7)
 
 
 @intrinsic
-def bits_of_float16(typing_context, x):
+def bits_of_float16(typing_context: Any, x: Any) -> Emitted:
     """float32 rounded to float16, ties to even, as its 16 bits."""
 
-    def emit(context, builder, signature, args):
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(types.float32), emit
 
 
 @intrinsic
-def from_float16(typing_context, x):
-    def emit(context, builder, signature, args):
+def from_float16(typing_context: Any, x: Any) -> Emitted:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), emit

@@ -7,7 +7,7 @@ one's rank and the last one's, ranks from 1 and counted without junk.
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import jit
+from ensemble.kernels.cpu import Real, Whole, jit
 
 RUN = 32
 FEW = 48
@@ -58,7 +58,7 @@ def from_lists(
 
 
 @jit
-def _nearer_and_equal(row: NDArray[np.float32], c: float, d: float) -> tuple[int, int, int, int]:
+def _nearer_and_equal(row: NDArray[np.float32], c: Real, d: Real) -> tuple[Whole, Whole, Whole, Whole]:
     """How many of a row are below c, and how many are c; the same for d. Two at a time share the row's loads.
 
     Sums are kept to 32 bits: twice as many fit a register as of 64.
@@ -98,7 +98,7 @@ def has_nan(row: NDArray[np.float32]) -> bool:
     count = np.int32(0)
     for g in range(row.size):
         count = np.int32(count + np.int32(row[g] != row[g]))
-    return count > 0
+    return bool(count > 0)
 
 
 @jit

@@ -7,21 +7,25 @@ in the same way, as the largest of the negated. All kernels release the interpre
 This file alone names numba; the other kernels take `jit`, `fast` and what machine code needs from here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
+import numba.extending
 import numpy as np
-from numba import types  # noqa: F401
-from numba.extending import intrinsic  # noqa: F401
 from numpy.typing import NDArray
 
 jit = numba.njit(nogil=True, cache=True)
 fast = numba.njit(nogil=True, cache=True, fastmath=True)
+intrinsic: Any = numba.extending.intrinsic
+types: Any = numba.types
 inlined = numba.njit(nogil=True, cache=True, forceinline=True)
 
 RUN = 32
 LEAST_CAPACITY = 32
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Real = float | np.float32
+Whole = int | np.int32
 
 
 class Pool(NamedTuple):
@@ -31,12 +35,12 @@ class Pool(NamedTuple):
     """
 
     value: Floats
-    where: NDArray[np.int32]
-    held: NDArray[np.int32]
+    where: Ints
+    held: Ints
     bar: Floats
 
 
-Flat = tuple[NDArray[np.int32], Floats, Floats, NDArray[np.int32]]
+Flat = tuple[Ints, Floats, Floats, Ints]
 
 
 def pool(rows: int, capacity: int) -> Pool:
@@ -45,13 +49,19 @@ def pool(rows: int, capacity: int) -> Pool:
     return Pool(np.empty(shape, np.float32), np.empty(shape, np.int32), np.zeros(rows, np.int32), bar)
 
 
+def part(p: Pool, rows: slice | None) -> Pool:
+    """Some rows of a pool, shared with it; None is all."""
+    some = rows or slice(None)
+    return Pool(p.value[some], p.where[some], p.held[some], p.bar[some])
+
+
 def capacity(k: int) -> int:
     """Room for a row's k largest, what slack adds to them, and some to gather before the next selection."""
     return 3 * k + 64
 
 
 @jit
-def kth_largest(values: Floats, k: int) -> float:
+def kth_largest(values: Floats, k: int) -> np.float32:
     """The k-th largest of values, which it reorders (Hoare's selection)."""
     low, high, want = 0, values.size - 1, k - 1
     while low < high:
@@ -76,7 +86,7 @@ def kth_largest(values: Floats, k: int) -> float:
 
 
 @jit
-def _tighten(p: Pool, r: int, k: int, slack: float) -> int:
+def _tighten(p: Pool, r: int, k: int, slack: Real) -> int:
     """Raise row r's bar to its k-th largest less slack and drop what is below; how many stay."""
     n = p.held[r]
     if n < k:
@@ -93,7 +103,7 @@ def _tighten(p: Pool, r: int, k: int, slack: float) -> int:
 
 
 @jit
-def _crowded(p: Pool, r: int, v: float, j: int, k: int, slack: float) -> None:
+def _crowded(p: Pool, r: int, v: Real, j: int, k: int, slack: Real) -> None:
     """Put v among row r's candidates, of which there are as many as fit."""
     if _tighten(p, r, k, slack) == p.value.shape[1]:
         p.held[r], p.bar[r] = -1, np.inf
@@ -103,7 +113,7 @@ def _crowded(p: Pool, r: int, v: float, j: int, k: int, slack: float) -> None:
 
 
 @inlined
-def _hits(run: Floats, bar: float, low: float, bars: Floats, lows: Floats) -> int:
+def _hits(run: Floats, bar: Real, low: Real, bars: Floats, lows: Floats) -> Whole:
     """How many of RUN similarities pass a row's bars, or their columns'."""
     hits = np.int32(0)
     for j in range(RUN):
@@ -122,7 +132,7 @@ class Side(NamedTuple):
 
 
 @jit
-def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: float) -> None:
+def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: Real) -> None:
     """Give rows and columns that have no bar yet the one that this block alone proves.
 
     The k-th largest of some columns is no more than that of all. Without it a new row takes in everything it meets.
@@ -144,7 +154,7 @@ def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: fl
 
 
 @jit
-def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side, cols: Side, slack: float) -> None:
+def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side, cols: Side, slack: Real) -> None:
     """Offer sim[:height, :width] of images row0.. by col0.. to the rows' pools and to the columns'.
 
     A run of a row is tested as a whole, without branches, before any of its elements is. Columns with k = 0 want
@@ -192,7 +202,7 @@ def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side,
 
 
 @jit
-def flattened(p: Pool, k: int, slack: float) -> Flat:
+def flattened(p: Pool, k: int, slack: Real) -> Flat:
     """Tightened candidates as (held (R,), bar (R,), value, where), rows one after another."""
     total = 0
     for r in range(p.held.size):
@@ -208,7 +218,7 @@ def flattened(p: Pool, k: int, slack: float) -> Flat:
 
 
 @jit
-def merge(p: Pool, first: int, flat: Flat, k: int, slack: float) -> None:
+def merge(p: Pool, first: int, flat: Flat, k: int, slack: Real) -> None:
     """Offer flattened candidates of rows first.. to pool p, whose bars rise at least to theirs."""
     held, bar, value, where = flat
     at, room = 0, p.value.shape[1]

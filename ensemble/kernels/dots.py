@@ -1,12 +1,16 @@
 """Rescoring on the CPU: exact similarities of chosen pairs, and the best of each row."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import fast, jit, kth_largest
+from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit, kth_largest
+
+Pointers = NDArray[np.int64]
+Sums = NDArray[np.float64]
 
 
 @fast
-def _four_dots(a, b, c, d, e, out):
+def _four_dots(a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, out: Sums) -> None:
     """Products of a with b, c, d and e, summed in float64; each sum in the same order as its neighbours."""
     t0 = t1 = t2 = t3 = 0.0
     for k in range(a.size):
@@ -19,7 +23,7 @@ def _four_dots(a, b, c, d, e, out):
 
 
 @fast
-def _square(row):
+def _square(row: Floats) -> float:
     total = 0.0
     for d in range(row.size):
         total += np.float64(row[d]) * np.float64(row[d])
@@ -27,7 +31,7 @@ def _square(row):
 
 
 @jit
-def squares(feats, start, stop):
+def squares(feats: Floats, start: int, stop: int) -> Sums:
     """Squared length of rows start..stop, (B,) float64; NaN where the row holds one."""
     out = np.empty(stop - start)
     for i in range(start, stop):
@@ -36,7 +40,7 @@ def squares(feats, start, stop):
 
 
 @jit
-def add_dots(feats, rows, indptr, index, weight, out):
+def add_dots(feats: Floats, rows: Pointers, indptr: Pointers, index: Ints, weight: float, out: Sums) -> None:
     """Add weight * <feats[rows[i]], feats[j]> to out (nnz,) float64 for each j of row i's index[indptr[i]:...]."""
     four = np.empty(4)
     for i in range(rows.size):
@@ -51,7 +55,7 @@ def add_dots(feats, rows, indptr, index, weight, out):
 
 
 @jit
-def best(indptr, index, value, k):
+def best(indptr: Pointers, index: Ints, value: Floats, k: int) -> tuple[Ints, Floats]:
     """The k of each row with the largest value, ties by lower index: order (R, k), -1 where a row has fewer, sim."""
     rows = indptr.size - 1
     order = np.full((rows, k), -1, np.int32)
@@ -71,7 +75,7 @@ def best(indptr, index, value, k):
 
 
 @jit
-def least(indptr, value):
+def least(indptr: Pointers, value: Floats) -> Floats:
     """The smallest value of each row, +inf for an empty one."""
     out = np.full(indptr.size - 1, np.inf, np.float32)
     for r in range(out.size):
@@ -81,7 +85,7 @@ def least(indptr, value):
 
 
 @jit
-def sift(sim, col0, k, slack):
+def sift(sim: Floats, col0: int, k: int, slack: Real) -> tuple[Pointers, Ints, Pointers, Ints]:
     """Whole rows sim (B, C): columns within slack of the k-th largest, and within slack of the smallest.
 
     Returns (indptr, index) of the first and (indptr, index) of the second; index counts from col0.
@@ -108,7 +112,7 @@ def sift(sim, col0, k, slack):
 
 
 @jit
-def penalise(sim, row0, col0, labels, amount):
+def penalise(sim: Floats, row0: int, col0: int, labels: NDArray[np.int64], amount: Real) -> None:
     """Take amount off sim (B, C) wherever two different images share a label; a label below 0 is shared by none."""
     for i in range(sim.shape[0]):
         label = labels[row0 + i]

@@ -1,12 +1,17 @@
 """Ranked lists on the CPU: rows of distances sorted, and exact first-K lists that never see a whole row."""
 
-import numpy as np
+from typing import Any
 
-from ensemble.kernels.cpu import jit, kth_largest
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.kernels.cpu import Floats, Ints, Real, jit, kth_largest
+
+Pointers = NDArray[np.int64]
 
 
 @jit
-def smallest(dist, k):
+def smallest(dist: Floats, k: int) -> tuple[Ints, Floats]:
     """The k smallest of each row of dist (B, G), ties by lower index: order (B, k) int32, value (B, k) float32."""
     rows, width = dist.shape
     order, value = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
@@ -20,7 +25,7 @@ def smallest(dist, k):
 
 
 @jit
-def _scaled(sim, least, total, power):
+def _scaled(sim: Real, least: Real, total: Real, power: int) -> Real:
     """(d / largest d)^power of one pair; 0 in a row of zeros."""
     largest = max(np.float32(0), total - least)
     if largest == 0:
@@ -30,12 +35,22 @@ def _scaled(sim, least, total, power):
 
 
 @jit
-def _mixed(s, t, lam):
+def _mixed(s: Real, t: Real, lam: Real) -> Any:
     return s * lam + (np.float32(1) - lam) - (np.float32(1) - lam) * (t / (np.float32(2) - t))
 
 
 @jit
-def unlisted(near, near_sim, indptr, gallery, t, least, total, power, lam):
+def unlisted(
+    near: Ints,
+    near_sim: Floats,
+    indptr: Pointers,
+    gallery: Ints,
+    t: Floats,
+    least: Floats,
+    total: Real,
+    power: int,
+    lam: Real,
+) -> tuple[Pointers, Pointers]:
     """Of the gallery images that overlap with a query (indptr, gallery, t), those that may enter its list unlisted.
 
     near (B, K) are its nearest by s. What is not among them is no nearer than the last of them, so that its final
@@ -64,7 +79,20 @@ def unlisted(near, near_sim, indptr, gallery, t, least, total, power, lam):
 
 
 @jit
-def merged(near, near_sim, indptr, gallery, t, extra_ptr, extra, extra_sim, least, total, power, lam):
+def merged(
+    near: Ints,
+    near_sim: Floats,
+    indptr: Pointers,
+    gallery: Ints,
+    t: Floats,
+    extra_ptr: Pointers,
+    extra: Pointers,
+    extra_sim: Floats,
+    least: Floats,
+    total: Real,
+    power: int,
+    lam: Real,
+) -> tuple[Ints, Floats]:
     """Final first-K lists from the nearest by s and the unlisted extras: order (B, K) int32, dist (B, K) float32."""
     rows, k = near.shape
     overlap = np.zeros(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, np.float32)

@@ -6,12 +6,16 @@ with P the first-k2 matrix over k2, query expansion is P V. Each function return
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import jit
+from ensemble.kernels.cpu import Floats, Ints, jit
+
+Pointers = NDArray[np.int64]
+Rows = tuple[Pointers, Ints, Floats]
 
 
 @jit
-def reciprocal(order, c, start, stop):
+def reciprocal(order: Ints, c: int, start: int, stop: int) -> tuple[Ints, Ints]:
     """Each row's c-reciprocal neighbours: the j among its first c that have i among theirs.
 
     Returns members (stop - start, c) int32, in the list's order, and how many of them are valid (stop - start,).
@@ -30,7 +34,7 @@ def reciprocal(order, c, start, stop):
 
 
 @jit
-def expanded(full, full_size, half, half_size, start, stop):
+def expanded(full: Ints, full_size: Ints, half: Ints, half_size: Ints, start: int, stop: int) -> tuple[Pointers, Ints]:
     """Reciprocal sets joined by those half sets that lie in them by more than two thirds.
 
     Returns (indptr (B + 1,) int64, members (nnz,) int32), the set's own members first.
@@ -64,7 +68,7 @@ def expanded(full, full_size, half, half_size, start, stop):
 
 
 @jit
-def known(indptr, members, order, sim, start, stop):
+def known(indptr: Pointers, members: Ints, order: Ints, sim: Floats, start: int, stop: int) -> Floats:
     """Similarities of the members that a row's own list holds; NaN for the rest. Shapes as `expanded`'s."""
     n, k = order.shape
     mark = np.full(n, -1, np.int64)
@@ -80,7 +84,7 @@ def known(indptr, members, order, sim, start, stop):
 
 
 @jit
-def average(indptr, members, weights, order, k2, start, stop):
+def average(indptr: Pointers, members: Ints, weights: Floats, order: Ints, k2: int, start: int, stop: int) -> Rows:
     """Mean of the sparse rows (indptr, members, weights) over each row's first k2 neighbours, itself included.
 
     Returns the same three arrays for rows start..stop.
@@ -113,7 +117,7 @@ def average(indptr, members, weights, order, k2, start, stop):
 
 
 @jit
-def inverted(indptr, members, weights, first):
+def inverted(indptr: Pointers, members: Ints, weights: Floats, first: int) -> Rows:
     """Columns of the sparse rows from `first` on: for each c the rows i - first with V(i, c) > 0, ascending."""
     n = indptr.size - 1
     start = np.zeros(n + 1, np.int64)
@@ -134,7 +138,17 @@ def inverted(indptr, members, weights, first):
 
 
 @jit
-def overlap(indptr, members, weights, inv_start, inv_rows, inv_value, n_gallery, start, stop):
+def overlap(
+    indptr: Pointers,
+    members: Ints,
+    weights: Floats,
+    inv_start: Pointers,
+    inv_rows: Ints,
+    inv_value: Floats,
+    n_gallery: int,
+    start: int,
+    stop: int,
+) -> Rows:
     """t = sum_c min(V(q, c), V(g, c)) of queries start..stop with every gallery image it is not zero for.
 
     Returns (indptr (B + 1,), gallery (nnz,) int32, t (nnz,) float32).

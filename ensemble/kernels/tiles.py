@@ -6,6 +6,7 @@ float16 holds them without subnormals; what is smaller is set to zero, and count
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.kernels.amx import (
     FLOAT16,
@@ -16,26 +17,28 @@ from ensemble.kernels.amx import (
     multiply_float16,
     release,
 )
-from ensemble.kernels.cpu import fast, jit
+from ensemble.kernels.cpu import Floats, Real, fast, jit
+
+Tiles = NDArray[np.uint16]
 
 SMALLEST_FLOAT16 = np.float32(2.0**-14)
 
 
 @jit
-def _float16(x):
+def _float16(x: Real) -> np.uint16:
     """The 16 bits of x as float16, to nearest, ties to even; zero where it would be subnormal."""
-    return bits_of_float16(x) if abs(x) >= SMALLEST_FLOAT16 else np.uint16(0)
+    return bits_of_float16(x) if abs(np.float32(x)) >= SMALLEST_FLOAT16 else np.uint16(0)
 
 
 @jit
-def _bfloat16(x):
+def _bfloat16(x: Real) -> np.uint16:
     """The 16 bits of x as bfloat16, to nearest, ties to even."""
     bits = np.float32(x).view(np.uint32)
     return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
 @fast
-def _error_float16(row, scale):
+def _error_float16(row: Floats, scale: Real) -> np.float32:
     error = np.float32(0)
     for d in range(row.size):
         x = row[d] * scale
@@ -45,7 +48,7 @@ def _error_float16(row, scale):
 
 
 @fast
-def _error_bfloat16(row, scale):
+def _error_bfloat16(row: Floats, scale: Real) -> np.float32:
     error = np.float32(0)
     for d in range(row.size):
         x = row[d] * scale
@@ -55,7 +58,7 @@ def _error_bfloat16(row, scale):
 
 
 @jit
-def survey(feats, start, stop, scale, kind):
+def survey(feats: Floats, start: int, stop: int, scale: Real, kind: int) -> NDArray[np.float64]:
     """|scale * row - what its tile holds|^2 (B,) float64, to six digits."""
     error = np.empty(stop - start)
     for i in range(start, stop):
@@ -64,7 +67,7 @@ def survey(feats, start, stop, scale, kind):
 
 
 @jit
-def pack_left(feats, start, stop, scale, kind, step0, out):
+def pack_left(feats: Floats, start: int, stop: int, scale: Real, kind: int, step0: int, out: Tiles) -> None:
     """Write rows start..stop, scaled, as left tiles from step0 of out (groups of 16 rows, steps, 512) uint16."""
     dims = feats.shape[1]
     for i in range(start, stop):
@@ -83,7 +86,7 @@ def pack_left(feats, start, stop, scale, kind, step0, out):
 
 
 @jit
-def turned(tiles):
+def turned(tiles: Tiles) -> NDArray[np.uint32]:
     """Left tiles (groups, steps, 512) uint16 as right tiles: each tile's 16 x 16 pairs transposed."""
     out = np.empty((tiles.shape[0], tiles.shape[1], 256), np.uint32)
     for g in range(out.shape[0]):
@@ -96,7 +99,7 @@ def turned(tiles):
 
 
 @jit
-def multiply(left, right, config, kind, out):
+def multiply(left: Tiles, right: Tiles, config: NDArray[np.uint8], kind: int, out: Floats) -> None:
     """out (16 * left groups, 16 * right groups) float32 = left tiles times right tiles; both have an even count.
 
     config is the 64 bytes that shape the tile registers: 16 rows of 64 bytes each.
