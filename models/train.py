@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,25 +25,13 @@ from models.data.augment import Augment
 from models.data.balance import Training
 from models.data.batches import epoch_loader, normalise
 from models.device import autocast
+from models.epochs import EpochMetrics, lines_until
 from models.losses import Learner
-from models.net import Net, Output
+from models.net import Net
 from models.pretrained import load_weights
 
 WEIGHTS, LABELS, EPOCHS, STARTED_FROM = "weights.safetensors", "labels.json", "epochs.jsonl", "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
-
-
-@dataclass
-class EpochMetrics:
-    """One line of `epochs.jsonl`; means over the epoch's images."""
-
-    epoch: int
-    lr: float = 0.0
-    loss: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)
-    accuracy: float = 0.0
-    images: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,7 @@ def train_member(
     done = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
-    lines = _lines_until(folder / EPOCHS, done)
+    lines = lines_until(folder / EPOCHS, done)
     begun = time.monotonic()
     with progress.task(f"{member.name}, epochs", recipe.epochs, done) as step:
         for epoch in range(done, recipe.epochs):
@@ -192,33 +180,9 @@ def _epoch(
         for _, loss in run.losses.values():
             if isinstance(loss, Learner):
                 loss.learn(output, labels)
-        _add(metrics, len(labels), total.item(), terms, output, labels)
+        metrics.add(total, terms, output, labels)
         step(1 / len(loader))
-    _divide(metrics)
-    metrics.seconds = time.monotonic() - begun
-    return metrics
-
-
-def _add(m: EpochMetrics, n: int, total: float, terms: dict[str, Tensor], output: Output, labels: Tensor) -> None:
-    m.images += n
-    m.loss += n * total
-    for name, term in terms.items():
-        m.terms[name] += n * term.item()
-    if output.logits:
-        m.accuracy += (output.logits[0].argmax(dim=1) == labels).sum().item()
-
-
-def _divide(m: EpochMetrics) -> None:
-    m.loss, m.accuracy = m.loss / m.images, m.accuracy / m.images
-    m.terms = {k: v / m.images for k, v in m.terms.items()}
-
-
-def _lines_until(path: Path, epoch: int) -> list[str]:
-    """The metrics of the epochs that a checkpoint holds; those past it are measured again."""
-    if epoch == 0 or not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if json.loads(line)["epoch"] <= epoch]
+    return metrics.done(time.monotonic() - begun)
 
 
 def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
