@@ -1,0 +1,185 @@
+"""Three ways from a distance to groups: `clusters`, `loop_search`, `dbscan`. None makes an N x N array.
+
+Every one gives (N,) int64 labels: groups numbered from 0 by their lowest image, -1 for an image without a group. The
+distance of two images is the members' weighted mean of cosine distances, 0 to 2, whatever the sum of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import DBSCAN, KMeans, MiniBatchKMeans
+from sklearn.neighbors import sort_graph_by_row_values
+
+from configs.errors import ConfigError
+from ensemble.kernels import sets
+from ensemble.neighbours import Neighbours
+from ensemble.parallel import over_rows, spans
+from ensemble.rerank import Setting, encode
+from ensemble.source import Features, source_of
+
+Labels = NDArray[np.int64]
+Feats = NDArray | Sequence[NDArray]
+MINI_BATCH_ABOVE = 50_000  # images; full k-means holds a copy of all features and passes over it some 300 times
+BLOCK, PASSES = 4096, 10  # of the mini-batch form
+
+
+def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | None = None, seed: int = 0) -> Labels:
+    """k-means with a set number of groups: too few mix identities, too many split them.
+
+    On the members' rows scaled by sqrt(w_m) and laid side by side, where the squared distance is twice the cosine
+    distance. Above MINI_BATCH_ABOVE images it is mini-batch k-means (Sculley, WWW 2010) over blocks read one by one.
+
+    Args:
+        feats: one (N, D) array or a sequence of (N, D_m), unit rows.
+        groups: how many.
+        weights: one a member; None is 1 each.
+        seed: of the first centres and of the order of the blocks.
+
+    Raises:
+        ConfigError: fewer images than groups.
+    """
+    source = source_of(feats, weights)
+    if not isinstance(source, Features):
+        raise ValueError("clusters needs features, not distance matrices")
+    if not 1 <= groups <= source.n:
+        raise ConfigError(f"clusters: {groups} groups of {source.n} images; take 1 to {source.n}, with --groups")
+    if source.n <= MINI_BATCH_ABOVE:
+        return renumbered(KMeans(groups, n_init=1, random_state=seed).fit_predict(_side_by_side(source, slice(None))))
+    rng, blocks = np.random.default_rng(seed), spans(source.n, max(BLOCK, groups))
+    means = MiniBatchKMeans(groups, n_init=1, random_state=seed)
+    for _ in range(PASSES):
+        for b in rng.permutation(len(blocks)):
+            if blocks[b].stop - blocks[b].start >= groups or hasattr(means, "cluster_centers_"):
+                means.partial_fit(_side_by_side(source, blocks[b]))
+    return renumbered(np.concatenate([means.predict(_side_by_side(source, block)) for block in blocks]))
+
+
+def loop_search(neighbours: Neighbours, threshold: float = 0.5) -> Labels:
+    """Every image takes its nearest other as its label, if nearer than the threshold; the links' connected parts.
+
+    Two that name each other become one, and following the links gives the groups, so their number sets itself: the
+    connected parts of the first-neighbour graph, as FINCH's first partition (Sarfraz et al., CVPR 2019) with a
+    threshold. An image that no link touches stays without a group.
+
+    Args:
+        neighbours: of all images, two a row at least.
+        threshold: in the mean cosine distance; 0.5 is a cosine of 0.5.
+
+    Raises:
+        ConfigError: no image has a neighbour so near.
+    """
+    n, k = neighbours.order.shape
+    if n < 2 or k < 2:
+        raise ValueError(f"neighbours of {n} images, {k} a row: want 2 images and 2 a row at least")
+    first = (neighbours.order[:, 0] == np.arange(n)).astype(int)  # the image itself may stand behind an exact copy
+    rows = np.arange(n)
+    nearest, sim = neighbours.order[rows, first], neighbours.sim[rows, first]
+    dist = np.maximum(neighbours.total - sim, 0) / neighbours.total
+    linked = np.flatnonzero(dist < threshold)
+    if not len(linked):
+        raise ConfigError(
+            f"loop_search with threshold {threshold:g} labels none of {n} images: the nearest two are "
+            f"{dist.min():.3f} apart; take a threshold above that, with --threshold"
+        )
+    links = coo_matrix((np.ones(len(linked), bool), (linked, nearest[linked])), shape=(n, n))
+    _, part = connected_components(links, directed=False)
+    touched = np.zeros(n, bool)
+    touched[linked] = touched[nearest[linked]] = True
+    return renumbered(np.where(touched, part, -1))
+
+
+def dbscan(
+    neighbours: Neighbours,
+    feats: Feats,
+    eps: float = 0.6,
+    *,
+    least: int = 4,
+    weights: Sequence[float] | None = None,
+    k1: int = 30,
+    k2: int = 6,
+    power: int = 2,
+    n_jobs: int = -1,
+) -> Labels:
+    """DBSCAN (Ester et al., KDD 1996) on the re-ranking's Jaccard distance, as in Ge et al. 2020 (SpCL) and later work.
+
+    The Jaccard distance is 1 off the support of the encoding, so the pairs within eps < 1 are found there, and the
+    graph of them is sparse. It is the re-ranked distance with lambda 0.
+
+    Args:
+        neighbours: of all images, max(k1 + 1, k2) a row at least. feats, weights: what they were found with.
+        eps: how far a neighbour may be, above 0 and below 1.
+        least: images, itself among them, that a place must have within eps to be inside a group.
+        k1, k2, power: of the re-ranking.
+
+    Raises:
+        ConfigError: eps out of bounds, or no place has so many images so near.
+    """
+    if not (0 < eps < 1 and least >= 2 and k1 >= 1 and k2 >= 1):
+        raise ConfigError(
+            f"dbscan: eps {eps:g}, least {least}, k1 {k1}, k2 {k2}; wanted eps above 0 and below 1, 2 images at least, "
+            "and 1 neighbour at least"
+        )
+    graph = jaccard_graph(neighbours, feats, eps, weights=weights, k1=k1, k2=k2, power=power, n_jobs=n_jobs)
+    labels = DBSCAN(eps=eps, min_samples=least, metric="precomputed").fit_predict(graph)
+    if (labels < 0).all():
+        raise ConfigError(
+            f"dbscan with eps {eps:g} labels none of {len(labels)} images: no image has {least - 1} others so near; "
+            "take a larger eps, with --eps, or fewer images, with --least"
+        )
+    return renumbered(labels)
+
+
+def jaccard_graph(
+    neighbours: Neighbours,
+    feats: Feats,
+    eps: float,
+    *,
+    weights: Sequence[float] | None = None,
+    k1: int,
+    k2: int,
+    power: int,
+    n_jobs: int = -1,
+) -> csr_matrix:
+    """(N, N) sparse Jaccard distances of at most eps, each row's nearest first, every image at 0 from itself."""
+    source, setting = source_of(feats, weights), Setting(k1, k2, 0.0, power)
+    n, need = source.n, min(source.n, max(k1 + 1, k2))
+    if len(neighbours.order) != n or neighbours.order.shape[1] < need:
+        raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} a row")
+    v = encode(neighbours, source, setting, n_jobs)
+    inverse = sets.inverted(v.indptr, v.members, v.weights, 0)
+
+    def near(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
+        indptr, other, t = sets.overlap(v.indptr, v.members, v.weights, *inverse, n, rows.start, rows.stop)
+        own = np.repeat(np.arange(rows.start, rows.stop), np.diff(indptr))
+        dist = np.maximum(1 - t / (2 - t), 0)
+        keep = (dist <= eps) & (own != other)
+        return own[keep], other[keep], dist[keep]
+
+    parts = over_rows(near, n, n_jobs)
+    own, other, dist = (np.concatenate(column) for column in zip(*parts, strict=True))
+    itself = np.arange(n)
+    rows, columns = np.concatenate((itself, own)), np.concatenate((itself, other))
+    graph = csr_matrix((np.concatenate((np.zeros(n), dist)), (rows, columns)), shape=(n, n))
+    return sort_graph_by_row_values(graph, warn_when_not_sorted=False)
+
+
+def renumbered(labels: NDArray) -> Labels:
+    """Groups numbered from 0 by their lowest image; -1 stays."""
+    known, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    numbers = np.full(len(known), -1, np.int64)
+    real = np.flatnonzero(known >= 0)
+    numbers[real[np.argsort(first[real])]] = np.arange(len(real))
+    return numbers[inverse]
+
+
+def _side_by_side(source: Features, rows: slice) -> NDArray[np.float32]:
+    pairs = zip(source.members, source.weights, strict=True)
+    return np.concatenate([a[rows] * np.float32(w**0.5) for a, w in pairs if w], axis=1)
+
+
+METHODS: dict[str, Callable[..., Labels]] = {"clusters": clusters, "loop_search": loop_search, "dbscan": dbscan}

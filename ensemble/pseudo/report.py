@@ -1,0 +1,73 @@
+"""How good the groups of a round are, where the identities are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round's report.
+
+    images: N. labelled: those with a group. purity: the share of the labelled that belong to their group's most
+    frequent identity. precision: of the pairs in one group, the share of one identity. recall: of the pairs of one
+    identity, the share in one group. The last three count images of known identity alone, and are NaN without any.
+    """
+
+    images: int
+    groups: int
+    labelled: int
+    purity: float = math.nan
+    precision: float = math.nan
+    recall: float = math.nan
+
+
+def score_round(labels: NDArray[np.int64], pids: NDArray[np.int64] | None = None) -> Round:
+    """The report of labels (N,), -1 for none, against identities (N,), -1 for unknown.
+
+    Raises:
+        ValueError: they are not of the same images.
+    """
+    labels = np.asarray(labels)
+    if pids is not None and np.shape(pids) != labels.shape:
+        raise ValueError(f"labels of shape {labels.shape}, pids of shape {np.shape(pids)}: want one a label")
+    counted = len(labels), len(np.unique(labels[labels >= 0])), int((labels >= 0).sum())
+    known = np.zeros(len(labels), bool) if pids is None else np.asarray(pids) >= 0
+    if pids is None or not known.any():
+        return Round(*counted)
+    labels, pids = labels[known], np.asarray(pids)[known]
+    grouped = labels >= 0
+    both, sizes = np.unique(np.stack((labels, pids))[:, grouped], axis=1, return_counts=True)
+    groups, start = np.unique(both[0], return_index=True)
+    most = np.maximum.reduceat(sizes, start) if len(groups) else np.zeros(0, int)
+    right, grouped_pairs, true_pairs = _pairs(sizes), _pairs(_counts(labels[grouped])), _pairs(_counts(pids))
+    return Round(
+        *counted,
+        purity=_share(int(most.sum()), int(grouped.sum())),
+        precision=_share(right, grouped_pairs),
+        recall=_share(right, true_pairs),
+    )
+
+
+def describe_round(scored: Round) -> str:
+    """One line for a person."""
+    text = f"{scored.groups:,} groups, {scored.labelled:,} of {scored.images:,} images labelled"
+    if math.isnan(scored.purity):
+        return f"{text}; no identities to score with"
+    return f"{text}; purity {scored.purity:.3f}, pair precision {scored.precision:.3f}, recall {scored.recall:.3f}"
+
+
+def _counts(values: NDArray) -> NDArray[np.int64]:
+    return np.unique(values, return_counts=True)[1]
+
+
+def _pairs(sizes: NDArray[np.int64]) -> int:
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
