@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from configs.errors import ResultError, SubmissionError
 from ensemble import build
 from ensemble.ranking import Ranking
+from ensemble.record import Evaluation
 from submit import check, make
+from submit.evaluation import Row
 from submit.formats import FORMATS
 from submit.formats.base import Names
 from tests import oracles
@@ -178,6 +181,20 @@ def test_every_format_hands_in_the_build(tiny_build, made, tmp_path, name, capsy
     first = json.loads((made[0] / "submission.json").read_text())
     got = [[name_of[t] for t in names] for names in sheet.answers.lists]
     assert got == [first[q] for q in queries]
+
+
+def test_a_re_ranking_that_costs_is_said(capsys):
+    def row(name, total):
+        return Row(name, total, total, total, total, (total,) * 3, 5, 0, "ap=market|k=9|junk=none|skipped=0|weights=x")
+
+    lists = Evaluation({}, "", None, [1], [1], [1], [1])
+    for last, said in ((0.50, "note: re-ranking lowers this total by 5.0;"), (0.60, "")):
+        rows = [row("a", 0.4), row("sum", 0.55), row("sum, re-ranked", last)]
+        make.tell(Console(), {"test": lists}, {"test": rows}, 200, 200)
+        assert ("re-ranking lowers" in capsys.readouterr().out) == bool(said)
+    make.tell(Console(), {"test": lists}, {"test": [row("a", 0.4)]}, 61, 200)
+    out = capsys.readouterr().out
+    assert "lowers" not in out and "note: lists of 61, not 200: the gallery has no more" in out
 
 
 def test_a_folder_is_replaced_file_by_file(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,8 +9,6 @@ from configs.errors import DataError
 from models.data.images import list_images
 from models.data.layouts.lists import whole_number
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
-
-HEADER = re.compile(rb"^\s*<\?xml[^>]*\?>")
 
 
 def read_aicity(root: Path) -> Benchmark:
@@ -42,16 +39,16 @@ def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
 def read_labels(path: Path) -> dict[str, tuple[int, int]]:
     """Name -> vehicle, camera, from items `<Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>`.
 
-    The header says gb2312 and the file is not, so it is passed over: the text is UTF-8. A missing id is -1.
+    The header says gb2312 and the file is not: it is decoded as the UTF-8 that it is. A missing id is -1.
 
     Raises:
         DataError: it cannot be read, an item lacks its name, or a number is none.
     """
     try:
-        content = HEADER.sub(b"", path.read_bytes(), count=1)
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        text = path.read_bytes().decode("utf-8-sig")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError(f"{path}: declares entities; wanted plain items")
-        items = list(ElementTree.fromstring(content.decode("utf-8-sig")).iter("Item"))
+        items = list(ElementTree.fromstring(text).iter("Item"))
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as e:
         raise DataError(f"{path}: cannot be read ({e}); layout aicity wants XML items with imageName there") from e
     found = {}
