@@ -16,7 +16,7 @@ from ensemble.parallel import here, spans, tasks, workers
 from ensemble.search import Filter, Lists, Pair, Pools, choose_filter, search_pair, settled
 from ensemble.source import Features, Penalties, Source, source_of
 
-NEAR_SHARE = 0.125
+NEAR_SHARE = 0.0625
 Progress = Callable[[int, int], None]
 
 

@@ -35,7 +35,7 @@ def client():
 
 
 def search(feats, **options):
-    return neighbours.nearest(feats, 21, weights=[1.0, 0.5], n_query=200, top_k=40, superblock=150, **options)
+    return neighbours.nearest(feats, 21, weights=[1.0, 0.5], n_query=200, top_k=60, superblock=150, **options)
 
 
 def same(one, other):

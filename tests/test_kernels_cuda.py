@@ -193,7 +193,7 @@ def test_the_search_on_a_stand_in_gives_the_lists_of_the_cpu(twin, monkeypatch, 
     monkeypatch.setattr(cuda, "_products", products)
     source = source_of(feats, weights, penalties)
     there = neighbours.Neighbours(*cuda.search(source, 11, 40, 9))
-    here = neighbours.nearest(source, 11, n_query=40, top_k=9)
+    here = neighbours.nearest(source, 11, n_query=40, top_k=9, device="cpu")
     for name in ("order", "sim", "least", "near_order", "near_sim"):
         np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
 

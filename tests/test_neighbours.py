@@ -35,7 +35,7 @@ def test_lists_are_those_of_a_sort(precision, superblock):
     rng = np.random.default_rng(0)
     feats, weights = [clustered(rng, 700, 40, 60), unit_rows(rng, 700, 100)], [0.7, 1.9]
     near = neighbours.nearest(
-        feats, 21, weights=weights, n_query=130, top_k=60, precision=precision, superblock=superblock
+        feats, 21, weights=weights, n_query=130, top_k=60, near_share=1, precision=precision, superblock=superblock
     )
     order, sim = by_sorting(feats, 21, weights)
     np.testing.assert_array_equal(near.order, order)
@@ -81,7 +81,7 @@ def test_bit_for_bit_whatever_the_blocks_and_workers():
     feats = clustered(np.random.default_rng(3), 900, 64, 90)
     settings_ = [(64, 1, "auto"), (300, 2, "auto"), (900, 2, "float32")]
     one, *others = [
-        neighbours.nearest(feats, 21, superblock=b, n_jobs=j, precision=p, n_query=200, top_k=40)
+        neighbours.nearest(feats, 21, superblock=b, n_jobs=j, precision=p, n_query=200, top_k=40, near_share=1)
         for b, j, p in settings_
     ]
     for other in others:

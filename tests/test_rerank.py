@@ -54,7 +54,7 @@ def test_first_k_whole_lists_and_blocks_agree(power):
     np.testing.assert_allclose(np.concatenate([b for _, b in streamed]), by_index(order, dist), atol=1e-6)
     assert [rows.start for rows, _ in streamed] == [0, 64, 128, 192]
     for top_k in (5, 90, 400):
-        with_lists = neighbours.nearest(feats, 16, n_query=200, top_k=top_k)
+        with_lists = neighbours.nearest(feats, 16, n_query=200, top_k=top_k, near_share=1)
         for source in (near, with_lists):
             first, first_dist = rerank.k_reciprocal(source, feats, 200, top_k=top_k, **setting)
             np.testing.assert_allclose(first_dist, dist[:, :top_k], atol=1e-6)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit, kth_largest
+from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit
 
 Pointers = NDArray[np.int64]
 Sums = NDArray[np.float64]
@@ -94,7 +94,7 @@ def sift(sim: Floats, col0: int, k: int, slack: Real) -> tuple[Pointers, Ints, P
     bars = np.empty((height, 2), np.float32)
     tops, lows = np.zeros(height + 1, np.int64), np.zeros(height + 1, np.int64)
     for i in range(height):
-        bars[i, 0] = kth_largest(sim[i].copy(), min(k, width)) - slack
+        bars[i, 0] = -np.partition(-sim[i], min(k, width) - 1)[min(k, width) - 1] - slack
         bars[i, 1] = sim[i].min() + slack
         tops[i + 1] = tops[i] + np.sum(sim[i] >= bars[i, 0])
         lows[i + 1] = lows[i] + np.sum(sim[i] <= bars[i, 1])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, jit, kth_largest
+from ensemble.kernels.cpu import Floats, Ints, Real, jit
 
 Pointers = NDArray[np.int64]
 
@@ -16,7 +16,7 @@ def smallest(dist: Floats, k: int) -> tuple[Ints, Floats]:
     rows, width = dist.shape
     order, value = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
     for i in range(rows):
-        kept = np.arange(width) if k == width else np.flatnonzero(dist[i] <= -kth_largest(-dist[i], k))
+        kept = np.arange(width) if k == width else np.flatnonzero(dist[i] <= np.partition(dist[i], k - 1)[k - 1])
         chosen = kept[np.argsort(dist[i][kept], kind="mergesort")]
         for p in range(k):
             order[i, p] = chosen[p]

@@ -1,7 +1,7 @@
 """One figure in a process of its own: its times, the product's beside them, and the most memory it took.
 
-`python -m tests.benchmarks.figure NAME QUERYxGALLERY FEATURES.npy REPEATS` prints JSON. Times alternate with those of
-the product X Y^T, so that a busy machine slows both.
+`python -m tests.benchmarks.figure NAME QUERYxGALLERY FEATURES.npy REPEATS SHARE DEVICE` prints JSON. Times alternate
+with those of the product X Y^T, so that a busy machine slows both.
 """
 
 import json
@@ -36,22 +36,22 @@ def product(feats: list[NDArray], share: float) -> Run:
     return run
 
 
-def lists(feats: list[NDArray], n_query: int) -> Run:
+def lists(feats: list[NDArray], n_query: int, device: str) -> Run:
     """Features to re-ranked first-K lists."""
 
     def run() -> object:
-        near = neighbours.nearest(feats, 21, n_query=n_query, top_k=K)
-        return rerank.k_reciprocal(near, feats, n_query, top_k=K)
+        near = neighbours.nearest(feats, 21, n_query=n_query, top_k=K, device=device)
+        return rerank.k_reciprocal(near, feats, n_query, top_k=K, device=device)
 
     return run
 
 
-def plain(feats: list[NDArray], n_query: int) -> Run:
+def plain(feats: list[NDArray], n_query: int, device: str) -> Run:
     """Features to first-K lists without re-ranking."""
-    return lambda: fuse.rank(feats, n_query, top_k=K)
+    return lambda: fuse.rank(feats, n_query, top_k=K, device=device)
 
 
-def search_float32(feats: list[NDArray], n_query: int) -> Run:
+def search_float32(feats: list[NDArray], n_query: int, device: str) -> Run:
     """As `lists`, candidates from float32 products: a CPU without half-precision units."""
 
     def run() -> object:
@@ -61,25 +61,25 @@ def search_float32(feats: list[NDArray], n_query: int) -> Run:
     return run
 
 
-def sweep(feats: list[NDArray], n_query: int) -> Run:
+def sweep(feats: list[NDArray], n_query: int, device: str) -> Run:
     """Another (k1, k2, lam) from neighbours that are there."""
-    near = neighbours.nearest(feats, 31, n_query=n_query, top_k=K)
+    near = neighbours.nearest(feats, 31, n_query=n_query, top_k=K, device=device)
     return lambda: rerank.k_reciprocal(near, feats, n_query, k1=25, k2=5, lam=0.4, top_k=K)
 
 
-def score(feats: list[NDArray], n_query: int) -> Run:
+def score(feats: list[NDArray], n_query: int, device: str) -> Run:
     """Features to the score of whole re-ranked lists, streamed."""
     pids, cams = drawn_labels(len(feats[0]))
 
     def run() -> object:
-        near = neighbours.nearest(feats, 21)
+        near = neighbours.nearest(feats, 21, device=device)
         stream = rerank.blocks(near, feats, n_query)
         return metrics.evaluate_blocks(stream, pids[:n_query], pids[n_query:], cams[:n_query], cams[n_query:])
 
     return run
 
 
-def count(feats: list[NDArray], n_query: int) -> Run:
+def count(feats: list[NDArray], n_query: int, device: str) -> Run:
     """CMC and mAP alone, from distances in memory."""
     pids, cams = drawn_labels(len(feats[0]))
     dist = np.concatenate([d for _, d in fuse.blocks(feats, n_query)])
@@ -87,14 +87,14 @@ def count(feats: list[NDArray], n_query: int) -> Run:
     return lambda: metrics.evaluate_blocks([(slice(0, n_query), dist)], *labels)
 
 
-def count_lists(feats: list[NDArray], n_query: int) -> Run:
+def count_lists(feats: list[NDArray], n_query: int, device: str) -> Run:
     """CMC and mAP alone, from first-K lists."""
     pids, _ = drawn_labels(len(feats[0]))
     order, _ = fuse.rank(feats, n_query, top_k=K)
     return lambda: metrics.evaluate(order, pids[:n_query], pids[n_query:], ap="hits")
 
 
-def dense_port(feats: list[NDArray], n_query: int) -> Run:
+def dense_port(feats: list[NDArray], n_query: int, device: str) -> Run:
     """The published algorithm and the distances it wants."""
     return lambda: published.rerank(*published.distances(feats[0], n_query))
 
@@ -122,13 +122,13 @@ def timed(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def main(name: str, size: str, paths: str, repeats: int, share: float) -> dict[str, float]:
+def main(name: str, size: str, paths: str, repeats: int, share: float, device: str) -> dict[str, float]:
     """Medians of `repeats` runs, after one small one that loads the kernels."""
     n_query = int(size.split("x")[0])
     feats = [np.load(path) for path in paths.split(",")]
     small = [np.ascontiguousarray(a[:600]) for a in feats]
-    FIGURES[name](small, 200)()
-    run = FIGURES[name](feats, n_query)
+    FIGURES[name](small, 200, device)()
+    run = FIGURES[name](feats, n_query, device)
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     first = timed(run)
@@ -144,4 +144,4 @@ def main(name: str, size: str, paths: str, repeats: int, share: float) -> dict[s
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:4], repeats=int(sys.argv[4]), share=float(sys.argv[5]))))
+    print(json.dumps(main(*sys.argv[1:4], int(sys.argv[4]), float(sys.argv[5]), sys.argv[6])))

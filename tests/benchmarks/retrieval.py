@@ -1,6 +1,6 @@
 """Times and memory of the retrieval engine, each figure in a process of its own, as a markdown table.
 
-`python -m tests.benchmarks.retrieval [--size 500x2000 ...] [--all] [--figures lists sweep] [--dim 2048]`
+`python -m tests.benchmarks.retrieval [--size 500x2000 ...] [--all] [--figures lists] [--members 5] [--device cuda]`
 Ratios are to one full product X Y^T of distinct buffers, timed in the same process in turn with the figure. Features
 are drawn: 25 images an identity around random centres. The product may be timed on a share of the rows and scaled.
 """
@@ -35,11 +35,11 @@ def features(n: int, dim: int, seed: int, spread: float = 1.2) -> NDArray[np.flo
     return out
 
 
-def measure(name: str, size: str, paths: list[Path], repeats: int, share: float) -> dict[str, float]:
+def measure(name: str, size: str, paths: list[Path], repeats: int, share: float, device: str) -> dict[str, float]:
     """One figure in a fresh process with the libraries' own choice of kernels."""
     env = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     command = [sys.executable, "-m", "tests.benchmarks.figure", name, size, ",".join(map(str, paths)), str(repeats)]
-    done = subprocess.run([*command, str(share)], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(share), device], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} at {size} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--figures", nargs="*", default=list(FIGURES), choices=FIGURES)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--dim", type=int, default=2048)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     print("| size | figure | seconds | product X Y^T | ratio | GiB above features |\n|---|---|---|---|---|---|")
@@ -65,7 +66,7 @@ def main() -> None:
                 if n > 50_000 and name in NOT_LARGE:
                     continue
                 repeats = 1 if name == "dense_port" or n > 50_000 else chosen.repeats
-                got = measure(name, size, paths, repeats, 0.05 if n > 50_000 else 1.0)
+                got = measure(name, size, paths, repeats, 0.05 if n > 50_000 else 1.0, chosen.device)
                 print(
                     f"| {size} | {name} | {got['seconds']:.3f} | {got['product']:.3f} | {got['ratio']:.3f} | "
                     f"{got['above_gib']:.2f} |",
