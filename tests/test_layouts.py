@@ -207,8 +207,11 @@ def test_market_in_its_own_subfolder(root):
 def test_a_folder_that_is_nothing_or_two_things(root):
     touch(root, {"photos": ["a.jpg"], "more": []})
     with pytest.raises(
-        DataError, match=r"no layout is recognised; it holds more/, photos/\. .*market1501 \(bounding_box_train"
+        DataError, match=r"it holds more/, photos/\. The layouts are: drawn, market1501, .* table\. Name"
     ):
+        recognise(root)
+    touch(root, {"bounding_box_train": [], "query": []})
+    with pytest.raises(DataError, match=r"photos/, query/\. market1501 lacks bounding_box_test\. Name one"):
         recognise(root)
     market(root)
     table(root)

@@ -69,15 +69,28 @@ def recognise(root: Path) -> Found:
         there = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
         shown = ", ".join(there[:8]) or "nothing"
         raise DataError(
-            f"{root}: no layout is recognised; it holds {shown}. Layouts and their signs: "
-            + "; ".join(f"{name} ({', '.join(signs[0].paths)})" for name, signs in SIGNS.items())
-            + ". Name one with --layout, or describe the images in a df.csv"
+            f"{root}: no layout is recognised; it holds {shown}. {_nearly(root)}. Name one with --layout, or describe "
+            "the images in a df.csv (layout table)"
         )
     if len(chosen) > 1:
         raise DataError(f"{root}: could be {' or '.join(chosen)}; name one with --layout")
     why = f"layout {chosen[0]}, recognised by {', '.join(seen[chosen[0]].paths)}"
     others = [name for name in also if IN_PLACE_OF[chosen[0]] == name and name != "market1501"]
     return Found(chosen[0], why + "".join(f" (--layout {name} takes the other part)" for name in others))
+
+
+def _nearly(root: Path) -> str:
+    """The layouts that lack the least, or the names of all."""
+    lacking = {}
+    for name, signs in SIGNS.items():
+        missing = [path for path in signs[0].paths if not (root / path).exists()]
+        if len(missing) < len(signs[0].paths):
+            lacking[name] = missing
+    least = min(map(len, lacking.values()), default=0)
+    near = [
+        f"{name} lacks {' and '.join(m) or 'the right image names'}" for name, m in lacking.items() if len(m) == least
+    ]
+    return "; ".join(near) if near else f"The layouts are: {', '.join(SIGNS)}"
 
 
 def _holds(root: Path, sign: Sign) -> bool:

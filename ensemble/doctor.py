@@ -1,0 +1,146 @@
+"""Look a data set over before any work: `python -m ensemble.doctor --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.command import CommandLine, run
+from configs.progress import Progress
+from models.data.findings import (
+    HURTS,
+    STOPS,
+    Finding,
+    count,
+    distractors,
+    find_in_files,
+    find_in_lists,
+    long_tail,
+    people_of,
+)
+from models.data.inspect_files import Seen, inspect_files
+from models.data.label_list import read_label_list
+from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
+from models.data.split import UNKNOWN, Benchmark, Split
+
+WHAT = "Say what a data set holds, what is wrong with it, and what that would do. Exit status 1: a build would stop."
+EXAMPLE = """
+  python -m ensemble.doctor --data DIR
+  python -m ensemble.doctor --data DIR --layout naic2020 --quick
+  python -m ensemble.doctor --data train_list.txt
+"""
+PARTS = ("train", "query", "gallery", "unlabelled")
+BAR = 30
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandLine("python -m ensemble.doctor", WHAT, EXAMPLE)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder, or one label list")
+    parser.add_argument(
+        "--layout", default=AUTO, metavar="NAME", help=f"how it lies there (default: auto): {', '.join(LAYOUTS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="look at the lists alone, and decode no file")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="workers (default: -1, one a core)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Examine one data set; 1 where a build would stop at something."""
+    args = parse(argv)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    parts: dict[str, Sequence[Seen]] = {}
+    if args.data.is_file():
+        benchmark, found = read_label_list(args.data)
+        print(f"a label list by itself: {args.data.name}")
+        found += find_in_lists(benchmark, lists=PARTS[:1])
+    else:
+        layout, why = settle_layout(args.layout, args.data)
+        benchmark = read_layout(layout, args.data, wanted=())
+        print(why or f"layout {layout}")
+        found = find_in_lists(benchmark)
+        if not args.quick:
+            parts = look_into(benchmark, args.jobs)
+            found += find_in_files({part: (getattr(benchmark, part), files) for part, files in parts.items()})
+    show_counts(console, benchmark, parts)
+    show_tail(console, benchmark.train)
+    show_findings(found)
+    return 1 if any(finding.weight == STOPS for finding in found) else 0
+
+
+def look_into(benchmark: Benchmark, n_jobs: int) -> dict[str, Sequence[Seen]]:
+    """Every file of every list, in its order."""
+    paths = [path for part in PARTS for path in getattr(benchmark, part).paths]
+    files = iter(inspect_files(paths, Progress(), n_jobs))
+    return {part: [next(files) for _ in range(len(getattr(benchmark, part)))] for part in PARTS}
+
+
+def show_counts(console: Console, benchmark: Benchmark, seen: dict[str, Sequence[Seen]]) -> None:
+    """A line a list: images, identities, cameras; and, where files were decoded, their sizes and domains."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    columns = ["images", "identities", "cameras", "distractors", "height x width", "green"]
+    for column in columns if seen else columns[:4]:
+        table.add_column(column, justify="right")
+    for part in PARTS:
+        split: Split = getattr(benchmark, part)
+        if not len(split):
+            continue
+        people = people_of(split, benchmark.query if part == "gallery" else None)
+        strangers = distractors(benchmark.query, split) if part == "gallery" else 0
+        cells = [len(split), len(people), len(set(split.camids.tolist()) - {UNKNOWN}), strangers]
+        table.add_row(part, *(f"{n:,}" if n else "-" for n in cells), *_sizes(seen[part] if seen else None))
+    console.print()
+    console.print(table)
+
+
+def _sizes(files: Sequence[Seen] | None) -> list[str]:
+    """Median size and range, and the share of green images."""
+    if files is None:
+        return []
+    good = [seen for seen in files if not seen.trouble]
+    if not good:
+        return ["-", "-"]
+    sides = np.array([(seen.height, seen.width) for seen in good])
+    low, mid, high = sides.min(axis=0), np.median(sides, axis=0).astype(int), sides.max(axis=0)
+    size = f"{mid[0]}x{mid[1]}" + ("" if (low == high).all() else f" ({low[0]}x{low[1]} to {high[0]}x{high[1]})")
+    green = Counter(seen.domain for seen in good)["green"] / len(good)
+    return [size, f"{100 * green:.0f} %"]
+
+
+def show_tail(console: Console, train: Split) -> None:
+    """How many images the training identities have."""
+    rows = long_tail(train)
+    if not rows:
+        return
+    most = max(people for _, _, people, _ in rows)
+    console.print("\ntraining images of an identity")
+    for low, high, people, images in (row for row in rows if row[2]):
+        span = f"{low}" if low == high else f"{low} to {high}"
+        bar = "#" * max(1, round(BAR * people / most))
+        text = f"  {span:>12}  {bar:<{BAR}}  {count(people, 'identity', 'identities')}, {count(images, 'image')}"
+        console.print(text, soft_wrap=True, markup=False)
+
+
+def show_findings(found: Sequence[Finding]) -> None:
+    """What is wrong, the gravest first, each with what it would do."""
+    print()
+    if not found:
+        print("nothing is wrong with it")
+    order = {STOPS: 0, HURTS: 1}
+    for finding in sorted(found, key=lambda f: order.get(f.weight, 2)):
+        print(f"{finding.weight}: {finding.text}: {finding.does}")
+        for example in finding.examples:
+            print(f"       {example}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,228 @@
+"""What is wrong or odd about a data set, and what each thing would do to a build or a score."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.data.inspect_files import Seen
+from models.data.split import UNKNOWN, Benchmark, Split
+
+STOPS, HURTS, NOTE = "stops", "hurts", "note"
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """weight: `stops` a build, `hurts` its score or makes it untrue, or `note`. does: what it would do."""
+
+    weight: str
+    text: str
+    does: str
+    examples: tuple[str, ...] = ()
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """`1 name`, `2,000 names`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def find_in_lists(
+    benchmark: Benchmark, min_images: int = 2, lists: Sequence[str] = ("train", "query", "gallery")
+) -> list[Finding]:
+    """What the lists alone tell: names, identities, cameras.
+
+    Args:
+        min_images: recipe.min_images.
+        lists: those that a build needs.
+    """
+    found: list[Finding] = []
+    train, query, gallery = benchmark.train, benchmark.query, benchmark.gallery
+    for part in lists:
+        if not len(getattr(benchmark, part)):
+            found.append(Finding(STOPS, f"the {part} list is empty", "a build stops at once"))
+    found += _tail(train, min_images)
+    for part in ("train", "query", "gallery", "unlabelled"):
+        found += _look_alike(part, getattr(benchmark, part))
+    found += _same_names(benchmark)
+    shared = people_of(train) & (people_of(query) | people_of(gallery, query))
+    if shared:
+        does = "the score is partly of people seen in training, and tells little about strangers"
+        found.append(
+            Finding(
+                HURTS,
+                f"{count(len(shared), 'identity is', 'identities are')} in train and in the test",
+                does,
+                _shown(sorted(shared)),
+            )
+        )
+    found += _unanswerable(query, gallery)
+    return found
+
+
+def people_of(split: Split, asked: Split | None = None) -> set[int]:
+    """The known identities; 0 names strangers, and nobody, where the queries that are `asked` do not have it."""
+    people = set(split.pids.tolist()) - {UNKNOWN}
+    return people - {0} if asked is not None and len(asked) and not (asked.pids == 0).any() else people
+
+
+def distractors(query: Split, gallery: Split) -> int:
+    """Gallery images of known identities that no query asks for."""
+    return int((~np.isin(gallery.pids, query.pids) & (gallery.pids != UNKNOWN)).sum()) if query.labelled else 0
+
+
+def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Finding]:
+    """What a look into the files tells: broken ones, doubled ones.
+
+    Args:
+        parts: name of a list -> the list, and its files in the same order.
+    """
+    broken = [seen for _, files in parts.values() for seen in files if seen.trouble]
+    found: list[Finding] = []
+    if broken:
+        names = ", ".join(seen.path.name for seen in broken[:20]) + (", ..." if len(broken) > 20 else "")
+        does = f"a build stops at it; replace it, or leave it out with --set 'competition.skip=[{names}]'"
+        shown = tuple(f"{seen.path}: {seen.trouble}" for seen in broken[:EXAMPLES])
+        found.append(Finding(STOPS, f"{count(len(broken), 'file')} cannot be decoded", does, shown))
+    places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for part, (split, files) in parts.items():
+        for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
+            if not seen.trouble:
+                places[seen.digest].append((part, name, pid))
+    return found + _doubles([group for group in places.values() if len(group) > 1])
+
+
+def _tail(train: Split, min_images: int) -> list[Finding]:
+    counts = Counter(pid for pid in train.pids.tolist() if pid != UNKNOWN)
+    few = [pid for pid, n in counts.items() if n < min_images]
+    found = []
+    if len(train) and len(counts) - len(few) < 2:
+        text = (
+            f"{count(len(counts) - len(few), 'identity has', 'identities have')} {min_images} training images or more"
+        )
+        found.append(Finding(STOPS, text, "a build wants at least 2; lower recipe.min_images, or add images"))
+    if few:
+        does = "they are left out of training (recipe.min_images)"
+        found.append(Finding(NOTE, f"{len(few):,} of {len(counts):,} identities have a single training image", does))
+    return found
+
+
+def _look_alike(part: str, split: Split) -> list[Finding]:
+    """Names that only a careful reader tells apart."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in split.names:
+        groups[unicodedata.normalize("NFC", name).casefold()].append(name)
+    alike = [names for names in groups.values() if len(names) > 1]
+    if not alike:
+        return []
+    does = "on file systems that do not tell them apart one image replaces the other; rename them"
+    text = f"in {part}, {count(len(alike), 'group')} of names that differ in capitals or Unicode form alone"
+    return [Finding(HURTS, text, does, _shown(" and ".join(map(ascii, names)) for names in alike))]
+
+
+def _same_names(benchmark: Benchmark) -> list[Finding]:
+    found = []
+    for one, other in (("train", "gallery"), ("train", "query"), ("query", "gallery")):
+        a, b = getattr(benchmark, one), getattr(benchmark, other)
+        at = dict(zip(a.names, a.paths, strict=True))
+        twice = [n for n, path in zip(b.names, b.paths, strict=True) if n in at and at[n] != path]
+        if twice:
+            does = "nothing here: lists are kept apart; merged into one folder they would replace each other"
+            text = f"{count(len(twice), 'name is', 'names are')} in {one} and in {other}, of different files"
+            found.append(Finding(NOTE, text, does, _shown(twice)))
+    return found
+
+
+def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
+    """Queries without a right image, with junk as Market-1501 has it and without junk."""
+    if not query.labelled or not gallery.labelled:
+        missing = [
+            name for name, split in (("query", query), ("gallery", gallery)) if len(split) and not split.labelled
+        ]
+        does = (
+            "a submission is written, and nothing can be scored; --holdout 0.2 keeps training identities aside for it"
+        )
+        return [Finding(NOTE, f"{' and '.join(missing)} have no identities", does)] if missing else []
+    cameras: dict[int, set[int]] = defaultdict(set)
+    for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
+        cameras[pid].add(cam)
+    known = not ((query.camids == UNKNOWN).any() or (gallery.camids == UNKNOWN).any())
+    nobody, own_only = [], []
+    for name, pid, cam in zip(query.names, query.pids.tolist(), query.camids.tolist(), strict=True):
+        if pid not in cameras:
+            nobody.append(name)
+        elif known and cameras[pid] == {cam}:
+            own_only.append(name)
+    found = []
+    if len(query) and len(nobody) == len(query):
+        found.append(
+            Finding(STOPS, "query and gallery share no identity", "a build stops: is it another test's gallery?")
+        )
+    elif nobody:
+        does = "AP 'hits' counts them as 0; the other rules skip them"
+        found.append(
+            Finding(
+                HURTS,
+                f"{count(len(nobody), 'query has', 'queries have')} no right image in the gallery",
+                does,
+                _shown(nobody),
+            )
+        )
+    if own_only:
+        does = (
+            "with Market-1501's junk rule (same person, same camera) they are skipped or score 0; without it they count"
+        )
+        text = f"{count(len(own_only), 'query has', 'queries have')} right images under their own camera alone"
+        found.append(Finding(HURTS, text, does, _shown(own_only)))
+    return found
+
+
+def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
+    """Equal files, by what they would do: the gravest first; each group is told once."""
+    kinds: dict[str, list[list[tuple[str, str, int]]]] = defaultdict(list)
+    for group in groups:
+        parts = {part for part, _, _ in group}
+        labels = {pid for part, _, pid in group if part == "train"}
+        if len(labels) > 1:
+            kinds["labels"].append(group)
+        elif "train" in parts and parts & {"query", "gallery"}:
+            kinds["leak"].append(group)
+        elif {"query", "gallery"} <= parts:
+            kinds["asked"].append(group)
+        else:
+            kinds["plain"].append(group)
+    told = {
+        "labels": (HURTS, "equal files in train under different identities", "they teach a contradiction; delete one"),
+        "leak": (HURTS, "equal files in train and in the test", "the score is too good: these were trained on"),
+        "asked": (NOTE, "equal files in query and gallery", "the answer is the question: rank 1 comes for free"),
+        "plain": (NOTE, "equal files in one list", "they count twice; a gallery's doubles share their rank by name"),
+    }
+    return [
+        Finding(weight, f"{count(len(kinds[kind]), 'group')} of {text}", does, _shown(map(_group, kinds[kind])))
+        for kind, (weight, text, does) in told.items()
+        if kinds[kind]
+    ]
+
+
+def _group(group: list[tuple[str, str, int]]) -> str:
+    return " = ".join(f"{part}/{name}" + (f" (id {pid})" if pid != UNKNOWN else "") for part, name, pid in group[:4])
+
+
+def _shown(examples: Iterable[object]) -> tuple[str, ...]:
+    return tuple(str(example) for example, _ in zip(examples, range(EXAMPLES), strict=False))
+
+
+def long_tail(split: Split) -> list[tuple[int, int, int, int]]:
+    """Identities by how many images they have: rows of (from, to, identities, images), doubling; none left out."""
+    counts = np.array(list(Counter(pid for pid in split.pids.tolist() if pid != UNKNOWN).values()), dtype=np.int64)
+    rows, low = [], 1
+    while len(counts) and low <= counts.max():
+        high = 2 * low - 1
+        here = counts[(counts >= low) & (counts <= high)]
+        rows.append((low, high, len(here), int(here.sum())))
+        low = high + 1
+    return rows

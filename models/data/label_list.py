@@ -1,0 +1,55 @@
+"""A label list without its images: `name.png:id` or `folder/name.png id` a line, as the NAIC competitions have them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from configs.errors import DataError
+from models.data.findings import HURTS, NOTE, Finding, count
+from models.data.layouts.lists import read_lines, whole_number
+from models.data.split import UNKNOWN, Benchmark, make_split
+
+WANTED = "lines 'name.png:id' or 'folder/name.png id'"
+
+
+def read_label_list(path: Path) -> tuple[Benchmark, list[Finding]]:
+    """The list as a benchmark of training images alone, and what is wrong in it; of a name's lines the first counts.
+
+    Raises:
+        DataError: a line is neither.
+    """
+    pids: dict[str, int] = {}
+    again: list[str] = []
+    against: list[str] = []
+    for number, line in read_lines(path, "(a label list)", WANTED):
+        where = f"{path}, line {number}"
+        name, mark, pid = line.rpartition(":") if ":" in line else line.rpartition(" ")
+        if not mark or not name.strip():
+            raise DataError(f"{where}: {line!r}; wanted {WANTED}")
+        name, label = PurePosixPath(name.strip()).name, whole_number(pid.strip(), "the id", where)
+        if name not in pids:
+            pids[name] = label
+        elif pids[name] == label:
+            again.append(f"line {number}: {name} is person {label} again")
+        else:
+            against.append(f"line {number}: {name} is person {label} here and {pids[name]} further up")
+    found = []
+    if against:
+        does = "one of the two is wrong, and a layout that reads it stops"
+        found.append(
+            Finding(
+                HURTS, f"{count(len(against), 'name has', 'names have')} a second identity", does, tuple(against[:3])
+            )
+        )
+    if again:
+        found.append(
+            Finding(
+                NOTE,
+                f"{count(len(again), 'line repeats', 'lines repeat')} a name",
+                "the second is idle",
+                tuple(again[:3]),
+            )
+        )
+    rows = [(name, path.parent / name, pid, UNKNOWN) for name, pid in pids.items()]
+    empty = make_split([])
+    return Benchmark("label list", path.parent, make_split(rows), empty, empty, empty), found

@@ -1,0 +1,144 @@
+"""What the doctor finds: each defect planted in small lists, found once, and nothing found where there is none."""
+
+import pytest
+
+from models.data.findings import count, distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.inspect_files import Seen
+from models.data.split import Benchmark, make_split
+
+
+def split(tmp_path, part, rows):
+    """(name, pid, camera) rows of a list whose files lie in a folder of its name."""
+    return make_split([(name, tmp_path / part / name, pid, cam) for name, pid, cam in rows])
+
+
+TRAIN = [("t1.png", 1, 1), ("t2.png", 1, 2), ("t3.png", 2, 1), ("t4.png", 2, 2)]
+ALIKE = "in gallery, 1 group of names that differ in capitals or Unicode form alone"
+QUERY, GALLERY = [("q1.png", 7, 1), ("q2.png", 8, 1)], [("g1.png", 7, 2), ("g2.png", 8, 2), ("g3.png", 0, 1)]
+
+
+@pytest.fixture
+def found(tmp_path):
+    def find(train=TRAIN, query=QUERY, gallery=GALLERY, unlabelled=()):
+        rows = {"train": train, "query": query, "gallery": gallery, "unlabelled": unlabelled}
+        benchmark = Benchmark("x", tmp_path, **{part: split(tmp_path, part, r) for part, r in rows.items()})
+        return [(f.weight, f.text, f.examples) for f in find_in_lists(benchmark)]
+
+    return find
+
+
+def test_a_sound_data_set(found):
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("lists", "weight", "text", "examples"),
+    [
+        ({"query": []}, "stops", "the query list is empty", ()),
+        ({"train": []}, "stops", "the train list is empty", ()),
+        ({"train": [*TRAIN, ("t5.png", 3, 1)]}, "note", "1 of 3 identities have a single training image", ()),
+        (
+            {"train": [*TRAIN, ("t5.png", 7, 1), ("t6.png", 7, 1)]},
+            "hurts",
+            "1 identity is in train and in the test",
+            ("7",),
+        ),
+        ({"query": [*QUERY, ("q3.png", 9, 1)]}, "hurts", "1 query has no right image in the gallery", ("q3.png",)),
+        (
+            {"gallery": [*GALLERY[:1], ("g2.png", 8, 1)]},
+            "hurts",
+            "1 query has right images under their own camera alone",
+            ("q2.png",),
+        ),
+        ({"gallery": [("g1.png", 5, 2)]}, "stops", "query and gallery share no identity", ()),
+        ({"gallery": [(n, -1, -1) for n, _, _ in GALLERY]}, "note", "gallery have no identities", ()),
+        ({"gallery": [*GALLERY, ("G1.png", 7, 3)]}, "hurts", ALIKE, ("'G1.png' and 'g1.png'",)),
+        (
+            {"gallery": [*GALLERY, ("\u00e9.png", 7, 3), ("e\u0301.png", 7, 3)]},
+            "hurts",
+            ALIKE,
+            ("'e\\u0301.png' and '\\xe9.png'",),
+        ),
+        (
+            {"gallery": [*GALLERY, ("t1.png", 7, 3)]},
+            "note",
+            "1 name is in train and in gallery, of different files",
+            ("t1.png",),
+        ),
+    ],
+)
+def test_each_defect_is_found_once(found, lists, weight, text, examples):
+    assert found(**lists) == [(weight, text, examples)]
+
+
+def test_too_few_identities_to_train_on(found):
+    said = found(train=[("t1.png", 1, 1), ("t2.png", 1, 2), ("t3.png", 2, 1)])
+    assert said[0][:2] == ("stops", "1 identity has 2 training images or more")
+
+
+def test_strangers_are_no_people(tmp_path):
+    """0 names nobody where no query has it, and somebody where one has."""
+    query, gallery = split(tmp_path, "q", QUERY), split(tmp_path, "g", GALLERY)
+    assert people_of(gallery, query) == {7, 8} and distractors(query, gallery) == 1
+    asked = split(tmp_path, "q", [("q1.png", 0, 1)])
+    assert people_of(gallery, asked) == {0, 7, 8} and distractors(asked, gallery) == 2
+
+
+def files(tmp_path, digests):
+    """part -> (name, pid, digest) rows as the split and its files."""
+    parts = {}
+    for part, rows in digests.items():
+        lists = split(tmp_path, part, [(n, pid, 1) for n, pid, _ in rows])
+        by_name = {n: d for n, _, d in rows}
+        seen = [
+            Seen(p, by_name[n] or "", None if by_name[n] else "truncated")
+            for n, p in zip(lists.names, lists.paths, strict=True)
+        ]
+        parts[part] = (lists, seen)
+    return [(f.weight, f.text, f.examples) for f in find_in_files(parts)]
+
+
+def test_equal_files_by_what_they_do(tmp_path):
+    said = files(
+        tmp_path,
+        {
+            "train": [("a.png", 1, "x"), ("b.png", 2, "x"), ("c.png", 1, "y"), ("d.png", 1, "z"), ("e.png", 1, "z")],
+            "query": [("q.png", 7, "y"), ("r.png", 7, "w")],
+            "gallery": [("g.png", 7, "w"), ("h.png", 7, "v"), ("i.png", 8, "v")],
+        },
+    )
+    assert said == [
+        (
+            "hurts",
+            "1 group of equal files in train under different identities",
+            ("train/a.png (id 1) = train/b.png (id 2)",),
+        ),
+        ("hurts", "1 group of equal files in train and in the test", ("train/c.png (id 1) = query/q.png (id 7)",)),
+        ("note", "1 group of equal files in query and gallery", ("query/r.png (id 7) = gallery/g.png (id 7)",)),
+        (
+            "note",
+            "2 groups of equal files in one list",
+            ("train/d.png (id 1) = train/e.png (id 1)", "gallery/h.png (id 7) = gallery/i.png (id 8)"),
+        ),
+    ]
+
+
+def test_broken_files_and_the_line_that_leaves_them_out(tmp_path):
+    lists = split(tmp_path, "train", [("a.png", 1, 1), ("b.png", 1, 1)])
+    seen = [Seen(lists.paths[0], "x"), Seen(lists.paths[1], "x", "truncated after 3 bytes")]
+    (finding,) = find_in_files({"train": (lists, seen)})
+    assert finding.weight == "stops" and finding.text == "1 file cannot be decoded"
+    assert "--set 'competition.skip=[b.png]'" in finding.does
+    assert finding.examples == (f"{lists.paths[1]}: truncated after 3 bytes",)
+
+
+def test_the_long_tail(tmp_path):
+    rows = [
+        (f"{pid}-{i}.png", pid, 1) for pid, n in ((1, 1), (2, 1), (3, 2), (4, 3), (5, 9), (-1, 4)) for i in range(n)
+    ]
+    assert long_tail(split(tmp_path, "t", rows)) == [(1, 1, 2, 2), (2, 3, 2, 5), (4, 7, 0, 0), (8, 15, 1, 9)]
+    assert long_tail(make_split([])) == []
+
+
+def test_counts_are_said_in_words():
+    assert [count(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
