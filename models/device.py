@@ -37,7 +37,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
         return asked
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bf16() else "float32"
+    return "bfloat16" if torch.backends.mkldnn.is_available() and _native_bf16() else "float32"
 
 
 def _native_bf16() -> bool:

@@ -59,7 +59,7 @@ def extract(
     Raises:
         TrainingError: a feature is not finite, or is zero; the message names the images.
     """
-    net = net.to(device)
+    net = net.to(device).eval()
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     rows = []

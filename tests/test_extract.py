@@ -1,0 +1,143 @@
+"""Features: unit rows in the order of the images, averaged over the mirror image, refused where they are no numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from configs.errors import TrainingError, WeightsError
+from configs.progress import Progress
+from models import extract as module
+from models import registry, train
+from models.data.batches import normalise
+from models.extract import extract, load_member
+from tests import tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch):
+    monkeypatch.setitem(registry.BACKBONES, "tiny", tiny.TinyBackbone)
+
+
+def make_net(member=None):
+    torch.manual_seed(0)
+    net = tiny.unsettle(registry.make_net(member or tiny.member(), 4))
+    return net.eval()
+
+
+def pictures(n=7):
+    return np.random.default_rng(0).integers(0, 256, (n, 32, 16, 3), dtype=np.uint8)
+
+
+def features(net, images, **changes):
+    asked = {"flip": True, "channels_last": False, "device": CPU, "precision": "float32"}
+    names = tuple(f"{i}.jpg" for i in range(len(images)))
+    return extract(net, images, names, progress=Progress(quiet=True), **(asked | changes))
+
+
+def by_hand(net, images, flip):
+    """One image at a time: norm of the sum of the image's and its mirror's bn_feats."""
+    rows = []
+    with torch.no_grad():
+        for image in images:
+            total = torch.zeros(net.dim)
+            for seen in (image, image[:, ::-1]) if flip else (image,):
+                raw = torch.from_numpy(seen.copy()).permute(2, 0, 1)[None]
+                total += net(normalise(raw, CPU, channels_last=False)).bn_feats[0]
+            rows.append(total / total.square().sum().sqrt())
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("batch", [3, 128])
+def test_equals_one_image_at_a_time(monkeypatch, flip, batch):
+    monkeypatch.setattr(module, "BATCH", batch)
+    net, images = make_net(), pictures()
+    got = features(net, images, flip=flip)
+    assert got.shape == (7, 16) and got.dtype == np.float32
+    np.testing.assert_allclose(got, by_hand(net, images, flip), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
+
+
+def test_a_mirrored_image_has_the_same_feature_with_flip_and_another_without():
+    net, images = make_net(), pictures()
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    np.testing.assert_allclose(features(net, images), features(net, mirrored), atol=1e-6)
+    assert np.abs(features(net, images, flip=False) - features(net, mirrored, flip=False)).max() > 1e-3
+
+
+def test_channels_last_and_bfloat16_give_about_the_same():
+    net, images = make_net(), pictures()
+    want = features(net, images)
+    np.testing.assert_allclose(features(net, images, channels_last=True), want, atol=1e-5)
+    low = features(net, images, precision="bfloat16")
+    assert low.dtype == np.float32 and (low * want).sum(1).min() > 0.99
+    np.testing.assert_allclose(np.linalg.norm(low, axis=1), 1, atol=1e-6)
+
+
+def test_a_net_left_in_training_mode_is_not_used_so():
+    """Its batch norm would make a feature depend on the images beside it."""
+    images = pictures()
+    want = features(make_net(), images)
+    net = make_net().train()
+    np.testing.assert_allclose(features(net, images), want, atol=1e-6)
+    np.testing.assert_allclose(features(net, images[:2]), want[:2], atol=1e-5)
+
+
+def test_images_of_a_read_only_memory_map(tmp_path):
+    np.save(tmp_path / "x.npy", pictures())
+    images = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_array_equal(features(make_net(), images), features(make_net(), pictures()))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused_with_the_images(value):
+    net = make_net()
+    with torch.no_grad():
+        net.backbone[3].weight[0, 0, 0, 0] = value
+    with pytest.raises(TrainingError, match=r"features: 7 of 7 features are not finite .* first of 0\.jpg, 1\.jpg"):
+        features(net, pictures())
+
+
+def test_a_feature_of_zeros_has_no_direction(monkeypatch):
+    """A norm of 0 is refused by name, here of the third image alone."""
+    net, images = make_net(), pictures()
+    real = net.forward
+
+    def forward(batch):
+        output = real(batch)
+        output.bn_feats[2] = 0
+        return output
+
+    net.forward = forward
+    with pytest.raises(TrainingError, match=r"r50, test: 1 of 7 features .* first of 2\.jpg\."):
+        features(net, images, what="r50, test")
+
+
+# ----------------------------------------------------------------------------------------------- a member by its folder
+
+
+def trained(tmp_path):
+    data, images = tiny.training(identities=4, each=2)
+    train.train_member(
+        tiny.member(), tiny.recipe(epochs=1), data, images, tmp_path,
+        device=CPU, precision="float32", workers=0, progress=Progress(quiet=True), pretrained=None,
+    )  # fmt: skip
+
+
+def test_a_member_comes_back_as_it_was_trained(tmp_path, monkeypatch):
+    kept = []
+    real = train._keep
+    monkeypatch.setattr(train, "_keep", lambda net, *rest: kept.append(net) or real(net, *rest))
+    trained(tmp_path)
+    again = load_member(tiny.member(), tmp_path)
+    assert not again.training
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in kept[0].state_dict().items())
+    np.testing.assert_allclose(features(kept[0], pictures()), features(again, pictures()), atol=1e-6)
+
+
+def test_the_weights_of_another_member(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(WeightsError, match="not the weights of member 'other' "):
+        load_member(tiny.member(name="other", backbone={"name": "resnet", "width_per_group": 4}), tmp_path)
