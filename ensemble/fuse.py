@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.device import choose
 from ensemble.kernels import lists
 from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.parallel import one_thread_products, over_rows, spans
@@ -26,9 +27,10 @@ def blocks(
 ) -> Iterator[Block]:
     """Stream sum_m w_m (1 - cos): pairs of (slice of query rows, (b, G) float32).
 
-    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time.
+    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time. Made on the CPU.
     """
     source = source_of(feats, weights, penalties, n_jobs)
+    choose(device)
     check_lists(n_query, source.n, None)
     return _stream(source, n_query, block, n_jobs)
 
@@ -66,6 +68,7 @@ def rank(
     top_k None ranks the whole gallery. Arguments and errors as `ensemble.neighbours.nearest`'s.
     """
     source = source_of(feats, weights, penalties, n_jobs)
+    choose(device)
     check_lists(n_query, source.n, top_k)
     if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
         return ranked(_stream(source, n_query, 256, n_jobs), top_k, n_jobs)

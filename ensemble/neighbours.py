@@ -114,6 +114,10 @@ def nearest_gallery(
     """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and similarity (Q, K) float32."""
     source = source_of(feats, weights, None, n_jobs)
     check_lists(n_query, source.n, top_k)
+    if isinstance(source, Features) and choose(device) == "cuda":
+        from ensemble.kernels import cuda
+
+        return cuda.gallery(source, n_query, top_k)
     search = _Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
     return search.gallery_only(default_superblock(source.n, workers(n_jobs)))
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.device import choose
 from ensemble.fuse import Block, Ranked, distances, ranked
 from ensemble.kernels import lists, sets
 from ensemble.neighbours import NEAR_SHARE, Neighbours, check_lists, nearest_gallery
@@ -138,9 +139,10 @@ def blocks(
 ) -> Iterator[Block]:
     """Stream (1 - lam) J + lam s: pairs of (slice of query rows, (b, G) float32), for scores of whole lists.
 
-    Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time.
+    Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time. Made on the CPU.
     """
     source = source_of(feats, weights, penalties, n_jobs)
+    choose(device)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source.n, n_query, None)
     return _stream(neighbours, source, n_query, setting, n_jobs, block)
@@ -197,6 +199,7 @@ def k_reciprocal(
         ValueError: settings out of range, neighbours of other images or too short for k1 and k2, bad features.
     """
     source = source_of(feats, weights, penalties, n_jobs)
+    choose(device)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source.n, n_query, top_k)
     near, near_sim = neighbours.near_order, neighbours.near_sim

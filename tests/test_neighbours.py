@@ -111,6 +111,13 @@ def test_penalty_separates_images_of_one_camera():
     np.testing.assert_allclose(1 - near.least, want.max(1), atol=1e-5)
 
 
+def test_the_largest_penalty_leaves_an_image_its_own_nearest():
+    """It would be the farthest of all if its own camera counted against it, in the products or in the rescoring."""
+    feats = clustered(np.random.default_rng(8), 600, 16, 40)
+    near = neighbours.nearest(feats, 2, penalties=[(np.arange(600) % 300, 3.0)], superblock=200)
+    np.testing.assert_array_equal(near.order[:, 0], np.arange(600))
+
+
 def test_progress_is_told():
     told = []
     feats = unit_rows(np.random.default_rng(6), 300, 8)

@@ -89,7 +89,7 @@ def search(source: Features, k: int, n_query: int | None, top_k: int | None) -> 
     order, sim = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     least, near = np.empty(n, np.float32), np.empty((q, k_near), np.int32)
     near_sim = np.empty((q, k_near), np.float32)
-    for rows, block in _blocks(source, held, module):
+    for rows, block in _blocks(source, held, module, n):
         order[rows], sim[rows], least[rows] = _lists(source, held, module, rows, block, slice(0, n), k)
         queries = slice(rows.start, min(rows.stop, q))
         if k_near and queries.start < queries.stop:
@@ -99,13 +99,21 @@ def search(source: Features, k: int, n_query: int | None, top_k: int | None) -> 
     return (order, sim, least, source.total, near, near_sim) if k_near else (order, sim, least, source.total)
 
 
-def _blocks(source: Features, held: _Loaded, module: Any) -> Iterator[tuple[slice, Any]]:
-    """Similarities of consecutive rows to all, (B, N), as many at a time as a share of the free memory holds."""
+def gallery(source: Features, n_query: int, top_k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, similarity (Q, K)."""
+    module, held, cols = cupy.RawModule(code=CODE), _load(source), slice(n_query, source.n)
+    k = min(top_k, source.n - n_query)
+    parts = [_lists(source, held, module, r, b, cols, k) for r, b in _blocks(source, held, module, n_query)]
+    return np.concatenate([p[0] for p in parts]) - np.int32(n_query), np.concatenate([p[1] for p in parts])
+
+
+def _blocks(source: Features, held: _Loaded, module: Any, stop: int) -> Iterator[tuple[slice, Any]]:
+    """Similarities of rows 0 to stop to all, (B, N), as many at a time as a share of the free memory holds."""
     free, n = cupy.cuda.runtime.memGetInfo()[0], source.n
-    step = int(max(1, min(n, 8192, SHARE_OF_MEMORY * free / (4 * n))))
+    step = int(max(1, min(stop, 8192, SHARE_OF_MEMORY * free / (4 * n))))
     penalise, out = module.get_function("penalise"), cupy.empty((step, n), cupy.float32)
-    for start in range(0, n, step):
-        rows = slice(start, min(n, start + step))
+    for start in range(0, stop, step):
+        rows = slice(start, min(stop, start + step))
         block = out[: rows.stop - start]
         _products(held.halves, rows, block)
         for labels, (_, amount) in zip(held.labels, source.penalties, strict=True):
