@@ -14,7 +14,10 @@ def split(tmp_path, part, rows):
 
 TRAIN = [("t1.png", 1, 1), ("t2.png", 1, 2), ("t3.png", 2, 1), ("t4.png", 2, 2)]
 ALIKE = "in gallery, 1 group of names that differ in capitals or Unicode form alone"
-QUERY, GALLERY = [("q1.png", 7, 1), ("q2.png", 8, 1)], [("g1.png", 7, 2), ("g2.png", 8, 2), ("g3.png", 0, 1)]
+QUERY, GALLERY = (
+    [("q1.png", 7, 1), ("q2.png", 8, 1)],
+    [("g1.png", 7, 2), ("g2.png", 8, 2), ("g3.png", 0, 1)],
+)
 
 
 @pytest.fixture
@@ -29,6 +32,7 @@ def found(tmp_path):
 
 def test_a_sound_data_set(found):
     assert found() == []
+    assert found(gallery=[*GALLERY, ("g0.png", 7, 1)]) == [], "an own camera's image is junk, and another's is there"
 
 
 @pytest.mark.parametrize(
