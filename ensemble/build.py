@@ -45,6 +45,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--competition", metavar="NAME", help="a file of configs/competitions: layout, format, K, AP and junk rules"
     )
+    parser.add_argument("--recipe", metavar="NAME", help="a file of configs/recipes, such as strong or mgn")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as recipe.epochs=3; may be repeated"
     )
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         [m.strip() for m in args.members.split(",") if m.strip()],
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
+        recipe=args.recipe,
         sets=args.set,
     )
     for member in plan.members:
