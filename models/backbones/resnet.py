@@ -85,7 +85,7 @@ class Gate(nn.Module):
         with torch.no_grad():
             nn.init.normal_(squeeze, std=squeeze.shape[1] ** -0.5)
             squeeze[pairs : 2 * pairs] = -squeeze[:pairs]
-            nn.init.constant_(excite, strength / pairs)
+            nn.init.constant_(excite, strength / (pairs * level))
 
 
 def open_gates(trunk: nn.Module) -> None:
