@@ -64,9 +64,11 @@ def features_address(
     return Address("features", f"{weights.name}-{name}", request)
 
 
-def neighbours_address(name: str, banks: Mapping[str, Address], weights: Mapping[str, float], k: int) -> Address:
-    """The nearest images of each image, by the fused distance."""
-    request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "code": _retrieval_code()}
+def neighbours_address(
+    name: str, banks: Mapping[str, Address], weights: Mapping[str, float], k: int, top_k: int
+) -> Address:
+    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance."""
+    request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
     return Address("neighbours", name, request)
 
 
@@ -79,7 +81,7 @@ def ranking_address(
         "weights": dict(weights),
         "rerank": rerank_settings(ensemble),
         "top_k": top_k,
-        "code": _retrieval_code() + code_version(HERE / "ranking.py"),
+        "code": retrieval_code() + code_version(HERE / "ranking.py"),
     }
     return Address("rankings", name, request)
 
@@ -102,7 +104,7 @@ def _training_code() -> str:
     return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")
 
 
-def _retrieval_code() -> str:
+def retrieval_code() -> str:
     """Every file that can change a distance, a neighbour or a rank."""
     names = ("bill", "device", "distances", "fuse", "neighbours", "parallel", "rerank", "search", "source")
     return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels")

@@ -14,6 +14,7 @@ from configs.progress import Progress
 from configs.schema import Member, Plan
 from ensemble import addresses, fuse, rerank
 from ensemble.bank import FeatureBank, save_bank
+from ensemble.bill import forecast
 from ensemble.kept import load_neighbours, open_banks, save_neighbours
 from ensemble.neighbours import Neighbours, nearest
 from ensemble.ranking import Ranking, save_ranking
@@ -174,7 +175,7 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
     weights = {name: settings.weights.get(name, 1.0) for name in addressed}
     reranked = settings.rerank != "none"
     k = max(addresses.KEEP, settings.k1 + 1, settings.k2)
-    near = addresses.neighbours_address(test, addressed, weights, k)
+    near = addresses.neighbours_address(test, addressed, weights, k, top_k)
     address = addresses.ranking_address(test, addressed, weights, settings, top_k)
 
     def load() -> list[FeatureBank]:
@@ -184,7 +185,7 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
         banks = load()
         feats, values = [b.feats for b in banks], list(weights.values())
         if reranked:
-            neighbours = find_neighbours(job, near, load, values, k)
+            neighbours = find_neighbours(job, near, load, values, k, top_k)
             how = addresses.rerank_settings(settings)
             numbers = {key: how[key] for key in ("k1", "k2", "lam", "power")}
             order, dist = rerank.k_reciprocal(
@@ -200,15 +201,26 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
 
 
 def find_neighbours(
-    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int
+    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int, top_k: int
 ) -> Neighbours:
     """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
 
     def make(folder: Path) -> None:
         banks = load()
-        n = len(banks[0].feats)
-        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members")
-        found = nearest([b.feats for b in banks], min(k, n), weights=weights, device=job.device)
+        n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
+        bill = forecast(n_query, n - n_query, [f.shape[1] for f in feats], k=k, top_k=top_k)
+        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
+        with job.progress.task("neighbours, blocks done, per cent", 100) as step:
+            told = 0.0
+
+            def tell(done: int, of: int) -> None:
+                nonlocal told
+                step(100 * done / of - told)
+                told = 100 * done / of
+
+            found = nearest(
+                feats, min(k, n), weights=weights, n_query=n_query, top_k=top_k, device=job.device, progress=tell
+            )
         save_neighbours(folder, found)
 
     return load_neighbours(job.store.get(address, make).path)

@@ -103,10 +103,11 @@ def test_ranking():
 
 def test_neighbours_serve_every_k1_k2_and_lam():
     banks = {"a": Address("features", "a", {})}
-    one = addresses.neighbours_address("test", banks, {"a": 1.0}, 64)
-    assert one.key != addresses.neighbours_address("test", banks, {"a": 2.0}, 64).key
-    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 65).key
-    assert set(one.request) == {"banks", "weights", "k", "code"}
+    one = addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 200)
+    assert one.key != addresses.neighbours_address("test", banks, {"a": 2.0}, 64, 200).key
+    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 65, 200).key
+    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 100).key
+    assert set(one.request) == {"banks", "weights", "k", "top_k", "code"}
 
 
 # ------------------------------------------------------------------------------------------------ the code behind each
