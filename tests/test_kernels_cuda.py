@@ -188,11 +188,13 @@ class Stand:
         return launch
 
 
-@pytest.mark.parametrize("case", ["members", "ties", "penalty"])
+@pytest.mark.parametrize("case", ["members", "ties", "penalty", "copies"])
 def test_the_search_on_a_stand_in_gives_the_lists_of_the_cpu(twin, monkeypatch, case):
     """What surrounds the kernels, with products by NumPy: bounds, candidates, rescoring, rows that did not fit."""
     rng = np.random.default_rng(1)
     feats = [signs(rng, 300, 4)] if case == "ties" else [clustered(rng, 300, 32, 20), unit_rows(rng, 300, 20)]
+    if case == "copies":  # more than a list of candidates holds
+        feats = [np.repeat(unit_rows(rng, 2, 16), 150, axis=0)]
     weights = [1.0, 0.5][: len(feats)]
     penalties = [(rng.integers(-1, 4, 300), 0.1)] if case == "penalty" else None
     stand = Stand(twin)
