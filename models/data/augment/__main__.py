@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from configs.command import run
+from configs.command import CommandLine, run
 from configs.errors import ConfigError
 from configs.schema import Named
 from models.data.augment import Augment, Image, image_rng
@@ -27,22 +27,28 @@ PAPER, INK, GAP, TOP = (250, 249, 246), (40, 40, 44), 4, 20  # colours; pixels b
 POOL = 100  # images that are read, for those augmentations that take from others
 
 
+WHAT = "Show what augmentations do: each image, and what training may see of it."
+EXAMPLE = """
+  python -m models.data.augment --show random_patch --out sheet.png
+  python -m models.data.augment --show flip,erase --set fill=mean --data DIR --layout market1501 --out sheet.png
+"""
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m models.data.augment",
-        description="Show what augmentations do: the image, and what training may see of it.",
-    )
+    parser = CommandLine("python -m models.data.augment", WHAT, EXAMPLE)
     parser.add_argument(
-        "--show", required=True, metavar="NAME", help="one of models/registry.py, or several: flip,erase"
+        "--show", required=True, metavar="NAME", help=f"one or several, with commas: {', '.join(AUGMENTS)}"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the PNG file to write")
-    parser.add_argument("--data", type=Path, help="the folder of a data set (default: people drawn for the purpose)")
-    parser.add_argument("--layout", default="market1501", help="how it lies there (default: market1501)")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default 256 128")
-    parser.add_argument("--rows", type=int, default=6, help="images (default 6)")
-    parser.add_argument("--columns", type=int, default=8, help="what is made of each (default 8)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of a data set (default: drawn people)")
+    parser.add_argument(
+        "--layout", default="market1501", metavar="NAME", help="how it lies there (default: market1501)"
+    )
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128")
+    parser.add_argument("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
+    parser.add_argument("--columns", type=int, default=8, metavar="N", help="what is made of each (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean; p is 1 otherwise"
     )
@@ -65,7 +71,10 @@ def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed:
         key, equals, value = change.partition("=")
         if not equals:
             raise ConfigError(f"--set {change!r}: wanted KEY=VALUE, such as fill=mean")
-        options[key.strip()] = yaml.safe_load(value)
+        try:
+            options[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise ConfigError(f"--set {change!r}: {value!r} is not a YAML value") from e
     chain = []
     for name in names.split(","):
         row = AUGMENTS.get(name)
@@ -100,6 +109,9 @@ def _seen(image: Image, chain: Sequence[Augment], rng: np.random.Generator) -> I
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the sheet, and say where."""
     args = parse(argv)
+    make_chain(
+        args.show, args.set, np.zeros((1, *args.size, 3), np.uint8), args.seed
+    )  # what is wrong with it comes first
     images = read_images(args.data, args.layout, tuple(args.size))
     chain = make_chain(args.show, args.set, images, args.seed)
     picked = images[np.linspace(0, len(images) - 1, min(args.rows, len(images))).astype(int)]
