@@ -60,7 +60,7 @@ def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, co
 
     longest = max(k, top_k)
     packed = 2 * sum(32 * -(-d // 32) for d in dims)
-    task = 2 * pool(superblock, longest) + packed * (2 * superblock + STEP) + 4 * STEP * STEP
+    task = 2 * pool(superblock, longest) + packed * (superblock + 2 * STEP) + 4 * STEP * STEP
     lists = 8 * (2 * n * k + 2 * n_query * longest)
     sparse = n * 8 * 4 * 6 * k
     return pool(n, k) + (pool(n_query, longest) if top_k else 0) + count * task + lists + sparse

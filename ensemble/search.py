@@ -75,13 +75,22 @@ class HalfBlocks:
 
     def __init__(self, source: Features, chosen: Filter, cols: slice) -> None:
         self.source, self.filter, self.cols = source, chosen, cols
-        self.right = tiles.turned(self._packed(cols)).view(np.uint16)
+        groups = 2 * -(-(cols.stop - cols.start) // 32)
+        self.right = np.empty((groups, sum(self._steps()), 512), np.uint16)
+        for part in spans(cols.stop, STEP, cols.start):
+            start = (part.start - cols.start) // 16
+            left = self._packed(part)
+            tiles.turn(left, self.right[start : start + len(left)])
         self.config = np.zeros(64, np.uint8)
         self.config[0], self.config[16:32:2], self.config[48:56] = 1, 64, 16
 
+    def _steps(self) -> list[int]:
+        """Tiles that hold a row of each member."""
+        return [-(-a.shape[1] // 32) for a in self.source.members]
+
     def _packed(self, rows: slice) -> NDArray[np.uint16]:
         """Left tiles of some rows, the members side by side, zeros after the last row and number."""
-        steps = [-(-a.shape[1] // 32) for a in self.source.members]
+        steps = self._steps()
         out = np.zeros((2 * -(-(rows.stop - rows.start) // 32), sum(steps), 512), np.uint16)
         at = 0
         for feats, weight, count in zip(self.source.members, self.source.weights, steps, strict=True):

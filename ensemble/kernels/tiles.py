@@ -86,16 +86,14 @@ def pack_left(feats: Floats, start: int, stop: int, scale: Real, kind: int, step
 
 
 @jit
-def turned(tiles: Tiles) -> NDArray[np.uint32]:
-    """Left tiles (groups, steps, 512) uint16 as right tiles: each tile's 16 x 16 pairs transposed."""
-    out = np.empty((tiles.shape[0], tiles.shape[1], 256), np.uint32)
-    for g in range(out.shape[0]):
-        for s in range(out.shape[1]):
-            pairs, turn = tiles[g, s].view(np.uint32), out[g, s]
+def turn(tiles: Tiles, out: Tiles) -> None:
+    """Write left tiles (groups, steps, 512) as right tiles to out: each tile's 16 x 16 pairs transposed."""
+    for g in range(tiles.shape[0]):
+        for s in range(tiles.shape[1]):
+            pairs, turned = tiles[g, s].view(np.uint32), out[g, s].view(np.uint32)
             for p in range(16):
                 for r in range(16):
-                    turn[16 * p + r] = pairs[16 * r + p]
-    return out
+                    turned[16 * p + r] = pairs[16 * r + p]
 
 
 @jit
