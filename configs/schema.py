@@ -82,6 +82,9 @@ class Recipe(Frozen):
     min_images: int = Field(ge=1, description="identities with fewer training images are left out")
     resample: Resample | None = None
     pretrained: bool
+    zero_init_residual: bool = Field(
+        default=False, description="random weights start with every residual branch at zero"
+    )
     optimizer: Named
     schedule: Named
     losses: dict[str, dict[str, Any]] = Field(

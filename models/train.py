@@ -16,10 +16,11 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from configs.errors import TrainingError
+from configs.errors import ConfigError, TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
 from models import registry
+from models.backbones.resnet import Trunk
 from models.checkpoint import load_checkpoint, save_checkpoint, write_flushed
 from models.data.augment import Augment
 from models.data.balance import Training
@@ -105,12 +106,29 @@ def _start(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         net = registry.make_net(member, classes)
+        if recipe.zero_init_residual and pretrained is None:
+            zero_residuals(net, member)
         if pretrained is not None and member.weights is not None:
             report = load_weights(net.backbone, pretrained, member.weights)
             net.branch_off()
             progress.say(f"  {member.name}: {report}")
             (folder / STARTED_FROM).write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
     return net
+
+
+def zero_residuals(net: Net, member: Member) -> None:
+    """Start every residual branch at zero, those of the head's branches too.
+
+    Raises:
+        ConfigError: the backbone is of another family.
+    """
+    if not isinstance(net.backbone, Trunk):
+        raise ConfigError(
+            f"{member.name}: zero_init_residual is for the resnet family, not {member.backbone.name!r}; "
+            "--set recipe.zero_init_residual=false"
+        )
+    net.backbone.zero_residuals()
+    net.branch_off()
 
 
 def _set_up(

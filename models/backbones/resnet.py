@@ -124,6 +124,11 @@ class Trunk(ResNet):
     def _stem(self, images: Tensor) -> Tensor:
         return self.maxpool(self.relu(self.bn1(self.conv1(images))))
 
+    def zero_residuals(self) -> None:
+        """Start every block as its shortcut alone (Goyal et al. 2017, section 5.1)."""
+        for block in self.blocks().values():
+            nn.init.zeros_(block.bn3.weight)
+
     def blocks(self) -> dict[str, nn.Module]:
         """Every bottleneck by its name, `layer1.0` to `layer4.2`, in the order they are run."""
         stages = {name: getattr(self, name) for name in ("layer1", "layer2", "layer3", "layer4")}
