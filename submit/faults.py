@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
 from submit.formats.base import Fault, Names, Sheet, is_number
+from submit.guess import Guess
 
 
 def find_faults(sheet: Sheet, tokens: Names, length: int) -> list[Fault]:
@@ -20,23 +19,26 @@ def find_faults(sheet: Sheet, tokens: Names, length: int) -> list[Fault]:
     """
     faults = list(sheet.faults)
     asked, there = set(tokens.query), set(tokens.gallery)
+    query_guess, gallery_guess = Guess(tokens.query, asked), Guess(tokens.gallery, there)
     answers, first = sheet.answers, dict[str, int]()
     for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
         if query not in asked:
-            hint = _hint(query, tokens.query)
-            faults.append(Fault(line, f"query {query!r} is not one of the {len(asked):,} queries{hint}"))
+            text = f"query {query!r} is not one of the {len(asked):,} queries{query_guess(query)}"
+            faults.append(Fault(line, text))
             continue
         if query in first:
             faults.append(Fault(line, f"query {query!r} is answered again; line {first[query]} does so already"))
         first.setdefault(query, line)
-        faults += [Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, length, tokens)]
+        faults += [
+            Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, length, gallery_guess)
+        ]
     missing = [query for query in tokens.query if query not in first]
     if missing and not (sheet.faults and not answers.queries):  # where nothing could be read, that says it all
         faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
     return sorted(faults, key=lambda fault: fault.line or 0)
 
 
-def _list_faults(names: Sequence[str], there: set[str], length: int, tokens: Names) -> Iterable[str]:
+def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Guess) -> Iterable[str]:
     if len(names) != length:
         yield f"a list of {len(names):,}; wanted {length:,}"
     distinct = set(names)
@@ -48,35 +50,12 @@ def _list_faults(names: Sequence[str], there: set[str], length: int, tokens: Nam
     if unknown:
         token = next(n for n in names if n in unknown)
         more = f", nor are {len(unknown) - 1} more of its names" if len(unknown) > 1 else ""
-        yield f"{token!r} is not in the gallery{_hint(token, tokens.gallery)}{more}"
-
-
-def _hint(token: str, known: Sequence[str]) -> str:
-    """What was probably meant by an unknown token, as a half-sentence."""
-    if known and is_number(known[0]) and is_number(known[-1]):
-        plain = token.lstrip("0") or "0"
-        if plain in set(known):
-            return f" (written {plain!r} here, without zeros in front)"
-        return f" (they run from {known[0]} to {known[-1]})"
-    bare = PurePosixPath(token.replace("\\", "/")).name
-    if bare != token:
-        return " (names are without folders)" if bare in set(known) else ""
-    for why, same in (
-        ("another Unicode normal form", lambda s: unicodedata.normalize("NFC", s)),
-        ("other spaces around it", str.strip),
-        ("other capitals", str.casefold),
-        ("another ending", lambda s: s.rpartition(".")[0] or s),
-    ):
-        key = same(token)
-        meant = next((k for k in known if same(k) == key), None)
-        if meant is not None:
-            return f" (the data set has {meant!r}: {why})"
-    return ""
+        yield f"{token!r} is not in the gallery{guess(token)}{more}"
 
 
 def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
     """What is probably meant otherwise: numbers counted from 1 where they count from 0 here, or the reverse."""
-    first = _counts_from(tokens.gallery)
+    first = counts_from(tokens.gallery)
     if first is None:
         return []
     numbers = {int(t) for names in sheet.answers.lists for t in set(names) if is_number(t)}
@@ -98,7 +77,7 @@ def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
     return []
 
 
-def _counts_from(tokens: Sequence[str]) -> int | None:
+def counts_from(tokens: Sequence[str]) -> int | None:
     """0 or 1 where tokens are the numbers of their places, counted from there."""
     for first in (0, 1):
         if len(tokens) > 1 and all(t == str(i) for i, t in enumerate(tokens, first)):

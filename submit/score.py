@@ -17,8 +17,9 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
+from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
-from submit.signature import describe, differences
+from submit.signature import data_digest, describe, differences
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """
@@ -91,13 +92,13 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
         junk=rules.junk if cams else "none",
         top_k=None if rule == "market" else desk.length,
         weights=(rules.score.rank1, rules.score.map),
-        extra={"source": "file"},
+        extra={"data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids), "members": "file"},
     )
 
 
 def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[str]:
     """A suspicion that labels allow: every number is one too high or too low."""
-    if not all(token.isdecimal() for token in desk.tokens.gallery[:1] + desk.tokens.gallery[-1:]):
+    if counts_from(desk.tokens.gallery) is None:
         return []
     order = np.asarray(order_of(handed, desk))
     notes = []

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, DataError, SubmissionError
@@ -78,14 +78,36 @@ def test_read_back_is_what_was_written(name, ranking):
         np.testing.assert_allclose(back.answers.dists, meant.dists, rtol=1e-6, atol=2e-8)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode), st.sampled_from([b"[[", b"PK"])))
-def test_reading_never_raises(name, content):
-    """Whatever the bytes are; and what is not the right file never passes."""
+PIECES = [*'{}[],:"', "0", "1", "2", "3", "-1", "0001", "1e9", "NaN", "null", "PK", "a.png", "b.png", "c.png", "\\"]
+PIECES += ['"0001.png"', '"a.png"', '"query_id"', '"ans_ids"', "row_id,similarity"]
+SPACES = [" ", "\n", "\r\n", "\0"]
+BYTES = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=60).map(str.encode),
+    st.lists(st.sampled_from([*PIECES, *SPACES]), max_size=40).map(lambda pieces: "".join(pieces).encode()),
+)
+
+
+def read_safely(name, content):
     form, tokens, _, right = written(name)
     if form.read(content).answers == form.read(right).answers:
         return
     assert find_faults(form.read(content), tokens, form.length(tokens, 3))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(content=BYTES)
+def test_reading_never_raises(name, content):
+    """Whatever the bytes are; and what is not the right file never passes."""
+    read_safely(name, content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=10_000, deadline=None)
+@given(content=BYTES)
+def test_reading_never_raises_ten_thousand_times(name, content):
+    read_safely(name, content)
 
 
 @pytest.mark.parametrize("name", FORMATS)
