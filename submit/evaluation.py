@@ -14,14 +14,15 @@ from configs.artifact import Address, Store
 from configs.schema import Competition, Ensemble
 from configs.version import code_version
 from ensemble import fuse, metrics, rerank
-from ensemble.addresses import rerank_settings
+from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.kept import load_neighbours, open_banks
 from ensemble.record import Evaluation
+from submit.signature import data_digest
 
 SCORES = "scores.json"
 UNKNOWN = -1
 HERE = Path(__file__).parent
-RETRIEVAL = HERE.parent / "ensemble"
+METRICS = HERE.parent / "ensemble" / "metrics.py"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def score_evaluation(
         "weights": ensemble.weights,
         "rerank": rerank_settings(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
-        "code": code_version(HERE / "evaluation.py", *(RETRIEVAL / f for f in ("metrics.py", "fuse.py", "rerank.py"))),
+        "code": _code(),
     }
 
     def make(folder: Path) -> None:
@@ -68,6 +69,11 @@ def score_evaluation(
     kept = store.get(Address("scores", name, request), make)
     raw: list[dict[str, Any]] = json.loads((kept.path / SCORES).read_text(encoding="utf-8"))
     return [Row(**row | {"cmc": tuple(row["cmc"])}) for row in raw]
+
+
+def _code() -> str:
+    """Of everything between features and a score."""
+    return retrieval_code() + code_version(HERE / "evaluation.py", METRICS)
 
 
 def _measure(
@@ -114,7 +120,15 @@ def _row(
         junk=junk if known else "none",
         top_k=None if ap == "market" else competition.top_k,
         weights=(competition.score.rank1, competition.score.map),
-        extra={"distance": "cosine", "rerank": settings, "members": members},
+        extra={
+            "data": data_digest(
+                evaluation.query_pids, evaluation.query_camids, evaluation.gallery_pids, evaluation.gallery_camids
+            ),
+            "distance": "cosine",
+            "rerank": settings,
+            "members": members,
+            "code": _code(),
+        },
     )
     return Row(
         name, score.rank1, score.map, score.minp, score.total, score.cmc, score.scored, score.skipped, score.signature

@@ -19,6 +19,7 @@ from configs.errors import ResultError, SubmissionError
 from configs.schema import Plan
 from ensemble.ranking import Ranking, load_ranking
 from ensemble.record import Evaluation, Record, last_build, load_record
+from submit.compare import SCORE, compare, load_scores
 from submit.evaluation import Row, score_evaluation
 from submit.faults import find_faults
 from submit.formats import format_of, names_of
@@ -29,8 +30,8 @@ WHAT = "Write the submission of the last build, check it, and score it where ide
 EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
+  python -m submit.make --out new --against submission
 """
-SCORE = "score.json"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,6 +48,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help="where the build keeps its results (default: runs)",
     )
     parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="an earlier submission, to say what was gained on it"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     return parser.parse_args(argv)
 
@@ -56,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    earlier = load_scores(args.against) if args.against else None
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
     key = args.build or last_build(store)
     record = load_record(store.open(key))
@@ -71,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or Path("submissions") / key.split("/")[1]
     write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
     tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
+    for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
+        print(line)
     print(out)
 
 

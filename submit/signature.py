@@ -1,12 +1,23 @@
 """Score signatures: two scores compare only where their signatures do.
 
 A signature is `key=value|key=value...`, as sacreBLEU has them (Post, WMT 2018): the AP rule, K, the junk rule, queries
-scored and skipped, the distance, the re-ranking, the members, the weights of the total.
+scored and skipped, the weights of the total, the data; and what was scored: the distance, the re-ranking, the members,
+the version of the code.
 """
 
 from __future__ import annotations
 
-RULES = ("ap", "k", "junk", "scored", "skipped", "weights")  # keys that must agree; the others say what was scored
+import hashlib
+import json
+from collections.abc import Iterable
+
+RULES = ("ap", "k", "junk", "scored", "skipped", "weights", "data")  # must agree; the others say what was scored
+
+
+def data_digest(*lists: Iterable[int]) -> str:
+    """8 hex digits over the identities and cameras of query and gallery: scores of other lists do not compare."""
+    text = json.dumps([[int(x) for x in numbers] for numbers in lists])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def parse(signature: str) -> dict[str, str]:

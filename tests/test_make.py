@@ -118,6 +118,19 @@ def test_the_table_tells_the_same_scores(made):
     assert "note: lists of 61, not 200: the gallery has no more" in lines
 
 
+def test_an_earlier_submission_is_compared(made, tiny_build, tmp_path, capsys):
+    argv = ["--runs", str(tiny_build.runs), "--out", str(tmp_path / "again"), "--against"]
+    make.main([*argv, str(made[0])])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("test: sum, re-ranked against sum, re-ranked of ") and "total +0.0" in lines[-2]
+    other = json.loads((made[0] / "score.json").read_text().replace("ap=market", "ap=hits"))
+    (tmp_path / "score.json").write_text(json.dumps(other))
+    make.main([*argv, str(tmp_path)])
+    assert "not comparable" in (line := capsys.readouterr().out.splitlines()[-2]) and "ap is hits in one" in line
+    with pytest.raises(ResultError, match=r"give a folder that submit.make wrote"):
+        make.main([*argv, str(tmp_path / "none")])
+
+
 def test_a_second_run_only_reads(made, tiny_build, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in tiny_build.runs.rglob("*") if p.is_file() and ".locks" not in p.parts}
     make.main(["--runs", str(tiny_build.runs), "--out", str(tmp_path / "again")])
