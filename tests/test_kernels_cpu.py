@@ -171,9 +171,9 @@ def test_signs_are_exact():
 
 
 def test_import_is_quick_and_takes_no_torch():
-    code = "import time; s = time.perf_counter(); import ensemble.rerank, sys; print(time.perf_counter() - s); "
+    code = "import time; s = time.process_time(); import ensemble.rerank, sys; print(time.process_time() - s); "
     code += "print([m for m in ('torch', 'cupy', 'dask') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     seconds, loaded = done.stdout.splitlines()
     assert loaded == "[]"
-    assert float(seconds) < 4  # 0.4 s where nothing else runs
+    assert float(seconds) < 2  # of processor time, which other work on the machine does not stretch
