@@ -127,7 +127,8 @@ class Trunk(ResNet):
     def zero_residuals(self) -> None:
         """Start every block as its shortcut alone (Goyal et al. 2017, section 5.1)."""
         for block in self.blocks().values():
-            nn.init.zeros_(block.bn3.weight)
+            if isinstance(block, Block):
+                nn.init.zeros_(block.bn3.weight)
 
     def blocks(self) -> dict[str, nn.Module]:
         """Every bottleneck by its name, `layer1.0` to `layer4.2`, in the order they are run."""
