@@ -89,7 +89,7 @@ def train_member(
                 raise TrainingError(_where_it_broke(member, recipe, training, loader, epoch, metrics))
             lines.append(json.dumps(asdict(metrics)))
             write_flushed(folder / EPOCHS, ("\n".join(lines) + "\n").encode())
-            if (epoch + 1) % recipe.checkpoint_every == 0 or epoch + 1 == recipe.epochs:
+            if (epoch + 1) % recipe.checkpoint_every == 0:
                 save_checkpoint(folder, epoch + 1, net, run.optimizer, run.scaler, run.learned)
     _keep(net, training, folder, member.name)
     last = json.loads(lines[-1])
