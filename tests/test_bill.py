@@ -56,6 +56,7 @@ print(memory("VmHWM") - before, bill.forecast(1000, 5000, [256], top_k=200, n_jo
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_run_stays_within_its_bill():
     """The peak of a process of its own, and the forecast of it, are of one size."""
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, cwd=ROOT)
+    for _ in range(2):  # in a fresh checkout the first compiles the kernels, which is not on the bill
+        done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, cwd=ROOT)
     taken, forecast = map(int, done.stdout.split())
     assert 0.3 * forecast < taken < 1.15 * forecast

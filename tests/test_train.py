@@ -122,16 +122,21 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
     train.train_member(tiny.member(), tiny.recipe(epochs=3), training, images, Path(sys.argv[1]),
         device=torch.device("cpu"), precision="float32", workers=0, progress=Progress(quiet=True), pretrained=None)
     """
-    recipe = tiny.recipe(epochs=3)
     batches = len(epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0))
     assert batches >= 2
-    (tmp_path / "parts").mkdir()
     root = Path(__file__).parent.parent
-    argv = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "parts"), str(2 * batches + 2)]
-    killed = subprocess.run(argv, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
-    assert killed.returncode == -signal.SIGKILL
+
+    def trained(name, killed_at):
+        (tmp_path / name).mkdir(exist_ok=True)
+        argv = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / name), str(killed_at)]
+        return subprocess.run(argv, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False).returncode
+
+    never = -1
+    assert trained("parts", 2 * batches + 2) == -signal.SIGKILL
     assert len(lines(tmp_path / "parts")) == 2
-    assert same(run(tmp_path / "whole", recipe), run(tmp_path / "parts", recipe)) == []
+    assert (trained("parts", never), trained("whole", never)) == (0, 0)
+    whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    assert same(whole, parts) == []
     assert [line["epoch"] for line in lines(tmp_path / "parts")] == [1, 2, 3]
 
 
