@@ -126,6 +126,9 @@ class Ensemble(Frozen):
     k2: int = Field(ge=1)
     lam: float = Field(ge=0, le=1)
     power: Literal[1, 2]
+    fusion: Literal["sum_then_rerank", "rerank_then_sum"] = Field(
+        default="sum_then_rerank", description="re-rank the sum of the members' distances, or each, and sum then"
+    )
 
 
 class ScoreWeights(Frozen):

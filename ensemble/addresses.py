@@ -9,6 +9,7 @@ from typing import Any
 from configs.artifact import Address
 from configs.schema import Ensemble, Member, Recipe
 from configs.version import code_version
+from ensemble.mix import SUM_FIRST
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "models"
@@ -90,7 +91,9 @@ def rerank_settings(ensemble: Ensemble) -> dict[str, Any]:
     """What the re-ranking depends on; nothing where there is none."""
     if ensemble.rerank == "none":
         return {"name": "none"}
-    return {"name": ensemble.rerank, "k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
+    e = ensemble
+    first = {"fusion": e.fusion} if e.fusion != SUM_FIRST else {}
+    return {"name": e.rerank, "k1": e.k1, "k2": e.k2, "lam": e.lam, "power": e.power} | first
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
@@ -106,5 +109,5 @@ def _training_code() -> str:
 
 def retrieval_code() -> str:
     """Every file that can change a distance, a neighbour or a rank."""
-    names = ("bill", "device", "distances", "fuse", "neighbours", "parallel", "rerank", "search", "source")
+    names = ("bill", "device", "distances", "fuse", "mix", "neighbours", "parallel", "rerank", "search", "source")
     return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels")

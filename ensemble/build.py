@@ -15,8 +15,9 @@ from configs.load import load_plan
 from configs.progress import Progress, duration
 from configs.schema import Plan
 from ensemble.forecast import describe
+from ensemble.job import Job
 from ensemble.record import Record, point_at, save_record
-from ensemble.stages import Job, prepare, record_address, run_stages
+from ensemble.stages import prepare, record_address, run_stages
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark

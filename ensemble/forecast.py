@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ensemble.stages import Job, Work, features_of
+from ensemble.job import Job
+from ensemble.stages import Work, features_of
 from models.registry import make_schedule
 
 

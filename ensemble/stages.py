@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address, Store
-from configs.progress import Progress
-from configs.schema import Member, Plan
-from ensemble import addresses, fuse, rerank
-from ensemble.bank import FeatureBank, save_bank
-from ensemble.bill import forecast
-from ensemble.kept import load_neighbours, open_banks, save_neighbours
-from ensemble.neighbours import Neighbours, nearest
-from ensemble.ranking import Ranking, save_ranking
+from configs.artifact import Address
+from configs.schema import Member
+from ensemble import addresses
+from ensemble.bank import save_bank
+from ensemble.job import Job
+from ensemble.rank import rank
 from ensemble.record import Evaluation, Record
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
@@ -27,18 +23,6 @@ from models.device import choose_device
 from models.extract import extract, load_member
 from models.pretrained import identify, keep_weights
 from models.train import train_member
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every stage needs to know."""
-
-    plan: Plan
-    store: Store
-    progress: Progress
-    device: str
-    precision: str
-    workers: int
 
 
 @dataclass(frozen=True)
@@ -167,63 +151,6 @@ def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     kept = job.store.get(address, lambda folder: pack(split, size, folder, job.progress))
     images: NDArray[np.uint8] = np.load(kept.path / PACKED, mmap_mode="r")
     return images
-
-
-def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | None, Address]:
-    """Sum the members' distances, re-rank, and keep the lists."""
-    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
-    weights = {name: settings.weights.get(name, 1.0) for name in addressed}
-    reranked = settings.rerank != "none"
-    k = max(addresses.KEEP, settings.k1 + 1, settings.k2)
-    near = addresses.neighbours_address(test, addressed, weights, k, top_k)
-    address = addresses.ranking_address(test, addressed, weights, settings, top_k)
-
-    def load() -> list[FeatureBank]:
-        return open_banks(job.store, {name: a.key for name, a in addressed.items()})
-
-    def make(folder: Path) -> None:
-        banks = load()
-        feats, values = [b.feats for b in banks], list(weights.values())
-        if reranked:
-            neighbours = find_neighbours(job, near, load, values, k, top_k)
-            how = addresses.rerank_settings(settings)
-            numbers = {key: how[key] for key in ("k1", "k2", "lam", "power")}
-            order, dist = rerank.k_reciprocal(
-                neighbours, feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device, **numbers
-            )
-        else:
-            order, dist = fuse.rank(feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device)
-        signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
-        save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
-
-    job.store.get(address, make)
-    return (near if reranked else None), address
-
-
-def find_neighbours(
-    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int, top_k: int
-) -> Neighbours:
-    """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
-
-    def make(folder: Path) -> None:
-        banks = load()
-        n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
-        bill = forecast(n_query, n - n_query, [f.shape[1] for f in feats], k=k, top_k=top_k)
-        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
-        with job.progress.task("neighbours, blocks done, per cent", 100) as step:
-            told = 0.0
-
-            def tell(done: int, of: int) -> None:
-                nonlocal told
-                step(100 * done / of - told)
-                told = 100 * done / of
-
-            found = nearest(
-                feats, min(k, n), weights=weights, n_query=n_query, top_k=top_k, device=job.device, progress=tell
-            )
-        save_neighbours(folder, found)
-
-    return load_neighbours(job.store.get(address, make).path)
 
 
 def record_address(job: Job, record: Record) -> Address:

@@ -8,21 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from configs.artifact import Address, Store
 from configs.schema import Competition, Ensemble
 from configs.version import code_version
-from ensemble import fuse, metrics, rerank
+from ensemble import fuse
 from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.kept import load_neighbours, open_banks
+from ensemble.mix import mix_of
+from ensemble.mix import stream as mixed
 from ensemble.record import Evaluation
-from submit.signature import data_digest
+from ensemble.rule import score_stream
 
 SCORES = "scores.json"
-UNKNOWN = -1
 HERE = Path(__file__).parent
-METRICS = HERE.parent / "ensemble" / "metrics.py"
+ENSEMBLE = HERE.parent / "ensemble"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ def score_evaluation(
 
 def _code() -> str:
     """Of everything between features and a score."""
-    return retrieval_code() + code_version(HERE / "evaluation.py", METRICS)
+    return retrieval_code() + code_version(
+        HERE / "evaluation.py", *(ENSEMBLE / f"{name}.py" for name in ("metrics", "rule"))
+    )
 
 
 def _measure(
@@ -90,13 +91,13 @@ def _measure(
     if len(banks) > 1:
         stream = fuse.blocks(feats, n_query, weights=weights, device=device)
         rows.append(_row("sum", stream, evaluation, competition, members, "none"))
-    if evaluation.neighbours:
-        neighbours = load_neighbours(store.open(evaluation.neighbours))
-        how: dict[str, Any] = {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
-        stream = rerank.blocks(neighbours, feats, n_query, weights=weights, device=device, **how)
-        settings = ensemble.rerank + "(" + ",".join(f"{k}={v:g}" for k, v in how.items()) + ")"
-        name = "sum, re-ranked" if len(banks) > 1 else f"{banks[0].member}, re-ranked"
-        rows.append(_row(name, stream, evaluation, competition, members, settings))
+    mix = mix_of(ensemble, [bank.member for bank in banks])
+    if mix.rerank != "none":
+        near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
+        stream = mixed(mix, feats, n_query, near=near, device=device)
+        whole = "sum of re-ranked" if mix.each else "sum, re-ranked"
+        name = whole if len(banks) > 1 else f"{banks[0].member}, re-ranked"
+        rows.append(_row(name, stream, evaluation, competition, members, mix.describe()))
     return rows
 
 
@@ -108,28 +109,8 @@ def _row(
     members: str,
     settings: str,
 ) -> Row:
-    junk, ap = competition.junk, competition.ap
-    cams = (evaluation.query_camids, evaluation.gallery_camids)
-    known = UNKNOWN not in cams[0] and UNKNOWN not in cams[1]
-    score = metrics.evaluate_blocks(
-        stream,
-        np.array(evaluation.query_pids),
-        np.array(evaluation.gallery_pids),
-        *(np.array(c) if known else None for c in cams),
-        ap=ap,
-        junk=junk if known else "none",
-        top_k=None if ap == "market" else competition.top_k,
-        weights=(competition.score.rank1, competition.score.map),
-        extra={
-            "data": data_digest(
-                evaluation.query_pids, evaluation.query_camids, evaluation.gallery_pids, evaluation.gallery_camids
-            ),
-            "distance": "cosine",
-            "rerank": settings,
-            "members": members,
-            "code": _code(),
-        },
-    )
+    said = {"distance": "cosine", "rerank": settings, "members": members, "code": _code()}
+    score = score_stream(stream, evaluation, competition, said)
     return Row(
         name, score.rank1, score.map, score.minp, score.total, score.cmc, score.scored, score.skipped, score.signature
     )

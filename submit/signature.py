@@ -7,17 +7,7 @@ the version of the code.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
-
 RULES = ("ap", "k", "junk", "scored", "skipped", "weights", "data")  # must agree; the others say what was scored
-
-
-def data_digest(*lists: Iterable[int]) -> str:
-    """8 hex digits over the identities and cameras of query and gallery: scores of other lists do not compare."""
-    text = json.dumps([[int(x) for x in numbers] for numbers in lists])
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def parse(signature: str) -> dict[str, str]:

@@ -76,6 +76,19 @@ def test_another_lam_makes_only_another_ranking(again, runs, capsys):
     assert sorted(k.split("/")[0] for k in kept(runs).keys() - before.keys()) == ["builds", "rankings"]
 
 
+def test_each_re_ranked_first_keeps_a_search_a_member(again, runs, tmp_path, capsys):
+    """Other weights then search no more; and submit.make scores what the build ranked."""
+    before = kept(runs)
+    say_build(capsys, *again, "--set", "ensemble.fusion=rerank_then_sum", "--set", "ensemble.k1=5")
+    assert len(new(before, runs, "neighbours")) == 2 and len(new(before, runs, "rankings")) == 1
+    found = set(new(before, runs, "neighbours"))
+    more = ["ensemble.fusion=rerank_then_sum", "ensemble.k1=5", "ensemble.weights.a=3"]
+    say_build(capsys, *again, *(x for change in more for x in ("--set", change)))
+    assert set(new(before, runs, "neighbours")) == found and len(new(before, runs, "rankings")) == 2
+    make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
+    assert "sum of re-ranked" in capsys.readouterr().out
+
+
 def test_another_recipe_makes_another_member_and_keeps_the_old(again, runs, capsys):
     before = kept(runs)
     said = say_build(capsys, *again, "--members", "a", "--set", "recipe.epochs=2")

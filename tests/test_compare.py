@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from configs.errors import ResultError
+from ensemble.rule import data_digest
 from submit.compare import compare, load_scores
 from submit.evaluation import Row
-from submit.signature import data_digest
 
 RULES = "ap=hits|k=200|junk=none|scored=5|skipped=0|weights=0.5*rank1+0.5*map|data=0a1b2c3d"
 

@@ -1,0 +1,21 @@
+"""What every stage of a build needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from configs.artifact import Store
+from configs.progress import Progress
+from configs.schema import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build: its plan, where results are kept, who is told, and what it runs on."""
+
+    plan: Plan
+    store: Store
+    progress: Progress
+    device: str
+    precision: str
+    workers: int

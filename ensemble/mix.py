@@ -1,0 +1,91 @@
+"""How members become one stream of distances: their weights, the re-ranking, and which of sum and re-rank is first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from configs.schema import Ensemble
+from ensemble import fuse, rerank
+from ensemble.neighbours import Neighbours, nearest
+
+SUM_FIRST, EACH_FIRST = "sum_then_rerank", "rerank_then_sum"
+FUSIONS = (SUM_FIRST, EACH_FIRST)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One way to mix M members.
+
+    weights: (M,), >= 0, not all 0. rerank: k_reciprocal or none. fusion: sum_then_rerank re-ranks the summed distances;
+    rerank_then_sum sums what the re-ranking makes of each member's.
+    """
+
+    weights: tuple[float, ...]
+    rerank: str = "k_reciprocal"
+    k1: int = 20
+    k2: int = 6
+    lam: float = 0.3
+    power: int = 2
+    fusion: str = SUM_FIRST
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What `ensemble.rerank` takes by name."""
+        return {"k1": self.k1, "k2": self.k2, "lam": self.lam, "power": self.power}
+
+    @property
+    def each(self) -> bool:
+        """Whether every member is re-ranked by itself."""
+        return self.rerank != "none" and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
+
+    def describe(self) -> str:
+        """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; the fusion where it is not the usual one."""
+        if self.rerank == "none":
+            return "none"
+        numbers = ",".join(f"{k}={v:g}" for k, v in self.setting.items())
+        return f"{self.rerank}({numbers})" + (f",{EACH_FIRST}" if self.each else "")
+
+
+def mix_of(ensemble: Ensemble, members: Sequence[str]) -> Mix:
+    """What a plan asks for of these members."""
+    e = ensemble
+    weights = tuple(e.weights.get(name, 1.0) for name in members)
+    return Mix(weights, e.rerank, e.k1, e.k2, e.lam, e.power, e.fusion)
+
+
+def stream(
+    mix: Mix, feats: Sequence[NDArray], n_query: int, *, near: Neighbours | None = None, device: str = "auto"
+) -> Iterator[fuse.Block]:
+    """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
+
+    Args:
+        feats: (N, D_m) unit rows each, queries first.
+        near: the neighbours by the summed distance where somebody has them; else they are searched for.
+    """
+    if mix.rerank == "none":
+        return fuse.blocks(feats, n_query, weights=mix.weights, device=device)
+    if not mix.each:
+        one = near
+        if one is None:
+            one = nearest(feats, needed(mix, len(feats[0])), weights=mix.weights, device=device)
+        return rerank.blocks(one, feats, n_query, weights=mix.weights, device=device, **mix.setting)
+    pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
+    found = [nearest(a, needed(mix, len(a)), device=device) for a, _ in pairs]
+    return each(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device)
+
+
+def each(
+    mix: Mix, feats: Sequence[NDArray], near: Sequence[Neighbours], n_query: int, weights: Sequence[float], device: str
+) -> Iterator[fuse.Block]:
+    """Every member re-ranked by its own neighbours, then summed."""
+    streams = [rerank.blocks(n, a, n_query, device=device, **mix.setting) for n, a in zip(near, feats, strict=True)]
+    return fuse.summed(streams, weights)
+
+
+def needed(mix: Mix, n: int) -> int:
+    """Neighbours a row that the re-ranking reads."""
+    return min(n, max(mix.k1 + 1, mix.k2))

@@ -1,0 +1,92 @@
+"""The last stage of a build: the members' distances summed, re-ranked, and the lists kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from configs.artifact import Address
+from ensemble import addresses, fuse, rerank
+from ensemble.bank import FeatureBank
+from ensemble.bill import forecast
+from ensemble.job import Job
+from ensemble.kept import load_neighbours, open_banks, save_neighbours
+from ensemble.mix import Mix, each, mix_of
+from ensemble.neighbours import Neighbours, nearest
+from ensemble.ranking import Ranking, save_ranking
+
+
+def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | None, Address]:
+    """Sum the members' distances, re-rank, and keep the lists."""
+    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    mix = mix_of(settings, list(addressed))
+    weights = dict(zip(addressed, mix.weights, strict=True))
+    summed_first = settings.rerank != "none" and not mix.each
+    k = max(addresses.KEEP, settings.k1 + 1, settings.k2)
+    near = addresses.neighbours_address(test, addressed, weights, k, top_k)
+    address = addresses.ranking_address(test, addressed, weights, settings, top_k)
+
+    def load() -> list[FeatureBank]:
+        return open_banks(job.store, {name: a.key for name, a in addressed.items()})
+
+    def make(folder: Path) -> None:
+        banks = load()
+        feats, values = [b.feats for b in banks], list(weights.values())
+        if mix.each:
+            order, dist = rank_each(job, test, addressed, banks, mix)
+        elif summed_first:
+            neighbours = find_neighbours(job, near, load, values, k, top_k)
+            order, dist = rerank.k_reciprocal(
+                neighbours, feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device, **mix.setting
+            )
+        else:
+            order, dist = fuse.rank(feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device)
+        signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
+        save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
+
+    job.store.get(address, make)
+    return (near if summed_first else None), address
+
+
+def rank_each(job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix) -> fuse.Ranked:
+    """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
+    k, top_k = max(addresses.KEEP, mix.k1 + 1, mix.k2), job.plan.competition.top_k
+    used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
+    found = []
+    for bank, _ in used:
+        alone = {bank.member: addressed[bank.member]}
+        near = addresses.neighbours_address(test, alone, {bank.member: 1.0}, k, top_k)
+        found.append(find_neighbours(job, near, partial(_only, bank), [1.0], k, top_k))
+    feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
+    return fuse.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device), top_k)
+
+
+def find_neighbours(
+    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int, top_k: int
+) -> Neighbours:
+    """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
+
+    def make(folder: Path) -> None:
+        banks = load()
+        n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
+        bill = forecast(n_query, n - n_query, [f.shape[1] for f in feats], k=k, top_k=top_k)
+        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
+        with job.progress.task("neighbours, blocks done, per cent", 100) as step:
+            told = 0.0
+
+            def tell(done: int, of: int) -> None:
+                nonlocal told
+                step(100 * done / of - told)
+                told = 100 * done / of
+
+            found = nearest(
+                feats, min(k, n), weights=weights, n_query=n_query, top_k=top_k, device=job.device, progress=tell
+            )
+        save_neighbours(folder, found)
+
+    return load_neighbours(job.store.get(address, make).path)
+
+
+def _only(bank: FeatureBank) -> list[FeatureBank]:
+    return [bank]

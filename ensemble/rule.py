@@ -1,0 +1,55 @@
+"""Streams of distances scored by a competition's rule, and signed with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import Competition
+from ensemble import fuse, metrics
+from ensemble.metrics import Score
+from ensemble.record import Evaluation
+
+UNKNOWN = -1
+
+
+def data_digest(*lists: Iterable[int]) -> str:
+    """8 hex digits over the identities and cameras of query and gallery: scores of other lists do not compare."""
+    text = json.dumps([[int(x) for x in numbers] for numbers in lists])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def score_stream(
+    stream: Iterable[fuse.Block], evaluation: Evaluation, competition: Competition, extra: Mapping[str, object]
+) -> Score:
+    """The score of streamed distances, counted; cameras count where every one is known.
+
+    Args:
+        stream: (slice of queries, (b, G) distances) of the evaluation's lists.
+        extra: what the signature should say of what is scored.
+    """
+    e, ap = evaluation, competition.ap
+    cams = (e.query_camids, e.gallery_camids)
+    known = UNKNOWN not in cams[0] and UNKNOWN not in cams[1]
+    return metrics.evaluate_blocks(
+        stream,
+        np.array(e.query_pids),
+        np.array(e.gallery_pids),
+        *(np.array(c) if known else None for c in cams),
+        ap=ap,
+        junk=competition.junk if known else "none",
+        top_k=None if ap == "market" else competition.top_k,
+        weights=(competition.score.rank1, competition.score.map),
+        extra={"data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids), **extra},
+    )
+
+
+def total_per_query(score: Score, competition: Competition) -> NDArray[np.float64]:
+    """(Q,) each query's share of the total; NaN where it was skipped. Their mean is the total."""
+    weights = competition.score
+    per_query: NDArray[np.float64] = weights.rank1 * score.hit_per_query + weights.map * score.ap_per_query
+    return per_query

@@ -1,0 +1,43 @@
+"""Sum and re-rank in either order, against the oracle written from the paper."""
+
+import numpy as np
+import pytest
+
+from ensemble.mix import EACH_FIRST, Mix, stream
+from tests import oracles
+from tests.features import clustered
+
+N_QUERY = 6
+
+
+@pytest.fixture
+def feats():
+    rng = np.random.default_rng(5)
+    return [clustered(rng, 30, 16, 6), clustered(rng, 30, 64, 6)]
+
+
+def made(mix, feats):
+    return np.concatenate([dist for _, dist in stream(mix, feats, N_QUERY)])
+
+
+def test_the_sum_is_re_ranked(feats):
+    want = oracles.k_reciprocal(oracles.fused_distance(feats, [1, 0.5]), N_QUERY, 5, 2, 0.3, 2)
+    np.testing.assert_allclose(made(Mix((1, 0.5), k1=5, k2=2), feats), want, atol=1e-5)
+
+
+def test_each_is_re_ranked_and_then_summed(feats):
+    one, other = (oracles.k_reciprocal(oracles.fused_distance([a], [1]), N_QUERY, 5, 2, 0.3, 1) for a in feats)
+    mix = Mix((1, 0.5), k1=5, k2=2, power=1, fusion=EACH_FIRST)
+    np.testing.assert_allclose(made(mix, feats), one + 0.5 * other, atol=1e-5)
+
+
+def test_a_member_of_no_weight_has_no_part(feats):
+    alone = made(Mix((1.0,), k1=5, k2=2), feats[:1])
+    for fusion in ("sum_then_rerank", EACH_FIRST):
+        np.testing.assert_allclose(made(Mix((1.0, 0.0), k1=5, k2=2, fusion=fusion), feats), alone, atol=1e-6)
+
+
+def test_without_re_ranking(feats):
+    want = oracles.fused_distance(feats, [2, 1])[:N_QUERY, N_QUERY:]
+    np.testing.assert_allclose(made(Mix((2, 1), rerank="none", fusion=EACH_FIRST), feats), want, atol=1e-5)
+    assert Mix((2, 1), rerank="none", fusion=EACH_FIRST).describe() == "none"
