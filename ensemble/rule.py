@@ -53,3 +53,18 @@ def total_per_query(score: Score, competition: Competition) -> NDArray[np.float6
     weights = competition.score
     per_query: NDArray[np.float64] = weights.rank1 * score.hit_per_query + weights.map * score.ap_per_query
     return per_query
+
+
+def parse(signature: str) -> dict[str, str]:
+    """The keys of a signature and their values."""
+    return dict(part.partition("=")[::2] for part in signature.split("|") if part)
+
+
+def describe(signature: str) -> str:
+    """The rules for a person: `AP 'hits' at 200, no junk, total = 0.5 rank-1 + 0.5 mAP`."""
+    says = parse(signature)
+    at = "" if says["ap"] == "market" else f" at {says['k']}"
+    junk = {"same_pid_same_cam": "junk: same person, same camera", "none": "no junk"}.get(says["junk"], says["junk"])
+    total = says["weights"].replace("*rank1+", " rank-1 + ").replace("*map", " mAP")
+    skipped = "" if says["skipped"] == "0" else f", {int(says['skipped']):,} queries skipped"
+    return f"AP '{says['ap']}'{at}, {junk}{skipped}, total = {total}"

@@ -17,10 +17,10 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import data_digest
+from ensemble.rule import data_digest, describe
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
-from submit.signature import describe, differences
+from submit.signature import differences
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """

@@ -7,12 +7,9 @@ the version of the code.
 
 from __future__ import annotations
 
+from ensemble.rule import parse
+
 RULES = ("ap", "k", "junk", "scored", "skipped", "weights", "data")  # must agree; the others say what was scored
-
-
-def parse(signature: str) -> dict[str, str]:
-    """The keys of a signature and their values."""
-    return dict(part.partition("=")[::2] for part in signature.split("|") if part)
 
 
 def differences(one: str, other: str) -> list[str]:
@@ -23,13 +20,3 @@ def differences(one: str, other: str) -> list[str]:
         for key in RULES
         if a.get(key) != b.get(key)
     ]
-
-
-def describe(signature: str) -> str:
-    """The rules for a person: `AP 'hits' at 200, no junk, total = 0.5 rank-1 + 0.5 mAP`."""
-    says = parse(signature)
-    at = "" if says["ap"] == "market" else f" at {says['k']}"
-    junk = {"same_pid_same_cam": "junk: same person, same camera", "none": "no junk"}.get(says["junk"], says["junk"])
-    total = says["weights"].replace("*rank1+", " rank-1 + ").replace("*map", " mAP")
-    skipped = "" if says["skipped"] == "0" else f", {int(says['skipped']):,} queries skipped"
-    return f"AP '{says['ap']}'{at}, {junk}{skipped}, total = {total}"

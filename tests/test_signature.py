@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ensemble.metrics import evaluate
-from submit.signature import describe, differences, parse
+from ensemble.rule import describe, parse
+from submit.signature import differences
 
 ORDER, QPIDS, GPIDS = [[0, 1, 2], [2, 1, 0]], [1, 2], [1, 2, 3]
 

@@ -1,0 +1,72 @@
+"""The evaluation of a finished build that a command is asked about: `--runs`, `--build`, `--evaluation`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.artifact import Store
+from configs.errors import ConfigError, DataError, ResultError
+from configs.schema import Plan
+from ensemble.record import Evaluation, last_build, load_record
+
+TEST, HOLDOUT = "test", "holdout"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One evaluation of one build. key: of the build. name: of the evaluation."""
+
+    store: Store
+    key: str
+    plan: Plan
+    name: str
+    evaluation: Evaluation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name a case."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where the build keeps its results"
+    )
+    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    parser.add_argument(
+        "--evaluation", metavar="NAME", help="test or holdout (default: holdout where the build has one, else test)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+
+
+def open_case(args: argparse.Namespace) -> Case:
+    """Open the build, and its evaluation.
+
+    Raises:
+        ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
+        DataError: it has no identities.
+    """
+    if not args.runs.is_dir():
+        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
+    key = args.build or last_build(store)
+    record = load_record(_opened(store, key))
+    name = args.evaluation or (HOLDOUT if HOLDOUT in record.evaluations else TEST)
+    if name not in record.evaluations:
+        raise ConfigError(
+            f"--evaluation {name!r}: {key} has {', '.join(record.evaluations)}"
+            + ("; build with --holdout 0.2 to have one" if name == HOLDOUT else "")
+        )
+    evaluation = record.evaluations[name]
+    if not evaluation.query_pids:
+        raise DataError(
+            f"evaluation {name!r} of {key} has no identities, so nothing can be scored on it. Build with --holdout 0.2 "
+            "to keep training identities aside, or make a split of them with python -m ensemble.split"
+        )
+    return Case(store, key, Plan.model_validate(record.plan), name, evaluation)
+
+
+def _opened(store: Store, key: str) -> Path:
+    there = sorted(p.parent.relative_to(store.root).as_posix() for p in store.root.glob("builds/*/manifest.json"))
+    if key not in there:
+        raise ResultError(f"--build {key!r}: {store.root} has {', '.join(there) or 'no finished build'}")
+    return store.open(key)

@@ -1,0 +1,182 @@
+"""What each member of a build is worth: alone, and by what the ensemble loses without it: `python -m ensemble.worth`.
+
+All with the build's own weights and re-ranking, by the competition's rule. Intervals and differences come from a
+bootstrap over persons (`ensemble/bootstrap.py`), the differences query by query. Members that err on the same queries
+add little to each other: the correlation is Pearson's of their errors 1 - AP, query by query.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.artifact import Address, Store
+from configs.command import CommandLine, run
+from configs.progress import duration
+from configs.schema import Competition, Ensemble
+from configs.version import code_version
+from ensemble.addresses import rerank_settings, retrieval_code
+from ensemble.bootstrap import Interval, difference, interval
+from ensemble.case import add_arguments, open_case
+from ensemble.judge import Judge
+from ensemble.kept import open_banks
+from ensemble.mix import Mix, mix_of
+from ensemble.record import Evaluation
+from ensemble.rule import describe
+from ensemble.training_time import training_seconds
+
+WHAT = "What each member of a build is worth: alone, and by what the ensemble loses without it."
+EXAMPLE = """
+  python -m ensemble.worth
+  python -m ensemble.worth --runs runs --evaluation holdout
+"""
+WORTH = "worth.json"
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class MemberWorth:
+    """One member. alone: its total by itself. left_out: the ensemble's total less that without it; None for the only
+    one. seconds: of training; None where not known."""
+
+    name: str
+    weight: float
+    alone: Interval
+    left_out: Interval | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Of a build. total: of all members. correlation: (M, M) of errors; 0 where a member errs on all alike."""
+
+    members: tuple[MemberWorth, ...]
+    total: Interval
+    correlation: tuple[tuple[float, ...], ...]
+    signature: str
+
+
+def worth_of(
+    store: Store, name: str, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
+) -> Worth | None:
+    """What the members of an evaluation are worth, kept under its own address; None where there is nothing to score.
+
+    Args:
+        name: of the evaluation: test, or holdout.
+    """
+    if not evaluation.query_pids:
+        return None
+    request = {
+        "evaluation": asdict(evaluation),
+        "weights": ensemble.weights,
+        "rerank": rerank_settings(ensemble),
+        "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
+        "code": retrieval_code() + code_version(*(HERE / f"{x}.py" for x in ("worth", "judge", "rule", "metrics"))),
+    }
+
+    def make(folder: Path) -> None:
+        banks = open_banks(store, evaluation.banks)
+        names = [bank.fingerprint.split("/")[1] for bank in banks]
+        judge = Judge([bank.feats for bank in banks], names, evaluation, competition, device)
+        found = measure(judge, mix_of(ensemble, [bank.member for bank in banks]), [bank.member for bank in banks])
+        (folder / WORTH).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+
+    kept = store.get(Address("worth", name, request), make)
+    return _read(json.loads((kept.path / WORTH).read_text(encoding="utf-8")), store, evaluation.banks)
+
+
+def measure(judge: Judge, mix: Mix, members: list[str]) -> Worth:
+    """Score the whole mix, each member alone, and the mix without each."""
+    persons = np.array(judge.evaluation.query_pids)
+    whole = judge.totals(mix)
+    found, errors = [], []
+    for m, name in enumerate(members):
+        alone = replace(mix, weights=tuple(float(i == m) for i in range(len(members))))
+        others = replace(mix, weights=tuple(0.0 if i == m else w for i, w in enumerate(mix.weights)))
+        errors.append(1 - judge.score(alone).ap_per_query)
+        lost = difference(whole, judge.totals(others), groups=persons) if any(others.weights) else None
+        found.append(
+            MemberWorth(name, mix.weights[m], interval(judge.totals(alone), groups=persons), lost, seconds=None)
+        )
+    total = interval(whole, groups=persons)
+    return Worth(tuple(found), total, correlation(np.array(errors)), judge.score(mix).signature)
+
+
+def correlation(errors: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """Pearson's, of the rows of errors (M, Q), queries that any skipped left out; 0 where a row has no spread."""
+    kept = errors[:, ~np.isnan(errors).any(axis=0)]
+    centred = kept - kept.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1)
+    spread = np.outer(length, length)
+    table = np.divide(centred @ centred.T, spread, out=np.zeros_like(spread), where=spread > 1e-12)
+    return tuple(tuple(float(x) for x in row) for row in table)
+
+
+def _read(raw: dict[str, Any], store: Store, banks: Mapping[str, str]) -> Worth:
+    members = tuple(
+        MemberWorth(
+            row["name"],
+            row["weight"],
+            Interval(**row["alone"]),
+            Interval(**row["left_out"]) if row["left_out"] else None,
+            training_seconds(store, banks[row["name"]]),
+        )
+        for row in raw["members"]
+    )
+    table = tuple(tuple(row) for row in raw["correlation"])
+    return Worth(members, Interval(**raw["total"]), table, raw["signature"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print what the members of a build are worth."""
+    parser = CommandLine("python -m ensemble.worth", WHAT, EXAMPLE)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    case = open_case(args)
+    found = worth_of(case.store, case.name, case.evaluation, case.plan.ensemble, case.plan.competition, args.device)
+    if found is not None:
+        show(Console(highlight=False, width=None if sys.stdout.isatty() else 120), found, case.name)
+
+
+def show(console: Console, found: Worth, name: str) -> None:
+    """Two tables: alone and left out, and the correlation of errors."""
+    console.print(f"{name}; {describe(found.signature)}; intervals over persons, 95 %", soft_wrap=True, markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for column in ("weight", "total alone", "lost without it", "", "trained"):
+        table.add_column(column, justify="right")
+    for member in found.members:
+        lost = member.left_out
+        verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "chance could do it"
+        cells = [f"{member.weight:g}", told(member.alone), told(lost, "+") if lost else "-", verdict]
+        table.add_row(member.name, *cells, "-" if member.seconds is None else duration(member.seconds))
+    table.add_row("all", "", told(found.total), "", "", "")
+    console.print(table)
+    if len(found.members) > 1:
+        console.print("\ncorrelation of errors, query by query")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("")
+        for member in found.members:
+            table.add_column(member.name, justify="right")
+        for member, row in zip(found.members, found.correlation, strict=True):
+            table.add_row(member.name, *(f"{x:.2f}" for x in row))
+        console.print(table)
+
+
+def told(one: Interval, sign: str = "") -> str:
+    """In per cent: `61.4 (57.2 to 63.8)`."""
+    mean, low, high = (format(100 * x, f"{sign}.1f") for x in (one.mean, one.low, one.high))
+    return f"{mean} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    run(main)

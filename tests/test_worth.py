@@ -1,0 +1,110 @@
+"""What members are worth, where it is known beforehand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs.artifact import Address, Store
+from configs.command import run
+from configs.schema import Competition
+from ensemble import worth
+from ensemble.judge import Judge
+from ensemble.mix import Mix
+from ensemble.record import Evaluation
+from ensemble.training_time import training_seconds
+from ensemble.worth import correlation, measure
+from tests.features import unit_rows
+
+RULE = Competition(name="x", layout="table", format="naic_json", top_k=200, ap="market", junk="none")
+PLAIN = {"rerank": "none"}
+
+
+def people(rng, n_people=12, each=4, d=32, spread=0.3):
+    """Features where every image is nearest to its own kind, with the first of each as a query; and the evaluation."""
+    pids = np.repeat(np.arange(n_people), each)
+    feats = unit_rows(rng, n_people, d)[pids] + spread * unit_rows(rng, len(pids), d)
+    order = np.argsort(np.arange(len(pids)) % each > 0, kind="stable")
+    feats, pids = feats[order] / np.linalg.norm(feats[order], axis=1, keepdims=True), pids[order]
+    q, unknown = n_people, [-1] * len(pids)
+    return feats.astype(np.float32), Evaluation(
+        {}, "", None, pids[:q].tolist(), unknown[:q], pids[q:].tolist(), unknown[q:]
+    )
+
+
+def test_a_member_that_knows_all_and_one_that_knows_nothing():
+    rng = np.random.default_rng(0)
+    feats, evaluation = people(rng)
+    noise = unit_rows(rng, len(feats), 32)
+    judge = Judge([feats, noise], ["good", "noise"], evaluation, RULE)
+    found = measure(judge, Mix((1.0, 0.2), **PLAIN), ["good", "noise"])
+    good, bad = found.members
+    assert good.alone.mean == pytest.approx(1) and found.total.mean == pytest.approx(1)
+    assert bad.alone.mean < 0.4
+    assert good.left_out.mean == pytest.approx(1 - bad.alone.mean) and good.left_out.beyond_zero
+    assert bad.left_out.mean == pytest.approx(0) and not bad.left_out.beyond_zero
+
+
+def test_copies_err_alike_and_lose_nothing():
+    rng = np.random.default_rng(1)
+    feats, evaluation = people(rng, spread=1.5)
+    judge = Judge([feats, feats], ["a", "b"], evaluation, RULE)
+    found = measure(judge, Mix((1.0, 1.0), **PLAIN), ["a", "b"])
+    assert found.members[0].left_out.mean == pytest.approx(0)
+    np.testing.assert_allclose(found.correlation, 1)
+
+
+def test_the_only_member_cannot_be_left_out():
+    feats, evaluation = people(np.random.default_rng(2))
+    found = measure(Judge([feats], ["a"], evaluation, RULE), Mix((1.0,), k1=3, k2=2), ["a"])
+    assert found.members[0].left_out is None and found.members[0].alone == found.total
+
+
+def test_correlation_is_pearsons_over_queries_that_all_answered():
+    rng = np.random.default_rng(3)
+    errors = rng.random((3, 40))
+    want = np.corrcoef(errors[:, 1:])
+    errors[1, 0] = np.nan
+    np.testing.assert_allclose(correlation(errors), want, atol=1e-12)
+    assert correlation(np.array([[0.5, 0.5], [0.0, 1.0]])) == ((0.0, 0.0), (0.0, pytest.approx(1.0)))
+
+
+def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
+    store = Store(tmp_path)
+    weights, other = (Address("members", "a", {"seed": seed}) for seed in (0, 1))
+    for address, seconds in ((weights, (1.5, 2.0)), (other, (100.0,))):
+        lines = "\n".join(json.dumps({"epoch": i, "seconds": s}) for i, s in enumerate(seconds))
+        store.get(address, lambda folder, lines=lines: (folder / "epochs.jsonl").write_text(lines + "\n"))
+    features = Address("features", "a-test", {"weights": weights.digest})
+    store.get(features, lambda folder: (folder / "x").write_text(""))
+    assert training_seconds(store, features.key) == 3.5
+    outside = Address("features", "b-test", {"file": "b.npz"})
+    store.get(outside, lambda folder: (folder / "x").write_text(""))
+    assert training_seconds(store, outside.key) is None and training_seconds(store, "features/none-0") is None
+
+
+def test_the_command_on_a_build(tiny_build, capsys):
+    worth.main(["--runs", str(tiny_build.runs)])
+    said = capsys.readouterr().out
+    assert "AP 'market'" in said and "lost without it" in said and "correlation of errors" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith(("a ", "b "))]
+    assert len(rows) == 4 and rows[0][1] == "1" and rows[0][-1] == "s"  # weight 1, some seconds of training
+    before = {p: p.stat().st_mtime_ns for p in tiny_build.runs.glob("worth/*/worth.json")}
+    worth.main(["--runs", str(tiny_build.runs)])
+    assert {p: p.stat().st_mtime_ns for p in tiny_build.runs.glob("worth/*/worth.json")} == before
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--build", "builds/no-such"], ["'builds/no-such'", "builds/own-"]),
+        (["--evaluation", "holdout"], ["'holdout'", "has test", "--holdout 0.2"]),
+        (["--runs", "nowhere"], ["nowhere", "ensemble.build"]),
+    ],
+)
+def test_what_is_not_there_is_named(tiny_build, capsys, argv, words):
+    with pytest.raises(SystemExit) as left:
+        run(lambda: worth.main(["--runs", str(tiny_build.runs), *argv]))
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and all(word in said for word in words)
