@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from configs.errors import ResultError
+from configs.version import code_files
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
@@ -46,6 +47,10 @@ class Address:
         return f"{self.kind}/{self.name}-{self.digest}"
 
 
+Say = Callable[[str], None]
+Tell = Callable[[str, Address], None]
+
+
 @dataclass(frozen=True)
 class Kept:
     """A result that stands: its folder, and whether this call made it."""
@@ -55,11 +60,10 @@ class Kept:
 
 
 class Store:
-    """A folder of results, by default `runs/`."""
+    """A folder of results, by default `runs/`. It `tell`s what becomes of an address: kept, begun, done or stopped."""
 
-    def __init__(self, root: Path, say: Callable[[str], None] = print) -> None:
-        self.root = Path(root)
-        self.say = say
+    def __init__(self, root: Path, say: Say = print, tell: Tell = lambda what, address: None) -> None:
+        self.root, self.say, self.tell = Path(root), say, tell
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -90,14 +94,17 @@ class Store:
                 damage = find_damage(path, address)
                 if damage is None:
                     shutil.rmtree(path / RESUME, ignore_errors=True)  # of a run killed between its last two steps
+                    self.tell("kept", address)
                     return Kept(path, made=False)
                 self.say(f"{path}: {damage}; making it again")
+            self.tell("begun", address)
             try:
                 self._make(address, make, resume)
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
                 raise ResultError(f"{path}: cannot be written ({e.strerror or e}). {_room(self.root)}") from e
+        self.tell("done", address)
         return Kept(path, made=True)
 
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
@@ -112,6 +119,7 @@ class Store:
             make(part)
             seal(part, address)
         except BaseException:
+            self.tell("stopped", address)
             if not (part / RESUME).exists():
                 shutil.rmtree(part, ignore_errors=True)
             raise
@@ -178,6 +186,7 @@ def seal(folder: Path, address: Address) -> None:
     for name in files:
         _flush(folder / name)
     manifest = {"kind": address.kind, "name": address.name, "request": address.request, "sha256": files}
+    manifest["code_files"] = code_files(address.request)
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     _flush(folder)
 

@@ -1,19 +1,35 @@
-"""What a person sees while waiting: a bar with the time left on a terminal, plain lines elsewhere."""
+"""What a person sees while waiting: a bar with the time left on a terminal, plain lines elsewhere.
+
+Everybody calls `say`, `warn`, `task` and `event`; who else wants to hear of it (a file of JSON lines, the table of a
+whole build) is a listener.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from configs.artifact import Address
+
 Step = Callable[[float], None]
+Listener = Callable[[str, Mapping[str, Any]], None]
 QUIET_S = 2.0  # a task shorter than this says nothing
 LINE_EVERY_S = 15.0
+LINE_EVERY_SHARE = 0.02  # of the time that has passed: a night's log has some hundred lines, not thousands
+
+
+class Display(Protocol):
+    """Shows tasks in a way of its own, in the place of a bar for each."""
+
+    def task(self, name: str, total: float, done: float) -> Step:
+        """A task begins, of which `done` were done before; its steps are told to what this gives."""
 
 
 class Progress:
@@ -22,16 +38,38 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.quiet = quiet
+        self.listeners: list[Listener] = []
+        self.display: Display | None = None
 
     def say(self, text: str) -> None:
         """One line."""
+        self.event("said", text=text)
+        self._print(text)
+
+    def warn(self, text: str) -> None:
+        """One line that should not be overlooked."""
+        self.event("warning", text=text)
+        self._print(f"warning: {text}")
+
+    def event(self, event: str, /, **fields: Any) -> None:
+        """Something that listeners may want to know: an epoch's metrics, a result begun or done."""
+        for listener in self.listeners:
+            listener(event, fields)
+
+    def tell(self, what: str, address: Address) -> None:
+        """What becomes of a result, as `Store` tells it: kept, begun, done or stopped."""
+        self.event(what, kind=address.kind, name=address.name, key=address.key)
+
+    def _print(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, markup=False)
 
     @contextmanager
     def task(self, name: str, total: float, done: float = 0.0) -> Iterator[Step]:
         """Count steps of something that takes a while, of which `done` were done before."""
-        if self.quiet:
+        if self.display:
+            yield self.display.task(name, total, done)
+        elif self.quiet:
             yield lambda amount: None
         elif self.console.is_terminal:
             with self._bar(name, total, done) as step:
@@ -54,10 +92,11 @@ class Progress:
             nonlocal done, last
             done += amount
             now = time.monotonic()
-            if now - begun > QUIET_S and now - last > LINE_EVERY_S and before < done < total:
+            wait = max(LINE_EVERY_S, LINE_EVERY_SHARE * (now - begun))
+            if now - begun > QUIET_S and now - last > wait and before < done < total:
                 last = now
                 left = (now - begun) / (done - before) * (total - done)
-                self.say(f"  {name}: {_count(done)} of {total:,g}, {duration(left)} left")
+                self._print(f"  {name}: {_count(done)} of {total:,g}, {duration(left)} left")
                 sys.stderr.flush()
 
         return step

@@ -4,23 +4,56 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+PROJECT = Path(__file__).parent.parent
+
+
+class CodeVersion(str):
+    """12 hex digits, which is all that an address counts; `files` says what they were made from.
+
+    files: the place of each file in the project -> 12 hex digits of its parsed source. A manifest keeps them, so that
+    the file behind a changed version can be named.
+    """
+
+    files: Mapping[str, str]
+
+    def __new__(cls, digest: str, files: Mapping[str, str]) -> CodeVersion:
+        version = super().__new__(cls, digest)
+        version.files = dict(files)
+        return version
+
 
 @cache
-def code_version(*folders_or_files: Path) -> str:
+def code_version(*folders_or_files: Path) -> CodeVersion:
     """12 hex digits of the parsed source of these files and packages; comments and docstrings do not count.
 
     Read once a process: what runs was loaded then, whatever is edited since.
     """
-    digest = hashlib.sha256()
+    digest, files = hashlib.sha256(), {}
     for root in folders_or_files:
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            source = ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))).encode()
             digest.update(path.relative_to(root.parent).as_posix().encode())
-            digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))).encode())
-    return digest.hexdigest()[:12]
+            digest.update(source)
+            files[_place(path, root)] = hashlib.sha256(source).hexdigest()[:12]
+    return CodeVersion(digest.hexdigest()[:12], files)
+
+
+def code_files(request: object) -> dict[str, str]:
+    """The files behind every code version in a request, with their digests."""
+    if isinstance(request, CodeVersion):
+        return dict(request.files)
+    if isinstance(request, Mapping):
+        return {file: digest for value in request.values() for file, digest in code_files(value).items()}
+    return {}
+
+
+def _place(path: Path, root: Path) -> str:
+    """models/train.py; of a file outside the project, its name below the folder that was given."""
+    return path.relative_to(PROJECT if path.is_relative_to(PROJECT) else root.parent).as_posix()
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -82,7 +82,7 @@ def ranking_address(
         "weights": dict(weights),
         "rerank": rerank_settings(ensemble),
         "top_k": top_k,
-        "code": retrieval_code() + code_version(HERE / "ranking.py"),
+        "code": retrieval_code(HERE / "ranking.py"),
     }
     return Address("rankings", name, request)
 
@@ -107,7 +107,7 @@ def _training_code() -> str:
     return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")
 
 
-def retrieval_code() -> str:
-    """Every file that can change a distance, a neighbour or a rank."""
+def retrieval_code(*more: Path) -> str:
+    """Every file that can change a distance, a neighbour or a rank; and these."""
     names = ("bill", "device", "distances", "fuse", "mix", "neighbours", "parallel", "rerank", "search", "source")
-    return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels")
+    return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels", *more)

@@ -18,6 +18,7 @@ from ensemble.forecast import describe
 from ensemble.job import Job
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import prepare, record_address, run_stages
+from ensemble.watch import watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}")
-    store = Store(args.out, progress.say)
+    store = Store(args.out, progress.say, progress.tell)
     store.sweep()
     job = Job(plan, store, progress, device.type, precision, args.workers)
     benchmark = load_benchmark(plan, args.data, args.out, progress)
@@ -111,11 +112,12 @@ def main(argv: list[str] | None = None) -> None:
     progress.say(describe(job, work))
     if args.dry_run:
         return
-    evaluations = run_stages(job, work)
     asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
-    record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
-    address = record_address(job, record)
-    store.get(address, lambda folder: save_record(folder, record))
+    with watched(job, asked):
+        evaluations = run_stages(job, work)
+        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
+        address = record_address(job, record)
+        store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
     progress.say(f"done in {duration(time.monotonic() - begun)}; next: python -m submit.make")
     print(store.path(address))

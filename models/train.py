@@ -80,6 +80,8 @@ def train_member(
     if done:
         progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
     lines = lines_until(folder / EPOCHS, done)
+    told = {"member": member.name, "epochs": recipe.epochs}
+    progress.event("training", **told, done=done, images=len(images), metrics=str(folder / EPOCHS))
     begun = time.monotonic()
     with progress.task(f"{member.name}, epochs", recipe.epochs, done) as step:
         for epoch in range(done, recipe.epochs):
@@ -89,6 +91,7 @@ def train_member(
                 raise TrainingError(_where_it_broke(member, recipe, training, loader, epoch, metrics))
             lines.append(json.dumps(asdict(metrics)))
             write_flushed(folder / EPOCHS, ("\n".join(lines) + "\n").encode())
+            progress.event("epoch", **told | asdict(metrics))
             if (epoch + 1) % recipe.checkpoint_every == 0:
                 save_checkpoint(folder, epoch + 1, net, run.optimizer, run.scaler, run.learned)
     _keep(net, training, folder, member.name)

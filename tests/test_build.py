@@ -329,3 +329,18 @@ def test_a_folder_is_recognised_and_said(people, tmp_path, capsys):
     assert "layout drawn, recognised by drawn.json" in said and "6 identities" in said
     said = refused(capsys, tmp_path / "runs", "--members", "a", "--data", tmp_path, *tiny)
     assert "no layout is recognised" in said and "--layout" in said
+
+
+def test_everything_is_told_as_json_lines(tiny_build):
+    """Each result begun and done, each epoch as `epochs.jsonl` has it, what was said, and the end."""
+    events = [json.loads(line) for line in (tiny_build.runs / "logs" / "build.jsonl").read_text().splitlines()]
+    assert events[0]["event"] == "build" and "--members a,b" in events[0]["command"]
+    made = {f"{p.parent.parent.name}/{p.parent.name}" for p in tiny_build.runs.glob("*/*/manifest.json")}
+    for what in ("begun", "done"):
+        told = {e["key"] for e in events if e["event"] == what}
+        assert told == made
+    for folder in tiny_build.runs.glob("members/*"):
+        line = json.loads((folder / "epochs.jsonl").read_text())
+        (epoch,) = (e for e in events if e["event"] == "epoch" and e["member"] == folder.name[0])
+        assert {k: epoch[k] for k in line} == line
+    assert events[-1]["event"] == "built" and not [e for e in events if e["event"] == "failed"]

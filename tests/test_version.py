@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.version import code_version
+from configs.version import code_files, code_version
 
 
 def version_of(folder, source):
@@ -42,3 +42,21 @@ def test_code_version_is_of_the_code_that_runs(tmp_path):
     before = version_of(tmp_path, SOURCE)
     (tmp_path / "m.py").write_text("X = 5")
     assert code_version(tmp_path) == before
+
+
+def test_the_files_behind_a_version(tmp_path):
+    """Which file changed can be told; the version itself stays 12 hex digits."""
+    (tmp_path / "n.py").write_text("Y = 1\n")
+    before = version_of(tmp_path, SOURCE)
+    place = f"{tmp_path.name}/m.py"
+    assert set(before.files) == {place, f"{tmp_path.name}/n.py"} and len(before) == 12
+    after = version_of(tmp_path, SOURCE.replace("X = 1", "X = 2"))
+    assert [f for f in after.files if after.files[f] != before.files[f]] == [place]
+
+
+def test_files_of_the_project_are_named_from_its_root():
+    from ensemble.addresses import MODELS
+
+    code = code_version(MODELS / "train.py", MODELS / "heads")
+    assert {"models/train.py", "models/heads/mgn.py"} <= set(code.files)
+    assert code_files({"a": {"code": code}, "b": "text"}) == code.files
