@@ -20,11 +20,14 @@ def watched(job: Job, command: str) -> Iterator[None]:
         command: what was typed, for the log.
     """
     progress, begun = job.progress, time.monotonic()
-    progress.listeners.append(EventLog(job.store.root / LOGS / EVENTS))
+    log = EventLog(job.store.root / LOGS / EVENTS)
+    progress.listeners.append(log)
     progress.event("build", command=command, device=job.device, precision=job.precision)
     try:
         yield
+        progress.event("built", seconds=round(time.monotonic() - begun, 3))
     except BaseException as e:
         progress.event("failed", error=f"{type(e).__name__}: {e}", seconds=round(time.monotonic() - begun, 3))
         raise
-    progress.event("built", seconds=round(time.monotonic() - begun, 3))
+    finally:
+        progress.listeners.remove(log)
