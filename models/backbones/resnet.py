@@ -14,7 +14,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.backbones.pointwise import as_products
 
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks a stage; 26 as timm
 
 
 class Block(Bottleneck):
@@ -106,19 +106,24 @@ class Trunk(ResNet):
     Last stride 1 (Luo et al. 2019, section 3.5): the first block of stage 4 does not halve the map.
     """
 
-    channels = 2048
     stride = 16
 
-    def __init__(self, depth: int, groups: int, width_per_group: int) -> None:
+    def __init__(self, depth: int, groups: int, width_per_group: int, base: int = 64) -> None:
+        self.base = base
         super().__init__(Block, list(DEPTHS[depth]), groups=groups, width_per_group=width_per_group)
+        self.channels = 32 * base
         del self.fc
         first = self.layer4[0]
         first.conv2.stride = (1, 1)
         first.downsample[0].stride = (1, 1)
         as_products(self)
 
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        """A stage of torchvision's, its planes scaled from ResNet-50's; the stem keeps its 64 channels."""
+        return super()._make_layer(block, planes * self.base // 64, *args, **kwargs)
+
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 2048, H / 16, W / 16)."""
+        """(B, 3, H, W) -> (B, channels, H / 16, W / 16)."""
         return self.layer4(self.layer3(self.layer2(self.layer1(self._stem(images)))))
 
     def _stem(self, images: Tensor) -> Tensor:
@@ -147,7 +152,7 @@ class Trunk(ResNet):
         return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
 
     def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> what goes into the block `first`, and the last map (B, 2048, H / 16, W / 16)."""
+        """(B, 3, H, W) -> what goes into the block `first`, and the last map (B, channels, H / 16, W / 16)."""
         before = x = self._stem(images)
         for name, block in self.blocks().items():
             before = x if name == first else before
@@ -162,24 +167,29 @@ def resnet(
     width_per_group: int = 64,
     ibn: Literal["a", "b"] | None = None,
     se: bool = False,
+    base: int = 64,
 ) -> Trunk:
     """A ResNet whose last stage keeps its resolution: 256x128 gives 2048 x 16 x 8.
 
     Args:
-        depth: 50, 101 or 152.
+        depth: 26, 50, 101 or 152.
         groups, width_per_group: of the 3x3 convolutions; 32 and 4 make ResNeXt-50 32x4d (Xie et al., CVPR 2017).
         ibn: "a" puts IBN in place of the first norm of every bottleneck of stages 1-3; "b" an instance norm after the
             residual sum of the last block of stages 1 and 2, and in place of the stem's norm (Pan et al., ECCV 2018).
         se: a squeeze-and-excitation gate in every bottleneck, reduction 16.
+        base: the planes of stage 1, of which the last map has 32 times as many channels; 16 makes a network of a
+            sixteenth of the work, for measurements.
 
     Raises:
-        ValueError: a depth or an ibn that is not in the family.
+        ValueError: a depth or an ibn that is not in the family, or planes that cannot be.
     """
     if depth not in DEPTHS:
         raise ValueError(f"depth {depth!r}; the family has {', '.join(map(str, DEPTHS))}")
     if ibn not in (None, "a", "b"):
         raise ValueError(f"ibn {ibn!r}; there is a, b, or none of it")
-    net = Trunk(depth, groups, width_per_group)
+    if base < 8 or base % 8:
+        raise ValueError(f"base {base!r}; wanted a multiple of 8, such as 64")
+    net = Trunk(depth, groups, width_per_group, base)
     stages = [net.layer1, net.layer2, net.layer3, net.layer4]
     if ibn == "a":
         for block in (b for stage in stages[:3] for b in stage):

@@ -1,0 +1,95 @@
+"""The ablation's parts: each a list of `--set` changes to the baseline, and no two switched on together but in strong."""
+
+import json
+from typing import Any
+
+STEPS = "name: steps, warmup: 10, warmup_factor: 1.0, milestones: [70, 100], gamma: 0.1, of: 120"
+BASELINE = [
+    "members.small={backbone: {name: resnet, depth: 26, base: 16}}",
+    "recipe.pretrained=false",
+    "recipe.zero_init_residual=true",
+    "recipe.identities_per_batch=8",
+    "recipe.checkpoint_every=1000",
+    "recipe.optimizer.lr=1e-3",
+    f"recipe.schedule={{{STEPS}}}",
+]
+SIZES, EPOCHS = {"drawn": (64, 32), "own": (64, 64)}, {"drawn": 8, "own": 4}
+MOVES: list[dict[str, Any]] = [{"name": "flip", "p": 0.5}, {"name": "pad_crop", "pad": 4}]
+BASELINE.append(f"recipe.augment={json.dumps(MOVES)}")
+ID, TRIPLET = {"weight": 0.1, "eps": 0.1}, {"weight": 0.9, "margin": 0.3}
+COVERS = {
+    "colour_jitter": {"p": 0.5},
+    "affine": {"p": 0.3},
+    "random_shift": {"p": 0.3},
+    "random_patch": {"p": 0.3},
+    "erase": {"p": 0.5},
+    "erase with mean": {"name": "erase", "p": 0.5, "fill": "mean"},
+    "cutout": {"p": 0.5},
+}
+
+
+def _augment(rows: list[dict[str, Any]]) -> list[str]:
+    return [f"recipe.augment={json.dumps(rows)}"]
+
+
+def _losses(**losses: dict[str, Any]) -> list[str]:
+    return [f"recipe.losses={json.dumps(losses)}"]
+
+
+def _head(**head: Any) -> list[str]:
+    return [f"members.small.head={json.dumps(head)}"]
+
+
+def _then_steps(name: str, **options: Any) -> list[str]:
+    """A warm-up, and after it the baseline's steps at the same times."""
+    then = {"name": "steps", "warmup": 0, "milestones": [60, 90], "gamma": 0.1, "of": 110}
+    return [f"recipe.schedule={json.dumps({'name': name, 'warmup': 10, 'then': then, **options})}"]
+
+
+LONGER = "half again as long"  # as many images as resampling sees
+CENTER, GROWS = {"weight": 5e-4, "rate": 0.5}, {"margin": 0.3, "start": 0.1, "rise": [10, 40]}
+RESAMPLE = "recipe.resample={p: 0.5, fewer_than: 100}"
+EVERYTHING = [
+    MOVES[0],
+    {"name": "colour_jitter", "p": 0.5},
+    {"name": "affine", "p": 0.3},
+    MOVES[1],
+    {"name": "random_shift", "p": 0.3},
+    {"name": "random_patch", "p": 0.3},
+    {"name": "erase", "p": 0.5},
+    {"name": "cutout", "p": 0.2},
+]
+PARTS: dict[str, list[str]] = {
+    "untrained": ["recipe.optimizer.lr=1e-12", "recipe.epochs=1"],
+    "baseline": [],
+    **{name: _augment([*MOVES, {"name": name} | row]) for name, row in COVERS.items()},
+    "soft margin": _losses(id=ID, triplet={"weight": 0.9, "margin": "soft"}),
+    "margin that grows": _losses(id=ID, triplet={"weight": 0.9, **GROWS}),
+    "smoothing over all": _losses(id=ID | {"over": "all"}, triplet=TRIPLET),
+    "no smoothing": _losses(id=ID | {"eps": 0}, triplet=TRIPLET),
+    "centre": _losses(id=ID, triplet=TRIPLET, center=CENTER),
+    "ID alone": _losses(id=ID | {"weight": 1}),
+    "triplet alone": _losses(triplet=TRIPLET | {"weight": 1}),
+    "ID and triplet 1:1": _losses(id=ID | {"weight": 1}, triplet=TRIPLET | {"weight": 1}),
+    "max pooling": _head(name="global", pool="max"),
+    "GeM pooling": _head(name="global", pool="gem"),
+    "mgn": _head(name="mgn"),
+    "mgn_grid": _head(name="mgn_grid"),
+    "abp": _head(name="mgn", adaptive=True),
+    "rmgl": _head(name="rmgl"),
+    "cosine": ["recipe.schedule={name: gradual_warmup, warmup: 10, then: {name: cosine}}"],
+    "gradual warm-up": _then_steps("gradual_warmup", multiplier=2),
+    "constant warm-up": _then_steps("constant_warmup", factor=0.1),
+    "resample": [RESAMPLE],
+    LONGER: [],
+    "long tail kept": ["recipe.min_images=1"],
+    "strong": [*_augment(EVERYTHING), *_losses(id=ID, triplet={"weight": 0.9, **GROWS}, center=CENTER), RESAMPLE],
+}
+
+
+def changes(data: str, part: str, seed: int) -> list[str]:
+    """The `--set` changes of one run; data is drawn, or anything else for one's own."""
+    kind = "drawn" if data == "drawn" else "own"
+    epochs = EPOCHS[kind] * 3 // 2 if part == LONGER else EPOCHS[kind]
+    own = [f"recipe.size={list(SIZES[kind])}", f"recipe.epochs={epochs}", f"recipe.seed={seed}"]
+    return [*BASELINE, *own, *PARTS[part]]
