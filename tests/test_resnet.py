@@ -1,6 +1,7 @@
 """The ResNet family against its papers, torchvision's networks and the names of IBN-Net's release."""
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch.nn.functional import cosine_similarity, instance_norm
@@ -41,6 +42,29 @@ def test_parameters_of_the_deeper_ones(depth, count):
     """torchvision's counts (44,549,160 and 60,192,808) less a classifier of 2,049,000."""
     with torch.device("meta"):
         assert sum(p.numel() for p in resnet(depth=depth).parameters()) == count
+
+
+def test_parameters_of_the_shallower_one():
+    """timm's resnet26 (16.0 million) has the same trunk."""
+    with torch.device("meta"):
+        ours = sum(p.numel() for p in resnet(depth=26).parameters())
+    assert ours == sum(p.numel() for p in timm.create_model("resnet26", num_classes=0).parameters()) == 13_946_176
+
+
+def test_parameters_of_the_narrower_ones():
+    """Stem 7x7 of 64 channels; stage s has base * 2^s planes and four times as many channels (so stage 1 keeps 64)."""
+    base, into = 16, 64
+    want = 64 * 3 * 49 + 2 * 64
+    for planes in (base, 2 * base, 4 * base, 8 * base):
+        for block in range(2):
+            want += planes * into + 9 * planes**2 + 4 * planes**2 + 2 * (planes + planes + 4 * planes)
+            want += (4 * planes * into + 2 * 4 * planes) if block == 0 and into != 4 * planes else 0
+            into = 4 * planes
+    net = resnet(depth=26, base=base)
+    assert sum(p.numel() for p in net.parameters()) == want
+    assert net(torch.zeros(1, 3, 64, 32)).shape == (1, net.channels, 4, 2) and net.channels == 512
+    with pytest.raises(ValueError, match="base 20; wanted a multiple of 8"):
+        resnet(base=20)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -235,5 +259,5 @@ def test_every_block_is_of_the_house():
 
 @pytest.mark.parametrize("options", [{"depth": 18}, {"depth": "50"}, {"ibn": "c"}])
 def test_what_the_family_does_not_have_is_refused(options):
-    with pytest.raises(ValueError, match=r"family has 50, 101, 152|there is a, b"):
+    with pytest.raises(ValueError, match=r"family has 26, 50, 101, 152|there is a, b"):
         resnet(**options)

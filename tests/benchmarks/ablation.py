@@ -162,7 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         done[key] = line
         progress.say(f"{number} of {len(todo)}: {key}: total {100 * got['total']:.1f}, {got['cpu_s']:.0f} s")
     for data in chosen.data:
-        print(f"\n{data}\n\n{table([done[k] for d, *p in planned(chosen) if d == data and (k := key_of(d, *p)) in done])}")
+        keys = [key_of(d, *rest) for d, *rest in planned(chosen) if d == data]
+        print(f"\n{data}\n\n{table([done[key] for key in keys if key in done])}")
 
 
 def read_lines(file: Path) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The ablation's parts: each a list of `--set` changes to the baseline, and no two switched on together but in strong."""
+"""The ablation's parts: each a list of `--set` changes to the baseline, one at a time; `strong` is all of them."""
 
 import json
 from typing import Any
