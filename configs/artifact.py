@@ -8,7 +8,6 @@ is whole, whatever is not was interrupted, and nothing stale can be read: anothe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,32 +19,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from configs.disk import flush, room, sealed, write_text
 from configs.errors import ResultError
-from configs.version import code_files
-
-MANIFEST = "manifest.json"
-RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
-
-
-@dataclass(frozen=True)
-class Address:
-    """What was asked: a kind of result, a readable name, and the whole request as JSON values."""
-
-    kind: str
-    name: str
-    request: Mapping[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """12 hex digits of the SHA-256 of the request."""
-        text = json.dumps(self.request, sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def key(self) -> str:
-        """The folder, relative to the store."""
-        return f"{self.kind}/{self.name}-{self.digest}"
-
+from configs.manifest import MANIFEST, RESUME, Address, find_damage, seal
+from configs.packages import differences, versions
 
 Say = Callable[[str], None]
 Tell = Callable[[str, Address], None]
@@ -62,8 +39,17 @@ class Kept:
 class Store:
     """A folder of results, by default `runs/`. It `tell`s what becomes of an address: kept, begun, done or stopped."""
 
-    def __init__(self, root: Path, say: Say = print, tell: Tell = lambda what, address: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        say: Say = print,
+        tell: Tell = lambda what, address: None,
+        made_with: Mapping[str, str] | None = None,
+    ) -> None:
+        """made_with: what is written into each manifest beside the request, by default the versions of the packages."""
         self.root, self.say, self.tell = Path(root), say, tell
+        self.made_with = versions() if made_with is None else made_with
+        self._told: set[str] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -94,6 +80,7 @@ class Store:
                 damage = find_damage(path, address)
                 if damage is None:
                     shutil.rmtree(path / RESUME, ignore_errors=True)  # of a run killed between its last two steps
+                    self._tell_packages(path)
                     self.tell("kept", address)
                     return Kept(path, made=False)
                 self.say(f"{path}: {damage}; making it again")
@@ -103,9 +90,17 @@ class Store:
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
-                raise ResultError(f"{path}: cannot be written ({e.strerror or e}). {_room(self.root)}") from e
+                raise ResultError(f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e)}") from e
         self.tell("done", address)
         return Kept(path, made=True)
+
+    def _tell_packages(self, path: Path) -> None:
+        """Say once which packages have other versions than those a kept result was made with."""
+        then = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["made_with"]
+        told = differences(then, self.made_with)
+        if told and told not in self._told:
+            self._told.add(told)
+            self.say(f"note: {path} is kept, though made with {told}; remove its folder to make it anew")
 
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
         path = self.path(address)
@@ -117,7 +112,7 @@ class Store:
             torn.unlink()
         try:
             make(part)
-            seal(part, address)
+            seal(part, address, self.made_with)
         except BaseException:
             self.tell("stopped", address)
             if not (part / RESUME).exists():
@@ -126,7 +121,7 @@ class Store:
         if path.exists():
             shutil.rmtree(path)
         os.replace(part, path)
-        _flush(path.parent)
+        flush(path.parent)
         shutil.rmtree(path / RESUME, ignore_errors=True)
 
     def open(self, key: str) -> Path:
@@ -147,24 +142,39 @@ class Store:
         for part in sorted(self.root.glob("*/.*.part")):
             if (part / RESUME).exists():
                 continue
-            lock = FileLock(self._lock_file(part.parent.name, part.name[1:].removesuffix(".part")))
             try:
-                with lock.acquire(timeout=0):
+                with self._lock(part.parent.name, part.name[1:].removesuffix(".part")).acquire(timeout=0):
                     shutil.rmtree(part, ignore_errors=True)
                     swept.append(part)
-            except Timeout:
+            except (Timeout, OSError):  # at work on, or a disk that can only be read: it is no harm there
                 continue
         return swept
 
-    def _lock_file(self, kind: str, name: str) -> Path:
+    def point_at(self, name: str, values: Mapping[str, Any]) -> None:
+        """Replace a small file at the store's root, such as which build is the last.
+
+        Raises:
+            ResultError: the disk refuses; the old file still stands.
+        """
+        try:
+            with self._lock("pointers", name):  # one writer at a time, so what is left of another was killed
+                for torn in self.root.glob(f".{name}.*.part"):
+                    torn.unlink()
+                write_text(self.root / name, sealed(values))
+        except OSError as e:
+            told = f"{self.root / name}: cannot be written ({e.strerror or e})"
+            raise ResultError(f"{told}; {room(self.root, e)}") from e
+
+    def _lock(self, kind: str, name: str) -> FileLock:
+        """One lock an address. Its file stays, empty; the system drops the lock with its holder."""
         folder = self.root / ".locks"
         folder.mkdir(exist_ok=True)
-        return folder / f"{kind}-{name}.lock"
+        return FileLock(folder / f"{kind}-{name}.lock", mode=0o666)  # and the umask
 
     @contextmanager
     def _locked(self, address: Address) -> Iterator[None]:
         try:
-            lock = FileLock(self._lock_file(address.kind, self.path(address).name))
+            lock = self._lock(address.kind, self.path(address).name)
             try:
                 lock.acquire(timeout=1)
             except Timeout:
@@ -178,73 +188,3 @@ class Store:
             yield
         finally:
             lock.release()
-
-
-def seal(folder: Path, address: Address) -> None:
-    """Flush every file, then write the manifest, last."""
-    files = {name: file_digest(folder / name) for name in _contents(folder)}
-    for name in files:
-        _flush(folder / name)
-    manifest = {"kind": address.kind, "name": address.name, "request": address.request, "sha256": files}
-    manifest["code_files"] = code_files(address.request)
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    _flush(folder)
-
-
-def find_damage(path: Path, address: Address | None = None) -> str | None:
-    """What is wrong with a kept result, in words, or None: every file is hashed and held against the manifest."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        listed = dict(manifest["sha256"])
-        written = Address(manifest["kind"], manifest["name"], manifest["request"])
-        folder = f"{written.name}-{written.digest}"
-    except OSError:
-        return "has no manifest"
-    except (ValueError, KeyError, TypeError):
-        return "its manifest cannot be read"
-    if (path.parent.name, path.name) != (written.kind, folder) or (address and written.key != address.key):
-        return "its manifest is of another request"
-    there = set(_contents(path))
-    for name in sorted(there ^ set(listed)):
-        return f"{name} is {'not in the manifest' if name in there else 'missing'}"
-    for name, digest in listed.items():
-        if file_digest(path / name) != digest:
-            return f"{name} is damaged (its SHA-256 is not the manifest's)"
-    return None
-
-
-def _contents(folder: Path) -> list[str]:
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return [n for n in names if n != MANIFEST and not n.startswith(f"{RESUME}/")]
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: the old content stands until the new is on disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _room(root: Path) -> str:
-    free = shutil.disk_usage(root).free
-    return f"{free / 1e6:,.0f} MB are free in {root}; make room, or give another folder with --out"

@@ -1,13 +1,18 @@
-"""How a command begins and ends: `--help` opens with an example; status 0 done, 2 the user can mend it, 130 stopped."""
+"""How a command begins and ends: `--help` opens with an example; status 0 done, 2 the user can mend it.
+
+Ctrl-C leaves with 130, SIGTERM with 143: each with the command that goes on from there, and no traceback.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from configs.errors import ReidError
+from configs.stopping import Stopped, heard, stop
 
 WIDTH = 100
 
@@ -39,12 +44,22 @@ class CommandLine(argparse.ArgumentParser):
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status; none is 0."""
     try:
-        sys.exit(main() or 0)
+        with heard(stop):
+            sys.exit(main() or 0)
     except ReidError as e:
         print(f"error: {e}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as e:
+        stopped = e if isinstance(e, Stopped) else Stopped()
+        kept = f" {stopped.kept};" if stopped.kept else ""
+        print(f"stopped;{kept} what was finished is kept. To go on:\n  {same_command()}", file=sys.stderr)
+        sys.exit(128 + stopped.number)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def same_command() -> str:
+    """The command line that started this process, as it may be typed again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    begin = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else ["python", sys.argv[0]]
+    return shlex.join([*begin, *sys.argv[1:]])

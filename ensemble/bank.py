@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.disk import save_array, write_text
 from configs.errors import MismatchedBanks
 
 FEATS, NAMES = "feats.npy", "names.json"
@@ -61,9 +62,9 @@ def save_bank(
     folder: Path, feats: NDArray[np.float32], query_names: Sequence[str], gallery_names: Sequence[str]
 ) -> None:
     """Write a bank's two files."""
-    np.save(folder / FEATS, np.ascontiguousarray(feats, dtype=np.float32))
+    save_array(folder / FEATS, np.ascontiguousarray(feats, dtype=np.float32))
     names = {"query": list(query_names), "gallery": list(gallery_names)}
-    (folder / NAMES).write_text(json.dumps(names, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / NAMES, json.dumps(names, ensure_ascii=False) + "\n")
 
 
 def load_bank(member: str, folder: Path, fingerprint: str) -> FeatureBank:

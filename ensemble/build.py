@@ -22,7 +22,7 @@ from ensemble.watch import watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
-from models.device import choose_device, choose_precision
+from models.device import choose_device, choose_precision, made_with
 from models.registry import check
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}")
-    store = Store(args.out, progress.say, progress.tell)
+    store = Store(args.out, progress.say, progress.tell, made_with())
     store.sweep()
     job = Job(plan, store, progress, device.type, precision, args.workers)
     benchmark = load_benchmark(plan, args.data, args.out, progress)

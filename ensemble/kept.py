@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.artifact import Store
+from configs.disk import save_array
 from ensemble.bank import FeatureBank, check_same_images, load_bank
 from ensemble.neighbours import Neighbours
 
@@ -23,7 +24,7 @@ def save_neighbours(folder: Path, found: Neighbours) -> None:
     """Write the lists as arrays; what was not asked for is not there."""
     for name, value in vars(found).items():
         if value is not None:
-            np.save(folder / f"{name}.npy", value)
+            save_array(folder / f"{name}.npy", np.asarray(value))
 
 
 def load_neighbours(folder: Path) -> Neighbours:

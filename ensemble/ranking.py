@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.disk import save_array, write_text
+
 ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
 
 
@@ -38,10 +40,10 @@ class Ranking:
 
 def save_ranking(folder: Path, ranking: Ranking) -> None:
     """Write a ranking's three files."""
-    np.save(folder / ORDER, ranking.order.astype(np.int32))
-    np.save(folder / DIST, ranking.dist.astype(np.float32))
+    save_array(folder / ORDER, ranking.order.astype(np.int32))
+    save_array(folder / DIST, ranking.dist.astype(np.float32))
     facts = {"query": ranking.query_names, "gallery": ranking.gallery_names, "signature": ranking.signature}
-    (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / FACTS, json.dumps(facts, ensure_ascii=False) + "\n")
 
 
 def load_ranking(folder: Path) -> Ranking:

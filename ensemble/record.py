@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import Store, write_text
+from configs.artifact import Store
+from configs.disk import unsealed, write_text
 from configs.errors import ResultError
 
 RECORD, LAST = "build.json", "last.json"
@@ -41,7 +42,7 @@ class Record:
 
 def save_record(folder: Path, record: Record) -> None:
     """Write a record's one file."""
-    (folder / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    write_text(folder / RECORD, json.dumps(asdict(record), indent=1) + "\n")
 
 
 def load_record(folder: Path) -> Record:
@@ -53,7 +54,7 @@ def load_record(folder: Path) -> Record:
 
 def point_at(store: Store, key: str) -> None:
     """Remember a build as the last one of this store."""
-    write_text(store.root / LAST, json.dumps({"build": key}) + "\n")
+    store.point_at(LAST, {"build": key})
 
 
 def last_build(store: Store) -> str:
@@ -63,9 +64,15 @@ def last_build(store: Store) -> str:
         ResultError: there is none.
     """
     try:
-        return str(json.loads((store.root / LAST).read_text(encoding="utf-8"))["build"])
-    except (OSError, ValueError, KeyError) as e:
+        text = (store.root / LAST).read_text(encoding="utf-8")
+    except OSError as e:
         raise ResultError(
             f"{store.root}: no finished build is recorded there. Run python -m ensemble.build first, or name its "
             "folder with --runs"
+        ) from e
+    try:
+        return str(unsealed(text)["build"])
+    except (ValueError, KeyError) as e:
+        raise ResultError(
+            f"{store.root / LAST}: is damaged ({e}). Run the build again; it makes what is missing and keeps the rest"
         ) from e

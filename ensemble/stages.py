@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
+from configs.artifact import RESUME, Address
 from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
@@ -136,12 +136,13 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
                     precision=job.precision,
                     progress=job.progress,
                     what=f"{member.name}, {test} {side}",
+                    keep=folder / RESUME / side,
                 )
             )
         query, gallery = work.tests[test]
         save_bank(folder, np.concatenate(parts), query.names, gallery.names)
 
-    job.store.get(address, make)
+    job.store.get(address, make, resume=True)
     return address
 
 

@@ -1,13 +1,13 @@
-"""What a killed training goes on from: weights, what the losses learned, optimizer and epoch, replaced in one step.
+"""What an interrupted training goes on from: weights, what the losses learned, optimizer, scaler, and how far it came.
 
-The random state needs no keeping: every random choice is a function of (seed, epoch, place).
+The random state needs no keeping: every random choice is a function of (seed, epoch, place). The number of threads is
+kept too: sums of another number round otherwise, and the promise of the same bits is for the same machine and threads.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from configs.artifact import RESUME, file_digest, write_text
+from configs.artifact import RESUME
+from configs.disk import file_digest, flush, sealed, unsealed, write_file, write_text
+from models.epochs import EpochMetrics, Point
 
 STATE = "state.json"
 
 
 def save_checkpoint(
-    folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+    folder: Path, point: Point, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
 ) -> None:
-    """Keep the state after `epoch` epochs under `folder/resume/`; the previous one stands until this one is on disk."""
+    """Keep the state at `point` under `folder/resume/`; the previous one stands until this one is on disk."""
     resume = folder / RESUME
     resume.mkdir(exist_ok=True)
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
@@ -34,10 +36,17 @@ def save_checkpoint(
     groups = optimizer.state_dict()
     for i, slots in groups["state"].items():
         tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
-    path = resume / f"epoch-{epoch}.safetensors"
-    write_flushed(path, save_safetensors({k: v.contiguous() for k, v in tensors.items()}))
-    state = {"epoch": epoch, "file": path.name, "sha256": file_digest(path), "scaler": scaler.state_dict()}
-    write_text(resume / STATE, json.dumps(state))
+    path = resume / f"epoch-{point.epoch}-{point.batch}.safetensors"
+    write_file(path, save_safetensors({k: v.contiguous() for k, v in tensors.items()}))
+    state = {
+        "point": asdict(point),
+        "file": path.name,
+        "sha256": file_digest(path),
+        "scaler": scaler.state_dict(),
+        "threads": torch.get_num_threads(),
+    }
+    write_text(resume / STATE, sealed(state))
+    flush(resume)
     for old in resume.glob("*.safetensors"):
         if old != path:
             old.unlink()
@@ -51,23 +60,27 @@ def load_checkpoint(
     losses: nn.Module | None = None,
     *,
     say: Callable[[str], None] = print,
-) -> int:
+) -> Point:
     """Put the kept state back, if there is a whole one; a damaged one is said, and training starts over.
 
     Returns:
-        the number of epochs done, 0 for none.
+        how far it had come; epoch 0 and batch 0 where there is nothing to go on from.
     """
     if not (folder / RESUME / STATE).exists():
-        return 0
+        return Point()
     try:
-        state = json.loads((folder / RESUME / STATE).read_text(encoding="utf-8"))
+        state = unsealed((folder / RESUME / STATE).read_text(encoding="utf-8"))
         path = folder / RESUME / state["file"]
         if file_digest(path) != state["sha256"]:
             raise ValueError(f"the SHA-256 of {path.name} is not the one written down")
         tensors = load_safetensors(path.read_bytes())
+        point = _point(state["point"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
         say(f"{folder / RESUME}: the checkpoint is damaged ({e}); training starts over")
-        return 0
+        return Point()
+    before, now = state["threads"], torch.get_num_threads()
+    if before != now:
+        say(f"note: begun on {before} threads, gone on with on {now}: the last bits of the weights may differ")
     net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     if losses:
         losses.load_state_dict({k.removeprefix("losses."): v for k, v in tensors.items() if k.startswith("losses.")})
@@ -79,7 +92,12 @@ def load_checkpoint(
             slots.setdefault(int(i), {})[name] = _laid_out_as(params[int(i)], value)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     scaler.load_state_dict(state["scaler"])
-    return int(state["epoch"])
+    return point
+
+
+def _point(raw: dict[str, Any]) -> Point:
+    sums = EpochMetrics(**raw["sums"]) if raw["sums"] else None
+    return Point(raw["epoch"], raw["batch"], sums, tuple(raw["lines"]))
 
 
 def _laid_out_as(param: Tensor, value: Tensor) -> Tensor:
@@ -87,13 +105,3 @@ def _laid_out_as(param: Tensor, value: Tensor) -> Tensor:
     if value.shape != param.shape:
         return value
     return torch.empty_like(param, dtype=value.dtype, device=value.device).copy_(value)
-
-
-def write_flushed(path: Path, content: bytes) -> None:
-    """Write a whole file beside its place, flush it, and rename it into place."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(part, path)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from configs.errors import ConfigError
+from configs.packages import versions
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,6 +45,15 @@ def _native_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 itself; emulated it is slower than float32."""
     flags = torch.backends.cpu.get_cpu_capability()
     return bool(torch.cpu._is_avx512_bf16_supported()) or flags == "AMX"
+
+
+def made_with() -> dict[str, str]:
+    """What besides the request a result's last bits depend on: the packages, the threads, the CPU's arithmetic."""
+    return {
+        **versions(),
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

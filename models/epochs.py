@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
@@ -42,9 +41,31 @@ class EpochMetrics:
         return self
 
 
-def lines_until(path: Path, epoch: int) -> list[str]:
-    """The lines of the epochs that a checkpoint holds; those past it are measured again."""
-    if epoch == 0 or not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if json.loads(line)["epoch"] <= epoch]
+@dataclass(frozen=True)
+class Point:
+    """How far a training has come, and what it has measured on the way.
+
+    epoch: whole epochs done. batch: batches done of the next one, and `sums` what its metrics hold so far.
+    lines: those of `epochs.jsonl`.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    sums: EpochMetrics | None = None
+    lines: tuple[str, ...] = ()
+
+    def finished(self, metrics: EpochMetrics) -> Point:
+        """After one epoch more."""
+        return Point(self.epoch + 1, lines=(*self.lines, json.dumps(asdict(metrics))))
+
+    def within(self, batch: int, sums: EpochMetrics) -> Point:
+        """In the middle of the next epoch."""
+        return Point(self.epoch, batch, sums, self.lines)
+
+    @property
+    def text(self) -> str:
+        """`epochs.jsonl`."""
+        return "".join(line + "\n" for line in self.lines)
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" + (f" and {self.batch} batches" if self.batch else "")

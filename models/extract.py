@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_safetensors
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from configs.errors import TrainingError, WeightsError
@@ -18,6 +19,7 @@ from models import registry
 from models.data.batches import normalise, plain_batches
 from models.device import autocast
 from models.net import Net
+from models.shards import SHARD, find_shard, keep_shard
 from models.train import LABELS, WEIGHTS
 
 BATCH = 128
@@ -50,8 +52,12 @@ def extract(
     precision: str,
     progress: Progress,
     what: str = "features",
+    keep: Path | None = None,
 ) -> NDArray[np.float32]:
     """Unit features of images (N, H, W, 3) uint8.
+
+    Args:
+        keep: a folder for the shards of a long extraction; those of an interrupted one in it are gone on from.
 
     Returns:
         (N, D) float32, each row of length 1.
@@ -62,17 +68,32 @@ def extract(
     net = net.to(device).eval()
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
-    rows = []
-    with torch.inference_mode(), progress.task(what, len(images)) as step:
-        for _, raw in plain_batches(images, BATCH):
-            batch = normalise(raw, device, channels_last=channels_last)
-            with autocast(device, precision):
-                feats = net(batch).bn_feats.float()
-                if flip:
-                    feats = feats + net(batch.flip(3)).bn_feats.float()
-            rows.append(normalize(feats, dim=1).cpu().numpy())
-            step(len(raw))
-    result = np.concatenate(rows)
+
+    def features_of(batch: Tensor) -> NDArray[np.float32]:
+        with torch.inference_mode(), autocast(device, precision):
+            feats = net(batch).bn_feats.float()
+            if flip:
+                feats = feats + net(batch.flip(3)).bn_feats.float()
+        unit: NDArray[np.float32] = normalize(feats, dim=1).cpu().numpy()
+        return unit
+
+    shards = []
+    with progress.task(what, len(images)) as step:
+        for start in range(0, len(images), SHARD):
+            part = images[start : start + SHARD]
+            kept = find_shard(keep, start, len(part), progress.say) if keep else None
+            if kept is None:
+                rows = []
+                for _, raw in plain_batches(part, BATCH):
+                    rows.append(features_of(normalise(raw, device, channels_last=channels_last)))
+                    step(len(raw))
+                kept = np.concatenate(rows)
+                if keep and len(part) < len(images):
+                    keep_shard(keep, start, kept)
+            else:
+                step(len(part))
+            shards.append(kept)
+    result = np.concatenate(shards)
     lengths = np.einsum("nd,nd->n", result, result)
     bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
     if len(bad):

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.hub import download_url_to_file
 from torchvision.models import get_weight
 
-from configs.artifact import Address, Store, file_digest
+from configs.artifact import Address, Store
+from configs.disk import file_digest, write_file, write_text
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
 from configs.version import code_version
@@ -82,8 +83,8 @@ def keep_weights(store: Store, weights: Weights) -> Path:
     def make(folder: Path) -> None:
         path = _named_file(weights.file) if weights.file else _fetch(source)
         sha256 = _checked(path, weights.sha256 or _hash_in(source))
-        (folder / KEPT).write_bytes(save_safetensors(dict(_read_file(path))))
-        (folder / SOURCE).write_text(json.dumps({"source": source, "sha256": sha256}) + "\n", encoding="utf-8")
+        write_file(folder / KEPT, save_safetensors(dict(_read_file(path))))
+        write_text(folder / SOURCE, json.dumps({"source": source, "sha256": sha256}) + "\n")
 
     request = known | {"code": code_version(Path(__file__))}
     return store.get(Address("weights", Path(source).stem, request), make).path

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,19 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from configs.disk import write_file, write_text
 from configs.errors import ConfigError, TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
+from configs.stopping import Stopped, at_a_good_moment
 from models import registry
 from models.backbones.resnet import Trunk
-from models.checkpoint import load_checkpoint, save_checkpoint, write_flushed
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.data.augment import Augment
 from models.data.balance import Training
 from models.data.batches import epoch_loader, normalise
 from models.device import autocast
-from models.epochs import EpochMetrics, lines_until
+from models.epochs import EpochMetrics, Point
 from models.losses import Learner
 from models.net import Net
 from models.pretrained import load_weights
@@ -76,26 +78,29 @@ def train_member(
     """
     net = _start(member, recipe, len(training.pids), folder, pretrained, progress)
     run = _set_up(net, recipe, len(training.pids), images, device, precision)
-    done = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
-    if done:
-        progress.say(f"  {member.name}: going on after epoch {done} of {recipe.epochs}")
-    lines = lines_until(folder / EPOCHS, done)
+    point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
+    if point != Point():
+        progress.say(f"  {member.name}: going on after {point} of {recipe.epochs}")
+        write_text(folder / EPOCHS, point.text)
     told = {"member": member.name, "epochs": recipe.epochs}
-    progress.event("training", **told, done=done, images=len(images), metrics=str(folder / EPOCHS))
+    progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
     begun = time.monotonic()
-    with progress.task(f"{member.name}, epochs", recipe.epochs, done) as step:
-        for epoch in range(done, recipe.epochs):
-            loader = _loader(run, training, images, epoch, workers)
-            metrics = _epoch(run, loader, epoch, step)
-            if isinstance(metrics, int):
-                raise TrainingError(_where_it_broke(member, recipe, training, loader, epoch, metrics))
-            lines.append(json.dumps(asdict(metrics)))
-            write_flushed(folder / EPOCHS, ("\n".join(lines) + "\n").encode())
-            progress.event("epoch", **told | asdict(metrics))
-            if (epoch + 1) % recipe.checkpoint_every == 0:
-                save_checkpoint(folder, epoch + 1, net, run.optimizer, run.scaler, run.learned)
+    with progress.task(f"{member.name}, epochs", recipe.epochs, point.epoch) as step, at_a_good_moment() as asked:
+        while point.epoch < recipe.epochs:
+            loader = _loader(run, training, images, point, workers)
+            reached = _epoch(run, loader, point, step, asked)
+            if isinstance(reached, int):
+                raise TrainingError(_where_it_broke(member, recipe, training, loader, point.epoch, reached))
+            point, stop = reached, asked()
+            write_text(folder / EPOCHS, point.text)
+            if not point.batch:
+                progress.event("epoch", **told | json.loads(point.lines[-1]))
+            if stop or point.epoch % recipe.checkpoint_every == 0:
+                save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
+            if stop:
+                raise Stopped(stop, f"{member.name} is saved after {point}")
     _keep(net, training, folder, member.name)
-    last = json.loads(lines[-1])
+    last = json.loads(point.lines[-1])
     progress.say(
         f"  {member.name}: loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, "
         f"{last['images'] / last['seconds']:.0f} images/s, {duration(time.monotonic() - begun)}"
@@ -115,7 +120,7 @@ def _start(
             report = load_weights(net.backbone, pretrained, member.weights)
             net.branch_off()
             progress.say(f"  {member.name}: {report}")
-            (folder / STARTED_FROM).write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
+            write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
     return net
 
 
@@ -158,9 +163,9 @@ def _set_up(
 
 
 def _loader(
-    run: Run, training: Training, images: NDArray[np.uint8], epoch: int, workers: int
+    run: Run, training: Training, images: NDArray[np.uint8], point: Point, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches of one epoch."""
+    """The batches of one epoch that are not done yet."""
     return epoch_loader(
         images,
         training.labels,
@@ -168,23 +173,28 @@ def _loader(
         identities=run.recipe.identities_per_batch,
         per_identity=run.recipe.images_per_identity,
         seed=run.recipe.seed,
-        epoch=epoch,
+        epoch=point.epoch,
         doubled=training.doubled,
         workers=workers,
         pin=run.device.type == "cuda",
+        begin=point.batch,
     )
 
 
 def _epoch(
-    run: Run, loader: DataLoader[tuple[Tensor, Tensor]], epoch: int, step: Callable[[float], None]
-) -> EpochMetrics | int:
-    """One pass over the loader; the number of the batch as soon as a loss is not finite."""
+    run: Run,
+    loader: DataLoader[tuple[Tensor, Tensor]],
+    point: Point,
+    step: Callable[[float], None],
+    asked: Callable[[], int] = lambda: 0,
+) -> Point | int:
+    """One pass over the loader, to its end or to where it was asked to stop; the batch whose loss is not finite."""
     run.net.train()
-    base = run.optimizer.defaults["lr"]
-    metrics = EpochMetrics(epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
-    begun = time.monotonic()
-    for batch, (raw, labels) in enumerate(loader):
-        t = epoch + (batch + 1) / len(loader)
+    base, batches = run.optimizer.defaults["lr"], len(loader.dataset)  # type: ignore[arg-type]
+    metrics = point.sums or EpochMetrics(point.epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
+    begun = time.monotonic() - metrics.seconds
+    for batch, (raw, labels) in enumerate(loader, point.batch):
+        t = point.epoch + (batch + 1) / batches
         for group in run.optimizer.param_groups:
             group["lr"] = metrics.lr = base * run.rate(t)
         labels = labels.to(run.device, non_blocking=True)
@@ -202,8 +212,11 @@ def _epoch(
             if isinstance(loss, Learner):
                 loss.learn(output, labels)
         metrics.add(total, terms, output, labels)
-        step(1 / len(loader))
-    return metrics.done(time.monotonic() - begun)
+        step(1 / batches)
+        if asked() and batch + 1 < batches:
+            metrics.seconds = time.monotonic() - begun
+            return point.within(batch + 1, metrics)
+    return point.finished(metrics.done(time.monotonic() - begun))
 
 
 def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
@@ -215,8 +228,8 @@ def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
             f"{name}: {len(broken)} of {len(state)} tensors are not finite after the last step, first {broken[0]}. "
             "Lower the rate (--set recipe.optimizer.lr=...)"
         )
-    (folder / LABELS).write_text(json.dumps({"pids": training.pids}) + "\n", encoding="utf-8")
-    write_flushed(folder / WEIGHTS, save_safetensors(state))
+    write_text(folder / LABELS, json.dumps({"pids": training.pids}) + "\n")
+    write_file(folder / WEIGHTS, save_safetensors(state))
 
 
 def _where_it_broke(
@@ -227,9 +240,10 @@ def _where_it_broke(
     epoch: int,
     batch: int,
 ) -> str:
-    names = [training.split.names[i] for i in loader.dataset.rows[batch]]  # type: ignore[attr-defined]
+    rows = loader.dataset.rows  # type: ignore[attr-defined]
+    names, of = [training.split.names[i] for i in rows[batch]], len(rows)
     return (
-        f"{member.name}: the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {len(loader)} "
+        f"{member.name}: the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {of} "
         f"(images {', '.join(names[:3])} ...). "
         f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
         "or compute in float32 (--set recipe.precision=float32)"

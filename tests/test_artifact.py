@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from configs import artifact
-from configs.artifact import Address, Store, file_digest, find_damage, write_text
+from configs import disk
+from configs.artifact import Address, Store, find_damage
+from configs.disk import file_digest, sealed, unsealed, write_text
 from configs.errors import ResultError
 
 ROOT = Path(__file__).parent.parent
@@ -107,9 +108,9 @@ def flip_bit(path):
 
 def edit_manifest(change):
     def edit(path):
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = unsealed((path / "manifest.json").read_text())
         change(manifest)
-        (path / "manifest.json").write_text(json.dumps(manifest))
+        (path / "manifest.json").write_text(sealed(manifest))
 
     return edit
 
@@ -323,7 +324,47 @@ def test_write_text_replaces_in_one_step(tmp_path, monkeypatch):
     def broken(*args):
         raise OSError("on purpose")
 
-    monkeypatch.setattr(artifact.os, "replace", broken)
+    monkeypatch.setattr(disk.os, "replace", broken)
     with pytest.raises(OSError, match="on purpose"):
         write_text(path, "new")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_disk_that_fills_says_how_much_was_needed(store, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    def make(folder):
+        monkeypatch.setattr(disk.os, "fsync", full)
+        write_text(folder / "big.txt", "x" * 2_500_000)
+
+    with pytest.raises(ResultError, match=r"No space left on device\); big.txt takes 2.50 MB, [\d,.]+ MB are free in"):
+        store.get(ASKED, make)
+    assert not store.path(ASKED).exists() and list((store.root / "things").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------- what it was made with
+
+
+def test_other_packages_are_said_once_and_the_result_is_kept(tmp_path, said):
+    """Versions are no part of an address."""
+    other = Address("things", "two", {})
+    before = Store(tmp_path / "runs", said.append, {"torch": "1.0", "pillow": "13.0"})
+    for address in (ASKED, other):
+        before.get(address, write_two)
+    after = Store(tmp_path / "runs", said.append, {"torch": "2.0", "pillow": "13.0"})
+    assert not any(after.get(address, write_two).made for address in (ASKED, other, ASKED))
+    assert len(said) == 1 and "made with torch 1.0, now 2.0;" in said[0]
+
+
+def test_a_pointer_is_sealed_and_leaves_no_torn_file(store):
+    (store.root / ".last.json.4711.part").write_text("{")  # of a writer that was killed
+    store.point_at("last.json", {"build": "builds/x-0123456789ab"})
+    text = (store.root / "last.json").read_text()
+    assert unsealed(text) == {"build": "builds/x-0123456789ab"}
+    assert sorted(p.name for p in store.root.iterdir()) == [".locks", "last.json"]
+    for at in range(len(text)):
+        for bit in range(8):
+            flipped = text[:at] + chr(ord(text[at]) ^ 1 << bit) + text[at + 1 :]
+            with pytest.raises(ValueError, match=r".+"):
+                unsealed(flipped)

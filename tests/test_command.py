@@ -1,9 +1,14 @@
 """Commands: what --help opens with, and how each way of ending is told to the shell."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from configs.command import CommandLine, run
 from configs.errors import ConfigError
+from configs.stopping import Stopped
 
 
 @pytest.fixture
@@ -47,7 +52,8 @@ def test_a_mistake_is_one_sentence(line, capsys, argv, words):
         (0, 0, ""),
         (1, 1, ""),
         (ConfigError("no member 'r5O'"), 2, "error: no member 'r5O'\n"),
-        (KeyboardInterrupt(), 130, "stopped"),
+        (KeyboardInterrupt(), 130, "stopped; what was finished is kept. To go on:\n  python "),
+        (Stopped(signal.SIGTERM, "r50 is saved after epoch 3"), 143, "stopped; r50 is saved after epoch 3; what was"),
         (BrokenPipeError(), 0, ""),
     ],
 )
@@ -62,6 +68,14 @@ def test_exit_status(capsys, ending, status, said):
     err = capsys.readouterr().err
     assert left.value.code == status
     assert err.startswith(said) and "Traceback" not in err
+
+
+def test_sigterm_leaves_with_143_and_the_command_that_goes_on():
+    code = "import os, signal, sys\nfrom configs.command import run\n"
+    code += "run(lambda: os.kill(os.getpid(), signal.SIGTERM))"
+    done = subprocess.run([sys.executable, "-c", code, "--set", "a b"], capture_output=True, text=True, check=False)
+    assert done.returncode == 143 and "Traceback" not in done.stderr
+    assert done.stderr.endswith("To go on:\n  python -c --set 'a b'\n")
 
 
 def test_a_defect_keeps_its_traceback():

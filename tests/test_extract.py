@@ -9,7 +9,8 @@ from configs.progress import Progress
 from models import extract as module
 from models import registry, train
 from models.data.batches import normalise
-from models.extract import extract, load_member
+from models.extract import BATCH, extract, load_member
+from models.shards import SHARD, find_shard
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -113,6 +114,68 @@ def test_a_feature_of_zeros_has_no_direction(monkeypatch):
     net.forward = forward
     with pytest.raises(TrainingError, match=r"r50, test: 1 of 7 features .* first of 2\.jpg\."):
         features(net, images, what="r50, test")
+
+
+# -------------------------------------------------------------------------------------------------- stopped and gone on
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at_batch(net, n):
+    """The net raises in its n-th batch; the returned list counts them."""
+    real, seen = net.forward, []
+
+    def forward(batch):
+        seen.append(len(batch))
+        if len(seen) == n:
+            raise Stop
+        return real(batch)
+
+    net.forward = forward
+    return seen
+
+
+@pytest.fixture
+def shards_of_four(monkeypatch):
+    monkeypatch.setattr("models.extract.SHARD", 4)
+    monkeypatch.setattr("models.extract.BATCH", 2)
+
+
+@pytest.mark.usefixtures("shards_of_four")
+@pytest.mark.parametrize(("stopped_at", "again"), [(2, 6), (3, 4), (6, 2)])
+def test_a_stopped_extraction_loses_its_last_shard_at_most(tmp_path, stopped_at, again):
+    """11 pictures: shards of 4, 4, 3, each of two batches."""
+    images = np.concatenate([pictures(), pictures()[:4][:, ::-1]])
+    want = features(make_net(), images, flip=False)
+    net = make_net()
+    stop_at_batch(net, stopped_at)
+    with pytest.raises(Stop):
+        features(net, images, flip=False, keep=tmp_path / "query")
+    net = make_net()
+    seen = stop_at_batch(net, 0)
+    np.testing.assert_array_equal(features(net, images, flip=False, keep=tmp_path / "query"), want)
+    assert len(seen) == again
+
+
+@pytest.mark.usefixtures("shards_of_four")
+def test_a_damaged_shard_is_said_and_made_again(tmp_path):
+    images = pictures()
+    want = features(make_net(), images, keep=tmp_path)
+    shard = next(tmp_path.glob("0-*.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 4
+    shard.write_bytes(content)
+    said = []
+    assert find_shard(tmp_path, 0, 4, said.append) is None
+    assert len(said) == 1 and "damaged shard" in said[0] and not shard.exists()
+    np.testing.assert_array_equal(features(make_net(), images, keep=tmp_path), want)
+
+
+def test_a_short_extraction_keeps_no_shards(tmp_path):
+    features(make_net(), pictures(), keep=tmp_path / "x")
+    assert not (tmp_path / "x").exists() and SHARD % BATCH == 0
 
 
 # ----------------------------------------------------------------------------------------------- a member by its folder

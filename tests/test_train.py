@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from configs.errors import TrainingError
 from configs.progress import Progress
+from configs.stopping import Stopped
 from models import registry, train
 from models.data.batches import epoch_loader, normalise
 from tests import oracles, tiny
@@ -62,10 +63,10 @@ class Stop(Exception):
 def stop_before_epoch(monkeypatch, epoch):
     real = train._epoch
 
-    def stopped(run, loader, at, step):
-        if at == epoch:
+    def stopped(run, loader, point, *rest):
+        if point.epoch == epoch:
             raise Stop
-        return real(run, loader, at, step)
+        return real(run, loader, point, *rest)
 
     monkeypatch.setattr(train, "_epoch", stopped)
     return lambda: monkeypatch.setattr(train, "_epoch", real)
@@ -98,6 +99,45 @@ def test_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path, monkeypatch, b
     for line in one + other:
         del line["seconds"]
     assert one == other
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+def test_a_signal_saves_after_the_batch_and_nothing_is_lost(tmp_path, monkeypatch, number, workers):
+    """Asked to stop in the first batch of the second epoch: that batch is done, and not done again."""
+    recipe = tiny.recipe(checkpoint_every=5, losses={"id": {}, "triplet": {"start": 0.1}, "center": {"weight": 5e-4}})
+    batches = len(epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=1))
+    assert batches >= 2
+    whole, seen = run(tmp_path / "whole", recipe), []
+
+    def counted(raw, *args, **kwargs):
+        seen.append(len(raw))
+        if len(seen) == batches + 1:
+            os.kill(os.getpid(), number)
+        return normalise(raw, *args, **kwargs)
+
+    monkeypatch.setattr(train, "normalise", counted)
+    with pytest.raises(Stopped, match="tiny is saved after epoch 1 and 1 batches") as stopped:
+        run(tmp_path / "parts", recipe, workers=workers)
+    assert stopped.value.number == number and len(seen) == batches + 1
+    assert same(whole, run(tmp_path / "parts", recipe, workers=workers)) == [] and len(seen) == 2 * batches
+    one, other = lines(tmp_path / "whole"), lines(tmp_path / "parts")
+    for line in one + other:
+        del line["seconds"]
+    assert one == other
+
+
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
+    def impatient(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("still there")
+
+    monkeypatch.setattr(train, "normalise", impatient)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped):
+        run(tmp_path / "a", tiny.recipe())
+    assert not (tmp_path / "a" / "resume").exists() and signal.getsignal(signal.SIGINT) is before
 
 
 def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterator, Sequence
 from multiprocessing import get_all_start_methods
 from pathlib import Path
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from configs.disk import room_for
 from configs.errors import ConfigError
 from configs.progress import Progress
+from configs.stopping import SIGNALS
 from models.data.augment import MEAN, STD, Augment, image_rng
 from models.data.images import decode_all
 from models.data.sampler import pk_batches
@@ -28,7 +31,12 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
     Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), *size, 3)}
-    with open(folder / PACKED, "wb") as f, progress.task("images", len(split)) as step:
+    needed = len(split) * size[0] * size[1] * 3
+    with (
+        room_for(folder / PACKED, needed),
+        open(folder / PACKED, "wb") as f,
+        progress.task("images", len(split)) as step,
+    ):
         np.lib.format.write_array_header_1_0(f, header)
         for image in decode_all(split.paths, size):
             f.write(image.tobytes())
@@ -77,8 +85,9 @@ def epoch_loader(
     doubled: Collection[int] = (),
     workers: int = 0,
     pin: bool = False,
+    begin: int = 0,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Everything training sees in one epoch; the same for any number of workers.
+    """Everything training sees in one epoch, from batch `begin` on; the same for any number of workers.
 
     Workers are forked, so that they share the images' memory map and need no pickle of the augmentations.
 
@@ -90,7 +99,21 @@ def epoch_loader(
     rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch, doubled=doubled)
     batches = TrainingBatches(images, labels, rows, augment, seed, epoch)
     context = "fork" if workers else None
-    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, multiprocessing_context=context)
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(begin, len(batches)),
+        num_workers=workers,
+        pin_memory=pin,
+        multiprocessing_context=context,
+        worker_init_fn=_leave_signals_to_the_main_process,
+    )
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches every process of a group: the main one saves what it has, with the workers' help."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def plain_batches(images: NDArray[np.uint8], size: int) -> Iterator[tuple[slice, Tensor]]:

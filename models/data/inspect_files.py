@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from configs.artifact import file_digest
+from configs.disk import file_digest
 from configs.errors import DataError
 from configs.progress import Progress
 from models.data.images import decode

@@ -12,7 +12,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from configs.artifact import file_digest
+from configs.disk import file_digest
 from configs.errors import DataError
 
 UNKNOWN = -1  # a pid or camid nobody told

@@ -1,0 +1,125 @@
+"""Files that are whole or not there, and a disk that refuses: said with what was needed and what is free."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, a quota reached, a file larger than may be
+CHECK = "check"
+
+
+class NoRoom(OSError):
+    """A file for which the disk, a quota or a limit leaves no room; `needed` bytes were to be written."""
+
+    needed: int = 0
+
+
+@contextmanager
+def room_for(path: Path, size: int) -> Iterator[None]:
+    """Whatever says inside that there is no room says how much was needed.
+
+    Args:
+        path: what is written. size: of it, in bytes.
+
+    Raises:
+        NoRoom: there was none.
+    """
+    try:
+        yield
+    except OSError as e:
+        short = e.errno is None and "requested and" in str(e)  # numpy.tofile tells a short write in its own words
+        if e.errno not in FULL and not short:
+            raise
+        told = NoRoom(e.errno or errno.ENOSPC, e.strerror or os.strerror(errno.ENOSPC), str(path))
+        told.needed = size
+        raise told from e
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step: the old content stands until the new is on disk."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with room_for(path, len(content)), open(part, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    write_file(path, text.encode())
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `.npy`; one of Python objects, which would be a pickle, is refused."""
+    with room_for(path, array.nbytes):
+        np.save(path, array, allow_pickle=False)
+
+
+def flush(path: Path) -> None:
+    """Put a file, or the names in a folder, on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """JSON that holds its own SHA-256, so that a flipped bit in it is found."""
+    body = json.dumps(values, indent=1, sort_keys=True)
+    check = hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps({**values, CHECK: check}, indent=1, sort_keys=True) + "\n"
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """What `sealed` wrote, without its check.
+
+    Raises:
+        ValueError: it is not exactly what was written.
+    """
+    try:
+        values = json.loads(text)
+        found = values.pop(CHECK)
+        again = sealed(values)
+    except (KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise ValueError(f"not a mapping with a {CHECK!r}") from e
+    if text != again or not found:
+        raise ValueError("its contents are not those of its SHA-256")
+    return dict(values)
+
+
+def room(folder: Path, e: OSError) -> str:
+    """What was needed, as far as it is known, what is free, and what to do."""
+    free = in_bytes(shutil.disk_usage(folder).free)
+    free = f"{free} are free in {folder}; make room, or give another folder with --out"
+    if isinstance(e, NoRoom):
+        return f"{Path(str(e.filename)).name} takes {in_bytes(e.needed)}, {free}"
+    return free
+
+
+def in_bytes(count: int) -> str:
+    """1,234 MB; 1.23 MB; 1,234 bytes."""
+    if count < 10_000:
+        return f"{count:,} bytes"
+    return f"{count / 1e6:,.{0 if count >= 10_000_000 else 2}f} MB"

@@ -1,0 +1,85 @@
+"""What a kept result says of itself: its address, and `manifest.json` with the request and a SHA-256 of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.disk import file_digest, flush, sealed, unsealed, write_text
+from configs.version import code_files
+
+MANIFEST = "manifest.json"
+RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
+
+
+@dataclass(frozen=True)
+class Address:
+    """What was asked: a kind of result, a readable name, and the whole request as JSON values."""
+
+    kind: str
+    name: str
+    request: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of the SHA-256 of the request."""
+        text = json.dumps(self.request, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def key(self) -> str:
+        """The folder, relative to the store."""
+        return f"{self.kind}/{self.name}-{self.digest}"
+
+
+def seal(folder: Path, address: Address, made_with: Mapping[str, str] | None = None) -> None:
+    """Flush every file, then write the manifest, last."""
+    files = {name: file_digest(folder / name) for name in _contents(folder)}
+    for name in files:
+        flush(folder / name)
+    manifest = {
+        "kind": address.kind,
+        "name": address.name,
+        "request": address.request,
+        "code_files": code_files(address.request),
+        "made_with": made_with or {},
+        "sha256": files,
+    }
+    write_text(folder / MANIFEST, sealed(manifest))
+    for inner in sorted({(folder / name).parent for name in files} - {folder}):
+        flush(inner)
+    flush(folder)
+
+
+def find_damage(path: Path, address: Address | None = None) -> str | None:
+    """What is wrong with a kept result, in words, or None: every file is hashed and held against the manifest."""
+    try:
+        manifest = unsealed((path / MANIFEST).read_text(encoding="utf-8"))
+        listed = dict(manifest["sha256"])
+        written = Address(manifest["kind"], manifest["name"], manifest["request"])
+        folder = f"{written.name}-{written.digest}"
+    except OSError:
+        return "has no manifest"
+    except (ValueError, KeyError, TypeError) as e:
+        return f"its manifest cannot be read, or was changed ({' '.join(str(e).split())[:100]})"
+    if (path.parent.name, path.name) != (written.kind, folder) or (address and written.key != address.key):
+        return "its manifest is of another request"
+    there = set(_contents(path))
+    for name in sorted(there ^ set(listed)):
+        return f"{name} is {'not in the manifest' if name in there else 'missing'}"
+    for name, digest in listed.items():
+        try:
+            if file_digest(path / name) != digest:
+                return f"{name} is damaged (its SHA-256 is not the manifest's)"
+        except OSError as e:
+            return f"{name} cannot be read ({e.strerror})"
+    return None
+
+
+def _contents(folder: Path) -> list[str]:
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return [n for n in names if n != MANIFEST and not n.startswith(f"{RESUME}/")]
