@@ -88,7 +88,7 @@ def extract(
                     rows.append(features_of(normalise(raw, device, channels_last=channels_last)))
                     step(len(raw))
                 kept = np.concatenate(rows)
-                if keep and len(part) < len(images):
+                if keep:
                     keep_shard(keep, start, kept)
             else:
                 step(len(part))

@@ -349,10 +349,10 @@ def test_a_disk_that_fills_says_how_much_was_needed(store, monkeypatch):
 def test_other_packages_are_said_once_and_the_result_is_kept(tmp_path, said):
     """Versions are no part of an address."""
     other = Address("things", "two", {})
-    before = Store(tmp_path / "runs", said.append, {"torch": "1.0", "pillow": "13.0"})
+    before = Store(tmp_path / "runs", said.append, made_with={"torch": "1.0", "pillow": "13.0"})
     for address in (ASKED, other):
         before.get(address, write_two)
-    after = Store(tmp_path / "runs", said.append, {"torch": "2.0", "pillow": "13.0"})
+    after = Store(tmp_path / "runs", said.append, made_with={"torch": "2.0", "pillow": "13.0"})
     assert not any(after.get(address, write_two).made for address in (ASKED, other, ASKED))
     assert len(said) == 1 and "made with torch 1.0, now 2.0;" in said[0]
 
