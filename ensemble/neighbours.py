@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ensemble.bill import default_superblock, fitted
 from ensemble.device import choose
 from ensemble.parallel import here, spans, tasks, workers
-from ensemble.search import Filter, Lists, Pair, Pools, choose_filter, search_pair, settled
+from ensemble.search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
 from ensemble.source import Features, Penalties, Source, source_of
 
 NEAR_SHARE = 0.0625
@@ -93,7 +93,7 @@ def nearest(
         from ensemble.kernels import cuda
 
         return Neighbours(*cuda.search(source, min(k, source.n), n_query, top_k))
-    search = _Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+    search = Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
     if superblock is None:
         dims = [a.shape[1] for a in source.members] if isinstance(source, Features) else []
         count = workers(n_jobs)
@@ -118,7 +118,7 @@ def nearest_gallery(
         from ensemble.kernels import cuda
 
         return cuda.gallery(source, n_query, top_k)
-    search = _Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+    search = Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
     return search.gallery_only(default_superblock(source.n, workers(n_jobs)))
 
 
@@ -130,18 +130,25 @@ def check_lists(n_query: int, n: int, top_k: int | None) -> None:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
 
 
-class _Search:
+class Search:
     """Pools of candidates, the tasks that fill them, and the lists made of them."""
 
     def __init__(
-        self, source: Source, k: int, n_query: int | None, top_k: int | None, chosen: Filter, n_jobs: int
+        self,
+        source: Source,
+        k: int,
+        n_query: int | None,
+        top_k: int | None,
+        chosen: Filter,
+        n_jobs: int,
+        k_low: int = 1,
     ) -> None:
         self.source, self.k, self.filter, self.n_jobs = source, k, chosen, n_jobs
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
-        self.own = Pools(source.n, k)
-        self.near = Pools(self.n_query, self.k_near)
+        self.own = Pools(source.n, k, k_low)
+        self.near = Pools(self.n_query, self.k_near, k_low)
 
     def _pool(self, rows: slice, cols: slice) -> Pools:
         """Where candidates of `rows` among `cols` go."""
@@ -150,7 +157,7 @@ class _Search:
     def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
         for rows, cols in blocks:
             mine, theirs = self._pool(rows, cols), self._pool(cols, rows)
-            pair = Pair(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols))
+            pair = Pair(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols), mine.k_low)
             yield here(), self.source, self.filter, pair
 
     def _fill(self, blocks: list[tuple[slice, slice]], progress: Progress | None) -> None:
@@ -163,9 +170,19 @@ class _Search:
             if progress:
                 progress(done, len(blocks))
 
+    @property
+    def own_sides(self) -> Sides:
+        """Which columns the rows of `own` meet there: queries each other, gallery images all."""
+        q, n = self.n_query, self.source.n
+        return [(slice(0, q), slice(0, q)), (slice(q, n), slice(0, n))]
+
+    @property
+    def near_sides(self) -> Sides:
+        """The same of `near`."""
+        return [(slice(0, self.n_query), slice(self.n_query, self.source.n))]
+
     def _near_lists(self) -> Lists:
-        gallery = slice(self.n_query, self.source.n)
-        return settled(self.source, self.near, self.filter.slack, self.n_jobs, gallery)
+        return settled(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides)
 
     def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Queries by gallery alone."""
@@ -174,15 +191,20 @@ class _Search:
         order, sim, _ = self._near_lists()
         return order[:, : self.top_k] - np.int32(self.n_query), sim[:, : self.top_k]
 
-    def run(self, superblock: int, progress: Progress | None) -> Neighbours:
-        """All pairs."""
-        n, slack = self.source.n, self.filter.slack
+    def all_pairs(self, superblock: int, progress: Progress | None) -> None:
+        """Fill both pools: `near` with the queries' candidates in the gallery, `own` with all others."""
+        n = self.source.n
         parts = spans(self.n_query, superblock) + spans(n, superblock, self.n_query)
         symmetric = self.source.symmetric
         blocks = [(r, c) for i, r in enumerate(parts) for c in (parts[i:] if symmetric else parts)]
         blocks.sort(key=lambda pair: pair[0] != pair[1])  # the diagonal first: it raises every row's bar
         self._fill(blocks, progress)
-        order, sim, least = settled(self.source, self.own, slack, self.n_jobs, slice(0, n))
+
+    def run(self, superblock: int, progress: Progress | None) -> Neighbours:
+        """Lists from all pairs."""
+        self.all_pairs(superblock, progress)
+        slack = self.filter.slack
+        order, sim, least = settled(self.source, self.own, slack, self.n_jobs, self.own_sides)
         if not self.n_query:
             return Neighbours(order, sim, least, self.source.total)
         near_order, near_sim, near_least = self._near_lists()

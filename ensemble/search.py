@@ -21,6 +21,7 @@ FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
 Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
 Flats = tuple[cpu.Flat, cpu.Flat]
+Sides = list[tuple[slice, slice]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
         raise ValueError(f"this CPU multiplies no {precision}: use precision 'auto' or 'float32'")
     error = np.zeros(source.n)
     scale = 2.0 ** np.floor(np.log2(1024 / np.sqrt(source.total))) if kind == amx.FLOAT16 else 1.0
-    for feats, weight in zip(source.members, source.weights, strict=True):
+    for feats, weight in source.used:
         if kind:
             error += np.concatenate(
                 over_rows(_surveyor(feats, np.float32(scale * weight**0.5), kind), source.n, n_jobs)
@@ -86,14 +87,14 @@ class HalfBlocks:
 
     def _steps(self) -> list[int]:
         """Tiles that hold a row of each member."""
-        return [-(-a.shape[1] // 32) for a in self.source.members]
+        return [-(-a.shape[1] // 32) for a, _ in self.source.used]
 
     def _packed(self, rows: slice) -> NDArray[np.uint16]:
         """Left tiles of some rows, the members side by side, zeros after the last row and number."""
         steps = self._steps()
         out = np.zeros((2 * -(-(rows.stop - rows.start) // 32), sum(steps), 512), np.uint16)
         at = 0
-        for feats, weight, count in zip(self.source.members, self.source.weights, steps, strict=True):
+        for (feats, weight), count in zip(self.source.used, steps, strict=True):
             scale = np.float32(self.filter.scale * weight**0.5)
             tiles.pack_left(feats, rows.start, rows.stop, scale, self.filter.kind, at, out)
             at += count
@@ -127,7 +128,10 @@ class FloatBlocks:
 
 @dataclass(frozen=True)
 class Pair:
-    """One task: images `rows` by images `cols`, how many to keep of each, and bars known to be safe."""
+    """One task: images `rows` by images `cols`, how many to keep of each, and bars known to be safe.
+
+    k_low: how many of each row's least.
+    """
 
     rows: slice
     cols: slice
@@ -135,14 +139,16 @@ class Pair:
     k_cols: int
     row_bars: Bars
     col_bars: Bars
+    k_low: int = 1
 
 
 class Pools:
-    """Candidates of some images: their k largest similarities, and their least."""
+    """Candidates of some images: their k largest similarities, and their k_low least."""
 
-    def __init__(self, rows: int, k: int) -> None:
-        self.k, self.rows = k, rows
-        self.top, self.low = cpu.pool(rows, cpu.capacity(k)), cpu.pool(rows, cpu.LEAST_CAPACITY)
+    def __init__(self, rows: int, k: int, k_low: int = 1) -> None:
+        self.k, self.k_low, self.rows = k, k_low, rows
+        self.top = cpu.pool(rows, cpu.capacity(k))
+        self.low = cpu.pool(rows, cpu.LEAST_CAPACITY if k_low == 1 else cpu.capacity(k_low))
 
     def bars(self, rows: slice) -> Bars:
         """Copies of the bars of some rows, to start another pool with."""
@@ -155,17 +161,17 @@ class Pools:
 
     def side(self, first: int, wanted: bool = True) -> cpu.Side:
         """For the kernels."""
-        return cpu.Side(self.top, self.low, self.k if wanted else 0, first)
+        return cpu.Side(self.top, self.low, self.k if wanted else 0, first, self.k_low)
 
     def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
         """Tightened candidates of the rows (all by default), of the largest and of the least."""
         top, low = cpu.part(self.top, rows), cpu.part(self.low, rows)
-        return cpu.flattened(top, self.k, slack), cpu.flattened(low, 1, slack)
+        return cpu.flattened(top, self.k, slack), cpu.flattened(low, self.k_low, slack)
 
     def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
         """Take in candidates of rows first.. that a task found."""
         cpu.merge(self.top, first, flats[0], self.k, slack)
-        cpu.merge(self.low, first, flats[1], 1, slack)
+        cpu.merge(self.low, first, flats[1], self.k_low, slack)
 
 
 def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, Flats, Flats | None]:
@@ -173,8 +179,8 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
     settle_in(home)
     rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
     diagonal = rows == cols
-    mine = Pools(rows.stop - rows.start, pair.k_rows).raised(pair.row_bars)
-    theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols).raised(pair.col_bars)
+    mine = Pools(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
+    theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
     # A worker's CPU may lack the format that the search was begun with: float32 errs less, and the bound holds.
     if isinstance(source, Features) and chosen.kind in amx.formats():
         blocks: HalfBlocks | FloatBlocks = HalfBlocks(source, chosen, cols)
@@ -191,8 +197,11 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
     return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
 
 
-def settled(source: Source, pools: Pools, slack: float, n_jobs: int, cols: slice) -> Lists:
-    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,)."""
+def settled(source: Source, pools: Pools, slack: float, n_jobs: int, sides: Sides) -> Lists:
+    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,).
+
+    sides: for which rows which columns the pools were offered.
+    """
     k, rows = pools.k, pools.rows
     order, sim = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
     least, again = np.empty(rows, np.float32), np.zeros(rows, bool)
@@ -204,7 +213,7 @@ def settled(source: Source, pools: Pools, slack: float, n_jobs: int, cols: slice
         order[part], sim[part], least[part] = _rescored(source, ids, _pointers(held), top, _pointers(low_held), low, k)
 
     over_rows(work, rows, n_jobs)
-    for run in runs(np.flatnonzero(again)):
+    for run, cols in runs(np.flatnonzero(again), sides):
         order[run], sim[run], least[run] = whole_rows(source, run, k, cols)
     return order, sim, least
 
@@ -225,7 +234,11 @@ def _pointers(held: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.maximum(held, 0))]).astype(np.int64)
 
 
-def runs(rows: NDArray[np.int64], most: int = 256) -> list[slice]:
-    """Consecutive numbers as slices of at most `most`."""
-    breaks = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    return [part for run in breaks if run.size for part in spans(int(run[-1]) + 1, most, int(run[0]))]
+def runs(rows: NDArray[np.int64], sides: Sides, most: int = 256) -> Sides:
+    """Consecutive rows as slices of at most `most`, none across two sides, with their side's columns."""
+    out = []
+    for side, cols in sides:
+        mine = rows[(rows >= side.start) & (rows < side.stop)]
+        breaks = np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1)
+        out += [(p, cols) for run in breaks if run.size for p in spans(int(run[-1]) + 1, most, int(run[0]))]
+    return out

@@ -6,7 +6,7 @@ Both answer the same questions: a block of (float32) similarities, and the exact
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,15 @@ class Features:
     def symmetric(self) -> bool:
         return True
 
+    @property
+    def used(self) -> list[tuple[NDArray[np.float32], float]]:
+        """The members that weigh something, with their weights."""
+        return [(a, w) for a, w in zip(self.members, self.weights, strict=True) if w]
+
+    def weighted(self, weights: Sequence[float]) -> "Features":
+        """The same features under other weights; ValueError for bad ones."""
+        return replace(self, weights=checked_weights(weights, len(self.members)))
+
     def penalise(self, sim: NDArray[np.float32], rows: slice, cols: slice, unit: float = 1.0) -> None:
         """Take the penalties, in units of the block, off sim (B, C)."""
         for labels, amount in self.penalties:
@@ -50,8 +59,7 @@ class Features:
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
         """Similarities of rows to cols, (B, C) float32, in float32 arithmetic."""
-        pairs = zip(self.members, self.weights, strict=True)
-        parts = (np.matmul(a[rows] * np.float32(w), a[cols].T, dtype=np.float32) for a, w in pairs if w)
+        parts = (np.matmul(a[rows] * np.float32(w), a[cols].T, dtype=np.float32) for a, w in self.used)
         out: NDArray[np.float32] = next(parts)
         for part in parts:
             out += part
@@ -61,9 +69,8 @@ class Features:
     def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
         """Similarities of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32, float64 sums."""
         out = np.zeros(index.size)
-        for feats, weight in zip(self.members, self.weights, strict=True):
-            if weight:
-                dots.add_dots(feats, rows, indptr, index, weight, out)
+        for feats, weight in self.used:
+            dots.add_dots(feats, rows, indptr, index, weight, out)
         for labels, amount in self.penalties:
             left = np.repeat(rows, np.diff(indptr))
             out -= amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
@@ -115,16 +122,22 @@ def source_of(
     members = tuple(_float32(a) for a in ([feats] if isinstance(feats, np.ndarray) else feats))
     if not members:
         raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
-    chosen = tuple(float(w) for w in (weights if weights is not None else [1.0] * len(members)))
-    if len(chosen) != len(members):
-        raise ValueError(f"{len(chosen)} weights for {len(members)} members: give one a member")
-    if not all(np.isfinite(w) and w >= 0 for w in chosen) or not sum(chosen) > 0:
-        raise ValueError(f"weights {chosen}: each must be finite and >= 0, and one at least above 0")
+    chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
     for m, member in enumerate(members):
         if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         _check_unit(member, m, n_jobs)
     return Features(members, chosen, tuple(_penalty(p, len(members[0])) for p in penalties or ()))
+
+
+def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
+    """The weights as numbers; ValueError unless one a member, finite, >= 0, one above 0."""
+    chosen = tuple(float(w) for w in weights)
+    if len(chosen) != members:
+        raise ValueError(f"{len(chosen)} weights for {members} members: give one a member")
+    if not all(np.isfinite(w) and w >= 0 for w in chosen) or not sum(chosen) > 0:
+        raise ValueError(f"weights {chosen}: each must be finite and >= 0, and one at least above 0")
+    return chosen
 
 
 def _float32(array: NDArray) -> NDArray[np.float32]:

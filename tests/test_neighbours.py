@@ -57,6 +57,17 @@ def test_more_ties_than_a_pool_holds(precision):
     np.testing.assert_array_equal(near.near_order, np.argsort(-sim[:100, 100:], axis=1, kind="stable")[:, :7])
 
 
+def test_more_ties_among_the_queries_than_a_pool_holds():
+    """Every query is as near to all others; rows done again meet the queries alone, the gallery having its own list."""
+    n, half = 200, 0.5**0.5
+    queries = np.hstack([np.full((n, 1), half), half * np.eye(n)]).astype(np.float32)
+    copies = np.hstack([np.full((n, 1), 0.6**0.5), 0.4**0.5 * np.eye(n)]).astype(np.float32)
+    feats = np.vstack([queries, copies])
+    near = neighbours.nearest(feats, 4, n_query=n, top_k=5, near_share=1)
+    order, _ = by_sorting([feats], 4)
+    np.testing.assert_array_equal(near.order, order)
+
+
 def test_all_images_alike():
     feats = np.tile(unit_rows(np.random.default_rng(2), 1, 32), (400, 1))
     near = neighbours.nearest(feats, 3)

@@ -123,12 +123,16 @@ def _hits(run: Floats, bar: Real, low: Real, bars: Floats, lows: Floats) -> Whol
 
 
 class Side(NamedTuple):
-    """Where one side of a block puts candidates: pools of the largest and of the negated, k, its first row there."""
+    """Where one side of a block puts candidates: pools of the k largest and of the k_low largest of the negated.
+
+    first: the side's first row in the pools.
+    """
 
     top: Pool
     low: Pool
     k: int
     first: int
+    k_low: int = 1
 
 
 @jit
@@ -182,11 +186,13 @@ def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side,
                     else:
                         _crowded(rows.top, r, v, col0 + j, rows.k, slack)
                 if -v >= lb[r]:
-                    lb[r], n = max(lb[r], -v - slack), lh[r]
+                    if rows.k_low == 1:
+                        lb[r] = max(lb[r], -v - slack)
+                    n = lh[r]
                     if n < lv.shape[1]:
                         lv[r, n], lw[r, n], lh[r] = -v, col0 + j, n + 1
                     else:
-                        _crowded(rows.low, r, -v, col0 + j, 1, slack)
+                        _crowded(rows.low, r, -v, col0 + j, rows.k_low, slack)
                 if v >= bars[j]:
                     n = cth[c]
                     if n < ctv.shape[1]:
@@ -194,11 +200,13 @@ def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side,
                     else:
                         _crowded(cols.top, c, v, row0 + i, cols.k, slack)
                 if -v >= lows[j]:
-                    lows[j], n = max(lows[j], -v - slack), clh[c]
+                    if cols.k_low == 1:
+                        lows[j] = max(lows[j], -v - slack)
+                    n = clh[c]
                     if n < clv.shape[1]:
                         clv[c, n], clw[c, n], clh[c] = -v, row0 + i, n + 1
                     else:
-                        _crowded(cols.low, c, -v, row0 + i, 1, slack)
+                        _crowded(cols.low, c, -v, row0 + i, cols.k_low, slack)
 
 
 @jit

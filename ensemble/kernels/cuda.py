@@ -161,7 +161,7 @@ def _repair(source: Features, rows: slice, cols: slice, k: int, again: NDArray[n
     """Rows with more candidates than fit, again, from whole rows on the host."""
     from ensemble.search import runs, whole_rows
 
-    for run in runs(np.flatnonzero(again)):
+    for run, _ in runs(np.flatnonzero(again), [(slice(0, len(again)), cols)]):
         exact = whole_rows(source, slice(rows.start + run.start, rows.start + run.stop), k, cols)
         for mine, right in zip(lists, exact, strict=True):
             mine[run] = right

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, jit
+from ensemble.kernels.cpu import Floats, Ints, Real, jit, kth_largest
 
 Pointers = NDArray[np.int64]
 
@@ -117,3 +117,40 @@ def merged(
             order[q, p] = index[chosen[p]]
             dist[q, p] = value[chosen[p]]
     return order, dist
+
+
+@jit
+def weighed(
+    indptr: Pointers, index: Ints, sim: Floats, weights: NDArray[np.float64], k: int, first: int, start: int, stop: int
+) -> tuple[Ints, Floats, Floats]:
+    """Rows start..stop of candidates (indptr, index ascending) under weights (M,) of the members' sim (M, C).
+
+    Returns the k of each row that are most similar among index >= first, ties by lower index: order (B, k), -1 where a
+    row has fewer, and value (B, k) float32; and the smallest similarity of each row (B,).
+    """
+    order, value = np.full((stop - start, k), -1, np.int32), np.full((stop - start, k), -np.inf, np.float32)
+    least = np.full(stop - start, np.inf, np.float32)
+    for i in range(start, stop):
+        a, b = indptr[i], indptr[i + 1]
+        total = np.zeros(b - a)
+        for m in range(weights.size):
+            w = weights[m]
+            if w != 0:
+                part = sim[m, a:b]
+                for e in range(b - a):
+                    total[e] += w * part[e]
+        signed = -total.astype(np.float32)
+        if b > a:
+            least[i - start] = -signed.max()
+        begin = np.searchsorted(index[a:b], first)
+        signed, listed = signed[begin:], index[a + begin : b]
+        count = min(k, signed.size)
+        if count == 0:
+            continue
+        bar = -kth_largest(-signed, count)
+        kept = np.flatnonzero(signed <= bar)
+        by_value = kept[np.argsort(signed[kept], kind="mergesort")]
+        for p in range(count):
+            order[i - start, p] = listed[by_value[p]]
+            value[i - start, p] = -signed[by_value[p]]
+    return order, value, least

@@ -1,0 +1,142 @@
+"""Other weights from a pool of candidates, against a search under those weights."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble import neighbours, rerank, reweigh
+from ensemble.distances import Distances
+from ensemble.source import source_of
+from tests import oracles
+from tests.features import clustered, ensembles, same_lists, unit_rows
+
+WEIGHTINGS = ([1, 1, 1], [1, 0.5, 1], [0, 1, 0], [0.2, 1, 3], [1, 0, 0.1])
+
+
+@pytest.fixture(scope="module")
+def members():
+    """Three members that agree on 30 identities, and differ by noise."""
+    rng = np.random.default_rng(0)
+    shared = clustered(rng, 700, 24, 30, spread=1.0)
+    return [unit_noise(rng, shared, noise) for noise in (0.5, 0.7, 0.9)]
+
+
+def unit_noise(rng, shared, noise):
+    feats = shared + noise * unit_rows(rng, *shared.shape)
+    return feats / np.linalg.norm(feats, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def pool(members):
+    return reweigh.gather(members, 15, 100, 30)
+
+
+def same(found, wanted):
+    """Equal lists up to ties closer than float32 tells, equal values to 1e-6."""
+    for order, sim in (("order", "sim"), ("near_order", "near_sim")):
+        np.testing.assert_allclose(getattr(found, sim), getattr(wanted, sim), atol=1e-6)
+        assert (getattr(found, order) != getattr(wanted, order)).mean() < 1e-3
+    np.testing.assert_allclose(found.least, wanted.least, atol=1e-6)
+    assert found.total == pytest.approx(wanted.total)
+
+
+def rows_of(found, keep, n_query):
+    q = keep[:n_query]
+    return neighbours.Neighbours(
+        found.order[keep], found.sim[keep], found.least[keep], found.total,
+        found.near_order[q], found.near_sim[q],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", WEIGHTINGS)
+def test_what_is_proved_is_what_a_search_finds(members, pool, weights):
+    found, proved = reweigh.nearest(pool, weights)
+    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
+    same(rows_of(found, proved, 100), rows_of(wanted, proved, 100))
+    exact, all_proved = reweigh.nearest(pool, weights, members)
+    assert all_proved.all()
+    same(exact, wanted)
+
+
+def test_weights_near_an_anchor_are_proved_and_far_ones_become_one(members, pool):
+    near, far = [1, 0.9, 1], [0, 1, 1]
+    assert reweigh.nearest(pool, near)[1].mean() > 0.9
+    before = reweigh.nearest(pool, far)[1].mean()
+    assert before < 1
+    assert reweigh.nearest(reweigh.extended(pool, members, far), far)[1].all()
+
+
+def test_no_wrong_row_is_proved():
+    """Members that agree on nothing: the nearest by their sum are far down every list, and many are no candidates."""
+    rng, weights = np.random.default_rng(2), [0.6, 1, 1]
+    feats = [unit_rows(rng, 700, 64) for _ in range(3)]
+    found, proved = reweigh.nearest(reweigh.gather(feats, 15, 100, 30, anchors=[[1, 0, 0]]), weights)
+    wanted = neighbours.nearest(feats, 15, weights=weights, n_query=100, top_k=30, near_share=1)
+    wrong = (found.order != wanted.order).any(axis=1) | (np.abs(found.least - wanted.least) > 1e-6)
+    wrong[:100] |= (found.near_order != wanted.near_order).any(axis=1)
+    assert wrong.any()
+    assert not (wrong & proved).any()
+
+
+def test_a_member_added_costs_its_own_search(members):
+    two = reweigh.gather(members[:2], 15, 100, 30)
+    three = reweigh.extended(two, members, [0, 0, 1])
+    assert len(three.anchors) == len(two.anchors) + 1
+    weights = [1, 1, 0.5]
+    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
+    found, proved = reweigh.nearest(three, weights)
+    assert proved.mean() > 0.1
+    same(rows_of(found, proved, 100), rows_of(wanted, proved, 100))
+    same(reweigh.nearest(three, weights, members)[0], wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ensembles(), st.integers(1, 9), st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.0]), min_size=3, max_size=3))
+def test_drawn_cases_are_exact(case, k, weights):
+    feats, anchor, n_query = case
+    weights = weights[: len(feats)] if any(weights[: len(feats)]) else [1.0] * len(feats)
+    pool = reweigh.gather(feats, k, n_query, k, anchors=[anchor])
+    found, _ = reweigh.nearest(pool, weights, feats)
+    want = oracles.fused_distance(feats, weights)
+    assert same_lists(found.order, want)
+    assert same_lists(found.near_order, want[:n_query, n_query:])
+    np.testing.assert_allclose(found.total - found.least, want.max(1), atol=1e-5)
+
+
+def test_copies_that_overflow_the_search():
+    """Hundreds of copies: those rows are searched whole, and their bounds still hold."""
+    rng = np.random.default_rng(1)
+    feats = [np.vstack([np.repeat(unit_rows(rng, 2, 12), 300, axis=0), clustered(rng, 200, 12, 9)]) for _ in range(2)]
+    pool = reweigh.gather(feats, 5, 150, 8)
+    for weights in ([1, 1], [1, 0.7]):
+        wanted = neighbours.nearest(feats, 5, weights=weights, n_query=150, top_k=8, near_share=1)
+        same(reweigh.nearest(pool, weights, feats)[0], wanted)
+
+
+def test_it_feeds_the_reranking(members, pool):
+    source, weights = source_of(members).weighted([1, 1.2, 0.9]), [1, 1.2, 0.9]
+    found, _ = reweigh.nearest(pool, weights, members)
+    order, dist = rerank.k_reciprocal(found, source, 100, k1=10, k2=4, top_k=30)
+    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
+    want_order, want_dist = rerank.k_reciprocal(wanted, members, 100, weights=weights, k1=10, k2=4, top_k=30)
+    np.testing.assert_allclose(dist, want_dist, atol=1e-5)
+    assert (order != want_order).mean() < 1e-3
+
+
+def test_bad_input_is_named(members, pool):
+    with pytest.raises(ValueError, match="2 weights for 3"):
+        reweigh.nearest(pool, [1, 1])
+    with pytest.raises(ValueError, match="one at least above 0"):
+        reweigh.nearest(pool, [0, 0, 0])
+    with pytest.raises(ValueError, match="700 by 3, and takes one member more"):
+        reweigh.extended(pool, members[:2], [1, 1])
+    with pytest.raises(ValueError, match="k is 0"):
+        reweigh.gather(members, 0, 100, 30)
+    with pytest.raises(ValueError, match="n_query is 700"):
+        reweigh.gather(members, 3, 700, 30)
+    one = np.ones((2, 2))
+    with pytest.raises(ValueError, match="without penalties"):
+        reweigh.gather(Distances(one, one, one), 1, 2, 1)
+    with pytest.raises(ValueError, match="without penalties"):
+        reweigh.gather(source_of(members, None, [(np.zeros(700, int), 0.1)]), 3, 100, 5)
