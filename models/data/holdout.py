@@ -30,14 +30,14 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
         raise ConfigError(f"--holdout {share:g}: wanted a share of the identities above 0 and below 1, such as 0.2")
     rng = np.random.default_rng([seed, 0, 2])
     rows_of = {int(pid): np.flatnonzero(train.pids == pid) for pid in np.unique(train.pids) if pid != UNKNOWN}
-    able = [pid for pid, rows in rows_of.items() if _can_be_found(train.camids[rows])]
+    able = [pid for pid, rows in rows_of.items() if can_be_found(train.camids[rows])]
     kept = np.sort(rng.permutation(np.array(able, dtype=np.int64))[: round(share * len(able))])
     if len(kept) < 2 or len(able) - len(kept) < 2:
         raise DataError(
             f"--holdout {share:g} of {len(able)} identities with two images or more (by two cameras or more, where "
             f"cameras are known) keeps {len(kept)} aside; at least 2 are needed on either side"
         )
-    query = [row for pid in kept for row in _queries(rows_of[int(pid)], train.camids, rng)]
+    query = [row for pid in kept for row in choose_queries(rows_of[int(pid)], train.camids, rng)]
     aside = np.flatnonzero(np.isin(train.pids, kept))
     return (
         train.take(np.flatnonzero(~np.isin(train.pids, kept))),
@@ -50,20 +50,27 @@ def _known(cams: NDArray[np.int64]) -> bool:
     return not (cams == UNKNOWN).any()
 
 
-def _can_be_found(cams: NDArray[np.int64]) -> bool:
+def can_be_found(cams: NDArray[np.int64]) -> bool:
     """Whether one of the images can ask for another."""
     return len(set(cams)) >= 2 if _known(cams) else len(cams) >= 2
 
 
-def _queries(rows: NDArray[np.intp], camids: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
-    """The rows of one identity that ask; the others are there to be found."""
+def choose_queries(
+    rows: NDArray[np.intp], camids: NDArray[np.int64], rng: np.random.Generator, wanted: int | None = None
+) -> list[int]:
+    """The rows of one identity that ask; the others are there to be found, each query by another camera's.
+
+    wanted: how many are to ask, where there are enough; None is one a camera, or one in four where they are unknown.
+    """
     rows = rng.permutation(rows)
     if not _known(camids[rows]):
-        return [int(r) for r in rows[: max(1, len(rows) // 4)]]
+        return [int(r) for r in rows[: min(len(rows) - 1, wanted or max(1, len(rows) // 4))]]
+    first = {int(cam): int(rows[camids[rows] == cam][0]) for cam in np.unique(camids[rows])}
+    more = [] if wanted is None else [int(r) for r in rows if int(r) not in first.values()]
     chosen: list[int] = []
-    for cam in np.unique(camids[rows]):
-        asking = [*chosen, int(rows[camids[rows] == cam][0])]
+    for row in [*first.values(), *more]:
+        asking = [*chosen, row]
         left = {int(camids[r]) for r in rows if r not in asking}
-        if all(left - {int(camids[r])} for r in asking):
+        if len(chosen) < (wanted or len(rows)) and all(left - {int(camids[r])} for r in asking):
             chosen = asking
     return chosen

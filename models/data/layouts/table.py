@@ -1,15 +1,19 @@
-"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`, `camid`."""
+"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`, `camid`.
+
+The pictures lie beside it, or in the folder that `pictures.json` beside it names: `{"folder": "/data/market1501"}`.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from configs.errors import DataError
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
-TABLE = "df.csv"
+TABLE, PICTURES = "df.csv", "pictures.json"
 WANTED = ("label", "path", "split", "is_query", "is_gallery")
 TRUE, FALSE = {"1", "true", "yes", "1.0"}, {"", "0", "false", "no", "0.0", "nan", "none"}
 Row = dict[str, str]
@@ -25,13 +29,14 @@ def read_table(root: Path) -> Benchmark:
     pid_of = {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
+    pictures = _pictures(root)
 
     def split(wanted: list[Row]) -> Split:
         return make_split(
             [
                 (
                     PurePosixPath(r["path"]).name if unique else r["path"],
-                    root / r["path"],
+                    pictures / r["path"],
                     pid_of.get(r["label"], UNKNOWN),
                     int(r["camid"] or UNKNOWN),
                 )
@@ -49,6 +54,21 @@ def read_table(root: Path) -> Benchmark:
         gallery=split([r for r in test if r["is_gallery"] in TRUE]),
         unlabelled=split([r for r in rows if r["split"] == "unlabelled"]),
     )
+
+
+def _pictures(root: Path) -> Path:
+    """The folder that paths are relative to."""
+    path = root / PICTURES
+    if not path.exists():
+        return root
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))["folder"]
+        folder = root / str(named)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise DataError(f'{path}: cannot be read ({e}); wanted {{"folder": "where the pictures lie"}}') from e
+    if not folder.is_dir():
+        raise DataError(f"{path}: {named} is no folder. If the pictures were moved, write their new place there")
+    return folder
 
 
 def _rows(path: Path) -> Iterator[Row]:

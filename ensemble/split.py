@@ -1,0 +1,148 @@
+"""A held-out split of labelled data, shaped like the board, as a table: `python -m ensemble.split --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.command import CommandLine, run
+from configs.errors import ConfigError
+from configs.load import load_competition
+from models.data.board import Shape, make_board, shape_of
+from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
+from models.data.layouts.table_writer import write_table
+from models.data.split import UNKNOWN, Split
+
+WHAT = (
+    "Make a held-out split of labelled training images, identities disjoint, shaped like the data set's own test "
+    "lists, and write it as a table that a build reads. No picture is copied."
+)
+EXAMPLE = """
+  python -m ensemble.split --data /data/naic --competition naic2020 --out held
+  python -m ensemble.build --data held --layout table
+  python -m ensemble.tune
+"""
+
+COLUMNS = (
+    *("train images", "identities", "queries", "gallery", "ratio"),
+    *("persons", "images a person", "strangers", "cameras"),
+)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandLine("python -m ensemble.split", WHAT, EXAMPLE)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of the data set")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write; it has no table yet"
+    )
+    parser.add_argument("--layout", metavar="NAME", help=f"how the data lies: {', '.join((AUTO, *LAYOUTS))}")
+    parser.add_argument(
+        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.2, metavar="SHARE", help="of the identities to ask for (default: 0.2)"
+    )
+    parser.add_argument("--images", metavar="LOW:HIGH", help="fewest and most images of one of them, such as 2:20")
+    parser.add_argument("--queries", type=int, metavar="N", help="queries of one of them")
+    parser.add_argument("--ratio", type=float, metavar="R", help="queries to gallery images, reached by distractors")
+    parser.add_argument(
+        "--distractors", type=float, metavar="SHARE", help="of the gallery that shows nobody who is asked for"
+    )
+    parser.add_argument(
+        "--cameras", choices=("auto", "yes", "no"), default="auto", help="default: as the data has them"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every choice (default: 0)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Split one data set."""
+    args = parse(argv)
+    rules = load_competition(args.competition, layout=args.layout)
+    layout, why = settle_layout(rules.layout, args.data)
+    if why:
+        print(why, file=sys.stderr)
+    benchmark = read_layout(layout, args.data, rules.skip, wanted=("train",))
+    shape = asked_shape(args, shape_of(benchmark, args.share))
+    board = make_board(benchmark.train, shape, args.seed)
+    pictures = write_table(args.out, board.train, board.query, board.gallery)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(f"pictures stay in {pictures}; seed {args.seed}", soft_wrap=True, markup=False)
+    lists = {"made": (board.train, board.query, board.gallery)}
+    if len(benchmark.query) and len(benchmark.gallery):
+        lists = {"the board": (benchmark.train, benchmark.query, benchmark.gallery)} | lists
+    console.print(compared(lists))
+    print(args.out)
+
+
+def asked_shape(args: argparse.Namespace, seen: Shape) -> Shape:
+    """The shape that was seen, and what the command line changes of it.
+
+    Raises:
+        ConfigError: a number out of bounds.
+    """
+    if not 0 < args.share < 1:
+        raise ConfigError(f"--share {args.share:g}: wanted a share of the identities above 0 and below 1, such as 0.2")
+    if args.distractors is not None and not 0 <= args.distractors < 1:
+        raise ConfigError(f"--distractors {args.distractors:g}: wanted a share of the gallery, 0 or more and below 1")
+    if args.ratio is not None and not args.ratio > 0:
+        raise ConfigError(f"--ratio {args.ratio:g}: wanted queries to gallery images, above 0, such as 0.2")
+    if args.queries is not None and args.queries < 1:
+        raise ConfigError(f"--queries {args.queries}: wanted 1 or more")
+    changes: dict[str, object] = {"images": _span(args.images)} if args.images else {}
+    changes |= {k: getattr(args, k) for k in ("queries", "distractors") if getattr(args, k) is not None}
+    if args.ratio is not None:
+        changes |= {"ratio": args.ratio, "distractors": args.distractors}
+    if args.cameras == "yes" and not seen.cameras:
+        raise ConfigError("--cameras yes: the data set does not tell the cameras of all its images")
+    return replace(seen, **changes, cameras=seen.cameras and args.cameras != "no")  # type: ignore[arg-type]
+
+
+def _span(text: str) -> tuple[int, int | None]:
+    low, _, high = text.partition(":")
+    try:
+        span = int(low), int(high) if high else None
+    except ValueError:
+        span = 0, None
+    if span[0] < 2 or (span[1] is not None and span[1] < span[0]):
+        raise ConfigError(f"--images {text!r}: wanted LOW:HIGH, LOW at least 2, such as 2:20")
+    return span
+
+
+def compared(lists: dict[str, Sequence[Split]]) -> Table:
+    """A row a benchmark: what shapes it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for name, (train, query, gallery) in lists.items():
+        sizes = len(train), len(set(train.pids.tolist()) - {UNKNOWN}), len(query), len(gallery)
+        ratio = f"{len(query) / len(gallery):.2f}"
+        table.add_row(name, *(f"{n:,}" for n in sizes), ratio, *_persons(query, gallery))
+    return table
+
+
+def _persons(query: Split, gallery: Split) -> list[str]:
+    """How many are asked for, their median images and range, strangers in the gallery, cameras."""
+    cameras = set(query.camids.tolist()) | set(gallery.camids.tolist())
+    seen = "none" if UNKNOWN in cameras else f"{len(cameras)}"
+    if not (query.labelled and gallery.labelled):
+        return ["not told", "not told", "not told", seen]
+    asked = np.unique(query.pids)
+    right = np.isin(gallery.pids, asked)
+    sizes = [int((query.pids == p).sum() + (gallery.pids == p).sum()) for p in asked]
+    images = f"{np.median(sizes):g} ({min(sizes)} to {max(sizes)})"
+    return [f"{len(asked):,}", images, f"{100 * (1 - right.mean()):.0f} %", seen]
+
+
+if __name__ == "__main__":
+    run(main)

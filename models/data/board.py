@@ -1,0 +1,130 @@
+"""A held-out split shaped like the board that a submission meets: its images a person, its ratio, its distractors.
+
+Identities are split, never images. Those kept aside are asked for, or stand in the gallery as strangers; no picture of
+either is trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import DataError
+from models.data.holdout import can_be_found, choose_queries
+from models.data.split import UNKNOWN, Benchmark, Split
+
+LEAST_PERSONS = 2
+LEAST_TRAINED = 0.5  # share of all identities that strangers leave to train on
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a board looks like; None is not asked for.
+
+    share: of the identities that can be asked for. images: fewest and most of one of them. queries: of one of them,
+    as far as each finds an answer; None is as `hold_out` has it. ratio: queries to gallery images.
+    distractors: share of the gallery that shows nobody who is asked for. cameras: a right answer is of another camera.
+    """
+
+    share: float = 0.2
+    images: tuple[int, int | None] = (2, None)
+    queries: int | None = None
+    ratio: float | None = None
+    distractors: float | None = None
+    cameras: bool = False
+
+
+@dataclass(frozen=True)
+class Board:
+    """A split: three lists that share no image, the first no identity with the others."""
+
+    train: Split
+    query: Split
+    gallery: Split
+
+
+def shape_of(benchmark: Benchmark, share: float = 0.2) -> Shape:
+    """The shape of a data set's own test lists, as far as they show it: without labels the ratio and the cameras."""
+    train, query, gallery = benchmark.train, benchmark.query, benchmark.gallery
+    parts = [part for part in (train, query, gallery) if len(part)]
+    cameras = all((part.camids != UNKNOWN).all() for part in parts) and len(set(train.camids.tolist())) > 1
+    if not len(query) or not len(gallery):
+        return Shape(share, cameras=cameras)
+    ratio = len(query) / len(gallery)
+    if not benchmark.scorable:
+        return Shape(share, ratio=ratio, cameras=cameras)
+    asked = np.unique(query.pids)
+    right = np.isin(gallery.pids, asked)
+    sizes = [int((query.pids == p).sum() + (gallery.pids == p).sum()) for p in asked]
+    most = max(2, int(np.quantile(sizes, 0.95)))
+    queries = max(1, round(len(query) / len(asked)))
+    return Shape(share, (2, most), queries, ratio, float(1 - right.mean()), cameras)
+
+
+def make_board(train: Split, shape: Shape, seed: int) -> Board:
+    """Keep identities aside, and make query and gallery lists of the shape of them.
+
+    Distractors are whole identities, drawn until their share is reached; where no share is asked for but a ratio is,
+    until the ratio is; they leave half of all identities to train on. A person's images above the most are dropped.
+
+    Raises:
+        DataError: too few identities to ask for, or to train on.
+    """
+    rng = np.random.default_rng([seed, 0, 6])
+    camids = train.camids if shape.cameras else np.full(len(train), UNKNOWN)
+    rows_of = {int(pid): np.flatnonzero(train.pids == pid) for pid in np.unique(train.pids) if pid != UNKNOWN}
+    low = max(2, shape.images[0])
+    able = [pid for pid, rows in rows_of.items() if len(rows) >= low and can_be_found(camids[rows])]
+    asked = rng.permutation(np.array(able, dtype=np.int64))[: round(shape.share * len(able))]
+    if len(asked) < LEAST_PERSONS or len(rows_of) - len(asked) < LEAST_PERSONS:
+        other = " by two cameras" if shape.cameras else ""
+        raise DataError(
+            f"a share of {shape.share:g} of {len(able)} identities with {low} images or more{other} is {len(asked)}, "
+            f"and leaves {len(rows_of) - len(asked)} to train on; at least {LEAST_PERSONS} are needed on either side"
+        )
+    query: list[int] = []
+    right: list[int] = []
+    for pid in np.sort(asked):
+        rows = _fewer(rows_of[int(pid)], camids, shape.images[1], rng)
+        asking = choose_queries(rows, camids, rng, shape.queries)
+        query += asking
+        right += [int(r) for r in rows if r not in asking]
+    strangers = _strangers(rows_of, set(asked.tolist()), len(query), len(right), shape, rng)
+    aside = np.isin(train.pids, [*asked, *train.pids[strangers]])
+    without = train if shape.cameras else Split(train.names, train.paths, train.pids, np.full(len(train), UNKNOWN))
+    gallery = without.take(sorted([*right, *strangers]))
+    return Board(without.take(np.flatnonzero(~aside)), without.take(sorted(query)), gallery)
+
+
+def _fewer(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
+    """At most so many of a person's images, two cameras among them where they are known."""
+    if most is None or len(rows) <= most:
+        return rows
+    drawn = rng.permutation(rows)
+    kept = drawn[:most]
+    if not can_be_found(camids[kept]):
+        other = drawn[camids[drawn] != camids[kept[0]]][:1]
+        kept = np.concatenate([kept[: most - 1], other])
+    return np.sort(kept)
+
+
+def _strangers(
+    rows_of: dict[int, Rows], asked: set[int], queries: int, right: int, shape: Shape, rng: np.random.Generator
+) -> list[int]:
+    """Rows of identities that nobody asks for, as many as the distractors' share, or else the ratio, wants."""
+    if shape.distractors is not None:
+        wanted = round(right * shape.distractors / max(1e-9, 1 - shape.distractors))
+    elif shape.ratio is not None:
+        wanted = round(queries / shape.ratio) - right
+    else:
+        wanted = 0
+    out: list[int] = []
+    others = [pid for pid in rows_of if pid not in asked]
+    for at, pid in enumerate(rng.permutation(np.array(others, dtype=np.int64))):
+        if len(out) >= wanted or len(others) - at <= max(LEAST_PERSONS, LEAST_TRAINED * len(rows_of)):
+            break
+        out += [int(r) for r in rows_of[int(pid)][: wanted - len(out)]]
+    return out

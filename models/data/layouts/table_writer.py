@@ -1,0 +1,49 @@
+"""A `table` layout written: `df.csv` of lists whose pictures stay where they are, named by `pictures.json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from configs.artifact import write_text
+from configs.errors import DataError
+from models.data.layouts.table import PICTURES, TABLE, WANTED
+from models.data.split import UNKNOWN, Split
+
+
+def write_table(folder: Path, train: Split, query: Split, gallery: Split) -> Path:
+    """Write the lists into a folder that has no table yet; where the pictures lie.
+
+    Raises:
+        DataError: there is a table already, a path that a table cannot hold, or the disk refuses.
+    """
+    if (folder / TABLE).exists():
+        raise DataError(f"{folder / TABLE}: is there already; give another folder, or remove it")
+    parts = (("train", train, "", ""), ("test", query, "true", "false"), ("test", gallery, "false", "true"))
+    pictures = Path(os.path.commonpath([p.absolute().parent for _, split, _, _ in parts for p in split.paths]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*WANTED, "camid"))
+    for name, split, is_query, is_gallery in parts:
+        for path, pid, camid in _images(split, pictures):
+            writer.writerow((pid, path, name, is_query, is_gallery, "" if camid == UNKNOWN else camid))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / PICTURES, json.dumps({"folder": str(pictures)}, ensure_ascii=False) + "\n")
+        write_text(folder / TABLE, text.getvalue())
+    except OSError as e:
+        raise DataError(f"{folder}: cannot be written ({e.strerror}); give another folder with --out") from e
+    return pictures
+
+
+def _images(split: Split, pictures: Path) -> Iterator[tuple[str, int, int]]:
+    rows: Iterable[tuple[Path, int, int]] = zip(split.paths, split.pids.tolist(), split.camids.tolist(), strict=True)
+    for path, pid, camid in rows:
+        told = path.absolute().relative_to(pictures).as_posix()
+        if len(told.splitlines()) != 1 or told != told.strip():
+            raise DataError(f"{told!r}: a name that a table cannot hold; rename the file")
+        yield told, pid, camid
