@@ -7,23 +7,25 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 PROJECT = Path(__file__).parent.parent
 
 
-class CodeVersion(str):
-    """12 hex digits, which is all that an address counts; `files` says what they were made from.
+class Digest(str):
+    """Some hex digits, which is all that an address counts; `parts` says what they were made from: name -> digest."""
 
-    files: the place of each file in the project -> 12 hex digits of its parsed source. A manifest keeps them, so that
-    the file behind a changed version can be named.
-    """
+    parts: Mapping[str, str]
 
-    files: Mapping[str, str]
+    def __new__(cls, digest: str, parts: Mapping[str, str]) -> Self:
+        made = super().__new__(cls, digest)
+        made.parts = dict(parts)
+        return made
 
-    def __new__(cls, digest: str, files: Mapping[str, str]) -> CodeVersion:
-        version = super().__new__(cls, digest)
-        version.files = dict(files)
-        return version
+
+class CodeVersion(Digest):
+    """The version of some files, by their places in the project. A manifest keeps them, so that a changed one can be
+    named."""
 
 
 @cache
@@ -45,7 +47,7 @@ def code_version(*folders_or_files: Path) -> CodeVersion:
 def code_files(request: object) -> dict[str, str]:
     """The files behind every code version in a request, with their digests."""
     if isinstance(request, CodeVersion):
-        return dict(request.files)
+        return dict(request.parts)
     if isinstance(request, Mapping):
         return {file: digest for value in request.values() for file, digest in code_files(value).items()}
     return {}

@@ -15,7 +15,9 @@ from configs.load import load_plan
 from configs.progress import Progress, duration
 from configs.schema import Plan
 from ensemble.forecast import describe
+from ensemble.items import items_of
 from ensemble.job import Job
+from ensemble.needs import check_room, needs_of
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import prepare, record_address, run_stages
 from ensemble.watch import watched
@@ -110,8 +112,11 @@ def main(argv: list[str] | None = None) -> None:
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
     progress.say(describe(job, work))
+    needs = needs_of(job, work, items_of(job, work))
+    progress.say(str(needs))
     if args.dry_run:
         return
+    check_room(store, needs)
     asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
     with watched(job, asked):
         evaluations = run_stages(job, work)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ensemble.items import items_of
 from ensemble.job import Job
+from ensemble.reasons import reasons
 from ensemble.stages import Work, features_of
 from models.registry import make_schedule
 
@@ -27,6 +29,8 @@ def describe(job: Job, work: Work) -> str:
         there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
         (kept if there else left).append(member.name)
     lines.append(f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}")
+    items = items_of(job, work)
+    lines += [f"  {line}" for line in reasons(job.store, items)]
     return "\n".join(lines)
 
 

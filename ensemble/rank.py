@@ -23,9 +23,7 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
     mix = mix_of(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     summed_first = settings.rerank != "none" and not mix.each
-    k = max(addresses.KEEP, settings.k1 + 1, settings.k2)
-    near = addresses.neighbours_address(test, addressed, weights, k, top_k)
-    address = addresses.ranking_address(test, addressed, weights, settings, top_k)
+    near, address = addresses_of(job, test, addressed)
 
     def load() -> list[FeatureBank]:
         return open_banks(job.store, {name: a.key for name, a in addressed.items()})
@@ -36,7 +34,7 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
         if mix.each:
             order, dist = rank_each(job, test, addressed, banks, mix)
         elif summed_first:
-            neighbours = find_neighbours(job, near, load, values, k, top_k)
+            neighbours = find_neighbours(job, near[0], load, values, width(mix), top_k)
             order, dist = rerank.k_reciprocal(
                 neighbours, feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device, **mix.setting
             )
@@ -46,18 +44,40 @@ def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | 
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)
-    return (near if summed_first else None), address
+    return (near[0] if summed_first else None), address
+
+
+def addresses_of(job: Job, test: str, addressed: dict[str, Address]) -> tuple[list[Address], Address]:
+    """Where the neighbours lie that a test's ranking needs (none, the sum's, or each member's), and the ranking."""
+    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    mix = mix_of(settings, list(addressed))
+    weights = dict(zip(addressed, mix.weights, strict=True))
+    parts: list[dict[str, float]] = [weights]
+    if mix.each:
+        parts = [{name: 1.0} for name, weight in weights.items() if weight > 0]
+    elif settings.rerank == "none":
+        parts = []
+    near = [
+        addresses.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k)
+        for part in parts
+    ]
+    return near, addresses.ranking_address(test, addressed, weights, settings, top_k)
+
+
+def width(mix: Mix) -> int:
+    """Neighbours kept a row."""
+    return max(addresses.KEEP, mix.k1 + 1, mix.k2)
 
 
 def rank_each(job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix) -> fuse.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
-    k, top_k = max(addresses.KEEP, mix.k1 + 1, mix.k2), job.plan.competition.top_k
+    k, top_k = width(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    found = []
-    for bank, _ in used:
-        alone = {bank.member: addressed[bank.member]}
-        near = addresses.neighbours_address(test, alone, {bank.member: 1.0}, k, top_k)
-        found.append(find_neighbours(job, near, partial(_only, bank), [1.0], k, top_k))
+    near, _ = addresses_of(job, test, addressed)
+    found = [
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k)
+        for (bank, _), address in zip(used, near, strict=True)
+    ]
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
     return fuse.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device), top_k)
 

@@ -15,6 +15,7 @@ from ensemble.bank import save_bank
 from ensemble.job import Job
 from ensemble.rank import rank
 from ensemble.record import Evaluation, Record
+from ensemble.stale import save_parts
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
 from models.data.holdout import hold_out
@@ -149,7 +150,12 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
 def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     """Decoded images as a memory map (N, H, W, 3) uint8."""
     split, size = work.splits[address.key], job.plan.recipe.size
-    kept = job.store.get(address, lambda folder: pack(split, size, folder, job.progress))
+
+    def make(folder: Path) -> None:
+        pack(split, size, folder, job.progress)
+        save_parts(folder, address)
+
+    kept = job.store.get(address, make)
     images: NDArray[np.uint8] = np.load(kept.path / PACKED, mmap_mode="r")
     return images
 

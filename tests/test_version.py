@@ -49,14 +49,14 @@ def test_the_files_behind_a_version(tmp_path):
     (tmp_path / "n.py").write_text("Y = 1\n")
     before = version_of(tmp_path, SOURCE)
     place = f"{tmp_path.name}/m.py"
-    assert set(before.files) == {place, f"{tmp_path.name}/n.py"} and len(before) == 12
+    assert set(before.parts) == {place, f"{tmp_path.name}/n.py"} and len(before) == 12
     after = version_of(tmp_path, SOURCE.replace("X = 1", "X = 2"))
-    assert [f for f in after.files if after.files[f] != before.files[f]] == [place]
+    assert [f for f in after.parts if after.parts[f] != before.parts[f]] == [place]
 
 
 def test_files_of_the_project_are_named_from_its_root():
     from ensemble.addresses import MODELS
 
     code = code_version(MODELS / "train.py", MODELS / "heads")
-    assert {"models/train.py", "models/heads/mgn.py"} <= set(code.files)
-    assert code_files({"a": {"code": code}, "b": "text"}) == code.files
+    assert {"models/train.py", "models/heads/mgn.py"} <= set(code.parts)
+    assert code_files({"a": {"code": code}, "b": "text"}) == code.parts

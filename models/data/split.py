@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from configs.disk import file_digest
 from configs.errors import DataError
+from configs.version import Digest
 
 UNKNOWN = -1  # a pid or camid nobody told
 
@@ -88,13 +89,14 @@ def label_digest(split: Split) -> str:
     return hashlib.sha256(json.dumps(split.pids.tolist()).encode()).hexdigest()[:12]
 
 
-def content_digest(split: Split, n_jobs: int = -1) -> str:
+def content_digest(split: Split, n_jobs: int = -1) -> Digest:
     """12 hex digits over the names and the bytes of every file: who is shown by which camera changes no pixel."""
     files = Parallel(n_jobs=n_jobs, prefer="threads", batch_size=64)(delayed(_digest)(p) for p in split.paths)
     total = hashlib.sha256()
     for name, file in zip(split.names, files, strict=True):
         total.update(f"{name}\0{file}\n".encode())
-    return total.hexdigest()[:12]
+    parts = {name: file[:12] for name, file in zip(split.names, files, strict=True)}
+    return Digest(total.hexdigest()[:12], parts)
 
 
 def _digest(path: Path) -> str:

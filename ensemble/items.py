@@ -1,0 +1,65 @@
+"""Everything that a build needs, in the order in which it is made: what is kept of it and what is to make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from configs.artifact import Address
+from ensemble.job import Job
+from ensemble.rank import addresses_of
+from ensemble.stages import Work, features_of
+
+MADE = {
+    "images": ("reading images", "read"),
+    "members": ("training", "trained"),
+    "features": ("extracting", "extracted"),
+    "neighbours": ("searching", "searched"),
+    "rankings": ("ranking", "ranked"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One result of a build.
+
+    row: whom it is for: a member, a test, or `images`. count: images that it is made of.
+    """
+
+    address: Address
+    row: str
+    count: int
+    kept: bool
+
+    @property
+    def kind(self) -> str:
+        """images, members, features, neighbours or rankings."""
+        return self.address.kind
+
+
+def items_of(job: Job, work: Work) -> list[Item]:
+    """The results of a build; those that nobody needs, since what they are for is kept, are listed where they exist."""
+    banks = {t: {m.name: features_of(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
+    missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
+    trained = {name for name, a in work.members.items() if job.store.has(a)}
+    found: list[Item] = []
+
+    def add(address: Address, row: str, count: int, needed: bool) -> None:
+        kept = job.store.has(address)
+        if (kept or needed) and address.key not in {i.address.key for i in found}:
+            found.append(Item(address, row, count, kept))
+
+    add(work.train_images, "images", len(work.training.split), bool(missing - trained))
+    for test, sides in work.test_images.items():
+        for address, split in zip(sides, work.tests[test], strict=True):
+            add(address, "images", len(split), any(not job.store.has(a) for a in banks[test].values()))
+    for name, address in work.members.items():
+        add(address, name, len(work.training.split), name in missing)
+    for test, (query, gallery) in work.tests.items():
+        n = len(query) + len(gallery)
+        for name, address in banks[test].items():
+            add(address, name, n, needed=True)
+        near, ranking = addresses_of(job, test, banks[test])
+        for address in near:
+            add(address, test, n, needed=not job.store.has(ranking))
+        add(ranking, test, n, needed=True)
+    return found

@@ -1,0 +1,177 @@
+"""What a build will need: bytes on the disk, memory and time, item by item."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs.artifact import Store
+from configs.errors import ResultError
+from configs.progress import duration
+from ensemble.items import Item
+from ensemble.job import Job
+from ensemble.mix import mix_of
+from ensemble.pace import training_rate
+from ensemble.rank import width
+from ensemble.stages import Work
+from ensemble.stale import Past
+from models.footprint import Footprint, footprint
+from models.pretrained import identify
+
+HEADER = 128  # bytes before the values of an .npy file
+MANIFEST_BYTES = 4000
+EPOCH_BYTES = 260
+PASSES = 3  # of an image in training: forward, and twice as much back
+READ_SECONDS = 1e-3  # an image, decoded and resized
+GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
+SEARCH = 4e11  # products a second of a search
+
+
+@dataclass(frozen=True)
+class Need:
+    """One item's: bytes of its result, seconds that making it takes, and whether these rest on something measured."""
+
+    item: Item
+    disk: int
+    seconds: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Needs:
+    """needs: of every item. passing: bytes on the disk beside the results, while the build runs. memory: bytes at the
+    most."""
+
+    needs: tuple[Need, ...]
+    passing: int
+    memory: int
+
+    @property
+    def left(self) -> list[Need]:
+        """Of what is to make."""
+        return [n for n in self.needs if not n.item.kept]
+
+    @property
+    def disk(self) -> int:
+        """Bytes that must be free."""
+        return sum(n.disk for n in self.left) + (self.passing if self.left else 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of what is to make; None where that is not known yet."""
+        return sum(n.seconds for n in self.left) if all(n.measured for n in self.left) else None
+
+    def __str__(self) -> str:
+        if not self.left:
+            return "nothing to make"
+        by_kind = {kind: sum(n.disk for n in self.left if n.item.kind == kind) for kind in _kinds(self.left)}
+        parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
+        parts += [f"checkpoints {amount(self.passing)}"] if self.passing else []
+        lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
+        lines += [f"memory: some {amount(self.memory)}"] if self.memory else []
+        known = (
+            f"some {duration(self.seconds)}"
+            if self.seconds is not None
+            else "not known yet: nothing like it was trained here"
+        )
+        return "\n".join([*lines, f"time: {known}"])
+
+
+def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
+    """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
+    if all(item.kept for item in items):
+        return Needs(tuple(Need(item, 0, 1.0, True) for item in items), 0, 0)
+    classes, recipe = len(work.training.pids), job.plan.recipe
+    prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
+    past = Past(job.store)
+    rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
+    needs = tuple(_need(job, work, item, prints, rates) for item in items)
+    training = [i.row for i in items if i.kind == "members" and not i.kept]
+    writes = recipe.checkpoint_every <= recipe.epochs
+    passing = max((2 * prints[name].checkpoint() for name in training), default=0) if writes else 0
+    passing += sum(_start_bytes(job, prints, name) for name in training)
+    batch = recipe.identities_per_batch * recipe.images_per_identity
+    memory = max((prints[name].memory(batch, job.precision) for name in training), default=0)
+    return Needs(needs, passing, memory)
+
+
+def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates: dict[str, float | None]) -> Need:
+    recipe, n = job.plan.recipe, item.count
+    guess = GUESS[job.device]
+    if item.kind == "images":
+        names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
+        size = HEADER + n * recipe.size[0] * recipe.size[1] * 3 + names
+        return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True)
+    if item.kind == "members":
+        one, rate = prints[item.row], rates[item.row]
+        images = recipe.epochs * (n + int(np.isin(work.training.labels, work.training.doubled).sum()))
+        size = one.weights + 8 * len(work.training.pids) + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
+        return Need(item, size + MANIFEST_BYTES, images / (rate or guess / PASSES / one.flops), rate is not None)
+    if item.kind == "features":
+        one, rate = prints[item.row], rates[item.row]
+        test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
+        views = 2 if job.plan.ensemble.flip else 1
+        size = HEADER + 4 * n * one.dim + _names(work, test)
+        return Need(item, size, n * views / (PASSES * rate if rate else guess / one.flops), rate is not None)
+    return _retrieval(job, work, item, sum(p.dim for p in prints.values()))
+
+
+def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
+    """Neighbours and rankings."""
+    (query, gallery), n = work.tests[item.row], item.count
+    top_k = min(job.plan.competition.top_k, len(gallery))
+    if item.kind == "neighbours":
+        k = min(width(mix_of(job.plan.ensemble, [m.name for m in job.plan.members])), n)
+        size = 8 * n * k + 4 * n + 8 * len(query) * top_k + 6 * HEADER
+        return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True)
+    size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
+    return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True)
+
+
+def _names(work: Work, test: str) -> int:
+    """Bytes of a test's names in JSON."""
+    return sum(
+        len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in work.tests[test] for name in split.names
+    )
+
+
+def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
+    """Bytes of the weights that a member starts from, where they are still to be fetched."""
+    member = next(m for m in job.plan.members if m.name == name)
+    if not (job.plan.recipe.pretrained and member.weights):
+        return 0
+    known = identify(member.weights)
+    source = Path(str(known.get("url") or member.weights.file)).stem
+    return 0 if any(job.store.root.glob(f"weights/{source}-*")) else prints[name].weights
+
+
+def check_room(store: Store, needs: Needs) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        ResultError: it says how much is needed, and how much is free.
+    """
+    free = shutil.disk_usage(store.root).free
+    if needs.disk > free:
+        raise ResultError(
+            f"{store.root}: this build needs {amount(needs.disk)} on the disk and {amount(free)} are free. Make room, "
+            "give another folder with --out, or see what can go: python -m ensemble.runs"
+        )
+
+
+def amount(size: float) -> str:
+    """512 B, 3.2 KB, 1.5 MB, 20 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _kinds(needs: Sequence[Need]) -> list[str]:
+    return list(dict.fromkeys(n.item.kind for n in needs))
