@@ -62,7 +62,7 @@ class Progress:
 
     def _print(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, markup=False)
+            self.console.print(text, markup=False, soft_wrap=not self.console.is_terminal)
 
     @contextmanager
     def task(self, name: str, total: float, done: float = 0.0) -> Iterator[Step]:

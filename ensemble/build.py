@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     check_room(store, needs)
     asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
-    with watched(job, asked):
+    with watched(job, needs, asked):
         evaluations = run_stages(job, work)
         record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
         address = record_address(job, record)

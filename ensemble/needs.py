@@ -34,12 +34,16 @@ SEARCH = 4e11  # products a second of a search
 
 @dataclass(frozen=True)
 class Need:
-    """One item's: bytes of its result, seconds that making it takes, and whether these rest on something measured."""
+    """One item's: bytes of its result, seconds that making it takes and whether these rest on something measured.
+
+    images: that go through, each epoch counted.
+    """
 
     item: Item
     disk: int
     seconds: float
     measured: bool
+    images: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Needs:
 def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
-        return Needs(tuple(Need(item, 0, 1.0, True) for item in items), 0, 0)
+        return Needs(tuple(Need(item, 0, 1.0, True, item.count) for item in items), 0, 0)
     classes, recipe = len(work.training.pids), job.plan.recipe
     prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
     past = Past(job.store)
@@ -106,18 +110,20 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
     if item.kind == "images":
         names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
         size = HEADER + n * recipe.size[0] * recipe.size[1] * 3 + names
-        return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True)
+        return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
         images = recipe.epochs * (n + int(np.isin(work.training.labels, work.training.doubled).sum()))
         size = one.weights + 8 * len(work.training.pids) + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
-        return Need(item, size + MANIFEST_BYTES, images / (rate or guess / PASSES / one.flops), rate is not None)
+        seconds = images / (rate or guess / PASSES / one.flops)
+        return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
         views = 2 if job.plan.ensemble.flip else 1
         size = HEADER + 4 * n * one.dim + _names(work, test)
-        return Need(item, size, n * views / (PASSES * rate if rate else guess / one.flops), rate is not None)
+        seconds = n * views / (PASSES * rate if rate else guess / one.flops)
+        return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     return _retrieval(job, work, item, sum(p.dim for p in prints.values()))
 
 
@@ -128,9 +134,9 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
     if item.kind == "neighbours":
         k = min(width(mix_of(job.plan.ensemble, [m.name for m in job.plan.members])), n)
         size = 8 * n * k + 4 * n + 8 * len(query) * top_k + 6 * HEADER
-        return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True)
+        return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
-    return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True)
+    return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
 def _names(work: Work, test: str) -> int:

@@ -1,0 +1,120 @@
+"""How far a whole build is, and how long it will take: stages weighed by seconds, kept ones counted as done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+SETTLED_S = 3.0  # after so long a stage's own pace is believed
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One result on the way.
+
+    key: of its address. row: whom it is for. doing, made: `training`, `trained`. total: steps that its tasks count;
+    images: that a step stands for. seconds: what it is thought to take; measured: whether that rests on something
+    measured. done: the share that stood before this run, 1 for a kept one.
+    """
+
+    key: str
+    row: str
+    kind: str
+    doing: str
+    made: str
+    total: float
+    images: float
+    seconds: float
+    measured: bool
+    done: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is nothing to make."""
+        return self.done >= 1
+
+
+class Whole:
+    """Follows the stages of a build as they begin, advance and end. Stages may lie in each other."""
+
+    def __init__(self, stages: Sequence[Stage], clock: Callable[[], float] = time.monotonic) -> None:
+        self.stages = {s.key: s for s in stages}
+        self.done = {s.key: s.done for s in stages}
+        self.clock, self.last = clock, clock()
+        self.open: list[str] = []  # keys of what is under way, the innermost last
+        self.spent: dict[str, float] = {}  # kind -> seconds of this run
+        self.gained: dict[str, float] = {}  # kind -> seconds that were thought to go into what this run made
+
+    @property
+    def current(self) -> Stage | None:
+        """The innermost stage under way that is on the list."""
+        return next((self.stages[k] for k in reversed(self.open) if k in self.stages), None)
+
+    def begin(self, key: str) -> None:
+        """A result begins to be made."""
+        self._count_time()
+        self.open.append(key)
+
+    def end(self, key: str, *, finished: bool) -> None:
+        """It was made, or given up."""
+        self._count_time()
+        if key in self.open:
+            del self.open[self.open.index(key) :]
+        if finished and key in self.stages:
+            self._gain(self.stages[key], 1.0)
+
+    def keep(self, key: str) -> None:
+        """It was there."""
+        if key in self.stages:
+            self.done[key] = 1.0
+
+    def resume(self, steps: float) -> None:
+        """So many steps of the current stage were done by an earlier run."""
+        if stage := self.current:
+            self.done[stage.key] = min(1.0, steps / stage.total)
+
+    def step(self, steps: float) -> None:
+        """So many more steps of the current stage are done."""
+        if stage := self.current:
+            self._count_time()
+            self._gain(stage, self.done[stage.key] + steps / stage.total)
+
+    def share(self) -> float:
+        """Of the whole, 0 to 1."""
+        whole = sum(s.seconds for s in self.stages.values())
+        return sum(s.seconds * self.done[s.key] for s in self.stages.values()) / whole if whole else 1.0
+
+    def left(self) -> float | None:
+        """Seconds, or None where nothing tells yet.
+
+        Each kind of stage goes on at the pace that this run had in it; another kind at its measured pace, or off by as
+        much as what ran so far was.
+        """
+        overall = None
+        if sum(self.spent.values()) >= SETTLED_S and sum(self.gained.values()) > 0:
+            overall = sum(self.spent.values()) / sum(self.gained.values())
+        seconds = 0.0
+        for stage in self.stages.values():
+            if self.done[stage.key] >= 1:
+                continue
+            pace = self._pace(stage.kind) or (1.0 if stage.measured else overall)
+            if pace is None:
+                return None
+            seconds += pace * stage.seconds * (1 - self.done[stage.key])
+        return seconds
+
+    def _pace(self, kind: str) -> float | None:
+        spent, gained = self.spent.get(kind, 0.0), self.gained.get(kind, 0.0)
+        return spent / gained if spent >= SETTLED_S and gained > 0 else None
+
+    def _gain(self, stage: Stage, done: float) -> None:
+        before, now = self.done[stage.key], min(1.0, done)
+        self.done[stage.key] = max(before, now)
+        self.gained[stage.kind] = self.gained.get(stage.kind, 0.0) + stage.seconds * max(0.0, now - before)
+
+    def _count_time(self) -> None:
+        now = self.clock()
+        if stage := self.current:
+            self.spent[stage.kind] = self.spent.get(stage.kind, 0.0) + now - self.last
+        self.last = now

@@ -1,0 +1,108 @@
+"""How far a build is and how long it will take, with a clock that the test turns."""
+
+import pytest
+
+from configs.whole import Stage, Whole
+
+
+class Clock:
+    """Stands until it is turned."""
+
+    def __init__(self):
+        self.now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+def stage(key, kind="members", seconds=100.0, done=0.0, total=10.0, measured=True):
+    return Stage(key, key, kind, "training", "trained", total, 1.0, seconds, measured, done)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_kept_stages_count_as_done(clock):
+    """Three members of 100 s, one kept; the fourth item weighs little."""
+    whole = Whole([stage("a", done=1.0), stage("b"), stage("c"), stage("f", "features", 20.0)], clock)
+    assert whole.share() == pytest.approx(100 / 320)
+    assert whole.left() == pytest.approx(220)
+
+
+def test_a_stage_weighs_what_it_costs(clock):
+    whole = Whole([stage("a", seconds=300.0), stage("f", "features", 100.0)], clock)
+    whole.begin("a")
+    whole.step(5)
+    assert whole.share() == pytest.approx(150 / 400)
+    whole.end("a", finished=True)
+    assert whole.share() == pytest.approx(300 / 400)
+
+
+def test_time_left_follows_the_pace_of_this_run(clock):
+    """Half of 100 s took 200: four times as slow. The other kind keeps its own measure until it has run."""
+    whole = Whole([stage("a"), stage("b"), stage("f", "features", 40.0)], clock)
+    whole.begin("a")
+    clock.now += 200
+    whole.step(5)
+    assert whole.left() == pytest.approx(4 * (50 + 100) + 40)
+
+
+def test_where_nothing_was_measured_what_ran_so_far_tells(clock):
+    whole = Whole([stage("a", measured=False), stage("f", "features", 40.0, measured=False)], clock)
+    assert whole.left() is None
+    whole.begin("a")
+    clock.now += 20
+    whole.step(1)
+    assert whole.left() == pytest.approx(2 * 90 + 2 * 40)
+
+
+def test_what_an_earlier_run_did_is_no_pace(clock):
+    whole = Whole([stage("a", done=0.4)], clock)
+    assert whole.share() == pytest.approx(0.4)
+    whole.begin("a")
+    whole.resume(4)
+    clock.now += 30
+    whole.step(1)
+    assert whole.left() == pytest.approx(3 * 50)
+
+
+def test_the_time_of_a_stage_inside_another_is_its_own(clock):
+    """Images are read while a member begins: 10 s of reading, 10 s of training for a tenth of it."""
+    whole = Whole([stage("i", "images", 5.0), stage("a")], clock)
+    whole.begin("a")
+    whole.begin("i")
+    clock.now += 10
+    whole.step(10)
+    whole.end("i", finished=True)
+    clock.now += 10
+    whole.step(1)
+    assert whole.spent == {"images": 10, "members": 10}
+    assert whole.left() == pytest.approx(90)
+
+
+def test_what_is_not_on_the_list_does_no_harm(clock):
+    whole = Whole([stage("a")], clock)
+    whole.begin("a")
+    whole.begin("weights/resnet50-x")
+    clock.now += 10
+    whole.end("weights/resnet50-x", finished=True)
+    assert whole.current.key == "a"
+    whole.keep("weights/other")
+    whole.end("a", finished=False)
+    whole.end("a", finished=False)
+    assert whole.current is None and whole.share() == 0
+    whole.step(1)
+
+
+def test_a_share_never_passes_the_whole(clock):
+    whole = Whole([stage("a", total=3.0)], clock)
+    whole.begin("a")
+    for _ in range(5):
+        whole.step(1)
+    assert whole.share() == 1 and whole.left() == 0
+
+
+def test_nothing_to_do(clock):
+    assert Whole([], clock).share() == 1 and Whole([], clock).left() == 0
