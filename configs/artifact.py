@@ -150,6 +150,21 @@ class Store:
                 continue
         return swept
 
+    def remove(self, path: Path) -> bool:
+        """Remove a result, or what an interrupted run left of one; False where somebody is at work on it."""
+        name = path.name.removeprefix(".").removesuffix(".part")
+        try:
+            with self._lock(path.parent.name, name).acquire(timeout=0):
+                gone = path.with_name(f".{name}.gone.part")  # in one step: half a result is never there
+                os.replace(path, gone)
+                shutil.rmtree(gone / RESUME, ignore_errors=True)  # first: without it a sweep takes the rest
+                shutil.rmtree(gone)
+        except Timeout:
+            return False
+        except OSError as e:
+            raise ResultError(f"{path}: cannot be removed ({e.strerror or e})") from e
+        return True
+
     def point_at(self, name: str, values: Mapping[str, Any]) -> None:
         """Replace a small file at the store's root, such as which build is the last.
 

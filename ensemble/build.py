@@ -20,7 +20,7 @@ from ensemble.job import Job
 from ensemble.needs import check_room, needs_of
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import prepare, record_address, run_stages
-from ensemble.watch import watched
+from ensemble.watch import listened_to, watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
@@ -63,7 +63,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made and what is kept, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what is kept, what would be made again and why, and the cost; stop"
+    )
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=("tensorboard", "json"),
+        help="curves in OUT/logs for tensorboard --logdir; json: events instead of words (OUT/logs/build.jsonl always)",
+    )
     return parser.parse_args(argv)
 
 
@@ -90,7 +99,7 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
 def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it."""
     args = parse(argv)
-    progress = Progress()
+    progress = listened_to(args.log)
     begun = time.monotonic()
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
@@ -118,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     check_room(store, needs)
     asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
-    with watched(job, needs, asked):
+    with watched(job, needs, asked, args.log):
         evaluations = run_stages(job, work)
         record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
         address = record_address(job, record)

@@ -75,7 +75,7 @@ class Needs:
             return "nothing to make"
         by_kind = {kind: sum(n.disk for n in self.left if n.item.kind == kind) for kind in _kinds(self.left)}
         parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
-        parts += [f"checkpoints {amount(self.passing)}"] if self.passing else []
+        parts += [f"while it runs {amount(self.passing)}"] if self.passing else []
         lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
         lines += [f"memory: some {amount(self.memory)}"] if self.memory else []
         known = (
@@ -98,6 +98,7 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     writes = recipe.checkpoint_every <= recipe.epochs
     passing = max((2 * prints[name].checkpoint() for name in training), default=0) if writes else 0
+    passing += max((n.disk for n in needs if n.item.kind == "features" and not n.item.kept), default=0)  # its shards
     passing += sum(_start_bytes(job, prints, name) for name in training)
     batch = recipe.identities_per_batch * recipe.images_per_identity
     memory = max((prints[name].memory(batch, job.precision) for name in training), default=0)

@@ -43,6 +43,6 @@ def interrupted_after(store: Store, item: Item) -> int | None:
     path = store.path(item.address)
     try:
         state = json.loads((path.with_name(f".{path.name}.part") / RESUME / "state.json").read_text(encoding="utf-8"))
-        return int(state["epoch"])
+        return int(state["point"]["epoch"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

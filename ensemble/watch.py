@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
+from configs.events import EventLog, EventStream
+from configs.progress import Progress
 from configs.screen import Screen
-from configs.events import EventLog
 from configs.whole import Stage
 from ensemble.items import MADE
 from ensemble.job import Job
 from ensemble.needs import Need, Needs
+from ensemble.pace import EPOCHS
 from ensemble.reasons import interrupted_after
+
+if TYPE_CHECKING:
+    from models.curves import Curves
 
 LOGS, EVENTS = "logs", "build.jsonl"
 
 
+def listened_to(logs: Sequence[str]) -> Progress:
+    """A Progress that speaks; with `json` among the logs it speaks in events instead."""
+    progress = Progress(quiet="json" in logs)
+    if progress.quiet:
+        progress.listeners.append(EventStream(sys.stderr))
+    return progress
+
+
 @contextmanager
-def watched(job: Job, needs: Needs, command: str) -> Iterator[None]:
+def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
     """Tell all of what a build does while it does it.
 
     Args:
         needs: what is to make, and what of it is kept.
         command: what was typed, for the log.
+        logs: `tensorboard` for curves.
     """
-    progress, begun = job.progress, time.monotonic()
+    progress, begun, before = job.progress, time.monotonic(), list(job.progress.listeners)
     stages = [stage_of(job, need) for need in needs.needs]
-    log = EventLog(job.store.root / LOGS / EVENTS)
-    progress.listeners.append(log)
+    progress.listeners.append(EventLog(job.store.root / LOGS / EVENTS))
     kept = [s.key for s in stages if s.kept]
     progress.event("build", command=command, device=job.device, precision=job.precision, kept=kept)
     try:
-        with Screen(progress.console, stages) as screen:
-            progress.listeners.append(screen)
-            progress.display = screen
+        with ExitStack() as stack:
+            if "tensorboard" in logs:
+                progress.listeners.append(stack.enter_context(curves_of(job, kept)))
+            if not progress.quiet:
+                progress.display = screen = stack.enter_context(Screen(progress.console, stages))
+                progress.listeners.append(screen)
             yield
         progress.event("built", seconds=round(time.monotonic() - begun, 3))
     except BaseException as e:
@@ -42,7 +60,23 @@ def watched(job: Job, needs: Needs, command: str) -> Iterator[None]:
         raise
     finally:
         progress.display = None
-        progress.listeners.clear()
+        progress.listeners[:] = before
+
+
+@contextmanager
+def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
+    """TensorBoard's curves: of members that stand already, and then of those that are trained."""
+    from models.curves import Curves  # TensorBoard takes a second to import
+
+    curves = Curves(job.store.root / LOGS)
+    for key in kept:
+        if key.startswith("members/"):
+            curves.write_kept(key.split("/")[1], job.store.root / key / EPOCHS)
+    job.progress.say(f"curves: tensorboard --logdir {job.store.root / LOGS}")
+    try:
+        yield curves
+    finally:
+        curves.close()
 
 
 def stage_of(job: Job, need: Need) -> Stage:

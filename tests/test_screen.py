@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from configs.screen import Screen
 from configs.progress import Progress
+from configs.screen import Screen
 from configs.whole import Stage
 
 

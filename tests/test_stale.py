@@ -82,7 +82,7 @@ def test_a_training_that_was_interrupted(again, runs, capsys):  # noqa: F811
     part = made.with_name(f".{made.name}.part")
     made.rename(part)
     (part / "resume").mkdir()
-    (part / "resume" / "state.json").write_text(json.dumps({"epoch": 4}))
+    (part / "resume" / "state.json").write_text(json.dumps({"point": {"epoch": 4}}))
     for features in runs.glob("features/a-*"):
         shutil.rmtree(features)
     assert "  a: training goes on after epoch 4" in said(capsys, *again)

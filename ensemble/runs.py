@@ -1,0 +1,186 @@
+"""What a store holds, and what of it nothing needs any more: `python -m ensemble.runs`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from configs.artifact import Store
+from configs.command import CommandLine, run
+from configs.errors import ResultError
+from configs.events import read_events
+from configs.progress import duration
+from ensemble.needs import amount
+from ensemble.record import LAST, RECORD
+from ensemble.stale import MADE_OF, Manifest, Past
+from ensemble.watch import EVENTS, LOGS
+
+WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
+EXAMPLE = """
+  python -m ensemble.runs
+  python -m ensemble.runs --prune
+"""
+SILENT_S = 3600.0  # a build that said nothing for so long is dead
+
+
+@dataclass(frozen=True)
+class Result:
+    """One folder of a store. used: `last build`, `a build` or `no build`; `interrupted` for half-made ones."""
+
+    path: Path
+    size: int
+    age: float
+    used: str
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandLine("python -m ensemble.runs", WHAT, EXAMPLE)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs)")
+    parser.add_argument("--prune", action="store_true", help="remove what no recorded build uses; asks first")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser.parse_args(argv)
+
+
+def results_of(store: Store) -> list[Result]:
+    """Every result and every interrupted one, by kind and age."""
+    past = Past(store)
+    last = _used_by(past, [_last(store)])
+    every = _used_by(past, [m.key for m in past.manifests if m.key.startswith("builds/")])
+    found = []
+    for m in sorted(past.manifests, key=lambda m: (m.key.split("/")[0], -m.when)):
+        used = "last build" if m.key in last else "a build" if m.key in every else "no build"
+        path = store.root / m.key
+        found.append(Result(path, _size(path), time.time() - m.when, used))
+    for part in sorted(store.root.glob("*/.*.part")):
+        found.append(Result(part, _size(part), time.time() - part.stat().st_mtime, "interrupted"))
+    return found
+
+
+def _last(store: Store) -> str:
+    try:
+        return str(json.loads((store.root / LAST).read_text(encoding="utf-8"))["build"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _used_by(past: Past, builds: Iterable[str]) -> set[str]:
+    """The keys of some builds and of all that they were made from, however far back."""
+    by_key = {m.key: m for m in past.manifests}
+    left, used = [key for key in builds if key in by_key], set()
+    while left:
+        key = left.pop()
+        if key in by_key and key not in used:
+            used.add(key)
+            left += _made_of(past, by_key[key])
+    return used
+
+
+def _made_of(past: Past, m: Manifest) -> list[str]:
+    """The keys that a result's own record or request names."""
+    if m.key.startswith("builds/"):
+        return list(_keys(_record(past.store.root / m.key)))
+    found = []
+    for head, value in m.request.items():
+        digests = value.values() if isinstance(value, Mapping) else [value]
+        if head in MADE_OF:
+            found += [e.key for d in digests if isinstance(d, str) and (e := past.by_digest(MADE_OF[head], d))]
+    start = (m.request.get("member") or {}).get("weights") or {}
+    sha256 = start.get("sha256")
+    return found + [w.key for w in past.manifests if sha256 and w.request.get("sha256") == sha256]
+
+
+def _record(folder: Path) -> Any:
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _keys(value: Any) -> Iterable[str]:
+    """Every text in a record that may be the key of a result."""
+    if isinstance(value, str) and value.count("/") == 1:
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _keys(inner)
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def at_work(store: Store) -> float | None:
+    """Seconds since a build of this store was last heard of that has not ended; None where every one has."""
+    log = store.root / LOGS / EVENTS
+    heard = {e.get("run"): e for e in (read_events(log) if log.exists() else ())}
+    silent = [_age(e) for e in heard.values() if e["event"] not in ("built", "failed")]
+    return min((s for s in silent if s < SILENT_S), default=None)
+
+
+def _age(event: Mapping[str, Any]) -> float:
+    try:
+        return max(0.0, time.time() - datetime.fromisoformat(str(event["time"])).timestamp())
+    except (KeyError, ValueError):
+        return 0.0
+
+
+def table(results: Iterable[Result]) -> Table:
+    """A line a result."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name, side in (("kind", "left"), ("result", "left"), ("size", "right"), ("age", "right"), ("used by", "left")):
+        shown.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for r in results:
+        cells = (r.path.parent.name, r.path.name, amount(r.size), duration(r.age), r.used)
+        shown.add_row(*(Text(c) for c in cells))
+    return shown
+
+
+def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
+    """Remove what no build uses, after asking; says what came of it."""
+    idle = [r for r in results if r.used in ("no build", "interrupted")]
+    total = sum(r.size for r in idle)
+    if not idle:
+        return "nothing to remove: every result is used by a recorded build"
+    if (silent := at_work(store)) is not None:
+        raise ResultError(
+            f"{store.root}: a build that has not ended was heard of {duration(silent)} ago. Let it end, or start it "
+            f"again; one that was silent for {duration(SILENT_S)} counts as dead"
+        )
+    if not sure:
+        if not sys.stdin.isatty():
+            return f"{len(idle)} results, {amount(total)}, would be removed; nothing was: add --yes"
+        if input(f"remove {len(idle)} results, {amount(total)}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return "nothing was removed"
+    gone = [r for r in idle if store.remove(r.path)]
+    held = len(idle) - len(gone)
+    said = f"removed {len(gone)} results, {amount(sum(r.size for r in gone))}"
+    return said + (f"; {held} are at work and stay" if held else "")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """List, and prune where asked."""
+    args = parse(argv)
+    if not args.runs.is_dir():
+        raise ResultError(f"{args.runs}: no such folder; name the folder of results with --runs")
+    store = Store(args.runs)
+    results = results_of(store)
+    Console(highlight=False).print(table(results))
+    print(f"{len(results)} results, {amount(sum(r.size for r in results))}")
+    if args.prune:
+        print(prune(store, results, sure=args.yes))
+
+
+if __name__ == "__main__":
+    run(main)

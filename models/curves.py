@@ -1,0 +1,81 @@
+"""TensorBoard curves of every member's training: `tensorboard --logdir runs/logs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+EVENT_FILES = "events.out.tfevents.*"
+
+
+class Curves:
+    """A listener of `Progress`: a folder of curves for each member, a point for each epoch.
+
+    The folder bears the name of the member's result, so that another recipe's curves lie beside and not on top. A
+    training that goes on after a kill writes its curves anew, from the epochs that stand: none is there twice.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = ""
+        self.writer: SummaryWriter | None = None
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Follow the trainings among the results."""
+        if event == "begun" and fields.get("kind") == "members":
+            self.name = str(fields["key"]).split("/")[1]
+        elif event == "training":
+            self._open(self.name or str(fields["member"]), Path(fields["metrics"]), int(fields["done"]))
+        elif event == "epoch" and self.writer:
+            add_epoch(self.writer, fields)
+        elif event in ("done", "stopped") and fields.get("kind") == "members":
+            self.close()
+
+    def write_kept(self, name: str, metrics: Path) -> None:
+        """The curves of a member that was trained when nobody asked for them."""
+        if not any((self.folder / name).glob(EVENT_FILES)) and metrics.is_file():
+            self._open(name, metrics, None)
+            self.close()
+
+    def close(self) -> None:
+        """Write out what is still in memory."""
+        if self.writer:
+            self.writer.close()
+            self.writer = None
+
+    def _open(self, name: str, metrics: Path, done: int | None) -> None:
+        """A new file, with the epochs that stand: `done` of them, or all."""
+        self.close()
+        folder = self.folder / name
+        for old in folder.glob(EVENT_FILES):
+            old.unlink()
+        self.writer = SummaryWriter(str(folder))
+        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+        for epoch in map(json.loads, lines):
+            if done is None or epoch["epoch"] <= done:
+                add_epoch(self.writer, epoch)
+        self.writer.flush()
+
+
+def add_epoch(writer: SummaryWriter, epoch: Mapping[str, Any]) -> None:
+    """A point on every curve: each number of a line of `epochs.jsonl`, `terms/triplet` for those within."""
+    for name, value in numbers(epoch).items():
+        writer.add_scalar(name, value, int(epoch["epoch"]))
+    writer.flush()
+
+
+def numbers(epoch: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number by its name; the step itself is none, and the speed is one more."""
+    found: dict[str, float] = {}
+    for name, value in epoch.items():
+        if isinstance(value, Mapping):
+            found |= numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in ("epoch", "epochs"):
+            found[prefix + name] = float(value)
+    if not prefix and epoch.get("seconds"):
+        found["images_per_second"] = epoch["images"] / epoch["seconds"]
+    return found
