@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _span(text: str) -> tuple[int, int | None]:
     return span
 
 
-def compared(lists: dict[str, Sequence[Split]]) -> Table:
+def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
     """A row a benchmark: what shapes it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
