@@ -38,7 +38,7 @@ class Screen:
         self.live: Live | None = None
 
     def __enter__(self) -> Screen:
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(
                 self, console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(), transient=False
             )
