@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
+from configs.outside import part_members
 from configs.schema import Competition, Ensemble, Member, Plan, Recipe
 
 HERE = Path(__file__).parent
@@ -47,7 +48,7 @@ def load_plan(
     """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
-        members: names from `members.yaml`, in the order of the table to come.
+        members: names from `members.yaml`, and files of features that other code made, in the order of the table.
         competition: a file in `competitions/`, without `.yaml`.
         layout: takes the place of the competition's layout.
         recipe: a file in `recipes/`, without `.yaml`: what it changes of `recipe.yaml` and of every member.
@@ -73,16 +74,19 @@ def load_plan(
     for change in (c for c in changes if not _of_competition(c)):
         _apply(tables, change)
     checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
-    wanted = _pick(members, tables["members"])
+    inside, outside = part_members(members)
+    wanted = _pick(inside, tables["members"], alone=not outside)
+    names = [*(m.name for m in wanted), *(o.name for o in outside)]
     ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
-    _known(ensemble.weights, [m.name for m in wanted], "ensemble.weights names member", "this build has")
-    if not any(ensemble.weights.get(m.name, 1) for m in wanted):
+    _known(ensemble.weights, names, "ensemble.weights names member", "this build has")
+    if not any(ensemble.weights.get(name, 1) for name in names):
         raise ConfigError(f"ensemble.weights {ensemble.weights}: every member has weight 0; one must count")
     return Plan(
         members=wanted,
         recipe=checked,
         ensemble=ensemble,
         competition=chosen,
+        outside=outside,
     )
 
 
@@ -143,9 +147,9 @@ def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> None:
         tables["members"][member] = (given or {}) | (changes.get("member") or {})
 
 
-def _pick(names: Sequence[str], table: Mapping[str, Any]) -> tuple[Member, ...]:
+def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[Member, ...]:
     _known(names, list(table), "unknown member", "configs/members.yaml has")
-    if not names:
+    if not names and alone:
         raise ConfigError(f"no member named; configs/members.yaml has: {', '.join(table)}")
     twice = sorted({n for n in names if list(names).count(n) > 1})
     if twice:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
 
 
 class Frozen(BaseModel):
@@ -58,10 +61,17 @@ class Weights(Frozen):
 class Member(Frozen):
     """One network of the ensemble."""
 
-    name: str = Field(pattern=r"^\w[\w.-]*$")  # it becomes part of a folder's name, and of a list set off by commas
+    name: str = Field(pattern=f"^{NAME.pattern}$")
     backbone: Named
     head: Named = Named(name="global")
     weights: Weights | None = None
+
+
+class Outside(Frozen):
+    """A member that other code made: a file of its features, or of distances, with the names of the images."""
+
+    name: str = Field(pattern=f"^{NAME.pattern}$")
+    file: str
 
 
 class Resample(Frozen):
@@ -160,3 +170,4 @@ class Plan(Frozen):
     recipe: Recipe
     ensemble: Ensemble
     competition: Competition
+    outside: tuple[Outside, ...] = ()

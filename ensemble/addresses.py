@@ -109,5 +109,17 @@ def _training_code() -> str:
 
 def retrieval_code(*more: Path) -> str:
     """Every file that can change a distance, a neighbour or a rank; and these."""
-    names = ("bill", "device", "distances", "fuse", "mix", "neighbours", "parallel", "rerank", "search", "source")
+    names = (
+        "bill",
+        "blend",
+        "device",
+        "distances",
+        "fuse",
+        "mix",
+        "neighbours",
+        "parallel",
+        "rerank",
+        "search",
+        "source",
+    )
     return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels", *more)

@@ -11,24 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.disk import save_array, write_text
-from configs.errors import MismatchedBanks
+from configs.errors import ConfigError, MismatchedBanks
+from ensemble.distances import Distances, Feats
 
-FEATS, NAMES = "feats.npy", "names.json"
+FEATS, NAMES, MATRICES = "feats.npy", "names.json", ("qq", "qg", "gg")
 
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """feats: (N, D) float32 unit rows, query first; N = Q + G. fingerprint: the digest of everything they come from."""
+    """feats: (N, D) float32 unit rows, query first; N = Q + G; or, of a member from outside, distances of the N images.
+
+    fingerprint: the digest of everything they come from.
+    """
 
     member: str
-    feats: NDArray[np.float32]
+    feats: Feats
     query_names: tuple[str, ...]
     gallery_names: tuple[str, ...]
     fingerprint: str
 
     def __post_init__(self) -> None:
         named = len(self.query_names) + len(self.gallery_names)
-        if self.feats.ndim != 2 or len(self.feats) != named:
+        if len(self.feats.shape) != 2 or len(self.feats) != named:
             raise MismatchedBanks(f"{self.member}: features of shape {self.feats.shape} for {named} names")
 
     @property
@@ -58,19 +62,41 @@ def check_same_images(banks: Sequence[FeatureBank]) -> None:
                 )
 
 
+def features_of(banks: Sequence[FeatureBank], what: str) -> list[NDArray[np.float32]]:
+    """Each bank's features, for what can use nothing else.
+
+    Raises:
+        ConfigError: a bank holds distances.
+    """
+    feats = [bank.feats for bank in banks if not isinstance(bank.feats, Distances)]
+    if len(feats) < len(banks):
+        name = next(bank.member for bank in banks if isinstance(bank.feats, Distances))
+        raise ConfigError(f"{what} need features, and member {name!r} gives distances; leave it out of --members")
+    return feats
+
+
 def save_bank(
     folder: Path, feats: NDArray[np.float32], query_names: Sequence[str], gallery_names: Sequence[str]
 ) -> None:
     """Write a bank's two files."""
     save_array(folder / FEATS, np.ascontiguousarray(feats, dtype=np.float32))
+    save_names(folder, query_names, gallery_names)
+
+
+def save_names(folder: Path, query_names: Sequence[str], gallery_names: Sequence[str]) -> None:
+    """Write the names of a bank's images."""
     names = {"query": list(query_names), "gallery": list(gallery_names)}
     write_text(folder / NAMES, json.dumps(names, ensure_ascii=False) + "\n")
 
 
 def load_bank(member: str, folder: Path, fingerprint: str) -> FeatureBank:
-    """Open a bank; the features stay on disk as a memory map."""
+    """Open a bank; the features, or the distances, stay on disk as memory maps."""
     names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
-    feats = np.load(folder / FEATS, mmap_mode="r")
+    feats: Feats
+    if (folder / FEATS).exists():
+        feats = np.load(folder / FEATS, mmap_mode="r")
+    else:
+        feats = Distances(*(np.load(folder / f"{key}.npy", mmap_mode="r") for key in MATRICES))
     return FeatureBank(member, feats, tuple(names["query"]), tuple(names["gallery"]), fingerprint)
 
 

@@ -104,7 +104,7 @@ def forecast(
     """
     n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
     superblock, need = fitted(n, n_query, dims, k, top_k, count, memory)
-    per_pair = 2 * total / product_rate(total) + SCAN_SECONDS
+    per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
     gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
     seconds = (n * n / 2 * per_pair + gathered / GATHER_BYTES + n * SETS_SECONDS) / count
     return Bill(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)

@@ -42,7 +42,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.build", WHAT, EXAMPLE)
     parser.add_argument(
-        "--members", default=FIVE, metavar="NAMES", help="names from configs/members.yaml (default: all five)"
+        "--members",
+        default=FIVE,
+        metavar="NAMES",
+        help="names from configs/members.yaml, and files of features (docs/desk.md); default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
@@ -93,7 +96,8 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
-    return read_layout(layout, data, competition.skip)
+    wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
+    return read_layout(layout, data, competition.skip, wanted)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -29,6 +29,14 @@ class Distances:
     def n(self) -> int:
         return sum(self.qg.shape)
 
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, 0): as many rows as images, and no features."""
+        return self.n, 0
+
     @property
     def total(self) -> float:
         return 0.0
@@ -74,3 +82,6 @@ def _sides(span: slice, n_query: int) -> list[slice]:
     """The parts of a slice of images that are queries and gallery."""
     parts = slice(span.start, min(span.stop, n_query)), slice(max(span.start, n_query), span.stop)
     return [p for p in parts if p.start < p.stop]
+
+
+Feats = NDArray[np.float32] | Distances  # of one member: (N, D) unit rows, or the distances that stand for them

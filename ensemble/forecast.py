@@ -11,12 +11,7 @@ from models.registry import make_schedule
 
 def describe(job: Job, work: Work) -> str:
     """A few lines for the person who started it."""
-    recipe = job.plan.recipe
-    height, width = recipe.size
-    lines = [
-        f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
-        f"{recipe.epochs} epochs, {_rates(job)}"
-    ]
+    lines = _training(job, work)
     for test, (query, gallery) in work.tests.items():
         known = "identities known" if query.labelled and gallery.labelled else "no identities"
         lines.append(f"{test} {len(query):,} queries x {len(gallery):,} gallery images, {known}")
@@ -28,10 +23,25 @@ def describe(job: Job, work: Work) -> str:
     for member in job.plan.members:
         there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
         (kept if there else left).append(member.name)
+    for name, incoming in work.outside.items():
+        there = all(job.store.has(address) for address in incoming.banks.values())
+        (kept if there else left).append(name)
     lines.append(f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}")
     items = items_of(job, work)
     lines += [f"  {line}" for line in reasons(job.store, items)]
     return "\n".join(lines)
+
+
+def _training(job: Job, work: Work) -> list[str]:
+    """What is trained on, and for how long."""
+    if work.training is None:
+        return ["nothing to train: every member is from outside"]
+    recipe = job.plan.recipe
+    height, width = recipe.size
+    return [
+        f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
+        f"{recipe.epochs} epochs, {_rates(job)}"
+    ]
 
 
 def _rates(job: Job) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import choose
+from ensemble.distances import Distances
 from ensemble.kernels import lists
 from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.parallel import one_thread_products, over_rows, spans
@@ -16,7 +17,7 @@ Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def blocks(
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -54,7 +55,7 @@ def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> NDArray
 
 
 def rank(
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import Competition
+from ensemble.distances import Feats
 from ensemble.metrics import Score
 from ensemble.mix import Mix, stream
 from ensemble.record import Evaluation
@@ -19,7 +20,7 @@ from ensemble.rule import score_stream, total_per_query
 class Judge:
     """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them."""
 
-    feats: Sequence[NDArray[np.float32]]
+    feats: Sequence[Feats]
     names: Sequence[str]
     evaluation: Evaluation
     competition: Competition
@@ -38,7 +39,7 @@ class Judge:
         """(Q,) each query's share of the total; NaN where it was skipped."""
         return total_per_query(self.score(mix), self.competition)
 
-    def _used(self, mix: Mix) -> tuple[Mix, list[NDArray[np.float32]]]:
+    def _used(self, mix: Mix) -> tuple[Mix, list[Feats]]:
         """The mix of those members alone that have a weight: the others cost no product."""
         used = [(a, w) for a, w in zip(self.feats, mix.weights, strict=True) if w > 0]
         return replace(mix, weights=tuple(w for _, w in used)), [a for a, _ in used]

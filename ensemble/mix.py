@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
-
 from configs.schema import Ensemble
 from ensemble import fuse, rerank
+from ensemble.distances import Feats
 from ensemble.neighbours import Neighbours, nearest
 
 SUM_FIRST, EACH_FIRST = "sum_then_rerank", "rerank_then_sum"
@@ -58,12 +57,12 @@ def mix_of(ensemble: Ensemble, members: Sequence[str]) -> Mix:
 
 
 def stream(
-    mix: Mix, feats: Sequence[NDArray], n_query: int, *, near: Neighbours | None = None, device: str = "auto"
+    mix: Mix, feats: Sequence[Feats], n_query: int, *, near: Neighbours | None = None, device: str = "auto"
 ) -> Iterator[fuse.Block]:
     """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
 
     Args:
-        feats: (N, D_m) unit rows each, queries first.
+        feats: (N, D_m) unit rows each, queries first; or distances.
         near: the neighbours by the summed distance where somebody has them; else they are searched for.
     """
     if mix.rerank == "none":
@@ -79,7 +78,7 @@ def stream(
 
 
 def each(
-    mix: Mix, feats: Sequence[NDArray], near: Sequence[Neighbours], n_query: int, weights: Sequence[float], device: str
+    mix: Mix, feats: Sequence[Feats], near: Sequence[Neighbours], n_query: int, weights: Sequence[float], device: str
 ) -> Iterator[fuse.Block]:
     """Every member re-ranked by its own neighbours, then summed."""
     streams = [rerank.blocks(n, a, n_query, device=device, **mix.setting) for n, a in zip(near, feats, strict=True)]

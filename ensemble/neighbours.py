@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.bill import default_superblock, fitted
 from ensemble.device import choose
+from ensemble.distances import Distances
 from ensemble.parallel import here, spans, tasks, workers
 from ensemble.search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
 from ensemble.source import Features, Penalties, Source, source_of
@@ -44,7 +45,7 @@ class Neighbours:
 
 
 def nearest(
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     k: int,
     *,
     weights: Sequence[float] | None = None,
@@ -102,7 +103,7 @@ def nearest(
 
 
 def nearest_gallery(
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     n_query: int,
     top_k: int,
     *,

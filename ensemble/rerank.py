@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import choose
+from ensemble.distances import Distances
 from ensemble.fuse import Block, Ranked, distances, ranked
 from ensemble.kernels import lists, sets
 from ensemble.neighbours import NEAR_SHARE, Neighbours, check_lists, nearest_gallery
@@ -124,7 +125,7 @@ class _Overlap:
 
 def blocks(
     neighbours: Neighbours,
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -170,7 +171,7 @@ def _stream(
 
 def k_reciprocal(
     neighbours: Neighbours,
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.blend import Blend
+from ensemble.distances import Distances
 from ensemble.kernels import amx, cpu, dots, tiles
 from ensemble.parallel import over_rows, settle_in, spans
 from ensemble.source import UNIT_TOLERANCE, Features, Source
@@ -44,7 +46,10 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
     """
     if precision != "auto" and precision not in FORMATS:
         raise ValueError(f"unknown precision {precision!r}; there are: auto, {', '.join(FORMATS)}")
-    if not isinstance(source, Features):
+    if isinstance(source, Blend):
+        inner = choose_filter(source.features, "float32", n_jobs).slack if source.features else 0.0
+        return Filter(0, 1.0, inner + 2.01 * source.rounding)
+    if isinstance(source, Distances):
         return Filter(0, 1.0, 0.0)
     here_possible = amx.formats()
     kind = (here_possible or (0,))[0] if precision == "auto" else FORMATS[precision]

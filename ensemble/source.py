@@ -1,6 +1,6 @@
-"""Where similarities come from: the members' features, or distance matrices (`ensemble/distances.py`).
+"""Where similarities come from: the members' features, distance matrices (`ensemble/distances.py`), or a sum of both.
 
-Both answer the same questions: a block of (float32) similarities, and the exact ones of chosen pairs. A distance is
+All answer the same questions: a block of (float32) similarities, and the exact ones of chosen pairs. A distance is
 `total - similarity`.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.blend import Blend, blend
 from ensemble.distances import Distances
 from ensemble.kernels import dots
 from ensemble.parallel import over_rows
@@ -96,11 +97,11 @@ def _opened(held: NDArray | tuple) -> NDArray:
     return held
 
 
-Source = Features | Distances
+Source = Features | Distances | Blend
 
 
 def source_of(
-    feats: NDArray | Sequence[NDArray] | Source,
+    feats: NDArray | Sequence[NDArray | Distances] | Source,
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
     n_jobs: int = -1,
@@ -108,26 +109,38 @@ def source_of(
     """What a caller gave, checked: equal N, unit rows, one weight a member, finite, >= 0, not all zero.
 
     Args:
-        feats: one (N, D) array, a sequence of (N, D_m), or a source made before, which is returned as it is.
+        feats: one (N, D) array, a sequence of (N, D_m) and of distances, or a source made before, which is returned.
         weights: one a member; None is 1 each.
         penalties: (labels (N,), amount) each: amount is added to the distance of two images of one label.
 
     Raises:
         ValueError: anything else; rows that are zero, NaN or not of unit length are named.
     """
-    if isinstance(feats, Features | Distances):
+    if isinstance(feats, Features | Distances | Blend):
         if weights is not None or penalties is not None:
             raise ValueError("weights and penalties belong to features: give them where the source is made")
         return feats
-    members = tuple(_float32(a) for a in ([feats] if isinstance(feats, np.ndarray) else feats))
+    members = [feats] if isinstance(feats, np.ndarray) else list(feats)
     if not members:
         raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
     chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
+    matrices = [(a, w) for a, w in zip(members, chosen, strict=True) if isinstance(a, Distances)]
+    arrays = [(_float32(a), w) for a, w in zip(members, chosen, strict=True) if not isinstance(a, Distances)]
+    features = _features(arrays, penalties, n_jobs) if any(w for _, w in arrays) else None
+    if features is None and penalties:
+        raise ValueError("penalties are added to members' features, and there are none of weight above 0")
+    if features is not None and not any(w for _, w in matrices):
+        return features
+    return blend(features, [m for m, _ in matrices], [w for _, w in matrices], n_jobs)
+
+
+def _features(given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int) -> Features:
+    members = tuple(array for array, _ in given)
     for m, member in enumerate(members):
         if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         _check_unit(member, m, n_jobs)
-    return Features(members, chosen, tuple(_penalty(p, len(members[0])) for p in penalties or ()))
+    return Features(members, tuple(w for _, w in given), tuple(_penalty(p, len(members[0])) for p in penalties or ()))
 
 
 def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
 from ensemble.job import Job
+from ensemble.outside.incoming import Incoming, receive
 from ensemble.rank import rank
 from ensemble.record import Evaluation, Record
 from ensemble.stale import save_parts
@@ -30,12 +31,13 @@ from models.train import train_member
 class Work:
     """What a build is to make: the addresses, and the lists they are made from."""
 
-    training: Training
-    train_images: Address
+    training: Training | None  # nothing is trained where every member is from outside
+    train_images: Address | None
     members: dict[str, Address]
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
     test_images: dict[str, tuple[Address, Address]]
     splits: dict[str, Split]  # key of an images address -> what it holds
+    outside: dict[str, Incoming]  # a member that other code made -> its file, and where its banks go
 
 
 def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
@@ -45,6 +47,9 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     if holdout is not None:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
+    outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
+    if not job.plan.members:
+        return Work(None, None, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
     splits: dict[str, Split] = {}
 
@@ -60,7 +65,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         start = identify(m.weights) if recipe.pretrained and m.weights else None
         members[m.name] = addresses.weights_address(m, recipe, train_images, labels, start, job.precision, job.device)
     test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
-    return Work(training, train_images, members, tests, test_images, splits)
+    return Work(training, train_images, members, tests, test_images, splits, outside)
 
 
 def features_of(job: Job, work: Work, member: str, test: str) -> Address:
@@ -71,6 +76,8 @@ def features_of(job: Job, work: Work, member: str, test: str) -> Address:
 
 def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     """Make whatever is not there: members, their features, and a ranking for each test."""
+    for incoming in work.outside.values():
+        incoming.take_in(job.store, work.tests, job.progress.say)
     for member in job.plan.members:
         wanted = [features_of(job, work, member.name, test) for test in work.tests]
         if not all(job.store.has(address) for address in wanted):
@@ -78,6 +85,7 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     evaluations = {}
     for test, (query, gallery) in work.tests.items():
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
+        banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
         neighbours, ranking = rank(job, test, banks)
         evaluations[test] = Evaluation(
             banks={name: address.key for name, address in banks.items()},
@@ -93,18 +101,20 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
 
 def train(job: Job, work: Work, member: Member) -> Path:
     """Train one member, or find it trained."""
-    recipe = job.plan.recipe
+    recipe, training, listed = job.plan.recipe, work.training, work.train_images
+    if training is None or listed is None:
+        raise ValueError(f"{member.name}: this work has nothing to train on")
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images = packed(job, work, work.train_images)
+        images = packed(job, work, listed)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
         job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
         train_member(
             member,
             recipe,
-            work.training,
+            training,
             images,
             folder,
             device=device,

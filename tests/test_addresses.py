@@ -180,7 +180,8 @@ def test_the_code_of_the_images_is_counted_whole(monkeypatch):
 def test_the_code_of_extraction_is_counted_whole(monkeypatch):
     """With that of training, which is in the digest of the weights."""
     made = counted(monkeypatch, features) | counted(monkeypatch, weights)
-    assert closure("models/extract.py", "ensemble/bank.py") - IDLE - BY_VALUE - made == set()
+    opened = {"ensemble/distances.py"}  # by a bank of distances from outside; extraction writes none
+    assert closure("models/extract.py", "ensemble/bank.py") - IDLE - BY_VALUE - opened - made == set()
 
 
 def test_the_code_of_retrieval_is_counted_whole(monkeypatch):

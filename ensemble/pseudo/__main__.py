@@ -19,6 +19,7 @@ from configs.artifact import Store, write_text
 from configs.command import CommandLine, run
 from configs.errors import ConfigError
 from configs.schema import Plan
+from ensemble.bank import features_of
 from ensemble.kept import open_banks
 from ensemble.neighbours import nearest
 from ensemble.pseudo import METHODS, Round, clusters, dbscan, describe_round, loop_search, score_round
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     evaluation, settings = record.evaluations[args.test], Plan.model_validate(record.plan).ensemble
     banks = open_banks(store, evaluation.banks)
     weights = [settings.weights.get(bank.member, 1.0) for bank in banks]
-    labels = group(args.method, [bank.feats for bank in banks], weights, settings.power, args)
+    labels = group(args.method, features_of(banks, "pseudo labels"), weights, settings.power, args)
     pids = [*evaluation.query_pids, *evaluation.gallery_pids]
     scored = score_round(labels, np.array(pids) if pids else None)
     print(f"{args.method}, {'+'.join(bank.member for bank in banks)}: {describe_round(scored)}")

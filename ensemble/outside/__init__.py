@@ -1,0 +1,3 @@
+"""Members that other code made: files of features or of distances, taken in by the names of their images."""
+
+from ensemble.outside.write import save as save

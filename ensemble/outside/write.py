@@ -1,0 +1,63 @@
+"""Write features with their names as a file that `--members` takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from configs.errors import ConfigError
+
+
+def save(
+    path: str | Path,
+    names: Sequence[str] | None = None,
+    feats: ArrayLike | None = None,
+    *,
+    query_names: Sequence[str] | None = None,
+    query: ArrayLike | None = None,
+    gallery_names: Sequence[str] | None = None,
+    gallery: ArrayLike | None = None,
+) -> None:
+    """Write a member as `.npz` or `.safetensors`, in one step: whatever stood there stands until this is whole.
+
+        ensemble.outside.save("mine.npz", names, feats)    # then: --members r50,mine.npz
+
+    Args:
+        names, feats: of query and gallery in one, (N,) and (N, D); or
+        query_names, query, gallery_names, gallery: of each side, where both have images of the same name.
+
+    Raises:
+        ConfigError: neither pair is whole, lengths differ, or the ending is another.
+    """
+    given = {"feats": (names, feats), "query": (query_names, query), "gallery": (gallery_names, gallery)}
+    there = {key: pair for key, pair in given.items() if any(x is not None for x in pair)}
+    if list(there) not in (["feats"], ["query", "gallery"]) or any(a is None or b is None for a, b in there.values()):
+        raise ConfigError("give names and feats, or query_names, query, gallery_names and gallery")
+    arrays, texts = {}, {}
+    for key, (of, values) in there.items():
+        texts["names" if key == "feats" else f"{key}_names"] = told = [str(name) for name in of or ()]
+        arrays[key] = np.ascontiguousarray(values)
+        if arrays[key].ndim != 2 or len(arrays[key]) != len(told):
+            raise ConfigError(f"{key} has shape {arrays[key].shape} for {len(told):,} names; wanted (N, D)")
+    _write(Path(path), arrays, texts)
+
+
+def _write(path: Path, arrays: dict[str, NDArray], texts: dict[str, list[str]]) -> None:
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        if path.suffix == ".npz":
+            np.savez(part, allow_pickle=False, **arrays, **{key: np.array(value) for key, value in texts.items()})
+        elif path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file(arrays, part, {key: json.dumps(value) for key, value in texts.items()})
+        else:
+            raise ConfigError(f"{path}: wanted a name that ends in .npz or .safetensors")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
