@@ -34,7 +34,7 @@ def describe(job: Job, work: Work) -> str:
 
 def _training(job: Job, work: Work) -> list[str]:
     """What is trained on, and for how long."""
-    if work.training is None:
+    if not work.members:
         return ["nothing to train: every member is from outside"]
     recipe = job.plan.recipe
     height, width = recipe.size

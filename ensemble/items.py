@@ -40,6 +40,7 @@ def items_of(job: Job, work: Work) -> list[Item]:
     """The results of a build; those that nobody needs, since what they are for is kept, are listed where they exist."""
     banks = {t: {m.name: features_of(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
+    taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
     trained = {name for name, a in work.members.items() if job.store.has(a)}
     found: list[Item] = []
 
@@ -48,7 +49,8 @@ def items_of(job: Job, work: Work) -> list[Item]:
         if (kept or needed) and address.key not in {i.address.key for i in found}:
             found.append(Item(address, row, count, kept))
 
-    add(work.train_images, "images", len(work.training.split), bool(missing - trained))
+    if work.train_images is not None:
+        add(work.train_images, "images", len(work.training.split), bool(missing - trained))
     for test, sides in work.test_images.items():
         for address, split in zip(sides, work.tests[test], strict=True):
             add(address, "images", len(split), any(not job.store.has(a) for a in banks[test].values()))
@@ -56,9 +58,10 @@ def items_of(job: Job, work: Work) -> list[Item]:
         add(address, name, len(work.training.split), name in missing)
     for test, (query, gallery) in work.tests.items():
         n = len(query) + len(gallery)
-        for name, address in banks[test].items():
+        every = banks[test] | taken_in[test]
+        for name, address in every.items():
             add(address, name, n, needed=True)
-        near, ranking = addresses_of(job, test, banks[test])
+        near, ranking = addresses_of(job, test, every)
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)

@@ -118,6 +118,8 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         size = one.weights + 8 * len(work.training.pids) + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
+    if item.kind == "features" and item.row in work.outside:
+        return Need(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")

@@ -31,8 +31,8 @@ from models.train import train_member
 class Work:
     """What a build is to make: the addresses, and the lists they are made from."""
 
-    training: Training | None  # nothing is trained where every member is from outside
-    train_images: Address | None
+    training: Training  # empty where every member is from outside
+    train_images: Address | None  # none there
     members: dict[str, Address]
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
     test_images: dict[str, tuple[Address, Address]]
@@ -49,7 +49,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         tests["holdout"] = (query, gallery)
     outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
     if not job.plan.members:
-        return Work(None, None, {}, tests, {}, {}, outside)
+        return Work(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
     splits: dict[str, Split] = {}
 
@@ -101,8 +101,8 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
 
 def train(job: Job, work: Work, member: Member) -> Path:
     """Train one member, or find it trained."""
-    recipe, training, listed = job.plan.recipe, work.training, work.train_images
-    if training is None or listed is None:
+    recipe, listed = job.plan.recipe, work.train_images
+    if listed is None:
         raise ValueError(f"{member.name}: this work has nothing to train on")
     device, _ = choose_device(job.device)
 
@@ -114,7 +114,7 @@ def train(job: Job, work: Work, member: Member) -> Path:
         train_member(
             member,
             recipe,
-            training,
+            work.training,
             images,
             folder,
             device=device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from configs.artifact import Address, Store
 from configs.schema import Outside
@@ -21,6 +22,12 @@ class Incoming:
     outside: Outside
     banks: dict[str, Address]
     others: tuple[Split, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of a folder's: about those of a bank."""
+        path = Path(self.outside.file)
+        return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
 
     def take_in(self, store: Store, tests: Tests, say: Say) -> None:
         """Keep its rows of each test, if they are not kept."""
