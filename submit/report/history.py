@@ -1,0 +1,129 @@
+"""What changed since the previous build of the same competition: settings, and the score where it compares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import MANIFEST
+from configs.errors import ReidError
+from configs.schema import Plan
+from ensemble.record import RECORD, Record, load_record
+from submit.evaluation import Row, score_evaluation
+from submit.report.subject import Subject
+from submit.signature import differences
+
+LONG = 90
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting: what it was and what it is; a dash where it was not there."""
+
+    key: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One number of an evaluation's last row, before and now, in 0..1."""
+
+    trial: str
+    what: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class History:
+    """The previous build and what differs. notes: why scores are not compared, where they are not."""
+
+    key: str
+    command: str
+    changes: tuple[Change, ...]
+    gains: tuple[Gain, ...]
+    notes: tuple[str, ...]
+
+
+def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "auto") -> History | None:
+    """The build of the same competition that was finished before this one, or None."""
+    found = _before(subject.store.root, subject.key)
+    if found is None:
+        return None
+    key, record = found
+    changes = _changes(_flat(record.plan), _flat(subject.record.plan))
+    if record.data != subject.record.data:
+        changes.insert(0, Change("data", record.data, subject.record.data))
+    gains: list[Gain] = []
+    notes: list[str] = []
+    for name, rows in scores.items():
+        try:
+            plan = Plan.model_validate(record.plan)
+            theirs = score_evaluation(
+                subject.store, name, record.evaluations[name], plan.ensemble, plan.competition, device
+            )
+        except KeyError:
+            notes.append(f"{name}: the previous build has no such evaluation")
+            continue
+        except (ReidError, ValueError) as e:
+            notes.append(f"{name}: the previous build cannot be scored: {e}")
+            continue
+        if not rows or not theirs:
+            continue
+        unlike = differences(theirs[-1].signature, rows[-1].signature)
+        if unlike:
+            notes.append(f"{name}: not measured alike: {'; '.join(unlike)}")
+            continue
+        for what, field in (("total", "total"), ("rank-1", "rank1"), ("mAP", "map"), ("mINP", "minp")):
+            gains.append(Gain(name, what, getattr(theirs[-1], field), getattr(rows[-1], field)))
+    return History(key, record.command, tuple(changes), tuple(gains), tuple(notes))
+
+
+def _before(root: Path, key: str) -> tuple[str, Record] | None:
+    """The last record of the competition, by the time it was sealed, that is older than this one."""
+    name = key.split("/")[1].rsplit("-", 1)[0]
+    try:
+        now = (root / key / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return None
+    older = []
+    for folder in (root / "builds").glob(f"{name}-*"):
+        seal = folder / MANIFEST
+        if folder.name != key.split("/")[1] and folder.name.rsplit("-", 1)[0] == name and seal.is_file():
+            older.append((seal.stat().st_mtime_ns, folder))
+    for when, folder in sorted(older, reverse=True):
+        if when >= now or not (folder / RECORD).is_file():
+            continue
+        try:
+            return f"builds/{folder.name}", load_record(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    """A plan as dotted keys; members go by their names, not by their places."""
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
+        inner = {v["name"]: {k: x for k, x in v.items() if k != "name"} or "yes" for v in value}.items()
+    else:
+        return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+    return {k: v for name, one in inner for k, v in _flat(one, f"{key}.{name}" if key else str(name)).items()}
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+    keys = sorted(set(before) | set(after))
+    return [
+        Change(k, _short(before.get(k, "–")), _short(after.get(k, "–")))
+        for k in keys
+        if before.get(k) != after.get(k)
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONG else text[: LONG - 1] + "…"

@@ -1,0 +1,244 @@
+"""Every query asked of every system: its AP, its list, and the rank each system gave each image worth looking at.
+
+A system is a member alone, the members' sum, or the sum re-ranked; the last is the one whose lists are shown. Junk (the
+same person by the same camera, where the rules say so) is no part of a list and of no rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address
+from configs.progress import Progress, Step
+from configs.schema import Ensemble
+from configs.version import code_version
+from ensemble import fuse, metrics, rerank
+from ensemble.addresses import rerank_settings, retrieval_code
+from ensemble.fuse import Block
+from ensemble.kept import load_neighbours
+from ensemble.kernels.lists import smallest
+from submit.report.places import places
+from submit.report.subject import Subject, Trial
+
+SHOWN = 20  # images of a list that are shown
+RIGHT = 60  # right images, nearest first, that are followed
+AGREE = 10  # two members agree by how much of their first so many they share
+BINS = 400
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """S systems, Q queries, lists of K = min(20, G), M members; whatever needs labels is empty without them.
+
+    ap, hit: (S, Q) average precision and rank-1, NaN where skipped. top, dist: (Q, K), -1 where junk left no more.
+    ranks: (S, Q, K), from 1, 0 for no image. right: (nnz,) gallery rows of right images, those of query i at
+    right_ptr[i]:right_ptr[i + 1], by the last system's rank; right_ranks: (S, nnz). junk: (Q,) images left out.
+    overlap: (M, M, Q) share of the first ten that two members have in common.
+    histogram: (2, 2, BINS) pairs by distance, before and after re-ranking (empty where there is none), wrong and right;
+    reach: (2,) the distance at which the bins end.
+    """
+
+    ap: NDArray[np.float32]
+    hit: NDArray[np.float32]
+    top: NDArray[np.int32]
+    dist: NDArray[np.float32]
+    ranks: NDArray[np.int32]
+    right_ptr: NDArray[np.int64]
+    right: NDArray[np.int32]
+    right_ranks: NDArray[np.int32]
+    junk: NDArray[np.int32]
+    overlap: NDArray[np.float32]
+    histogram: NDArray[np.int64]
+    reach: NDArray[np.float32]
+
+    def agreement(self) -> NDArray[np.float32]:
+        """(Q,) mean share of their first ten that two members have in common; 1 for a single member."""
+        m = len(self.overlap)
+        if m < 2:
+            return np.ones(len(self.top), np.float32)
+        pairs: NDArray[np.float32] = self.overlap[np.triu_indices(m, 1)].mean(axis=0)
+        return pairs
+
+
+def systems(trial: Trial) -> list[str]:
+    """Names of the systems, as the table of scores has them."""
+    members = [bank.member for bank in trial.banks]
+    names = members + (["sum"] if len(members) > 1 else [])
+    if trial.evaluation.neighbours:
+        names.append("sum, re-ranked" if len(members) > 1 else f"{members[0]}, re-ranked")
+    return names
+
+
+def before_after(trial: Trial) -> tuple[int, int]:
+    """The systems before and after re-ranking; the same one twice where there is none."""
+    last = len(systems(trial)) - 1
+    return (last - 1 if trial.evaluation.neighbours else last), last
+
+
+def stream(subject: Subject, trial: Trial, system: int, device: str) -> Iterator[Block]:
+    """Distances of one system, block by block."""
+    feats, weights, n_query = [b.feats for b in trial.banks], subject.weights(trial), trial.banks[0].n_query
+    if system < len(feats):
+        return fuse.blocks(feats[system], n_query, device=device)
+    if systems(trial)[system] == "sum":
+        return fuse.blocks(feats, n_query, weights=weights, device=device)
+    neighbours = load_neighbours(subject.store.open(trial.evaluation.neighbours or ""))
+    how = reranking(subject.plan.ensemble)
+    return rerank.blocks(neighbours, feats, n_query, weights=weights, device=device, **how)
+
+
+def reranking(ensemble: Ensemble) -> dict[str, Any]:
+    """The re-ranking's numbers, by the names of its arguments."""
+    return {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
+
+
+def inquire(subject: Subject, trial: Trial, progress: Progress, device: str = "auto") -> Inquiry:
+    """Ask, or read what an earlier report of the same build asked."""
+    rules = subject.plan.competition
+    request = {
+        "evaluation": asdict(trial.evaluation),
+        "weights": subject.plan.ensemble.weights,
+        "rerank": rerank_settings(subject.plan.ensemble),
+        "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")},
+        "code": retrieval_code() + code_version(HERE / "inquiry.py", HERE / "places.py", Path(metrics.__file__)),
+    }
+
+    def make(folder: Path) -> None:
+        total = len(systems(trial)) * len(trial.query)
+        with progress.task(f"{trial.name}: queries asked of each system", total) as step:
+            found = _Asking(subject, trial, device, step).all()
+        for field in fields(found):
+            np.save(folder / f"{field.name}.npy", getattr(found, field.name))
+
+    folder = subject.store.get(Address("inquiries", trial.name, request), make).path
+    return Inquiry(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Inquiry)})
+
+
+class _Asking:
+    """One pass over the queries for each system, the last system first: it says which images are worth following."""
+
+    def __init__(self, subject: Subject, trial: Trial, device: str, step: Step) -> None:
+        self.subject, self.trial, self.device, self.step = subject, trial, device, step
+        self.names = systems(trial)
+        n_query, n_gallery = len(trial.query), len(trial.gallery)
+        self.k, count, members = min(SHOWN, n_gallery), len(self.names), len(trial.banks)
+        self.ap = np.full((count, n_query), np.nan, np.float32)
+        self.hit = self.ap.copy()
+        self.top = np.full((n_query, self.k), -1, np.int32)
+        self.dist = np.full((n_query, self.k), np.inf, np.float32)
+        self.ranks = np.zeros((count, n_query, self.k), np.int32)
+        self.right: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * n_query
+        self.right_ranks: list[list[NDArray[np.int32]]] = [[np.zeros(0, np.int32)] * n_query for _ in range(count)]
+        self.junk = np.zeros(n_query, np.int32)
+        self.first = np.zeros((members, n_query, min(AGREE, n_gallery)), np.int32)
+        self.histogram = np.zeros((2, 2, BINS), np.int64)
+        self.reach = np.ones(2, np.float32)
+
+    def all(self) -> Inquiry:
+        """Every system, then what only all of them tell."""
+        for system in reversed(range(len(self.names))):
+            self._one(system)
+        counts = [len(r) for r in self.right]
+        return Inquiry(
+            self.ap,
+            self.hit,
+            self.top,
+            self.dist,
+            self.ranks,
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.concatenate(self.right).astype(np.int32),
+            np.stack([np.concatenate(rows) for rows in self.right_ranks]).astype(np.int32),
+            self.junk,
+            _overlaps(self.first),
+            self.histogram,
+            self.reach,
+        )
+
+    def _one(self, system: int) -> None:
+        blocks = self._watched(system, stream(self.subject, self.trial, system, self.device))
+        if not self.trial.labelled:
+            for _ in blocks:
+                pass
+            return
+        rules, trial = self.subject.plan.competition, self.trial
+        cams = (trial.query.camids, trial.gallery.camids) if trial.cameras else (None, None)
+        score = metrics.evaluate_blocks(
+            blocks,
+            trial.query.pids,
+            trial.gallery.pids,
+            *cams,
+            ap=rules.ap,
+            junk=rules.junk if trial.cameras else "none",
+            top_k=None if rules.ap == "market" else rules.top_k,
+        )
+        self.ap[system], self.hit[system] = score.ap_per_query, score.hit_per_query
+
+    def _watched(self, system: int, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The blocks as they pass, each looked at once it has been counted."""
+        for rows, dist in blocks:
+            yield rows, dist
+            self._see(system, rows, dist)
+            self.step(rows.stop - rows.start)
+
+    def _see(self, system: int, rows: slice, dist: NDArray[np.float32]) -> None:
+        right, junk = self._labels(rows)
+        before, after = before_after(self.trial)
+        if self.trial.labelled and system >= before:
+            self._count(system - before, dist, right, junk)
+        dist[junk] = np.inf
+        last = system == after
+        if last:
+            self.junk[rows] = junk.sum(axis=1)
+            order, value = smallest(dist, self.k)
+            self.top[rows] = np.where(np.isfinite(value), order, -1)
+            self.dist[rows] = value
+        if system < len(self.trial.banks):
+            self.first[system, rows] = smallest(dist, self.first.shape[2])[0]
+        for i, ranked in enumerate(np.sort(dist, axis=1)):
+            query, row = rows.start + i, dist[i]
+            if last:
+                near = np.flatnonzero(right[i])
+                self.right[query] = near[np.argsort(row[near], kind="stable")][:RIGHT].astype(np.int32)
+            shown = self.top[query]
+            self.ranks[system, query] = np.where(shown >= 0, places(row, ranked, np.maximum(shown, 0)), 0)
+            self.right_ranks[system][query] = places(row, ranked, self.right[query])
+
+    def _labels(self, rows: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which gallery images are right, and which are junk, for some queries: (b, G) each."""
+        query, gallery = self.trial.query, self.trial.gallery
+        shape = (rows.stop - rows.start, len(gallery))
+        if not self.trial.labelled:
+            return np.zeros(shape, bool), np.zeros(shape, bool)
+        pids = query.pids[rows, None]
+        same = (pids == gallery.pids) & (pids >= 0)
+        junk = np.zeros(shape, bool)
+        if self.subject.plan.competition.junk == "same_pid_same_cam" and self.trial.cameras:
+            junk = same & (query.camids[rows, None] == gallery.camids)
+        return same & ~junk, junk
+
+    def _count(self, which: int, dist: NDArray[np.float32], right: NDArray, junk: NDArray) -> None:
+        """Pairs by distance; before re-ranking a distance is at most twice the weights, after it at most 1."""
+        weights = self.subject.weights(self.trial) if len(self.trial.banks) > 1 else [1.0]
+        self.reach[which] = 1.0 if which == 1 else 2 * sum(weights)
+        bins = np.minimum(BINS - 1, (dist / self.reach[which] * BINS).astype(np.int32))
+        self.histogram[which, 1] += np.bincount(bins[right], minlength=BINS)
+        self.histogram[which, 0] += np.bincount(bins[~right & ~junk], minlength=BINS)
+
+
+def _overlaps(first: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(M, M, Q): of the first images of each member (M, Q, A), the share that two have in common."""
+    m, n_query, a = first.shape
+    shared = np.ones((m, m, n_query), np.float32)
+    for one in range(m):
+        for other in range(one + 1, m):
+            same = (first[one][:, :, None] == first[other][:, None, :]).any(axis=2).sum(axis=1) / a
+            shared[one, other] = shared[other, one] = same
+    return shared
+

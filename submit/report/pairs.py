@@ -1,0 +1,48 @@
+"""The nearest pairs of images: near-duplicates, and where identities are known, pairs whose labels disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble.kept import load_neighbours
+from ensemble.neighbours import nearest
+from submit.report.subject import Subject, Trial
+
+MOST = 60
+AMONG = 12  # neighbours of each image that are looked through
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images, rows of query then gallery (0..N-1). similar: mean cosine over the members, 1 for copies."""
+
+    one: int
+    other: int
+    similar: float
+
+
+def nearest_pairs(subject: Subject, trial: Trial, device: str = "auto") -> tuple[list[Pair], list[Pair]]:
+    """The most similar pairs of all, and the most similar pairs of different known identities."""
+    weights = subject.weights(trial) if len(trial.banks) > 1 else [1.0]
+    if trial.evaluation.neighbours:
+        found = load_neighbours(subject.store.open(trial.evaluation.neighbours))
+    else:
+        feats = [bank.feats for bank in trial.banks]
+        found = nearest(feats, min(AMONG, len(feats[0])), weights=weights, device=device)
+    order, sim = np.asarray(found.order[:, :AMONG]), np.asarray(found.sim[:, :AMONG], np.float64)
+    one = np.repeat(np.arange(len(order)), order.shape[1])
+    other, similar = order.ravel(), sim.ravel() / sum(weights)
+    forward = one < other
+    mutual = forward | ~np.isin(other * len(order) + one, (one * len(order) + other)[forward])
+    keep = mutual & (one != other)
+    one, other, similar = one[keep], other[keep], similar[keep]
+    pids = np.concatenate([trial.query.pids, trial.gallery.pids])
+    unlike = (pids[one] != pids[other]) & (pids[one] >= 0) & (pids[other] >= 0)
+    return _best(one, other, similar), _best(one[unlike], other[unlike], similar[unlike])
+
+
+def _best(one: np.ndarray, other: np.ndarray, similar: np.ndarray) -> list[Pair]:
+    best = np.argsort(-similar, kind="stable")[:MOST]
+    return [Pair(int(min(one[i], other[i])), int(max(one[i], other[i])), float(similar[i])) for i in best]

@@ -1,0 +1,99 @@
+"""Where a build came from: the command, versions, devices, times and fingerprints."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import MANIFEST
+from configs.progress import duration
+from submit.report.subject import Subject
+from submit.report.training import Trained
+
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "cupy-cuda13x", "scikit-learn", "pillow")
+
+
+def commands(subject: Subject) -> str:
+    """What makes the build and this report again."""
+    runs = str(subject.store.root)
+    where = "" if runs == "runs" else f" --runs {runs}"
+    return "\n".join([subject.record.command, f"python -m submit.make{where}", f"python -m submit.report{where}"])
+
+
+def facts(subject: Subject) -> list[tuple[str, str]]:
+    """Terms and what they are."""
+    plan = subject.plan
+    rows = [
+        ("build", subject.key),
+        ("finished", finished(subject.store.root / subject.key)),
+        ("competition", plan.competition.name),
+        ("data", subject.record.data),
+    ]
+    for trial in subject.trials:
+        rows.append((trial.name, f"{len(trial.query):,} queries, {len(trial.gallery):,} gallery images"))
+    height, width = plan.recipe.size
+    rows += [
+        ("pictures", f"{height} x {width} pixels, features averaged with the mirrored picture's: {_yes(plan.ensemble.flip)}"),
+        ("training", f"{plan.recipe.epochs} epochs, seed {plan.recipe.seed}, precision {plan.recipe.precision}"),
+        ("machine of this page", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
+        ("libraries of this page", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))),
+    ]
+    return rows
+
+
+def member_rows(subject: Subject, trained: Sequence[Trained]) -> list[dict[str, Any]]:
+    """A line a member."""
+    return [
+        {
+            "member": t.member,
+            "time": duration(t.seconds) if t.seconds is not None else "–",
+            "epochs": len(t.epochs) or "–",
+            "device": t.device or "–",
+            "precision": t.precision or "–",
+            "finished": finished(subject.store.root / t.folder) if t.folder else "–",
+            "folder": t.folder or "not of this store",
+        }
+        for t in trained
+    ]
+
+
+def fingerprints(subject: Subject, trained: Sequence[Trained]) -> list[tuple[str, str]]:
+    """Every folder that the scores rest on, and the weights' SHA-256."""
+    rows = []
+    for t in trained:
+        rows += [(f"{t.member}, {name}", f"sha256 {digest}") for name, digest in sorted(t.fingerprints.items())]
+    for trial in subject.trials:
+        rows += [(f"{trial.name}, features of {member}", key) for member, key in trial.evaluation.banks.items()]
+        if trial.evaluation.neighbours:
+            rows.append((f"{trial.name}, neighbours", trial.evaluation.neighbours))
+        rows.append((f"{trial.name}, ranking", trial.evaluation.ranking))
+    return rows
+
+
+def request(subject: Subject) -> str:
+    """The whole plan, to be read."""
+    return json.dumps(subject.record.plan, indent=1, ensure_ascii=False)
+
+
+def finished(folder: Path) -> str:
+    """When a result was sealed."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / MANIFEST).stat().st_mtime))
+    except OSError:
+        return "–"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,144 @@
+"""What a report is about: one recorded build, its evaluations, and where their pictures lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Store
+from configs.errors import ReidError
+from configs.schema import Plan
+from ensemble.bank import FeatureBank
+from ensemble.kept import open_banks
+from ensemble.record import Evaluation, Record, last_build, load_record
+from models.data.layouts import read_layout
+from models.data.split import UNKNOWN, Benchmark, Split
+
+
+@dataclass(frozen=True)
+class Side:
+    """The n images of one list. paths: where each lies, None where it is not known. pids, camids, domains: -1 unknown.
+
+    domain_names: what the numbers of `domains` are called; empty where the data has none.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[Path | None, ...]
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64]
+    domains: NDArray[np.int64]
+    domain_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation of the build: `test`, or `holdout`. labelled: whether identities are known, so that it scores."""
+
+    name: str
+    evaluation: Evaluation
+    banks: list[FeatureBank]
+    query: Side
+    gallery: Side
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are right and wrong answers."""
+        return bool(self.evaluation.query_pids)
+
+    @property
+    def cameras(self) -> bool:
+        """Whether every image names its camera, without which no rule speaks of them."""
+        return not ((self.query.camids == UNKNOWN).any() or (self.gallery.camids == UNKNOWN).any())
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A build opened for its report. notes: what could not be had, a sentence each."""
+
+    store: Store
+    key: str
+    record: Record
+    plan: Plan
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...]
+
+    def weights(self, trial: Trial) -> list[float]:
+        """The members' weights in the sum, in the order of the banks."""
+        return [self.plan.ensemble.weights.get(bank.member, 1.0) for bank in trial.banks]
+
+
+def open_subject(store: Store, key: str | None) -> Subject:
+    """The build of this key, or the last one.
+
+    Raises:
+        ResultError: there is no such build, or something it made is damaged.
+    """
+    key = key or last_build(store)
+    record = load_record(store.open(key))
+    plan = Plan.model_validate(record.plan)
+    benchmark, notes = _find_pictures(plan, Path(record.data))
+    trials = []
+    for name, evaluation in record.evaluations.items():
+        banks = open_banks(store, evaluation.banks)
+        lists = _lists(benchmark, name)
+        query, gallery = (
+            _side(names, pids, cams, split)
+            for names, pids, cams, split in zip(
+                (banks[0].query_names, banks[0].gallery_names),
+                (evaluation.query_pids, evaluation.gallery_pids),
+                (evaluation.query_camids, evaluation.gallery_camids),
+                lists,
+                strict=True,
+            )
+        )
+        trials.append(Trial(name, evaluation, banks, query, gallery))
+    return Subject(store, key, record, plan, tuple(trials), tuple(notes))
+
+
+def _find_pictures(plan: Plan, root: Path) -> tuple[Benchmark | None, list[str]]:
+    """The data set's lists, or why there will be no pictures; a report without them is still one."""
+    try:
+        return read_layout(plan.competition.layout, root, plan.competition.skip, wanted=()), []
+    except ReidError as e:
+        return None, [f"no pictures are shown: {e}"]
+
+
+def _lists(benchmark: Benchmark | None, name: str) -> tuple[Split | None, Split | None]:
+    """The lists that hold an evaluation's query and gallery: identities held out were training's."""
+    if benchmark is None:
+        return None, None
+    return (benchmark.train, benchmark.train) if name == "holdout" else (benchmark.query, benchmark.gallery)
+
+
+def _side(names: tuple[str, ...], pids: list[int], camids: list[int], split: Split | None) -> Side:
+    unknown = np.full(len(names), UNKNOWN, np.int64)
+    row = {name: i for i, name in enumerate(split.names)} if split is not None else {}
+    paths = tuple(split.paths[row[n]] if split is not None and n in row else None for n in names)
+    domains, domain_names = _domains(names, row, split)
+    return Side(
+        names,
+        paths,
+        np.array(pids, np.int64) if pids else unknown,
+        np.array(camids, np.int64) if camids else unknown,
+        domains,
+        domain_names,
+    )
+
+
+def _domains(
+    names: tuple[str, ...], row: Mapping[str, int], split: Split | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Domains where the data set's lists tell them."""
+    told = getattr(split, "domains", None)
+    if told is None or not len(told):
+        return np.full(len(names), UNKNOWN, np.int64), ()
+    words = [str(told[row[n]]) if n in row else "" for n in names]
+    kinds = tuple(sorted(set(words) - {""}))
+    return np.array([kinds.index(w) if w else UNKNOWN for w in words], np.int64), kinds

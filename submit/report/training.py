@@ -1,0 +1,89 @@
+"""How each member was trained: its epochs, its time, and what it was made from, read off the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import MANIFEST
+from submit.report.subject import Subject
+
+EPOCHS = "epochs.jsonl"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a member's `epochs.jsonl`. loss, accuracy: means over the epoch; lr: the rate at its end."""
+
+    epoch: float
+    lr: float
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A member as the store has it. folder: its weights' key, None where they are not of this store's making."""
+
+    member: str
+    folder: str | None
+    epochs: tuple[Epoch, ...]
+    device: str
+    precision: str
+    features: str
+    fingerprints: dict[str, str]
+
+    @property
+    def seconds(self) -> float | None:
+        """Training time, None where it was not written down."""
+        return sum(e.seconds for e in self.epochs) if self.epochs else None
+
+
+def trained_members(subject: Subject) -> list[Trained]:
+    """The members of a build, in its order."""
+    found = []
+    for bank in subject.trials[0].banks:
+        features = _manifest(subject.store.root / bank.fingerprint)
+        digest = str(features.get("request", {}).get("weights", ""))
+        folder = subject.store.root / "members" / f"{bank.member}-{digest}"
+        manifest = _manifest(folder) if digest else {}
+        asked = manifest.get("request", {})
+        found.append(
+            Trained(
+                member=bank.member,
+                folder=f"members/{folder.name}" if manifest else None,
+                epochs=tuple(_epochs(folder / EPOCHS)) if manifest else (),
+                device=str(asked.get("device", "")),
+                precision=str(asked.get("recipe", {}).get("precision", "")),
+                features=bank.fingerprint,
+                fingerprints=dict(manifest.get("sha256", {})),
+            )
+        )
+    return found
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _epochs(path: Path) -> list[Epoch]:
+    """What was written down of each epoch; a line that cannot be read is left out."""
+    lines = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        try:
+            raw = json.loads(line)
+            lines.append(Epoch(*(float(raw[k]) for k in ("epoch", "lr", "loss", "accuracy", "seconds"))))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return lines

@@ -1,0 +1,92 @@
+"""One report from beginning to end: asked, drawn, written into a new folder, and put in the place of the old."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from configs.artifact import Store
+from configs.errors import ResultError
+from configs.progress import Progress
+from submit.evaluation import score_evaluation
+from submit.report.history import previous
+from submit.report.inquiry import inquire
+from submit.report.pages import Findings, Pages, write_assets
+from submit.report.pairs import nearest_pairs
+from submit.report.pieces import write_index, write_lists, write_names
+from submit.report.subject import Subject, Trial, open_subject
+from submit.report.thumbs import write_thumbs
+from submit.report.training import trained_members
+from submit.report.worth import worths
+
+MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
+REPORTS = Path("reports")
+
+
+def write_report(store: Store, key: str | None, out: Path | None, progress: Progress, device: str) -> Path:
+    """Write the report of a build.
+
+    Args:
+        key: the build; None is the last one.
+        out: the folder; None is reports/<name of the build>.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ResultError: no such build, or the folder cannot be written or holds something else.
+    """
+    subject = open_subject(store, key)
+    out = out or REPORTS / subject.key.split("/")[1]
+    part = out.with_name(f".{out.name}.part")
+    try:
+        if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+            raise ResultError(f"{out}: is there and is not a report; give another folder with --out")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _fill(part, subject, progress, device)
+        (part / MARK).write_text(f"A report of {subject.key}. Open index.html.\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(part, out)
+    except OSError as e:
+        raise ResultError(f"{out}: cannot be written ({e.strerror or e}); give another folder with --out") from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> None:
+    trained = trained_members(subject)
+    findings = []
+    for trial in subject.trials:
+        f, notes = _find(folder, subject, trial, progress, device)
+        findings.append(f)
+        subject = replace(subject, notes=(*subject.notes, *notes))
+    history = previous(subject, {f.trial.name: f.rows for f in findings}, device)
+    pages = Pages(folder, subject, findings, ("pairs",))
+    write_assets(folder)
+    pages.overview(trained, history)
+    pages.build(trained)
+    for f in findings:
+        pages.queries(f)
+        pages.pairs(f)
+
+
+def _find(
+    folder: Path, subject: Subject, trial: Trial, progress: Progress, device: str
+) -> tuple[Findings, list[str]]:
+    """Everything about one evaluation, its pictures and data written."""
+    plan = subject.plan
+    rows = score_evaluation(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
+    found = inquire(subject, trial, progress, device)
+    thumbs, notes = write_thumbs(folder, trial, found, progress)
+    data = folder / "data"
+    write_index(data, trial, found, thumbs.as_data())
+    write_lists(data, trial, found)
+    write_names(data, trial)
+    worth = worths(subject, trial, found, progress, device)
+    pairs = nearest_pairs(subject, trial, device)
+    return Findings(trial, found, rows, worth, thumbs, pairs, []), notes
