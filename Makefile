@@ -28,7 +28,7 @@ bench-gpu: $(READY)
 	$(RUN) -m tests.benchmarks.retrieval --device cuda
 
 clean:
-	rm -rf $(VENV) runs submissions
+	rm -rf $(VENV) runs submissions reports
 
 $(READY): requirements.txt
 	@echo "installing the pinned requirements into $(VENV): a minute or two, 6 GB"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from typing import Any
 from configs.artifact import Address, Store
 from configs.schema import Competition, Ensemble
 from configs.version import code_version
-from ensemble import fuse
 from ensemble.addresses import rerank_settings, retrieval_code
-from ensemble.kept import load_neighbours, open_banks
-from ensemble.mix import mix_of
-from ensemble.mix import stream as mixed
+from ensemble.kept import open_banks
 from ensemble.record import Evaluation
 from ensemble.rule import score_stream
+from submit.systems import System, systems_of
 
 SCORES = "scores.json"
 HERE = Path(__file__).parent
@@ -73,7 +70,7 @@ def score_evaluation(
 def _code() -> str:
     """Of everything between features and a score."""
     return retrieval_code() + code_version(
-        HERE / "evaluation.py", *(ENSEMBLE / f"{name}.py" for name in ("metrics", "rule"))
+        HERE / "evaluation.py", HERE / "systems.py", *(ENSEMBLE / f"{name}.py" for name in ("metrics", "rule"))
     )
 
 
@@ -81,36 +78,20 @@ def _measure(
     store: Store, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> list[Row]:
     banks = open_banks(store, evaluation.banks)
-    weights = [ensemble.weights.get(bank.member, 1.0) for bank in banks]
-    feats, n_query = [bank.feats for bank in banks], banks[0].n_query
-    members = "+".join(f"{b.fingerprint.split('/')[1]}*{w:g}" for b, w in zip(banks, weights, strict=True))
-    rows = []
-    for bank in banks:
-        stream = fuse.blocks(bank.feats, n_query, device=device)
-        rows.append(_row(bank.member, stream, evaluation, competition, bank.fingerprint.split("/")[1], "none"))
-    if len(banks) > 1:
-        stream = fuse.blocks(feats, n_query, weights=weights, device=device)
-        rows.append(_row("sum", stream, evaluation, competition, members, "none"))
-    mix = mix_of(ensemble, [bank.member for bank in banks])
-    if mix.rerank != "none":
-        near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
-        stream = mixed(mix, feats, n_query, near=near, device=device)
-        whole = "sum of re-ranked" if mix.each else "sum, re-ranked"
-        name = whole if len(banks) > 1 else f"{banks[0].member}, re-ranked"
-        rows.append(_row(name, stream, evaluation, competition, members, mix.describe()))
-    return rows
+    return [_row(system, evaluation, competition) for system in systems_of(store, evaluation, banks, ensemble, device)]
 
 
-def _row(
-    name: str,
-    stream: Iterable[fuse.Block],
-    evaluation: Evaluation,
-    competition: Competition,
-    members: str,
-    settings: str,
-) -> Row:
-    said = {"distance": "cosine", "rerank": settings, "members": members, "code": _code()}
-    score = score_stream(stream, evaluation, competition, said)
+def _row(system: System, evaluation: Evaluation, competition: Competition) -> Row:
+    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, "code": _code()}
+    score = score_stream(system.stream(), evaluation, competition, said)
     return Row(
-        name, score.rank1, score.map, score.minp, score.total, score.cmc, score.scored, score.skipped, score.signature
+        system.name,
+        score.rank1,
+        score.map,
+        score.minp,
+        score.total,
+        score.cmc,
+        score.scored,
+        score.skipped,
+        score.signature,
     )

@@ -97,7 +97,7 @@ def _sheet(paths: Sequence[Path | None], tile: Tile, file: Path) -> list[int]:
             bad.append(i)
         else:
             sheet.paste(picture, (i % COLUMNS * tile.width, i // COLUMNS * tile.height))
-    opaque = sheet.getextrema()[3][0] == 255  # type: ignore[index]
+    opaque = np.asarray(sheet.getchannel("A")).min() == 255
     (sheet.convert("RGB") if opaque else sheet).save(file, "WEBP", quality=QUALITY, method=METHOD)
     return bad
 

@@ -17,11 +17,12 @@ from submit.report.subject import Subject
 from submit.signature import differences
 
 LONG = 90
+NOT_SET = "not set"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One setting: what it was and what it is; a dash where it was not there."""
+    """One setting: what it was and what it is."""
 
     key: str
     before: str
@@ -119,7 +120,7 @@ def _flat(value: Any, key: str = "") -> dict[str, str]:
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
     keys = sorted(set(before) | set(after))
     return [
-        Change(k, _short(before.get(k, "–")), _short(after.get(k, "–")))
+        Change(k, _short(before.get(k, NOT_SET)), _short(after.get(k, NOT_SET)))
         for k in keys
         if before.get(k) != after.get(k)
     ]

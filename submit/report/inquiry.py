@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.artifact import Address
 from configs.progress import Progress, Step
-from configs.schema import Ensemble
 from configs.version import code_version
-from ensemble import fuse, metrics, rerank
+from ensemble import metrics, rule
 from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.fuse import Block
-from ensemble.kept import load_neighbours
 from ensemble.kernels.lists import smallest
+from ensemble.rule import score_stream
 from submit.report.places import places
 from submit.report.subject import Subject, Trial
 
@@ -31,6 +29,7 @@ RIGHT = 60  # right images, nearest first, that are followed
 AGREE = 10  # two members agree by how much of their first so many they share
 BINS = 400
 HERE = Path(__file__).parent
+MEASURES = [Path(metrics.__file__), Path(rule.__file__), HERE.parent / "systems.py"]
 
 
 @dataclass(frozen=True)
@@ -67,39 +66,7 @@ class Inquiry:
         return pairs
 
 
-def systems(trial: Trial) -> list[str]:
-    """Names of the systems, as the table of scores has them."""
-    members = [bank.member for bank in trial.banks]
-    names = members + (["sum"] if len(members) > 1 else [])
-    if trial.evaluation.neighbours:
-        names.append("sum, re-ranked" if len(members) > 1 else f"{members[0]}, re-ranked")
-    return names
-
-
-def before_after(trial: Trial) -> tuple[int, int]:
-    """The systems before and after re-ranking; the same one twice where there is none."""
-    last = len(systems(trial)) - 1
-    return (last - 1 if trial.evaluation.neighbours else last), last
-
-
-def stream(subject: Subject, trial: Trial, system: int, device: str) -> Iterator[Block]:
-    """Distances of one system, block by block."""
-    feats, weights, n_query = [b.feats for b in trial.banks], subject.weights(trial), trial.banks[0].n_query
-    if system < len(feats):
-        return fuse.blocks(feats[system], n_query, device=device)
-    if systems(trial)[system] == "sum":
-        return fuse.blocks(feats, n_query, weights=weights, device=device)
-    neighbours = load_neighbours(subject.store.open(trial.evaluation.neighbours or ""))
-    how = reranking(subject.plan.ensemble)
-    return rerank.blocks(neighbours, feats, n_query, weights=weights, device=device, **how)
-
-
-def reranking(ensemble: Ensemble) -> dict[str, Any]:
-    """The re-ranking's numbers, by the names of its arguments."""
-    return {"k1": ensemble.k1, "k2": ensemble.k2, "lam": ensemble.lam, "power": ensemble.power}
-
-
-def inquire(subject: Subject, trial: Trial, progress: Progress, device: str = "auto") -> Inquiry:
+def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
     """Ask, or read what an earlier report of the same build asked."""
     rules = subject.plan.competition
     request = {
@@ -107,13 +74,13 @@ def inquire(subject: Subject, trial: Trial, progress: Progress, device: str = "a
         "weights": subject.plan.ensemble.weights,
         "rerank": rerank_settings(subject.plan.ensemble),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")},
-        "code": retrieval_code() + code_version(HERE / "inquiry.py", HERE / "places.py", Path(metrics.__file__)),
+        "code": retrieval_code() + code_version(HERE / "inquiry.py", HERE / "places.py", *MEASURES),
     }
 
     def make(folder: Path) -> None:
-        total = len(systems(trial)) * len(trial.query)
+        total = len(trial.systems) * len(trial.query)
         with progress.task(f"{trial.name}: queries asked of each system", total) as step:
-            found = _Asking(subject, trial, device, step).all()
+            found = _Asking(subject, trial, step).all()
         for field in fields(found):
             np.save(folder / f"{field.name}.npy", getattr(found, field.name))
 
@@ -124,11 +91,10 @@ def inquire(subject: Subject, trial: Trial, progress: Progress, device: str = "a
 class _Asking:
     """One pass over the queries for each system, the last system first: it says which images are worth following."""
 
-    def __init__(self, subject: Subject, trial: Trial, device: str, step: Step) -> None:
-        self.subject, self.trial, self.device, self.step = subject, trial, device, step
-        self.names = systems(trial)
+    def __init__(self, subject: Subject, trial: Trial, step: Step) -> None:
+        self.subject, self.trial, self.step = subject, trial, step
         n_query, n_gallery = len(trial.query), len(trial.gallery)
-        self.k, count, members = min(SHOWN, n_gallery), len(self.names), len(trial.banks)
+        self.k, count, members = min(SHOWN, n_gallery), len(trial.systems), len(trial.banks)
         self.ap = np.full((count, n_query), np.nan, np.float32)
         self.hit = self.ap.copy()
         self.top = np.full((n_query, self.k), -1, np.int32)
@@ -143,7 +109,7 @@ class _Asking:
 
     def all(self) -> Inquiry:
         """Every system, then what only all of them tell."""
-        for system in reversed(range(len(self.names))):
+        for system in reversed(range(len(self.trial.systems))):
             self._one(system)
         counts = [len(r) for r in self.right]
         return Inquiry(
@@ -162,22 +128,12 @@ class _Asking:
         )
 
     def _one(self, system: int) -> None:
-        blocks = self._watched(system, stream(self.subject, self.trial, system, self.device))
+        blocks = self._watched(system, self.trial.systems[system].stream())
         if not self.trial.labelled:
             for _ in blocks:
                 pass
             return
-        rules, trial = self.subject.plan.competition, self.trial
-        cams = (trial.query.camids, trial.gallery.camids) if trial.cameras else (None, None)
-        score = metrics.evaluate_blocks(
-            blocks,
-            trial.query.pids,
-            trial.gallery.pids,
-            *cams,
-            ap=rules.ap,
-            junk=rules.junk if trial.cameras else "none",
-            top_k=None if rules.ap == "market" else rules.top_k,
-        )
+        score = score_stream(blocks, self.trial.evaluation, self.subject.plan.competition, {})
         self.ap[system], self.hit[system] = score.ap_per_query, score.hit_per_query
 
     def _watched(self, system: int, blocks: Iterable[Block]) -> Iterator[Block]:
@@ -189,7 +145,7 @@ class _Asking:
 
     def _see(self, system: int, rows: slice, dist: NDArray[np.float32]) -> None:
         right, junk = self._labels(rows)
-        before, after = before_after(self.trial)
+        before, after = self.trial.before, self.trial.after
         if self.trial.labelled and system >= before:
             self._count(system - before, dist, right, junk)
         dist[junk] = np.inf
@@ -241,4 +197,3 @@ def _overlaps(first: NDArray[np.int32]) -> NDArray[np.float32]:
             same = (first[one][:, :, None] == first[other][:, None, :]).any(axis=2).sum(axis=1) / a
             shared[one, other] = shared[other, one] = same
     return shared
-

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ensemble.bootstrap import Interval, interval
 from submit.evaluation import Row
-from submit.report.inquiry import Inquiry, before_after
+from submit.report.inquiry import Inquiry
 from submit.report.subject import Subject, Trial
 from submit.report.training import Trained
 from submit.report.worth import per_query
 
 GROUPS = 12  # lines of a table of groups
-EXAMPLES = 10  # queries of a strip
+EXAMPLES = 8  # queries of a strip
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Alone:
     missed: int
 
 
-def lines(subject: Subject, trial: Trial, found: Inquiry, rows: Sequence[Row], trained: Sequence[Trained]) -> list[Line]:
+def lines(
+    subject: Subject, trial: Trial, found: Inquiry, rows: Sequence[Row], trained: Sequence[Trained]
+) -> list[Line]:
     """A line a system; intervals draw whole persons, since queries of one person resemble each other."""
     times = {t.member: t.seconds for t in trained}
     whole = None if None in times.values() else sum(s for s in times.values() if s is not None)
@@ -74,7 +76,7 @@ def lines(subject: Subject, trial: Trial, found: Inquiry, rows: Sequence[Row], t
 
 def strips(trial: Trial, found: Inquiry) -> list[Strip]:
     """The hardest queries, those that re-ranking moved most, and those that the members see most differently."""
-    before, after = before_after(trial)
+    before, after = trial.before, trial.after
     agreement = found.agreement()
     wanted: list[tuple[str, str, str, NDArray]] = []
     if trial.labelled:
@@ -97,7 +99,7 @@ def strips(trial: Trial, found: Inquiry) -> list[Strip]:
 
 def moved(trial: Trial, found: Inquiry) -> tuple[int, int] | None:
     """How many queries re-ranking helped and hurt in average precision; None where there is no telling."""
-    before, after = before_after(trial)
+    before, after = trial.before, trial.after
     if not trial.labelled or before == after:
         return None
     change = np.asarray(found.ap[after]) - np.asarray(found.ap[before])

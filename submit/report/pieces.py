@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from submit.report.inquiry import Inquiry, before_after, systems
+from submit.report.inquiry import Inquiry
 from submit.report.subject import Trial
 
 LISTS, NAMES = 64, 1024  # queries, names a piece
-STRIP = 8  # images of a list that the browser of queries shows
+STRIP = 10  # images of a list that the browser of queries shows
 CODES = {"f4": "<f4", "i4": "<i4", "i2": "<i2", "u2": "<u2", "u1": "u1", "i1": "i1"}
 
 
@@ -71,7 +71,7 @@ def write_index(folder: Path, trial: Trial, found: Inquiry, pictures: dict[str, 
     Args:
         pictures: `place` (G,) of each gallery image on the sheets, and the tiles; see `thumbs.py`.
     """
-    before, after = before_after(trial)
+    before, after = trial.before, trial.after
     query, gallery = trial.query, trial.gallery
     write_piece(
         folder,
@@ -79,7 +79,7 @@ def write_index(folder: Path, trial: Trial, found: Inquiry, pictures: dict[str, 
         {
             "trial": trial.name,
             "labelled": trial.labelled,
-            "systems": systems(trial),
+            "systems": trial.names,
             "members": len(trial.banks),
             "before": before,
             "after": after,

@@ -15,6 +15,7 @@ from configs.progress import duration
 from submit.report.subject import Subject
 from submit.report.training import Trained
 
+UNKNOWN = "not known"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "cupy-cuda13x", "scikit-learn", "pillow")
 
 
@@ -38,7 +39,10 @@ def facts(subject: Subject) -> list[tuple[str, str]]:
         rows.append((trial.name, f"{len(trial.query):,} queries, {len(trial.gallery):,} gallery images"))
     height, width = plan.recipe.size
     rows += [
-        ("pictures", f"{height} x {width} pixels, features averaged with the mirrored picture's: {_yes(plan.ensemble.flip)}"),
+        (
+            "pictures",
+            f"{height} x {width} pixels, features averaged with the mirrored picture's: {_yes(plan.ensemble.flip)}",
+        ),
         ("training", f"{plan.recipe.epochs} epochs, seed {plan.recipe.seed}, precision {plan.recipe.precision}"),
         ("machine of this page", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
         ("libraries of this page", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))),
@@ -51,11 +55,11 @@ def member_rows(subject: Subject, trained: Sequence[Trained]) -> list[dict[str, 
     return [
         {
             "member": t.member,
-            "time": duration(t.seconds) if t.seconds is not None else "–",
-            "epochs": len(t.epochs) or "–",
-            "device": t.device or "–",
-            "precision": t.precision or "–",
-            "finished": finished(subject.store.root / t.folder) if t.folder else "–",
+            "time": duration(t.seconds) if t.seconds is not None else UNKNOWN,
+            "epochs": len(t.epochs) or UNKNOWN,
+            "device": t.device or UNKNOWN,
+            "precision": t.precision or UNKNOWN,
+            "finished": finished(subject.store.root / t.folder) if t.folder else UNKNOWN,
             "folder": t.folder or "not of this store",
         }
         for t in trained
@@ -85,7 +89,7 @@ def finished(folder: Path) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / MANIFEST).stat().st_mtime))
     except OSError:
-        return "–"
+        return UNKNOWN
 
 
 def _version(name: str) -> str | None:

@@ -17,6 +17,7 @@ from ensemble.kept import open_banks
 from ensemble.record import Evaluation, Record, last_build, load_record
 from models.data.layouts import read_layout
 from models.data.split import UNKNOWN, Benchmark, Split
+from submit.systems import System, systems_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,23 @@ class Trial:
     banks: list[FeatureBank]
     query: Side
     gallery: Side
+    systems: tuple[System, ...]
+
+    @property
+    def after(self) -> int:
+        """The last system, whose lists are shown."""
+        return len(self.systems) - 1
+
+    @property
+    def before(self) -> int:
+        """The system before re-ranking; the last one where there is none."""
+        reranked = self.systems[-1].settings != "none"
+        return self.after - 1 if reranked else self.after
+
+    @property
+    def names(self) -> list[str]:
+        """Of the systems, as the table of scores has them."""
+        return [system.name for system in self.systems]
 
     @property
     def labelled(self) -> bool:
@@ -74,7 +92,7 @@ class Subject:
         return [self.plan.ensemble.weights.get(bank.member, 1.0) for bank in trial.banks]
 
 
-def open_subject(store: Store, key: str | None) -> Subject:
+def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject:
     """The build of this key, or the last one.
 
     Raises:
@@ -98,7 +116,8 @@ def open_subject(store: Store, key: str | None) -> Subject:
                 strict=True,
             )
         )
-        trials.append(Trial(name, evaluation, banks, query, gallery))
+        systems = systems_of(store, evaluation, banks, plan.ensemble, device)
+        trials.append(Trial(name, evaluation, banks, query, gallery, tuple(systems)))
     return Subject(store, key, record, plan, tuple(trials), tuple(notes))
 
 

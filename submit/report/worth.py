@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from configs.artifact import Address
 from configs.progress import Progress
 from configs.version import code_version
-from ensemble import fuse, metrics, rerank
-from ensemble.addresses import KEEP, rerank_settings, retrieval_code
+from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.bootstrap import difference
 from ensemble.metrics import Score
-from ensemble.neighbours import nearest
-from submit.report.inquiry import Inquiry, reranking
+from ensemble.mix import mix_of
+from ensemble.mix import stream as mixed
+from ensemble.rule import score_stream
+from submit.report.inquiry import MEASURES, Inquiry
 from submit.report.subject import Subject, Trial
 
 HERE = Path(__file__).parent
@@ -46,7 +47,7 @@ def worths(subject: Subject, trial: Trial, whole: Inquiry, progress: Progress, d
         "weights": subject.plan.ensemble.weights,
         "rerank": rerank_settings(subject.plan.ensemble),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
-        "code": retrieval_code() + code_version(HERE / "worth.py", Path(metrics.__file__)),
+        "code": retrieval_code() + code_version(HERE / "worth.py", *MEASURES),
     }
 
     def make(folder: Path) -> None:
@@ -80,20 +81,6 @@ def _score(subject: Subject, trial: Trial, members: Sequence[int], device: str) 
     """The score of some members, summed and re-ranked as the build does."""
     feats, n_query = [trial.banks[i].feats for i in members], trial.banks[0].n_query
     weights, settings = [subject.weights(trial)[i] for i in members], subject.plan.ensemble
-    if trial.evaluation.neighbours:
-        k = min(len(feats[0]), max(KEEP, settings.k1 + 1, settings.k2))
-        near = nearest(feats, k, weights=weights, device=device)
-        blocks = rerank.blocks(near, feats, n_query, weights=weights, device=device, **reranking(settings))
-    else:
-        blocks = fuse.blocks(feats, n_query, weights=weights, device=device)
-    rules = subject.plan.competition
-    return metrics.evaluate_blocks(
-        blocks,
-        trial.query.pids,
-        trial.gallery.pids,
-        *((trial.query.camids, trial.gallery.camids) if trial.cameras else (None, None)),
-        ap=rules.ap,
-        junk=rules.junk if trial.cameras else "none",
-        top_k=None if rules.ap == "market" else rules.top_k,
-        weights=(rules.score.rank1, rules.score.map),
-    )
+    mix = replace(mix_of(settings, [trial.banks[i].member for i in members]), weights=tuple(weights))
+    blocks = mixed(mix, feats, n_query, device=device)
+    return score_stream(blocks, trial.evaluation, subject.plan.competition, {})

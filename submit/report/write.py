@@ -38,7 +38,7 @@ def write_report(store: Store, key: str | None, out: Path | None, progress: Prog
     Raises:
         ResultError: no such build, or the folder cannot be written or holds something else.
     """
-    subject = open_subject(store, key)
+    subject = open_subject(store, key, device)
     out = out or REPORTS / subject.key.split("/")[1]
     part = out.with_name(f".{out.name}.part")
     try:
@@ -75,13 +75,11 @@ def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> No
         pages.pairs(f)
 
 
-def _find(
-    folder: Path, subject: Subject, trial: Trial, progress: Progress, device: str
-) -> tuple[Findings, list[str]]:
+def _find(folder: Path, subject: Subject, trial: Trial, progress: Progress, device: str) -> tuple[Findings, list[str]]:
     """Everything about one evaluation, its pictures and data written."""
     plan = subject.plan
     rows = score_evaluation(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
-    found = inquire(subject, trial, progress, device)
+    found = inquire(subject, trial, progress)
     thumbs, notes = write_thumbs(folder, trial, found, progress)
     data = folder / "data"
     write_index(data, trial, found, thumbs.as_data())

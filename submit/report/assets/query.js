@@ -155,9 +155,9 @@ report.query = (() => {
       const body = rows.map((r) => {
         const kind = report.mark(query, r.row);
         return make("tr", {},
-          make("th", { scope: "row" }, make("span", { class: `answer ${kind}` },
+          make("th", { scope: "row" }, make("span", { class: "named" }, make("span", { class: `answer ${kind}` },
             report.thumb(index, "g", index.gallery.place[r.row], `${name(r.row, names)}${kind === "unknown" ? "" : `, ${kind}`}`)),
-            make("span", { class: "cardname", title: name(r.row, names) }, name(r.row, names))),
+            make("span", { class: "cardname", title: name(r.row, names) }, name(r.row, names)))),
           ...r.ranks.map((rank, s) => make("td", { class: `${rank <= 10 ? "top10" : rank <= 50 ? "top50" : "far"}${s === index.after ? " last" : ""}` }, rank.toLocaleString("en"))));
       });
       return make("div", { class: "scroll" }, make("table", { class: "votes" },

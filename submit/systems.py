@@ -1,0 +1,53 @@
+"""The systems that a build is measured as: each member alone, the members' sum, and that re-ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from configs.artifact import Store
+from configs.schema import Ensemble
+from ensemble import fuse
+from ensemble.bank import FeatureBank
+from ensemble.kept import load_neighbours
+from ensemble.mix import mix_of
+from ensemble.mix import stream as mixed
+from ensemble.record import Evaluation
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to answer. members, settings: for the signature. stream: its distances, block by block, when called."""
+
+    name: str
+    members: str
+    settings: str
+    stream: Callable[[], Iterator[fuse.Block]]
+
+
+def systems_of(
+    store: Store, evaluation: Evaluation, banks: Sequence[FeatureBank], ensemble: Ensemble, device: str
+) -> list[System]:
+    """A system a member, then `sum` where there are several, then that re-ranked where the plan re-ranks."""
+    mix = mix_of(ensemble, [bank.member for bank in banks])
+    feats, n_query = [bank.feats for bank in banks], banks[0].n_query
+    prints = [bank.fingerprint.split("/")[1] for bank in banks]
+    members = "+".join(f"{p}*{w:g}" for p, w in zip(prints, mix.weights, strict=True))
+    systems = [
+        System(bank.member, p, "none", partial(fuse.blocks, bank.feats, n_query, device=device))
+        for bank, p in zip(banks, prints, strict=True)
+    ]
+    if len(banks) > 1:
+        summed = partial(fuse.blocks, feats, n_query, weights=mix.weights, device=device)
+        systems.append(System("sum", members, "none", summed))
+
+    def reranked() -> Iterator[fuse.Block]:
+        near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
+        return mixed(mix, feats, n_query, near=near, device=device)
+
+    if mix.rerank != "none":
+        whole = "sum of re-ranked" if mix.each else "sum, re-ranked"
+        name = whole if len(banks) > 1 else f"{banks[0].member}, re-ranked"
+        systems.append(System(name, members, mix.describe(), reranked))
+    return systems

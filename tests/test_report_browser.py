@@ -1,0 +1,208 @@
+"""The report in a real browser, opened from disk: headless Chromium through Playwright, offline."""
+
+import shutil
+
+import pytest
+
+from configs.artifact import Store
+from configs.progress import Progress
+from submit.report.write import write_report
+from tests.report_case import HOSTILE, small_build
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+LINES = "#lines .line"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A report with hostile names, in a folder whose own name needs escaping."""
+    root = tmp_path_factory.mktemp("browsed")
+    store = Store(small_build(root), say=lambda text: None)
+    return write_report(store, None, root / "a report #1 é", Progress(quiet=True), "cpu")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, folder):
+    """Opens a page of the report; whatever the console or the network complained of fails the test at its end."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, offline=True)
+    page = context.new_page()
+    wrong, asked = [], []
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.on("request", lambda r: asked.append(r.url))
+
+    def go(address):
+        name, _, state = address.partition("#")
+        page.goto("about:blank")
+        page.goto((folder / name).as_uri() + (f"#{state}" if state else ""))
+        if name.startswith("queries"):
+            page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield go
+    context.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith((folder.as_uri(), "data:", "about:"))] == []
+
+
+def names(page):
+    """Query names of the lines, from the top."""
+    page.wait_for_selector(LINES)
+    lines = page.query_selector_all(LINES)
+    lines.sort(key=lambda line: int(line.get_attribute("data-place")))
+    return [line.query_selector(".name").inner_text() for line in lines]
+
+
+def values(page):
+    lines = sorted(page.query_selector_all(LINES), key=lambda line: int(line.get_attribute("data-place")))
+    return [float(line.query_selector(".score .value").inner_text()) for line in lines]
+
+
+@pytest.mark.parametrize("name", ["index.html", "queries.html", "pairs.html", "build.html", "queries.html#q=1"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pages_open_without_complaint_and_are_no_wider_than_the_screen(visit, name, width):
+    page = visit(name)
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.inner_text("h1").strip()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_list_is_sorted_and_turns_round(visit):
+    page = visit("queries.html")
+    low = values(page)
+    assert low == sorted(low) and len(low) > 5
+    page.click("#down")
+    high = values(page)
+    assert high == sorted(high, reverse=True) and high[0] > low[0]
+    page.select_option("select[name=sort]", "name")
+    assert "sort=name" in page.url and "down=1" in page.url
+
+
+def test_search_filters_and_shows_hostile_names_as_text(visit):
+    page = visit("queries.html")
+    for hostile in HOSTILE:
+        page.fill("#text", hostile)
+        assert page.inner_text("#count") == "1 of 24 queries"
+        assert names(page) == [hostile]
+        page.press("#text", "ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#one[data-shown]")
+        assert page.inner_text("#one h1") == hostile
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#one[data-shown]", state="detached")
+    page.fill("#text", "no such picture")
+    assert page.inner_text("#count") == "0 of 24 queries" and page.is_visible("#none")
+    page.click("#clear")
+    assert page.inner_text("#count") == "24 queries"
+    assert page.evaluate("document.querySelectorAll('img, svg').length") == 0
+
+
+def test_filters_agree_with_the_marks(visit):
+    page = visit("queries.html")
+    counted = {}
+    for only in ("right", "wrong"):
+        page.select_option("select[name=only]", only)
+        counted[only] = int(page.inner_text("#count").split()[0])
+        marks = page.eval_on_selector_all(f"{LINES} .answer:first-child", "all => all.map(a => a.className)")
+        assert marks and set(marks) == {f"answer {only}"}
+    assert counted["right"] + counted["wrong"] == 24
+    page.select_option("select[name=only]", "")
+    page.fill("input[name=person]", "3")
+    facts = page.eval_on_selector_all(f"{LINES} .facts", "all => all.map(a => a.textContent)")
+    assert facts and all(f.startswith("person 3 ") for f in facts)
+
+
+def test_a_query_by_link_and_the_keys_that_walk(visit):
+    page = visit("queries.html#sort=name&q=5")
+    page.wait_for_selector("#one[data-shown='5']")
+    cards = page.query_selector_all(".card")
+    assert len(cards) == 20
+    for card in cards:
+        kind = card.get_attribute("class").split()[1]
+        assert card.query_selector(".mark").inner_text() == {"right": "✓", "wrong": "✕"}[kind]
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#one[data-shown='6']")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#one[data-shown='5']")
+    page.go_back()
+    page.wait_for_selector("#one[data-shown='6']")
+    assert "sort=name" in page.url
+    assert page.query_selector_all(".stand .axis i")
+    page.reload()
+    page.wait_for_selector("#one[data-shown='6']")
+
+
+def test_the_keyboard_reaches_everything(visit):
+    page = visit("index.html")
+    page.keyboard.press("/")
+    page.wait_for_url("**/queries.html#*")
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("document.activeElement.id") == "text"
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.place") == "1"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#one[data-shown]")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+
+
+def test_light_and_dark_are_kept(visit):
+    page = visit("index.html")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("[data-theme-toggle]")
+    after = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert before != after
+    page = visit("build.html")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == after
+
+
+CONTRAST = """() => {
+  const lin = (c) => (c /= 255, c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (css, under) => {
+    canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const lum = ([r, g, b]) => 0.2126 * lin(r) + 0.7152 * lin(g) + 0.0722 * lin(b);
+  const css = (a) => `rgb(${a.join(" ")})`;
+  const bad = [];
+  for (const e of document.querySelectorAll("main *, header *")) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (!e.checkVisibility() || e.closest(".off, .skip, noscript, option")) continue;
+    const under = [];
+    for (let at = e; at; at = at.parentElement) under.unshift(getComputedStyle(at).backgroundColor);
+    let ground = [255, 255, 255];
+    for (const colour of under) ground = rgb(colour, css(ground));
+    const style = getComputedStyle(e);
+    const text = rgb(style.color, css(ground));
+    const [a, b] = [lum(ground), lum(text)].sort((x, y) => y - x);
+    const large = parseFloat(style.fontSize) >= 24;
+    const enough = (a + 0.05) / (b + 0.05) >= (large ? 3 : 4.5);
+    if (!enough) bad.push([e.className || e.tagName, e.textContent.slice(0, 20), css(text), css(ground)]);
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["index.html", "queries.html", "queries.html#q=1"])
+def test_contrast_is_aa(visit, name, scheme):
+    page = visit(name)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    if "#q" in name:
+        page.wait_for_selector("#one[data-shown]")
+    assert page.evaluate(CONTRAST) == []
