@@ -1,10 +1,55 @@
-"""Curves as SVG that takes its colours from the page."""
+"""Curves as SVG that takes its colours from the page, so that they follow light and dark."""
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Drawing
+from matplotlib.style import context
+from numpy.typing import NDArray
+
+from submit.report.inquiry import BINS, Inquiry
+from submit.report.subject import Trial
+from submit.report.training import Trained
+
+WIDE, TALL = 4.6, 2.9  # inches of 72 user units
+DENSE = 1500  # queries above which points become a density
+INK, SOFT, RULE, RIGHT, WRONG = "#010101", "#010102", "#010103", "#010104", "#010105"
+MEMBERS = tuple(f"#0102{i:02d}" for i in range(8))
+PAINT = {INK: "--ink", SOFT: "--soft", RULE: "--rule", RIGHT: "--right", WRONG: "--wrong"}
+PAINT |= {colour: f"--m{i}" for i, colour in enumerate(MEMBERS)}
+DASHES = ("-", (0, (5, 2)), (0, (2, 1.4)), (0, (7, 2, 2, 2)), "-", (0, (5, 2)), (0, (2, 1.4)), (0, (7, 2, 2, 2)))
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.7,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": False,
+}
 
 
 @dataclass(frozen=True)
@@ -14,3 +59,147 @@ class Figure:
     title: str
     caption: str
     svg: Markup
+
+
+def figures(trial: Trial, found: Inquiry, trained: Sequence[Trained], cmc: NDArray | None) -> list[Figure]:
+    """The curves there is something to draw for. cmc: (S, R), see `cmc_curves`."""
+    drawn = []
+    if cmc is not None:
+        drawn.append(_cmc(trial, cmc))
+    if trial.labelled and trial.before != trial.after:
+        drawn.append(_ap(found, trial))
+    if trial.labelled:
+        for which, name in enumerate(("before re-ranking", "after re-ranking")):
+            if found.histogram[which].sum():
+                said = name if trial.before != trial.after else "of the last system"
+                drawn.append(_distances(found, which, said, trial.name))
+    if any(t.epochs for t in trained):
+        drawn += [_epochs(trained, *what) for what in EPOCHS]
+    return drawn
+
+
+EPOCHS = (
+    ("loss", "Loss by epoch", "mean over an epoch's images", False),
+    ("accuracy", "Accuracy by epoch", "of the classifier, on training images as they were augmented", False),
+    ("lr", "Learning rate by epoch", "at the end of each", True),
+)
+
+
+def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
+    """(S, R) share of scored queries with a right image among the first r, r = 1..R."""
+    scored = np.flatnonzero(np.isfinite(found.ap[-1]) & (np.diff(found.right_ptr) > 0))
+    if not len(scored):
+        return None
+    pointers = np.asarray(found.right_ptr)
+    total = int(np.isfinite(found.ap[-1]).sum())
+    curves = []
+    for ranks in np.asarray(found.right_ranks):
+        first = np.minimum.reduceat(ranks, pointers[scored])
+        curves.append([(first <= r).sum() / total for r in range(1, most + 1)])
+    return np.array(curves)
+
+
+def _cmc(trial: Trial, curves: NDArray) -> Figure:
+    def draw(axes: Axes) -> None:
+        ranks = np.arange(1, curves.shape[1] + 1)
+        for i, curve in enumerate(curves):
+            member = i < len(trial.banks)
+            colour = MEMBERS[i % 8] if member else INK if i == trial.after else SOFT
+            width = 1.4 if member else 2.3
+            style = DASHES[i % 8] if member else "-"
+            axes.plot(ranks, 100 * curve, color=colour, lw=width, ls=style, label=trial.names[i])
+        axes.set_xscale("log")
+        axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+        axes.minorticks_off()
+        axes.set_xlabel("rank")
+        axes.set_ylabel("per cent of queries")
+        axes.legend(fontsize=8, loc="lower right", handlelength=2.4, labelspacing=0.25)
+
+    said = "Queries with a right image among the first; higher is better."
+    return Figure("Cumulative match", said, svg_of(draw, f"cmc-{trial.name}"))
+
+
+def _ap(found: Inquiry, trial: Trial) -> Figure:
+    before, after = (100 * np.asarray(found.ap[s], np.float64) for s in (trial.before, trial.after))
+    kept = np.isfinite(before) & np.isfinite(after)
+    before, after = before[kept], after[kept]
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=SOFT, lw=0.8, ls=(0, (4, 3)))
+        if len(before) <= DENSE:
+            up = after > before
+            axes.plot(before[up], after[up], "^", color=RIGHT, ms=3.4, mew=0, alpha=0.75, label=f"helped, {up.sum():,}")
+            down = after < before
+            axes.plot(
+                before[down], after[down], "v", color=WRONG, ms=3.4, mew=0, alpha=0.75, label=f"hurt, {down.sum():,}"
+            )
+            axes.legend(fontsize=8, loc="lower right", handletextpad=0.1, labelspacing=0.25)
+        else:
+            counts, x, y = np.histogram2d(before, after, bins=36, range=[[0, 100], [0, 100]])
+            for i, j in np.argwhere(counts):
+                size = 3.0 + 4.5 * np.sqrt(counts[i, j] / counts.max())
+                colour = RIGHT if j > i else WRONG if j < i else SOFT
+                axes.plot((x[i] + x[i + 1]) / 2, (y[j] + y[j + 1]) / 2, "s", color=colour, ms=size, mew=0, alpha=0.7)
+        axes.set_xlabel(f"AP by {trial.names[trial.before]}")
+        axes.set_ylabel("AP re-ranked")
+
+    return Figure("Re-ranking, query by query", "Above the line it helped.", svg_of(draw, f"ap-{trial.name}"))
+
+
+def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
+    counts = np.asarray(found.histogram[which], np.float64)
+    edges = np.linspace(0, float(found.reach[which]), BINS + 1)
+    there = np.flatnonzero(counts.sum(axis=0))
+    low, high = there[0], there[-1] + 1
+    step = max(1, (high - low) // 60)
+    starts = np.arange(low, high, step)
+    share = np.stack([np.add.reduceat(c[:high], starts) / max(1, c.sum()) for c in counts])
+
+    def draw(axes: Axes) -> None:
+        x = edges[starts]
+        for kind, colour, word, style in ((0, WRONG, "wrong pairs", (0, (5, 2))), (1, RIGHT, "right pairs", "-")):
+            axes.fill_between(x, 100 * share[kind], step="post", color=colour, alpha=0.18, lw=0)
+            axes.step(x, 100 * share[kind], where="post", color=colour, lw=1.5, ls=style, label=word)
+        axes.set_xlabel("distance")
+        axes.set_ylabel("per cent of pairs")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8, loc="upper left", handlelength=2.2, labelspacing=0.25)
+
+    why = "The less the two overlap, the better."
+    return Figure(f"Distances {said}", why, svg_of(draw, f"dist-{name}-{which}"))
+
+
+def _epochs(trained: Sequence[Trained], field: str, title: str, why: str, log: bool) -> Figure:
+    def draw(axes: Axes) -> None:
+        for i, t in enumerate(trained):
+            values = [getattr(e, field) * (100 if field == "accuracy" else 1) for e in t.epochs]
+            axes.plot([e.epoch for e in t.epochs], values, color=MEMBERS[i % 8], ls=DASHES[i % 8], label=t.member)
+        if log:
+            axes.set_yscale("log")
+            axes.minorticks_off()
+        axes.set_xlabel("epoch")
+        if field == "accuracy":
+            axes.set_ylabel("per cent")
+        axes.legend(fontsize=8, handlelength=2.4, labelspacing=0.25)
+
+    return Figure(title, why, svg_of(draw, f"epochs-{field}"))
+
+
+def svg_of(draw: Any, salt: str) -> Markup:
+    """What `draw(axes)` draws, as SVG to stand in a page: the same bytes for the same drawing.
+
+    matplotlib's own style sheet is left out (it would hold for the whole page), and colours become the page's.
+    """
+    with context({"svg.hashsalt": salt, **STYLE}, after_reset=True):
+        drawing = Drawing(figsize=(WIDE, TALL), layout="constrained")
+        draw(drawing.add_subplot())
+        file = io.BytesIO()
+        FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    text = file.getvalue().decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img" aria-hidden="true"', text, count=1)
+    text = re.sub(r"#[0-9a-f]{6}", lambda m: f"var({PAINT[m[0]]})" if m[0] in PAINT else m[0], text)
+    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    return Markup(re.sub(r'\bid="(?!\w*[pm]\w{10})[^"]*"', "", text))

@@ -16,9 +16,10 @@ from submit.report.inquiry import inquire
 from submit.report.pages import Findings, Pages, write_assets
 from submit.report.pairs import nearest_pairs
 from submit.report.pieces import write_index, write_lists, write_names
+from submit.report.plots import cmc_curves, figures
 from submit.report.subject import Subject, Trial, open_subject
 from submit.report.thumbs import write_thumbs
-from submit.report.training import trained_members
+from submit.report.training import Trained, trained_members
 from submit.report.worth import worths
 
 MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
@@ -62,7 +63,7 @@ def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> No
     trained = trained_members(subject)
     findings = []
     for trial in subject.trials:
-        f, notes = _find(folder, subject, trial, progress, device)
+        f, notes = _find(folder, subject, trial, trained, progress, device)
         findings.append(f)
         subject = replace(subject, notes=(*subject.notes, *notes))
     history = previous(subject, {f.trial.name: f.rows for f in findings}, device)
@@ -75,7 +76,9 @@ def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> No
         pages.pairs(f)
 
 
-def _find(folder: Path, subject: Subject, trial: Trial, progress: Progress, device: str) -> tuple[Findings, list[str]]:
+def _find(
+    folder: Path, subject: Subject, trial: Trial, trained: list[Trained], progress: Progress, device: str
+) -> tuple[Findings, list[str]]:
     """Everything about one evaluation, its pictures and data written."""
     plan = subject.plan
     rows = score_evaluation(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
@@ -87,4 +90,5 @@ def _find(folder: Path, subject: Subject, trial: Trial, progress: Progress, devi
     write_names(data, trial)
     worth = worths(subject, trial, found, progress, device)
     pairs = nearest_pairs(subject, trial, device)
-    return Findings(trial, found, rows, worth, thumbs, pairs, []), notes
+    curves = figures(trial, found, trained, cmc_curves(found) if trial.labelled else None)
+    return Findings(trial, found, rows, worth, thumbs, pairs, curves), notes
