@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,16 @@ def _size(path: Path) -> tuple[int, int] | None:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+def preview(path: Path, longest: int = 240) -> bytes:
+    """One picture as WebP, its longer side at most so many pixels.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    image = Image.fromarray(decode(path))
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=QUALITY, method=METHOD)
+    return file.getvalue()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from configs.artifact import Store
 from configs.command import CommandLine, run
-from configs.errors import ResultError
+from configs.errors import ConfigError, ResultError
 from configs.progress import Progress
-from submit.report.write import write_report
+from submit.report.write import Written, make_report
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
 EXAMPLE = """
   python -m submit.report
+  python -m submit.report --serve
   python -m submit.report --build builds/drawn-0123456789ab --out report
 """
 
@@ -33,6 +34,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="NAME", help="of --serve; another than 127.0.0.1 lets others in"
+    )
     return parser.parse_args(argv)
 
 
@@ -43,7 +53,32 @@ def main(argv: list[str] | None = None) -> None:
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     progress = Progress()
     store = Store(args.runs, progress.say)
-    print(write_report(store, args.build, args.out, progress, args.device) / "index.html")
+    written = make_report(store, args.build, args.out, progress, args.device)
+    print(written.folder / "index.html", flush=True)
+    if args.serve:
+        serve(written, args.host, args.port, progress)
+
+
+def serve(written: Written, host: str, port: int, progress: Progress) -> None:
+    """Show the report until it is stopped."""
+    from submit.report.search import Finder
+    from submit.report.serve import Server
+
+    f = written.findings[0]
+    finder = Finder(written.subject, f.trial, written.trained)
+    try:
+        server = Server(
+            host, port, written.folder, lambda found, said: written.pages.search(f, found, said), finder.find
+        )
+    except (OSError, OverflowError) as e:
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot be served there ({e}); --port 0 takes a free one"
+        ) from e
+    progress.say(f"the report is at {server.address}, the search at {server.address}search.html; Ctrl-C ends it")
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
 
 
 if __name__ == "__main__":

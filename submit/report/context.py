@@ -12,6 +12,7 @@ from submit.report import overview
 from submit.report.inquiry import Inquiry
 from submit.report.pairs import Pair
 from submit.report.plots import Figure
+from submit.report.seen import Look
 from submit.report.subject import Side, Subject, Trial
 from submit.report.thumbs import Thumbs
 from submit.report.training import Trained
@@ -31,6 +32,7 @@ class Findings:
     thumbs: Thumbs
     pairs: tuple[list[Pair], list[Pair]]
     figures: list[Figure]
+    looks: list[Look]
 
     @property
     def page(self) -> str:
@@ -71,7 +73,7 @@ def overview_of(subject: Subject, f: Findings, trained: Sequence[Trained]) -> di
         "sentence": _sentence(trial, found, f.rows),
         "worths": f.worths,
         "shared": overview.shared(trial, found),
-        "alone": overview.alone(trial, found),
+        "alone_of": {a.member: a for a in overview.alone(trial, found)},
         "strips": overview.strips(trial, found),
         "example": lambda q: _example(trial, found, q),
         "figures": f.figures,

@@ -13,7 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from configs.progress import duration
 from submit.report import provenance
 from submit.report.context import COLOURS, Findings, colour_of, onlys, overview_of, page_of, pair_of, sorts, title_of
+from submit.report.embed import method
 from submit.report.history import History
+from submit.report.search import Found
 from submit.report.subject import Subject
 from submit.report.training import Trained
 
@@ -50,7 +52,7 @@ class Pages:
         }
 
     def _navigation(self, extra: Sequence[str]) -> list[tuple[str, str]]:
-        words = {"queries": "Queries", "pairs": "Nearest pairs", "map": "Map"}
+        words = {"queries": "Queries", "pairs": "Nearest pairs", "map": "Maps"}
         links = [("index.html", "Overview")]
         for kind in ("queries", *extra):
             for f in self.findings:
@@ -58,10 +60,13 @@ class Pages:
                 links.append((page_of(kind, f.trial), said))
         return [*links, ("build.html", "Build")]
 
+    def render(self, template: str, page: str, **values: Any) -> str:
+        """One page as text."""
+        return self.environment.get_template(template).render(page=page, **self.shared, **values) + "\n"
+
     def write(self, template: str, page: str, **values: Any) -> None:
         """One page."""
-        text = self.environment.get_template(template).render(page=page, **self.shared, **values)
-        (self.folder / page).write_text(text + "\n", encoding="utf-8")
+        (self.folder / page).write_text(self.render(template, page, **values), encoding="utf-8")
 
     def overview(self, trained: Sequence[Trained], history: History | None) -> None:
         """The first page."""
@@ -103,6 +108,24 @@ class Pages:
             why = "Either the hardest confusions there are, or labels that are wrong."
             lists.insert(0, ("Alike, and labelled as different", why, [pair_of(f.trial, p) for p in unlike]))
         self.write("pairs.html", page_of("pairs", f.trial), trial=f.trial, thumbs=f.thumbs, lists=lists)
+
+    def maps(self, f: Findings) -> None:
+        """The map of all images, and what members look at."""
+        self.write(
+            "map.html",
+            page_of("map", f.trial),
+            trial=f.trial,
+            thumbs=f.thumbs,
+            looks=f.looks,
+            method=method(f.trial),
+            queries=f.page,
+        )
+
+    def search(self, f: Findings, found: Found | None, complaint: str) -> str:
+        """The page to search by photograph, which only the server has."""
+        return self.render(
+            "search.html", "search.html", trial=f.trial, thumbs=f.thumbs, found=found, complaint=complaint
+        )
 
     def build(self, trained: Sequence[Trained]) -> None:
         """Where it came from."""

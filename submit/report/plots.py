@@ -29,7 +29,7 @@ PAINT |= {colour: f"--m{i}" for i, colour in enumerate(MEMBERS)}
 DASHES = ("-", (0, (5, 2)), (0, (2, 1.4)), (0, (7, 2, 2, 2)), "-", (0, (5, 2)), (0, (2, 1.4)), (0, (7, 2, 2, 2)))
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
-    "font.size": 9.5,
+    "font.size": 10.5,
     "axes.edgecolor": RULE,
     "axes.labelcolor": SOFT,
     "axes.spines.top": False,
@@ -113,7 +113,6 @@ def _cmc(trial: Trial, curves: NDArray) -> Figure:
         axes.minorticks_off()
         axes.set_xlabel("rank")
         axes.set_ylabel("per cent of queries")
-        axes.legend(fontsize=8, loc="lower right", handlelength=2.4, labelspacing=0.25)
 
     said = "Queries with a right image among the first; higher is better."
     return Figure("Cumulative match", said, svg_of(draw, f"cmc-{trial.name}"))
@@ -133,7 +132,6 @@ def _ap(found: Inquiry, trial: Trial) -> Figure:
             axes.plot(
                 before[down], after[down], "v", color=WRONG, ms=3.4, mew=0, alpha=0.75, label=f"hurt, {down.sum():,}"
             )
-            axes.legend(fontsize=8, loc="lower right", handletextpad=0.1, labelspacing=0.25)
         else:
             counts, x, y = np.histogram2d(before, after, bins=36, range=[[0, 100], [0, 100]])
             for i, j in np.argwhere(counts):
@@ -163,7 +161,6 @@ def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
         axes.set_xlabel("distance")
         axes.set_ylabel("per cent of pairs")
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8, loc="upper left", handlelength=2.2, labelspacing=0.25)
 
     why = "The less the two overlap, the better."
     return Figure(f"Distances {said}", why, svg_of(draw, f"dist-{name}-{which}"))
@@ -180,7 +177,6 @@ def _epochs(trained: Sequence[Trained], field: str, title: str, why: str, log: b
         axes.set_xlabel("epoch")
         if field == "accuracy":
             axes.set_ylabel("per cent")
-        axes.legend(fontsize=8, handlelength=2.4, labelspacing=0.25)
 
     return Figure(title, why, svg_of(draw, f"epochs-{field}"))
 
@@ -192,7 +188,11 @@ def svg_of(draw: Any, salt: str) -> Markup:
     """
     with context({"svg.hashsalt": salt, **STYLE}, after_reset=True):
         drawing = Drawing(figsize=(WIDE, TALL), layout="constrained")
-        draw(drawing.add_subplot())
+        axes = drawing.add_subplot()
+        draw(axes)
+        if axes.get_legend_handles_labels()[1]:
+            how: dict[str, Any] = {"fontsize": 9.5, "handlelength": 2, "columnspacing": 1.1, "borderpad": 0}
+            drawing.legend(loc="outside upper left", ncols=4, **how)
         file = io.BytesIO()
         FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = file.getvalue().decode("utf-8")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import Progress
 from submit.evaluation import score_evaluation
+from submit.report.embed import embed
 from submit.report.history import previous
 from submit.report.inquiry import inquire
 from submit.report.pages import Findings, Pages, write_assets
 from submit.report.pairs import nearest_pairs
-from submit.report.pieces import write_index, write_lists, write_names
+from submit.report.pieces import packed, write_index, write_lists, write_names, write_piece
 from submit.report.plots import cmc_curves, figures
+from submit.report.seen import choose, write_looks
 from submit.report.subject import Subject, Trial, open_subject
 from submit.report.thumbs import write_thumbs
 from submit.report.training import Trained, trained_members
@@ -24,17 +26,31 @@ from submit.report.worth import worths
 
 MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
 REPORTS = Path("reports")
+LOOKS = 6  # queries in which it is shown where members look
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written: its folder, and what its pages were made from."""
+
+    folder: Path
+    subject: Subject
+    trained: list[Trained]
+    pages: Pages
+    findings: list[Findings]
 
 
 def write_report(store: Store, key: str | None, out: Path | None, progress: Progress, device: str) -> Path:
+    """Write the report of a build: the folder. As `make_report`."""
+    return make_report(store, key, out, progress, device).folder
+
+
+def make_report(store: Store, key: str | None, out: Path | None, progress: Progress, device: str) -> Written:
     """Write the report of a build.
 
     Args:
         key: the build; None is the last one.
         out: the folder; None is reports/<name of the build>.
-
-    Returns:
-        The folder.
 
     Raises:
         ResultError: no such build, or the folder cannot be written or holds something else.
@@ -47,7 +63,7 @@ def write_report(store: Store, key: str | None, out: Path | None, progress: Prog
             raise ResultError(f"{out}: is there and is not a report; give another folder with --out")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _fill(part, subject, progress, device)
+        written = _fill(part, subject, progress, device)
         (part / MARK).write_text(f"A report of {subject.key}. Open index.html.\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -56,10 +72,10 @@ def write_report(store: Store, key: str | None, out: Path | None, progress: Prog
         raise ResultError(f"{out}: cannot be written ({e.strerror or e}); give another folder with --out") from e
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return out
+    return replace(written, folder=out)
 
 
-def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> None:
+def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> Written:
     trained = trained_members(subject)
     findings = []
     for trial in subject.trials:
@@ -67,13 +83,15 @@ def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> No
         findings.append(f)
         subject = replace(subject, notes=(*subject.notes, *notes))
     history = previous(subject, {f.trial.name: f.rows for f in findings}, device)
-    pages = Pages(folder, subject, findings, ("pairs",))
+    pages = Pages(folder, subject, findings, ("pairs", "map"))
     write_assets(folder)
     pages.overview(trained, history)
     pages.build(trained)
     for f in findings:
         pages.queries(f)
         pages.pairs(f)
+        pages.maps(f)
+    return Written(folder, subject, trained, pages, findings)
 
 
 def _find(
@@ -91,4 +109,6 @@ def _find(
     worth = worths(subject, trial, found, progress, device)
     pairs = nearest_pairs(subject, trial, device)
     curves = figures(trial, found, trained, cmc_curves(found) if trial.labelled else None)
-    return Findings(trial, found, rows, worth, thumbs, pairs, curves), notes
+    write_piece(data, f"{trial.name}/map", {"places": packed(embed(subject, trial).ravel(), "f4")})
+    looks = write_looks(folder, subject, trial, choose(trial, found, LOOKS), trained, progress)
+    return Findings(trial, found, rows, worth, thumbs, pairs, curves, looks), notes

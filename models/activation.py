@@ -1,0 +1,35 @@
+"""Where a member looks: the mean absolute activation of its last feature map, without any class.
+
+No gradient and no label are needed (Zagoruyko & Komodakis, ICLR 2017, section 3.1, F_sum of absolute values): a bright
+place is one where many channels respond, be it for or against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from models.data.batches import normalise
+from models.net import Net
+
+
+def activations(net: Net, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Maps of the images' own size, each from 0 to 1.
+
+    Args:
+        net: a trained member. images: (n, H, W, 3) uint8, of the size it was trained on.
+
+    Returns:
+        (n, H, W) float32.
+    """
+    raw = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        last = net.eval().backbone(normalise(raw, torch.device("cpu"), channels_last=False))
+        strength = last.float().abs().mean(dim=1, keepdim=True)
+        low, high = strength.amin(dim=(2, 3), keepdim=True), strength.amax(dim=(2, 3), keepdim=True)
+        scaled = (strength - low) / (high - low).clamp_min(1e-12)
+        whole = interpolate(scaled, images.shape[1:3], mode="bicubic", align_corners=False).clamp(0, 1)
+    result: NDArray[np.float32] = whole[:, 0].numpy()
+    return result

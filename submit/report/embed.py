@@ -1,0 +1,66 @@
+"""A map of all images: the ensemble's features in two dimensions, PCA and, where they are few, t-SNE after it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address
+from configs.version import code_version
+from submit.report.subject import Subject, Trial
+
+FEW = 3000  # images up to which t-SNE is made
+SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024
+ITERATIONS = 500
+
+
+def embed(subject: Subject, trial: Trial) -> NDArray[np.float32]:
+    """(N, 2) places of query then gallery images, each axis from 0 to 1; kept in the store."""
+    weights = subject.weights(trial)
+    request = {
+        "banks": asdict(trial.evaluation)["banks"],
+        "weights": weights,
+        "code": code_version(Path(__file__)),
+    }
+
+    def make(folder: Path) -> None:
+        np.save(folder / "places.npy", _places([b.feats for b in trial.banks], weights))
+
+    places: NDArray[np.float32] = np.load(
+        subject.store.get(Address("maps", trial.name, request), make).path / "places.npy"
+    )
+    return places
+
+
+def method(trial: Trial) -> str:
+    """How the map is made, for its caption."""
+    n = len(trial.query) + len(trial.gallery)
+    return "t-SNE of the first 50 principal components" if n <= FEW else "the first two principal components"
+
+
+def _places(feats: list[NDArray[np.float32]], weights: list[float]) -> NDArray[np.float32]:
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    n = len(feats[0])
+    few = n <= FEW
+
+    def rows(of: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+        return np.concatenate(
+            [np.sqrt(np.float32(w)) * a[of] for a, w in zip(feats, weights, strict=True) if w], axis=1
+        )
+
+    sample = np.sort(np.random.default_rng(0).permutation(n)[:SAMPLE])
+    seen = rows(sample)
+    wanted = min(COMPONENTS if few else 2, len(seen), seen.shape[1])
+    pca = PCA(wanted, svd_solver="randomized", random_state=0).fit(seen)
+    flat = np.concatenate([pca.transform(rows(slice(s, s + BLOCK))) for s in range(0, n, BLOCK)])
+    if few and n > 4:
+        perplexity = min(30, (n - 1) / 3)
+        flat = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=0).fit_transform(flat)
+    flat = flat[:, :2] - flat[:, :2].min(axis=0)
+    result: NDArray[np.float32] = (flat / np.maximum(flat.max(axis=0), 1e-12)).astype(np.float32)
+    return result

@@ -1,0 +1,88 @@
+"""Search by photograph: a picture from anywhere, answered from the gallery by all members."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import DataError, ResultError
+from configs.progress import Progress
+from models.data.images import decode
+from models.data.sprites import preview
+from submit.report.subject import Subject, Trial
+from submit.report.training import Trained
+
+ANSWERS = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A search's answer. picture: what was searched for, as a data address. rows, dist: gallery images, distances."""
+
+    picture: str
+    rows: tuple[int, ...]
+    dist: tuple[float, ...]
+
+
+class Finder:
+    """The members, loaded once. One search at a time: more would only fight for the cores."""
+
+    def __init__(self, subject: Subject, trial: Trial, trained: Sequence[Trained]) -> None:
+        """Raises ResultError where a member's weights are not in the store."""
+        from models.device import choose_device
+        from models.extract import load_member
+
+        self.subject, self.trial, self.lock = subject, trial, threading.Lock()
+        self.device, _ = choose_device("cpu")
+        self.nets = []
+        members = {m.name: m for m in subject.plan.members}
+        for t in trained:
+            if t.folder is None:
+                raise ResultError(
+                    f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
+                )
+            precision = t.precision if t.device == "cpu" and t.precision else "float32"
+            self.nets.append((load_member(members[t.member], subject.store.open(t.folder)), precision))
+
+    def find(self, content: bytes) -> Found:
+        """The nearest gallery images of a picture, by the members' sum.
+
+        Raises:
+            DataError: it is no picture that can be read.
+        """
+        from models.extract import extract
+
+        with tempfile.TemporaryDirectory() as folder, self.lock:
+            path = Path(folder) / "photograph"
+            path.write_bytes(content)
+            try:
+                image = decode(path, self.subject.plan.recipe.size)[None]
+                shown = preview(path)
+            except DataError as e:
+                raise DataError(
+                    "That file cannot be read as a picture. JPEG, PNG and WebP can, up to 50 million pixels."
+                ) from e
+            total = np.zeros(len(self.trial.gallery), np.float64)
+            for (net, precision), bank, weight in zip(
+                self.nets, self.trial.banks, self.subject.weights(self.trial), strict=True
+            ):
+                feature = extract(
+                    net,
+                    image,
+                    ("the photograph",),
+                    flip=self.subject.plan.ensemble.flip,
+                    channels_last=False,
+                    device=self.device,
+                    precision=precision,
+                    progress=Progress(quiet=True),
+                )[0]
+                total += weight * (1 - np.asarray(bank.feats[bank.n_query :]) @ feature)
+        order = np.argsort(total, kind="stable")[:ANSWERS]
+        picture = "data:image/webp;base64," + base64.b64encode(shown).decode("ascii")
+        return Found(picture, tuple(int(i) for i in order), tuple(float(total[i]) for i in order))

@@ -1,0 +1,111 @@
+"""What each member looks at in a few pictures: activation maps, laid over the pictures in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address
+from configs.errors import ReidError
+from configs.progress import Progress
+from configs.version import code_version
+from models.data.images import decode
+from models.data.sprites import write_picture
+from submit.report.inquiry import Inquiry
+from submit.report.subject import Subject, Trial
+from submit.report.training import Trained
+
+HERE = Path(__file__).parent
+MODELS = HERE.parent.parent / "models"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One query as it is, and as each member sees it: files of the report's folder."""
+
+    query: int
+    picture: str
+    members: tuple[tuple[str, str], ...]
+
+
+def choose(trial: Trial, found: Inquiry, count: int) -> list[int]:
+    """Queries to look at: the hardest, those the members see most differently, and the easiest; by place otherwise."""
+    n = len(trial.query)
+    if not trial.labelled:
+        return sorted({int(i) for i in np.linspace(0, n - 1, min(count, n))})
+    ap = np.nan_to_num(np.asarray(found.ap[trial.after], np.float64), nan=0.5)
+    orders = [
+        np.argsort(ap, kind="stable"),
+        np.argsort(found.agreement(), kind="stable"),
+        np.argsort(-ap, kind="stable"),
+    ]
+    chosen: list[int] = []
+    for place in range(n):
+        for order in orders:
+            if int(order[place]) not in chosen and len(chosen) < min(count, n):
+                chosen.append(int(order[place]))
+    return sorted(chosen, key=lambda i: (ap[i], i))
+
+
+def write_looks(
+    folder: Path, subject: Subject, trial: Trial, queries: Sequence[int], trained: Sequence[Trained], progress: Progress
+) -> list[Look]:
+    """Write the maps; none where there are no pictures, or no weights of this store's making."""
+    able = [t for t in trained if t.folder]
+    paths = [trial.query.paths[q] for q in queries]
+    if not able or not queries or any(path is None for path in paths):
+        return []
+    try:
+        images = np.stack([decode(path, subject.plan.recipe.size) for path in paths if path is not None])
+    except ReidError:
+        return []
+    (folder / "seen").mkdir(exist_ok=True)
+    files: dict[int, list[tuple[str, str]]] = {q: [] for q in queries}
+    for place, q in enumerate(queries):
+        write_picture(images[place], folder / "seen" / f"{trial.name}-{q}.webp")
+    with progress.task(f"{trial.name}: what members look at", len(able)) as step:
+        for t in able:
+            for q, image, strength in zip(queries, images, _maps(subject, trial, t, queries, images), strict=True):
+                name = f"seen/{trial.name}-{q}-{t.member}.webp"
+                write_picture(overlaid(image, strength), folder / name)
+                files[q].append((t.member, name))
+            step(1)
+    return [Look(q, f"seen/{trial.name}-{q}.webp", tuple(files[q])) for q in queries]
+
+
+def overlaid(image: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour where a member looks, (H, W, 3); the picture stays in grey beneath."""
+    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None].repeat(3, axis=2)
+    colour = 255 * np.asarray(matplotlib.colormaps["inferno"](strength))[..., :3]
+    share = (0.25 + 0.55 * strength)[..., None]
+    return np.clip((1 - share) * grey + share * colour, 0, 255).astype(np.uint8)
+
+
+def _maps(
+    subject: Subject, trial: Trial, trained: Trained, queries: Sequence[int], images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """(n, H, W) activations of one member, kept in the store: loading a network costs more than anything else here."""
+    member = next(m for m in subject.plan.members if m.name == trained.member)
+    request = {
+        "weights": trained.folder,
+        "features": trained.features,
+        "trial": trial.name,
+        "queries": [int(q) for q in queries],
+        "code": code_version(MODELS / "activation.py"),
+    }
+
+    def make(folder: Path) -> None:
+        from models.activation import activations  # torch: four seconds that a second report need not wait
+        from models.extract import load_member
+
+        net = load_member(member, subject.store.open(trained.folder or ""))
+        np.save(folder / "maps.npy", activations(net, images))
+
+    kept = subject.store.get(Address("looks", trained.member, request), make)
+    maps: NDArray[np.float32] = np.load(kept.path / "maps.npy")
+    return maps
