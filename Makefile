@@ -9,6 +9,7 @@ READY := $(VENV)/.installed
 demo: $(READY)
 	$(RUN) -m ensemble.build --members r50,rx50,ibn_a,ibn_b,se_ibn_a
 	$(RUN) -m submit.make
+	$(RUN) -m submit.report
 
 test: $(READY)
 	$(RUN) -m pytest

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemble.rule import describe
+from ensemble.worth import Worth
 from submit.evaluation import Row
 from submit.report import overview
 from submit.report.inquiry import Inquiry
@@ -16,7 +17,6 @@ from submit.report.seen import Look
 from submit.report.subject import Side, Subject, Trial
 from submit.report.thumbs import Thumbs
 from submit.report.training import Trained
-from submit.report.worth import Worth
 
 COLOURS = 8
 
@@ -28,11 +28,12 @@ class Findings:
     trial: Trial
     found: Inquiry
     rows: list[Row]
-    worths: list[Worth]
+    worth: Worth | None
     thumbs: Thumbs
     pairs: tuple[list[Pair], list[Pair]]
     figures: list[Figure]
     looks: list[Look]
+    mapped: bool
 
     @property
     def page(self) -> str:
@@ -71,7 +72,7 @@ def overview_of(subject: Subject, f: Findings, trained: Sequence[Trained]) -> di
         "at": lambda x: round((100 * x - low) / max(1, high - low) * 100, 2),
         "rules": describe(f.rows[-1].signature) if f.rows else "",
         "sentence": _sentence(trial, found, f.rows),
-        "worths": f.worths,
+        "worths": [m for m in f.worth.members if m.left_out] if f.worth else [],
         "shared": overview.shared(trial, found),
         "alone_of": {a.member: a for a in overview.alone(trial, found)},
         "strips": overview.strips(trial, found),

@@ -17,9 +17,16 @@ SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024
 ITERATIONS = 500
 
 
-def embed(subject: Subject, trial: Trial) -> NDArray[np.float32]:
-    """(N, 2) places of query then gallery images, each axis from 0 to 1; kept in the store."""
-    weights = subject.weights(trial)
+def embed(subject: Subject, trial: Trial) -> NDArray[np.float32] | None:
+    """(N, 2) places of query then gallery images, each axis from 0 to 1; kept in the store.
+
+    Members that are matrices of distances have no features and are left out; None where there is no other.
+    """
+    pairs = zip(trial.banks, subject.weights(trial), strict=True)
+    kept = [(bank.feats, w) for bank, w in pairs if isinstance(bank.feats, np.ndarray) and w > 0]
+    feats, weights = [a for a, _ in kept], [w for _, w in kept]
+    if not feats:
+        return None
     request = {
         "banks": asdict(trial.evaluation)["banks"],
         "weights": weights,
@@ -27,7 +34,7 @@ def embed(subject: Subject, trial: Trial) -> NDArray[np.float32]:
     }
 
     def make(folder: Path) -> None:
-        np.save(folder / "places.npy", _places([b.feats for b in trial.banks], weights))
+        np.save(folder / "places.npy", _places(feats, weights))
 
     places: NDArray[np.float32] = np.load(
         subject.store.get(Address("maps", trial.name, request), make).path / "places.npy"

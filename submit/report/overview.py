@@ -13,7 +13,6 @@ from submit.evaluation import Row
 from submit.report.inquiry import Inquiry
 from submit.report.subject import Subject, Trial
 from submit.report.training import Trained
-from submit.report.worth import per_query
 
 GROUPS = 12  # lines of a table of groups
 EXAMPLES = 8  # queries of a strip
@@ -72,6 +71,13 @@ def lines(
         marks = frozenset(f for f, text in best.items() if f"{getattr(row, f):.3f}" == text)
         found_lines.append(Line(row.name, row, spread, times.get(row.name, whole), marks))
     return found_lines
+
+
+def per_query(subject: Subject, hit: NDArray, ap: NDArray) -> NDArray[np.float64]:
+    """(Q,) each query's share of the total, NaN where skipped."""
+    weights = subject.plan.competition.score
+    share: NDArray[np.float64] = weights.rank1 * hit.astype(np.float64) + weights.map * ap.astype(np.float64)
+    return share
 
 
 def strips(trial: Trial, found: Inquiry) -> list[Strip]:

@@ -117,6 +117,7 @@ class Pages:
             trial=f.trial,
             thumbs=f.thumbs,
             looks=f.looks,
+            mapped=f.mapped,
             method=method(f.trial),
             queries=f.page,
         )

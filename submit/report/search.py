@@ -43,7 +43,7 @@ class Finder:
         self.nets = []
         members = {m.name: m for m in subject.plan.members}
         for t in trained:
-            if t.folder is None:
+            if t.folder is None:  # features or distances that other code made
                 raise ResultError(
                     f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
                 )
@@ -82,7 +82,8 @@ class Finder:
                     precision=precision,
                     progress=Progress(quiet=True),
                 )[0]
-                total += weight * (1 - np.asarray(bank.feats[bank.n_query :]) @ feature)
+                gallery = np.asarray(bank.feats)[bank.n_query :]
+                total += weight * (1 - gallery @ feature)
         order = np.argsort(total, kind="stable")[:ANSWERS]
         picture = "data:image/webp;base64," + base64.b64encode(shown).decode("ascii")
         return Found(picture, tuple(int(i) for i in order), tuple(float(total[i]) for i in order))

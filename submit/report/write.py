@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import Progress
+from ensemble.worth import worth_of
 from submit.evaluation import score_evaluation
 from submit.report.embed import embed
 from submit.report.history import previous
@@ -22,7 +23,6 @@ from submit.report.seen import choose, write_looks
 from submit.report.subject import Subject, Trial, open_subject
 from submit.report.thumbs import write_thumbs
 from submit.report.training import Trained, trained_members
-from submit.report.worth import worths
 
 MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
 REPORTS = Path("reports")
@@ -106,9 +106,11 @@ def _find(
     write_index(data, trial, found, thumbs.as_data())
     write_lists(data, trial, found)
     write_names(data, trial)
-    worth = worths(subject, trial, found, progress, device)
+    worth = worth_of(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
     pairs = nearest_pairs(subject, trial, device)
     curves = figures(trial, found, trained, cmc_curves(found) if trial.labelled else None)
-    write_piece(data, f"{trial.name}/map", {"places": packed(embed(subject, trial).ravel(), "f4")})
+    places = embed(subject, trial)
+    if places is not None:
+        write_piece(data, f"{trial.name}/map", {"places": packed(places.ravel(), "f4")})
     looks = write_looks(folder, subject, trial, choose(trial, found, LOOKS), trained, progress)
-    return Findings(trial, found, rows, worth, thumbs, pairs, curves, looks), notes
+    return Findings(trial, found, rows, worth, thumbs, pairs, curves, looks, places is not None), notes
