@@ -18,6 +18,9 @@ from models.net import Net
 def activations(net: Net, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Maps of the images' own size, each from 0 to 1.
 
+    Averaged with the map of the mirrored image, mirrored back, as features are: strided convolutions see one edge's
+    padding and not the other's, and that edge would be bright in every image.
+
     Args:
         net: a trained member. images: (n, H, W, 3) uint8, of the size it was trained on.
 
@@ -26,8 +29,9 @@ def activations(net: Net, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     raw = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        last = net.eval().backbone(normalise(raw, torch.device("cpu"), channels_last=False))
-        strength = last.float().abs().mean(dim=1, keepdim=True)
+        seen = normalise(raw, torch.device("cpu"), channels_last=False)
+        there, mirrored = (net.eval().backbone(x).float().abs().mean(dim=1, keepdim=True) for x in (seen, seen.flip(3)))
+        strength = there + mirrored.flip(3)
         low, high = strength.amin(dim=(2, 3), keepdim=True), strength.amax(dim=(2, 3), keepdim=True)
         scaled = (strength - low) / (high - low).clamp_min(1e-12)
         whole = interpolate(scaled, images.shape[1:3], mode="bicubic", align_corners=False).clamp(0, 1)
