@@ -124,6 +124,16 @@ class Recipe(Frozen):
         return size
 
 
+class DomainSettings(Frozen):
+    """What re-ranking does otherwise inside one domain; a key that is not given is the ensemble's."""
+
+    rerank: Literal["k_reciprocal", "none"] | None = None
+    k1: int | None = Field(default=None, ge=1)
+    k2: int | None = Field(default=None, ge=1)
+    lam: float | None = Field(default=None, ge=0, le=1)
+    power: Literal[1, 2] | None = None
+
+
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
@@ -139,6 +149,24 @@ class Ensemble(Frozen):
     fusion: Literal["sum_then_rerank", "rerank_then_sum"] = Field(
         default="sum_then_rerank", description="re-rank the sum of the members' distances, or each, and sum then"
     )
+    domains: Literal["none", "colours", "table"] = Field(
+        default="none", description="search each domain by itself: green and normal by colour, or the table's column"
+    )
+    domain_settings: dict[str, DomainSettings] = Field(
+        default_factory=dict, description="domain -> its own rerank, k1, k2, lam, power"
+    )
+    tracks: Literal["none", "mean"] = Field(
+        default="none", description="find tracks of the gallery by their mean feature, and list them one by one"
+    )
+
+    @model_validator(mode="after")
+    def _domains_named(self) -> Ensemble:
+        known = {"colours": {"green", "normal"}, "none": set[str]()}.get(self.domains)
+        unknown = sorted(set(self.domain_settings) - known) if known is not None else []
+        if unknown:
+            hint = "set ensemble.domains first" if self.domains == "none" else "there are green and normal"
+            raise ValueError(f"domain_settings names {unknown[0]!r}, and domains is {self.domains!r}: {hint}")
+        return self
 
 
 class ScoreWeights(Frozen):

@@ -74,26 +74,35 @@ def neighbours_address(
 
 
 def ranking_address(
-    name: str, banks: Mapping[str, Address], weights: Mapping[str, float], ensemble: Ensemble, top_k: int
+    name: str,
+    banks: Mapping[str, Address],
+    weights: Mapping[str, float],
+    ensemble: Ensemble,
+    top_k: int,
+    kinds: Mapping[str, Any] | None = None,
 ) -> Address:
-    """The answer to every query."""
+    """The answer to every query. kinds: the domains and tracks that it goes by."""
     request = {
         "banks": _banks(banks),
         "weights": dict(weights),
         "rerank": rerank_settings(ensemble),
         "top_k": top_k,
         "code": retrieval_code(HERE / "ranking.py"),
-    }
+    } | ({"kinds": kinds} if kinds else {})
     return Address("rankings", name, request)
 
 
 def rerank_settings(ensemble: Ensemble) -> dict[str, Any]:
     """What the re-ranking depends on; nothing where there is none."""
-    if ensemble.rerank == "none":
-        return {"name": "none"}
     e = ensemble
+    parts: dict[str, Any] = {"domains": e.domains, "tracks": e.tracks}
+    parts = {key: value for key, value in parts.items() if value != "none"}
+    if parts:
+        parts["domain_settings"] = {name: own.model_dump() for name, own in e.domain_settings.items()}
+    if e.rerank == "none":
+        return {"name": "none"} | parts
     first = {"fusion": e.fusion} if e.fusion != SUM_FIRST else {}
-    return {"name": e.rerank, "k1": e.k1, "k2": e.k2, "lam": e.lam, "power": e.power} | first
+    return {"name": e.rerank, "k1": e.k1, "k2": e.k2, "lam": e.lam, "power": e.power} | first | parts
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
@@ -118,6 +127,7 @@ def retrieval_code(*more: Path) -> str:
         "mix",
         "neighbours",
         "parallel",
+        "parts",
         "rerank",
         "search",
         "source",

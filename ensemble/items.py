@@ -42,6 +42,7 @@ def items_of(job: Job, work: Work) -> list[Item]:
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
     taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
     trained = {name for name, a in work.members.items() if job.store.has(a)}
+    by_parts = job.plan.ensemble.domains != "none" or job.plan.ensemble.tracks != "none"
     found: list[Item] = []
 
     def add(address: Address, row: str, count: int, needed: bool) -> None:
@@ -61,6 +62,8 @@ def items_of(job: Job, work: Work) -> list[Item]:
         every = banks[test] | taken_in[test]
         for name, address in every.items():
             add(address, name, n, needed=True)
+        if by_parts:  # which images are of which domain is not known before they are looked at
+            continue
         near, ranking = addresses_of(job, test, every)
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from configs.artifact import Address
-from ensemble import addresses, fuse, rerank
+from ensemble import addresses, fuse, parts, rerank
 from ensemble.bank import FeatureBank
 from ensemble.bill import forecast
 from ensemble.job import Job
@@ -15,10 +16,15 @@ from ensemble.kept import load_neighbours, open_banks, save_neighbours
 from ensemble.mix import Mix, each, mix_of
 from ensemble.neighbours import Neighbours, nearest
 from ensemble.ranking import Ranking, save_ranking
+from ensemble.record import Kinds
 
 
-def rank(job: Job, test: str, addressed: dict[str, Address]) -> tuple[Address | None, Address]:
-    """Sum the members' distances, re-rank, and keep the lists."""
+def rank(
+    job: Job, test: str, addressed: dict[str, Address], kinds: Kinds | None = None
+) -> tuple[Address | None, Address]:
+    """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any."""
+    if kinds is not None:
+        return None, rank_parts(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = mix_of(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
@@ -67,6 +73,29 @@ def addresses_of(job: Job, test: str, addressed: dict[str, Address]) -> tuple[li
 def width(mix: Mix) -> int:
     """Neighbours kept a row."""
     return max(addresses.KEEP, mix.k1 + 1, mix.k2)
+
+
+def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds) -> Address:
+    """Search every domain by itself, tracks as one, and keep the lists of all queries."""
+    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    mix = mix_of(settings, list(addressed))
+    weights = dict(zip(addressed, mix.weights, strict=True))
+    address = addresses.ranking_address(test, addressed, weights, settings, top_k, asdict(kinds))
+
+    def make(folder: Path) -> None:
+        banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
+        feats, n_query = [bank.feats for bank in banks], banks[0].n_query
+        found = parts.of_kinds(kinds, n_query, len(feats[0]))
+        blocks = parts.blocks(mix, settings, feats, found, n_query, job.device)
+        order, dist = fuse.ranked(blocks, top_k)
+        signature = (
+            f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
+            f"{parts.describe(mix, settings, found)}"
+        )
+        save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
+
+    job.store.get(address, make)
+    return address
 
 
 def rank_each(job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix) -> fuse.Ranked:

@@ -15,10 +15,20 @@ RECORD, LAST = "build.json", "last.json"
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """The domain of each query and gallery image, the track of each gallery image (-1: none); empty: not counted."""
+
+    query_domains: list[str]
+    gallery_domains: list[str]
+    gallery_tracks: list[int]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One pair of query and gallery lists and what was made of it; each key opens a result of the store.
 
-    pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score.
+    pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score. kinds: the
+    domains and tracks of the images, where retrieval went by them.
     """
 
     banks: dict[str, str]
@@ -28,6 +38,7 @@ class Evaluation:
     query_camids: list[int]
     gallery_pids: list[int]
     gallery_camids: list[int]
+    kinds: Kinds | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,13 @@ def save_record(folder: Path, record: Record) -> None:
 def load_record(folder: Path) -> Record:
     """Read a record."""
     raw = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    raw["evaluations"] = {name: Evaluation(**e) for name, e in raw["evaluations"].items()}
+    raw["evaluations"] = {name: _evaluation(e) for name, e in raw["evaluations"].items()}
     return Record(**raw)
+
+
+def _evaluation(raw: dict[str, Any]) -> Evaluation:
+    kinds = raw.get("kinds")
+    return Evaluation(**raw | {"kinds": Kinds(**kinds) if kinds else None})
 
 
 def point_at(store: Store, key: str) -> None:

@@ -13,6 +13,7 @@ from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
 from ensemble.job import Job
+from ensemble.kinds import check_kinds, kinds_of
 from ensemble.outside.incoming import Incoming, receive
 from ensemble.rank import rank
 from ensemble.record import Evaluation, Record
@@ -47,6 +48,8 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     if holdout is not None:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
+    for query, gallery in tests.values():
+        check_kinds(job.plan.ensemble, query, gallery)
     outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
     if not job.plan.members:
         return Work(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
@@ -86,7 +89,8 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     for test, (query, gallery) in work.tests.items():
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        neighbours, ranking = rank(job, test, banks)
+        kinds = kinds_of(job, test, query, gallery)
+        neighbours, ranking = rank(job, test, banks, kinds)
         evaluations[test] = Evaluation(
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,
@@ -95,6 +99,7 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
             query_camids=query.camids.tolist(),
             gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
             gallery_camids=gallery.camids.tolist(),
+            kinds=kinds,
         )
     return evaluations
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from configs.artifact import Store
 from configs.schema import Ensemble
-from ensemble import fuse
+from ensemble import fuse, parts
 from ensemble.bank import FeatureBank
 from ensemble.kept import load_neighbours
 from ensemble.mix import mix_of
@@ -29,7 +29,7 @@ class System:
 def systems_of(
     store: Store, evaluation: Evaluation, banks: Sequence[FeatureBank], ensemble: Ensemble, device: str
 ) -> list[System]:
-    """A system a member, then `sum` where there are several, then that re-ranked where the plan re-ranks."""
+    """A system a member, then `sum` where there are several, then that re-ranked, or by domains, as the plan has it."""
     mix = mix_of(ensemble, [bank.member for bank in banks])
     feats, n_query = [bank.feats for bank in banks], banks[0].n_query
     prints = [bank.fingerprint.split("/")[1] for bank in banks]
@@ -46,7 +46,12 @@ def systems_of(
         near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
         return mixed(mix, feats, n_query, near=near, device=device)
 
-    if mix.rerank != "none":
+    if evaluation.kinds is not None:
+        found = parts.of_kinds(evaluation.kinds, n_query, len(feats[0]))
+        apart = partial(parts.blocks, mix, ensemble, feats, found, n_query, device)
+        name = ("sum" if len(banks) > 1 else banks[0].member) + ", re-ranked" * (mix.rerank != "none")
+        systems.append(System(name + parts.by(ensemble), members, parts.describe(mix, ensemble, found), apart))
+    elif mix.rerank != "none":
         whole = "sum of re-ranked" if mix.each else "sum, re-ranked"
         name = whole if len(banks) > 1 else f"{banks[0].member}, re-ranked"
         systems.append(System(name, members, mix.describe(), reranked))

@@ -24,15 +24,19 @@ class Split:
     """N images in a fixed order.
 
     names: what a submission calls them; unique. paths: where they lie. pids, camids: (N,) int64, -1 unknown.
+    domains: of each, where the data set tells. tracks: (N,) int64, -1 for none, where it tells.
     """
 
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     pids: NDArray[np.int64]
     camids: NDArray[np.int64]
+    domains: tuple[str, ...] | None = None
+    tracks: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        sizes = {len(self.names), len(self.paths), len(self.pids), len(self.camids)}
+        told = [x for x in (self.domains, self.tracks) if x is not None]
+        sizes = {len(x) for x in (self.names, self.paths, self.pids, self.camids, *told)}
         if len(sizes) > 1:
             raise ValueError(f"names, paths, pids and camids differ in length: {sorted(sizes)}")
         twice = [name for name, n in Counter(self.names).items() if n > 1]
@@ -50,7 +54,12 @@ class Split:
         """The images of these rows, in this order."""
         rows = np.asarray(rows, dtype=np.intp)
         return Split(
-            tuple(self.names[i] for i in rows), tuple(self.paths[i] for i in rows), self.pids[rows], self.camids[rows]
+            tuple(self.names[i] for i in rows),
+            tuple(self.paths[i] for i in rows),
+            self.pids[rows],
+            self.camids[rows],
+            None if self.domains is None else tuple(self.domains[i] for i in rows),
+            None if self.tracks is None else self.tracks[rows],
         )
 
     @property

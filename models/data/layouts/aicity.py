@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+
 from configs.errors import DataError
 from models.data.images import list_images
-from models.data.layouts.lists import whole_number
+from models.data.layouts.lists import read_lines, whole_number
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
@@ -18,7 +21,7 @@ def read_aicity(root: Path) -> Benchmark:
         root,
         train=_read(root / "image_train", root / "train_label.xml", needed=True),
         query=_read(root / "image_query", root / "query_label.xml"),
-        gallery=_read(root / "image_test", root / "test_label.xml"),
+        gallery=_with_tracks(_read(root / "image_test", root / "test_label.xml"), root / "test_track_id.txt"),
         unlabelled=make_split([]),
     )
 
@@ -34,6 +37,22 @@ def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
     return make_split(
         [(n, p, *told.get(n, unknown)) for n, p in there.items() if not needed or told.get(n, unknown)[0] >= 0]
     )
+
+
+def _with_tracks(split: Split, path: Path) -> Split:
+    """The tracks of the test images, where the file is there: a line a track, the numbers of its images, from 1."""
+    if not path.exists():
+        return split
+    row_of = {name.partition(".")[0].lstrip("0"): row for row, name in enumerate(split.names)}
+    tracks = np.full(len(split), UNKNOWN, np.int64)
+    for track, (line, text) in enumerate(read_lines(path, "aicity", "the numbers of a track's images in each line")):
+        for word in text.split():
+            row = row_of.get(word.partition(".")[0].lstrip("0"))
+            if row is None or tracks[row] != UNKNOWN:
+                trouble = "is no image of image_test" if row is None else "is in another track already"
+                raise DataError(f"{path}, line {line}: {word!r} {trouble}")
+            tracks[row] = track
+    return replace(split, tracks=tracks)
 
 
 def read_labels(path: Path) -> dict[str, tuple[int, int]]:

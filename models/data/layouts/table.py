@@ -1,6 +1,7 @@
-"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`, `camid`.
+"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`.
 
-The pictures lie beside it, or in the folder that `pictures.json` beside it names: `{"folder": "/data/market1501"}`.
+Columns `camid`, `domain` and `track` may be there too. The pictures lie beside it, or in the folder that
+`pictures.json` beside it names: `{"folder": "/data/market1501"}`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from configs.errors import DataError
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
@@ -32,7 +36,7 @@ def read_table(root: Path) -> Benchmark:
     pictures = _pictures(root)
 
     def split(wanted: list[Row]) -> Split:
-        return make_split(
+        plain = make_split(
             [
                 (
                     PurePosixPath(r["path"]).name if unique else r["path"],
@@ -43,6 +47,7 @@ def read_table(root: Path) -> Benchmark:
                 for r in wanted
             ]
         )
+        return _with_kinds(plain, {PurePosixPath(r["path"]).name if unique else r["path"]: r for r in wanted})
 
     train = [r for r in rows if r["split"] == "train"]
     test = [r for r in rows if r["split"] in ("validation", "test", "val")]
@@ -69,6 +74,17 @@ def _pictures(root: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{path}: {named} is no folder. If the pictures were moved, write their new place there")
     return folder
+
+
+def _with_kinds(split: Split, row_of: dict[str, Row]) -> Split:
+    """The domains and tracks of a list, where the table has such columns. An image without a domain is of domain ''."""
+    rows = [row_of[name] for name in split.names]
+    if rows and "domain" in rows[0]:
+        split = replace(split, domains=tuple(r["domain"] for r in rows))
+    if rows and "track" in rows[0]:
+        numbers = {t: i for i, t in enumerate(sorted({r["track"] for r in rows if r["track"]}))}
+        split = replace(split, tracks=np.array([numbers.get(r["track"], UNKNOWN) for r in rows], np.int64))
+    return split
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -1,0 +1,101 @@
+"""Which domain each image of a test is of, and which track: by the table, or by looking at its colours once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.artifact import Address
+from configs.disk import write_text
+from configs.errors import ConfigError, DataError
+from configs.schema import Ensemble
+from configs.version import code_version
+from ensemble.job import Job
+from ensemble.record import Kinds
+from models.data.inspect_files import inspect_files
+from models.data.split import Split, content_digest
+
+DOMAINS = "domains.json"
+DATA = Path(__file__).parent.parent / "models" / "data"
+
+
+def kinds_of(job: Job, test: str, query: Split, gallery: Split) -> Kinds | None:
+    """What retrieval goes by in one test, None for nothing, said aloud.
+
+    Raises:
+        ConfigError: as `check_kinds`.
+    """
+    settings = job.plan.ensemble
+    if settings.domains == "none" and settings.tracks == "none":
+        return None
+    check_kinds(settings, query, gallery)
+    sides: list[list[str]] = [[], []]
+    if settings.domains == "table":
+        sides = [list(query.domains or ()), list(gallery.domains or ())]
+    elif settings.domains == "colours":
+        sides = [_seen(job, f"{test}-{name}", split) for name, split in (("query", query), ("gallery", gallery))]
+    tracks = gallery.tracks.tolist() if settings.tracks != "none" and gallery.tracks is not None else []
+    for line in describe(sides[0], sides[1], tracks, job.plan.competition.top_k):
+        job.progress.say(f"{test}: {line}")
+    return Kinds(sides[0], sides[1], tracks)
+
+
+def describe(asked: Sequence[str], there: Sequence[str], tracks: Sequence[int], top_k: int) -> list[str]:
+    """Counts, and what happens to queries whose domain cannot fill a list."""
+    lines = []
+    counts = Counter(there)
+    for name, queries in sorted(Counter(asked).items()):
+        line = f"domain {name}: {queries:,} queries x {counts[name]:,} gallery images"
+        if counts[name] < min(top_k, len(there)):
+            line += ", fewer than a list takes: the other images follow after them, by plain distance"
+        lines.append(line)
+    left = [name for name in sorted(counts) if name not in set(asked)]
+    lines += [f"domain {name}: no query, {counts[name]:,} gallery images that no list begins with" for name in left]
+    if tracks:
+        known = [t for t in tracks if t >= 0]
+        lines.append(
+            f"{len(set(known)):,} tracks of {len(known):,} images, {len(tracks) - len(known):,} images of none"
+        )
+    return lines
+
+
+def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
+    """Refuse what this data set does not tell, before anything is trained.
+
+    Raises:
+        ConfigError: it tells no domains or tracks, or settings are for a domain that it has not.
+    """
+    if settings.domains == "table":
+        for side, split in (("query", query), ("gallery", gallery)):
+            if split.domains is None:
+                raise ConfigError(
+                    f"ensemble.domains=table: the {side} list tells no domains; layout table reads them from a column "
+                    "'domain'. ensemble.domains=colours tells green from normal by looking"
+                )
+        there = sorted({*(query.domains or ()), *(gallery.domains or ())})
+        unknown = sorted(set(settings.domain_settings) - set(there))
+        if unknown:
+            raise ConfigError(f"ensemble.domain_settings names {unknown[0]!r}; the table's domains: {', '.join(there)}")
+    if settings.tracks != "none" and gallery.tracks is None:
+        raise ConfigError(
+            "ensemble.tracks=mean: this data set tells no tracks of its gallery; layout aicity reads them from "
+            "test_track_id.txt, layout table from a column 'track'"
+        )
+
+
+def _seen(job: Job, name: str, split: Split) -> list[str]:
+    """`green` or `normal` for every image, kept."""
+    code = code_version(DATA / "images.py", DATA / "inspect_files.py")
+    address = Address("domains", name, {"contents": content_digest(split), "code": code})
+
+    def make(folder: Path) -> None:
+        seen = inspect_files(split.paths, job.progress)
+        bad = next((one for one in seen if one.trouble), None)
+        if bad is not None:
+            raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or leave it out with 'competition.skip'")
+        write_text(folder / DOMAINS, json.dumps([one.domain for one in seen]) + "\n")
+
+    found: list[str] = json.loads((job.store.get(address, make).path / DOMAINS).read_text(encoding="utf-8"))
+    return found

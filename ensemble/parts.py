@@ -1,0 +1,164 @@
+"""Retrieval by parts: each domain searched by itself, tracks found as one; every query is answered once, over all.
+
+A query's list begins with the gallery images of its own part, by the part's own re-ranking. Then come the other images,
+by the plain summed distance: they fill the list of a query whose domain has fewer images than a list is long, or none.
+As one distance: the others' is added to the largest of the query's own part, so the order of a list is that of its
+distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import ConfigError
+from configs.schema import Ensemble
+from ensemble import fuse
+from ensemble.distances import Distances, Feats
+from ensemble.mix import Mix, stream
+from ensemble.parallel import spans
+from ensemble.record import Kinds
+
+ALL = "all"
+BLOCK = 256  # rows at a time, as `fuse.blocks` and `rerank.blocks` have them
+
+
+@dataclass(frozen=True)
+class Part:
+    """query: rows of the queries asked in it. units: the gallery rows of each image, or track, that is found as one."""
+
+    name: str
+    query: NDArray[np.intp]
+    units: tuple[NDArray[np.intp], ...]
+
+    @property
+    def gallery(self) -> NDArray[np.intp]:
+        """Its gallery rows, unit by unit."""
+        return np.concatenate([*self.units, np.empty(0, np.intp)])
+
+
+def parts_of(
+    query_domains: Sequence[str], gallery_domains: Sequence[str], gallery_tracks: Sequence[int], n_query: int, n: int
+) -> list[Part]:
+    """The parts of a test; of Q queries and G = n - Q gallery images.
+
+    Args:
+        query_domains, gallery_domains: one an image, or nothing where domains do not count.
+        gallery_tracks: the track of each gallery image, -1 for none, or nothing where tracks do not count. Images of a
+            track are one unit; a track that lies in two domains is one in each.
+
+    Returns:
+        By name; every query is in one part, a gallery image in one at most (in none where nobody asks in its domain).
+    """
+    asked = np.array(query_domains or [ALL] * n_query)
+    there = np.array(gallery_domains or [ALL] * (n - n_query))
+    tracks = np.array(gallery_tracks or [-1] * (n - n_query))
+    parts = []
+    for name in sorted(set(asked.tolist())):
+        rows = np.flatnonzero(there == name)
+        parts.append(Part(name, np.flatnonzero(asked == name), _units(rows, tracks[rows])))
+    return parts
+
+
+def of_kinds(kinds: Kinds, n_query: int, n: int) -> list[Part]:
+    """The parts that a record's domains and tracks make."""
+    return parts_of(kinds.query_domains, kinds.gallery_domains, kinds.gallery_tracks, n_query, n)
+
+
+def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+    """Rows by track, in the order of each one's first image; an image without a track is a unit by itself."""
+    members: dict[int, list[int]] = {}
+    for row, track in zip(rows.tolist(), tracks.tolist(), strict=True):
+        members.setdefault(track if track >= 0 else -1 - row, []).append(row)
+    return tuple(np.array(unit, np.intp) for unit in members.values())
+
+
+def mix_for(mix: Mix, ensemble: Ensemble, part: str) -> Mix:
+    """The mix with a domain's own settings in place of the general ones."""
+    own = ensemble.domain_settings.get(part)
+    return replace(mix, **own.model_dump(exclude_none=True)) if own else mix
+
+
+def describe(mix: Mix, ensemble: Ensemble, parts: Sequence[Part]) -> str:
+    """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one."""
+    said = "+".join(f"{part.name}:{mix_for(mix, ensemble, part.name).describe()}" for part in parts)
+    return said if ensemble.tracks == "none" else f"{said},tracks={ensemble.tracks}"
+
+
+def by(ensemble: Ensemble) -> str:
+    """` by domain`, ` by track`, ` by domain and track`, for the name of a row."""
+    asked = {"domain": ensemble.domains, "track": ensemble.tracks}
+    return " by " + " and ".join(word for word, how in asked.items() if how != "none")
+
+
+def blocks(
+    mix: Mix, ensemble: Ensemble, feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
+) -> Iterator[fuse.Block]:
+    """Distances of every query to the whole gallery: (slice of queries, (b, G) float32).
+
+    Each part answers its queries in their order, so a block takes its rows from the parts in turn.
+    """
+    part_of = np.full(n_query, -1)
+    for number, part in enumerate(parts):
+        part_of[part.query] = number
+    if (part_of < 0).any():
+        raise ValueError("a query is in no part")
+    rows = [_rows(mix, ensemble, feats, part, n_query, device) for part in parts]
+    for span in spans(n_query, BLOCK):
+        yield span, np.stack([next(rows[number]) for number in part_of[span]])
+
+
+def _rows(
+    mix: Mix, ensemble: Ensemble, feats: Sequence[Feats], part: Part, n_query: int, device: str
+) -> Iterator[NDArray[np.float32]]:
+    """The distances of a part's queries to the whole gallery, (G,) each."""
+    n_gallery = len(feats[0]) - n_query
+    others = np.setdiff1d(np.arange(n_gallery), part.gallery)
+    own = _own(mix_for(mix, ensemble, part.name), feats, part, n_query, device)
+    for (_, near), far in zip(own, _plain(mix, feats, part, others, n_query, device), strict=True):
+        dist = np.empty((len(near), n_gallery), np.float32)
+        for place, unit in enumerate(part.units):
+            dist[:, unit] = near[:, place, None]
+        dist[:, others] = far + near.max(axis=1, initial=0, keepdims=True)
+        yield from dist
+
+
+def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[fuse.Block]:
+    """Distances of a part's queries to its units, (b, U)."""
+    if not part.units:
+        return _nothing(len(part.query))
+    return stream(mix, [_taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device)
+
+
+def _plain(
+    mix: Mix, feats: Sequence[Feats], part: Part, others: NDArray[np.intp], n_query: int, device: str
+) -> Iterator[NDArray[np.float32]]:
+    """Summed distances of a part's queries to the images that are not in it, (b, O)."""
+    if not len(others):
+        return (dist for _, dist in _nothing(len(part.query)))
+    taken = [_taken(a, part.query, tuple(others[:, None]), n_query) for a in feats]
+    return (dist for _, dist in fuse.blocks(taken, len(part.query), weights=mix.weights, device=device))
+
+
+def _nothing(n_query: int) -> Iterator[fuse.Block]:
+    return ((rows, np.empty((rows.stop - rows.start, 0), np.float32)) for rows in spans(n_query, BLOCK))
+
+
+def _taken(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
+    """The features of some queries and units, a unit of several images by the unit-length mean of theirs."""
+    single = all(len(unit) == 1 for unit in units)
+    if isinstance(feats, Distances):
+        if not single:
+            raise ConfigError("ensemble.tracks=mean needs features; a member that gives distances has no mean")
+        rows = np.concatenate(units)
+        return Distances(feats.qq[np.ix_(query, query)], feats.qg[np.ix_(query, rows)], feats.gg[np.ix_(rows, rows)])
+    if single:
+        return feats[np.concatenate([query, n_query + np.concatenate(units)])]
+    means = np.stack([feats[n_query + unit].mean(axis=0, dtype=np.float64) for unit in units])
+    length = np.linalg.norm(means, axis=1, keepdims=True)
+    if not (length > 0).all():
+        raise ConfigError("the features of a track cancel out, so its mean has no direction; set ensemble.tracks=none")
+    return np.concatenate([feats[query], (means / length).astype(np.float32)])
