@@ -69,7 +69,9 @@ def values(page):
     return [float(line.query_selector(".score .value").inner_text()) for line in lines]
 
 
-@pytest.mark.parametrize("name", ["index.html", "queries.html", "pairs.html", "build.html", "queries.html#q=1"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "queries.html", "pairs.html", "map.html", "build.html", "queries.html#q=1"]
+)
 @pytest.mark.parametrize("width", [1200, 390])
 def test_pages_open_without_complaint_and_are_no_wider_than_the_screen(visit, name, width):
     page = visit(name)
@@ -157,6 +159,22 @@ def test_the_keyboard_reaches_everything(visit):
     page.wait_for_selector("#one[data-shown]")
     page.keyboard.press("?")
     assert page.is_visible("#keys")
+
+
+def test_the_map_shows_the_picture_under_the_pointer_and_opens_a_query(visit):
+    page = visit("map.html")
+    page.wait_for_selector("body[data-ready]")
+    box = page.query_selector("#map").bounding_box()
+    spots = [(x, y) for y in range(12, int(box["height"]), 16) for x in range(12, int(box["width"]), 16)]
+    for x, y in spots:
+        page.mouse.move(box["x"] + x, box["y"] + y)
+        if page.is_visible("#tip") and "query" in page.inner_text("#tip"):
+            break
+    assert "person" in page.inner_text("#tip") and "camera" in page.inner_text("#tip")
+    name = page.inner_text("#tip b")
+    page.mouse.click(box["x"] + x, box["y"] + y)
+    page.wait_for_selector("#one[data-shown]")
+    assert page.inner_text("#one h1") == name
 
 
 def test_light_and_dark_are_kept(visit):
