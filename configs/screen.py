@@ -53,6 +53,13 @@ class Screen:
     def __rich__(self) -> Group:
         return Group(self.bar(), self.table())
 
+    def add(self, stages: Sequence[Stage]) -> None:
+        """More to make, that was not known at the start."""
+        self.whole.add(stages)
+        for stage in stages:
+            self.rows.setdefault(stage.row, {})
+        self.show(now=True)
+
     # ------------------------------------------------------------------------------------------------ what happens
 
     def task(self, name: str, total: float, done: float) -> Step:

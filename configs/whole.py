@@ -46,6 +46,12 @@ class Whole:
         self.spent: dict[str, float] = {}  # kind -> seconds of this run
         self.gained: dict[str, float] = {}  # kind -> seconds that were thought to go into what this run made
 
+    def add(self, stages: Sequence[Stage]) -> None:
+        """More to make, that was not known at the start; what is on the list already stays as it is."""
+        for stage in stages:
+            if stage.key not in self.stages:
+                self.stages[stage.key], self.done[stage.key] = stage, stage.done
+
     @property
     def current(self) -> Stage | None:
         """The innermost stage under way that is on the list."""

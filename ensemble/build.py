@@ -15,9 +15,8 @@ from configs.load import load_plan
 from configs.progress import Progress, duration
 from configs.schema import Plan
 from ensemble.forecast import describe
-from ensemble.items import items_of
 from ensemble.job import Job
-from ensemble.needs import check_room, needs_of
+from ensemble.needs import check_room, foreseen
 from ensemble.record import Record, point_at, save_record
 from ensemble.stages import prepare, record_address, run_stages
 from ensemble.watch import listened_to, watched
@@ -125,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
     progress.say(describe(job, work))
-    needs = needs_of(job, work, items_of(job, work))
+    needs = foreseen(job, work)
     progress.say(str(needs))
     if args.dry_run:
         return

@@ -13,7 +13,7 @@ import numpy as np
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import duration
-from ensemble.items import Item
+from ensemble.items import Item, items_of
 from ensemble.job import Job
 from ensemble.mix import mix_of
 from ensemble.pace import training_rate
@@ -90,7 +90,7 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
         return Needs(tuple(Need(item, 0, 1.0, True, item.count) for item in items), 0, 0)
-    classes, recipe = len(work.training.pids), job.plan.recipe
+    classes, recipe = len(work.training.pids) if work.training else 0, job.plan.recipe
     prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
     past = Past(job.store)
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
@@ -114,8 +114,8 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
-        images = recipe.epochs * (n + int(np.isin(work.training.labels, work.training.doubled).sum()))
-        size = one.weights + 8 * len(work.training.pids) + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
+        images = recipe.epochs * (n + _doubled(work))
+        size = one.weights + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "features" and item.row in work.outside:
@@ -140,6 +140,17 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
         return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
     return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
+
+
+def _doubled(work: Work) -> int:
+    """Images that come twice in an epoch."""
+    training = work.training
+    return int(np.isin(training.labels, training.doubled).sum()) if training else 0
+
+
+def foreseen(job: Job, work: Work) -> Needs:
+    """What all of a build's work needs."""
+    return needs_of(job, work, items_of(job, work))
 
 
 def _names(work: Work, test: str) -> int:

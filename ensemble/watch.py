@@ -79,6 +79,12 @@ def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
         curves.close()
 
 
+def also(job: Job, needs: Needs) -> None:
+    """More to make than was known at the start, such as another round: the bar and the table take it in."""
+    if isinstance(job.progress.display, Screen):
+        job.progress.display.add([stage_of(job, need) for need in needs.needs])
+
+
 def stage_of(job: Job, need: Need) -> Stage:
     """One item as the table shows it."""
     item = need.item

@@ -106,3 +106,9 @@ def test_a_share_never_passes_the_whole(clock):
 
 def test_nothing_to_do(clock):
     assert Whole([], clock).share() == 1 and Whole([], clock).left() == 0
+
+
+def test_more_to_make_than_was_known(clock):
+    whole = Whole([stage("a", done=1.0)], clock)
+    whole.add([stage("a"), stage("b")])
+    assert whole.share() == pytest.approx(1 / 2) and whole.left() == pytest.approx(100)
