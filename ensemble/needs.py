@@ -90,7 +90,7 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
         return Needs(tuple(Need(item, 0, 1.0, True, item.count) for item in items), 0, 0)
-    classes, recipe = len(work.training.pids) if work.training else 0, job.plan.recipe
+    classes, recipe = len(work.training.pids), job.plan.recipe
     prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
     past = Past(job.store)
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
@@ -127,7 +127,8 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         size = HEADER + 4 * n * one.dim + _names(work, test)
         seconds = n * views / (PASSES * rate if rate else guess / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
-    return _retrieval(job, work, item, sum(p.dim for p in prints.values()))
+    outside = 2048 * len(work.outside)  # a guess: their files are not opened for it
+    return _retrieval(job, work, item, sum(p.dim for p in prints.values()) + outside)
 
 
 def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
@@ -145,7 +146,7 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
 def _doubled(work: Work) -> int:
     """Images that come twice in an epoch."""
     training = work.training
-    return int(np.isin(training.labels, training.doubled).sum()) if training else 0
+    return int(np.isin(training.labels, training.doubled).sum())
 
 
 def foreseen(job: Job, work: Work) -> Needs:
