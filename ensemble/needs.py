@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from models.pretrained import identify
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
+PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 EPOCH_BYTES = 260
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
@@ -54,6 +56,7 @@ class Needs:
     needs: tuple[Need, ...]
     passing: int
     memory: int
+    device: str = "cpu"
 
     @property
     def left(self) -> list[Need]:
@@ -77,7 +80,8 @@ class Needs:
         parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
         parts += [f"while it runs {amount(self.passing)}"] if self.passing else []
         lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
-        lines += [f"memory: some {amount(self.memory)}"] if self.memory else []
+        where = "; this machine has " + amount(_machine()) if self.device == "cpu" else " of the GPU"
+        lines += [f"memory: some {amount(self.memory)}{where}"] if self.memory else []
         known = (
             f"some {duration(self.seconds)}"
             if self.seconds is not None
@@ -102,7 +106,10 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     passing += sum(_start_bytes(job, prints, name) for name in training)
     batch = recipe.identities_per_batch * recipe.images_per_identity
     memory = max((prints[name].memory(batch, job.precision) for name in training), default=0)
-    return Needs(needs, passing, memory)
+    if job.device == "cpu" and training:
+        # a checkpoint is copied twice on its way to the disk
+        memory += PROCESS + (2 * max(prints[name].checkpoint() for name in training) if writes else 0)
+    return Needs(needs, passing, memory, job.device)
 
 
 def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates: dict[str, float | None]) -> Need:
@@ -169,6 +176,11 @@ def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
     known = identify(member.weights)
     source = Path(str(known.get("url") or member.weights.file)).stem
     return 0 if any(job.store.root.glob(f"weights/{source}-*")) else prints[name].weights
+
+
+def _machine() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def check_room(store: Store, needs: Needs) -> None:

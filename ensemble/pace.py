@@ -47,13 +47,20 @@ def _network(request: Mapping[str, Any]) -> tuple[Any, ...]:
     return member.get("backbone"), member.get("head")
 
 
+def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
+    """The lines of a member's `epochs.jsonl`; none where they cannot be read."""
+    try:
+        lines = (store.root / key / EPOCHS).read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []
+    return [e for e in found if isinstance(e, dict) and {"epoch", "loss", "images", "seconds"} <= set(e)]
+
+
 def _rate(store: Store, old: Manifest) -> float | None:
     """Images a second, the median of its epochs: the first one warms up, another may have been disturbed."""
-    try:
-        lines = [json.loads(x) for x in (store.root / old.key / EPOCHS).read_text(encoding="utf-8").splitlines()]
-        return median(float(x["images"]) / float(x["seconds"]) for x in lines)
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return None
+    rates = [e["images"] / e["seconds"] for e in epochs_of(store, old.key) if e["seconds"]]
+    return median(rates) if rates else None
 
 
 def _flops(request: Mapping[str, Any]) -> float | None:

@@ -15,7 +15,7 @@ from configs.whole import Stage
 from ensemble.items import MADE
 from ensemble.job import Job
 from ensemble.needs import Need, Needs
-from ensemble.pace import EPOCHS
+from ensemble.pace import EPOCHS, epochs_of
 from ensemble.reasons import interrupted_after
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
             if not progress.quiet:
                 progress.display = screen = stack.enter_context(Screen(progress.console, stages))
                 progress.listeners.append(screen)
+                show_kept(job, screen, stages)
             yield
         progress.event("built", seconds=round(time.monotonic() - begun, 3))
     except BaseException as e:
@@ -61,6 +62,13 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
     finally:
         progress.display = None
         progress.listeners[:] = before
+
+
+def show_kept(job: Job, screen: Screen, stages: Sequence[Stage]) -> None:
+    """The last epoch of members that stand already."""
+    for stage in stages:
+        if stage.kind == "members" and stage.kept and (lines := epochs_of(job.store, stage.key)):
+            screen("epoch", {"member": stage.row, "epochs": lines[-1]["epoch"]} | lines[-1])
 
 
 @contextmanager
