@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,9 +138,18 @@ def _value(value: Any) -> str:
 def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     if not before:
         return ["its code changed (which file was not written down then)"]
-    told = [f"code of {f} changed" for f in sorted(now) if f in before and now[f] != before[f]]
-    told += [f"code: {f} is new" for f in sorted(now) if f not in before]
-    return told + [f"code: {f} is gone" for f in sorted(before) if f not in now]
+    kinds = {
+        "code of {} changed": [f for f in sorted(now) if f in before and now[f] != before[f]],
+        "code: {} new": [f for f in sorted(now) if f not in before],
+        "code: {} gone": [f for f in sorted(before) if f not in now],
+    }
+    return [words.format(_some(files)) for words, files in kinds.items() if files]
+
+
+def _some(names: Sequence[str], count: int = 4) -> str:
+    """The first few, and how many more."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def _changed_images(path: Path, now: Any, name: str) -> list[str]:

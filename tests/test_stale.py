@@ -113,9 +113,15 @@ def test_the_file_of_code_that_changed(store):
     keep(store, "members", "r50", member(old).request)
     assert Past(store).changes(member(new), NONE) == [
         "code of models/train.py changed",
-        "code: models/new.py is new",
-        "code: models/gone.py is gone",
+        "code: models/new.py new",
+        "code: models/gone.py gone",
     ]
+
+
+def test_many_files_of_code_are_counted(store):
+    keep(store, "members", "r50", member(CodeVersion("111", {f"m/{i}.py": "a" for i in range(9)})).request)
+    (told,) = Past(store).changes(member(CodeVersion("222", {f"m/{i}.py": "b" for i in range(9)})), NONE)
+    assert told == "code of m/0.py, m/1.py, m/2.py, m/3.py and 5 more changed"
 
 
 def test_code_whose_files_nobody_wrote_down(store):
