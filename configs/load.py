@@ -108,6 +108,11 @@ def load_competition(
     return _check(Competition, tables["competition"], f"configs/competitions/{name}.yaml")
 
 
+def load_ensemble(folder: Path = HERE) -> Ensemble:
+    """`ensemble.yaml` as it stands: the defaults."""
+    return _check(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)

@@ -32,20 +32,24 @@ def score_stream(
         stream: (slice of queries, (b, G) distances) of the evaluation's lists.
         extra: what the signature should say of what is scored.
     """
-    e, ap = evaluation, competition.ap
-    cams = (e.query_camids, e.gallery_camids)
-    known = UNKNOWN not in cams[0] and UNKNOWN not in cams[1]
+    e, ap, cams = evaluation, competition.ap, cameras(evaluation)
     return metrics.evaluate_blocks(
         stream,
         np.array(e.query_pids),
         np.array(e.gallery_pids),
-        *(np.array(c) if known else None for c in cams),
+        *(cams or (None, None)),
         ap=ap,
-        junk=competition.junk if known else "none",
+        junk=competition.junk if cams else "none",
         top_k=None if ap == "market" else competition.top_k,
         weights=(competition.score.rank1, competition.score.map),
         extra={"data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids), **extra},
     )
+
+
+def cameras(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Of the queries and of the gallery; None unless every one is known."""
+    query, gallery = np.array(evaluation.query_camids), np.array(evaluation.gallery_camids)
+    return None if UNKNOWN in query or UNKNOWN in gallery else (query, gallery)
 
 
 def total_per_query(score: Score, competition: Competition) -> NDArray[np.float64]:

@@ -11,32 +11,18 @@ from configs.schema import Competition
 from ensemble import worth
 from ensemble.judge import Judge
 from ensemble.mix import Mix
-from ensemble.record import Evaluation
 from ensemble.training_time import training_seconds
 from ensemble.worth import correlation, measure
-from tests.features import unit_rows
+from tests.boards import people
 
 RULE = Competition(name="x", layout="table", format="naic_json", top_k=200, ap="market", junk="none")
 PLAIN = {"rerank": "none"}
 
 
-def people(rng, n_people=12, each=4, d=32, spread=0.3):
-    """Features where every image is nearest to its own kind, with the first of each as a query; and the evaluation."""
-    pids = np.repeat(np.arange(n_people), each)
-    feats = unit_rows(rng, n_people, d)[pids] + spread * unit_rows(rng, len(pids), d)
-    order = np.argsort(np.arange(len(pids)) % each > 0, kind="stable")
-    feats, pids = feats[order] / np.linalg.norm(feats[order], axis=1, keepdims=True), pids[order]
-    q, unknown = n_people, [-1] * len(pids)
-    return feats.astype(np.float32), Evaluation(
-        {}, "", None, pids[:q].tolist(), unknown[:q], pids[q:].tolist(), unknown[q:]
-    )
-
-
 def test_a_member_that_knows_all_and_one_that_knows_nothing():
     rng = np.random.default_rng(0)
-    feats, evaluation = people(rng)
-    noise = unit_rows(rng, len(feats), 32)
-    judge = Judge([feats, noise], ["good", "noise"], evaluation, RULE)
+    feats, evaluation = people(rng, spreads=(0.3, None))
+    judge = Judge(feats, ["good", "noise"], evaluation, RULE)
     found = measure(judge, Mix((1.0, 0.2), **PLAIN), ["good", "noise"])
     good, bad = found.members
     assert good.alone.mean == pytest.approx(1) and found.total.mean == pytest.approx(1)
@@ -47,8 +33,8 @@ def test_a_member_that_knows_all_and_one_that_knows_nothing():
 
 def test_copies_err_alike_and_lose_nothing():
     rng = np.random.default_rng(1)
-    feats, evaluation = people(rng, spread=1.5)
-    judge = Judge([feats, feats], ["a", "b"], evaluation, RULE)
+    feats, evaluation = people(rng, spreads=(1.5,))
+    judge = Judge(feats * 2, ["a", "b"], evaluation, RULE)
     found = measure(judge, Mix((1.0, 1.0), **PLAIN), ["a", "b"])
     assert found.members[0].left_out.mean == pytest.approx(0)
     np.testing.assert_allclose(found.correlation, 1)
@@ -56,7 +42,7 @@ def test_copies_err_alike_and_lose_nothing():
 
 def test_the_only_member_cannot_be_left_out():
     feats, evaluation = people(np.random.default_rng(2))
-    found = measure(Judge([feats], ["a"], evaluation, RULE), Mix((1.0,), k1=3, k2=2), ["a"])
+    found = measure(Judge(feats, ["a"], evaluation, RULE), Mix((1.0,), k1=3, k2=2), ["a"])
     assert found.members[0].left_out is None and found.members[0].alone == found.total
 
 

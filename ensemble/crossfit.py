@@ -1,0 +1,129 @@
+"""Settings chosen on one half of the persons and scored on the other, and the reverse: what a choice is really worth.
+
+Two halves of the queries' identities; no person asks in both. The gallery stays whole for either half, as it is when a
+query is answered: the other half's images are then in the way as strangers' images are, and re-ranking sees them
+without their names. So no label of the scored half has any part in the choice. But both halves share the gallery and
+the cameras: the figure speaks of other persons in a search like this one, not of a gallery of another size or place.
+What is chosen in the end is chosen on all persons; its own score there is not reported as a gain.
+
+A choice is taken only where its cross-fitted gain is more than chance, by a paired bootstrap over persons: first the
+settings of the re-ranking at equal weights against the defaults, then the weights, with settings of their own, against
+what was taken so far. Two looks are made, each at 97.5 %, so that both together err with 5 % at most (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import DataError
+from ensemble.bootstrap import Interval, difference
+from ensemble.mix import Mix
+from ensemble.seek import Grid, climb, fit, tidy
+
+RUNGS = ("settings", "weights and settings")
+LEVEL = 0.975
+LEAST_PERSONS = 10  # with fewer, every half is an anecdote
+Totals = Callable[[Mix], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One kind of choice. chosen: on the first half, on the second, on all.
+
+    total: cross-fitted, of all queries, each scored under what the other half chose. gain: of that on `over`.
+    apparent: the gain on `over` that each half shows on the very persons it was chosen on.
+    """
+
+    name: str
+    over: str
+    chosen: tuple[Mix, Mix, Mix]
+    total: float
+    gain: Interval
+    apparent: float
+
+    @property
+    def optimism(self) -> float:
+        """How much better the choice looks where it was made than where it was not."""
+        return self.apparent - self.gain.mean
+
+    @property
+    def taken(self) -> bool:
+        """Whether the gain is more than chance."""
+        return self.gain.low > 0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it. base: equal weights, default settings, and its total. mix: what to build with."""
+
+    base: Mix
+    base_total: float
+    rungs: tuple[Rung, ...]
+    mix: Mix
+    persons: int
+    queries: int
+
+
+def halves(pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Two masks (Q,) of the queries that count: persons at random, one half each, none in both.
+
+    Args:
+        pids: (Q,) whom each query shows. asked: (Q,) whether it can be scored.
+
+    Raises:
+        DataError: too few persons.
+    """
+    persons = np.unique(pids[asked])
+    if len(persons) < LEAST_PERSONS:
+        raise DataError(
+            f"{len(persons)} persons ask here; choosing on one half and scoring on the other wants at least "
+            f"{LEAST_PERSONS}. Hold more aside: --holdout, or python -m ensemble.split"
+        )
+    drawn = np.random.default_rng([seed, 5]).permutation(persons)
+    first = np.isin(pids, drawn[: len(drawn) // 2])
+    return asked & first, asked & ~first
+
+
+def tune(fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: Grid, seed: int) -> Tuned:
+    """Choose, cross-fit and decide.
+
+    Args:
+        fast: a mix -> (Q,) each query's share of the total, for the search; NaN where it cannot be scored.
+        exact: the same, for every figure that is reported and every decision.
+        pids: (Q,) whom each query shows.
+        base: equal weights and default settings.
+        seed: of the halves and the bootstrap.
+    """
+    before = exact(base)
+    asked = ~np.isnan(before)
+    parts = halves(pids, asked, seed)
+    rungs: list[Rung] = []
+    taken, over, held, starts = base, "default", before, (base, base, base)
+    for name in RUNGS[: min(2, len(base.weights))]:
+        chosen = tuple(
+            _choose(name, fast, part, start, grid) for part, start in zip((*parts, asked), starts, strict=True)
+        )
+        found = [exact(mix) for mix in chosen]
+        crossed = np.where(parts[0], found[1], np.where(parts[1], found[0], np.nan))
+        own = np.where(parts[0], found[0], np.where(parts[1], found[1], np.nan))
+        gain = difference(crossed, held, groups=pids, level=LEVEL, seed=seed)
+        apparent = float(np.nanmean(own - held))
+        rung = Rung(name, over, (chosen[0], chosen[1], chosen[2]), float(np.nanmean(crossed)), gain, apparent)
+        rungs.append(rung)
+        starts = rung.chosen
+        if rung.taken:
+            taken, over, held = chosen[2], name, crossed
+    return Tuned(base, float(before[asked].mean()), tuple(rungs), taken, len(np.unique(pids[asked])), int(asked.sum()))
+
+
+def _choose(name: str, fast: Totals, part: NDArray[np.bool_], start: Mix, grid: Grid) -> Mix:
+    def score(mix: Mix) -> float:
+        return float(fast(mix)[part].mean())
+
+    if name == RUNGS[0]:
+        return climb(score, tidy(start), grid, weights=False)
+    return fit(score, start, grid)

@@ -1,0 +1,175 @@
+"""Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
+
+Where this is not exact, and `ensemble.judge` is: other weights have their neighbours among the candidates of
+`ensemble.reweigh`, which says how many rows are proved; a list is made of a query's `depth` nearest by the distance
+before re-ranking, so nothing from beyond them enters it; and of AP `market` right images beyond them count as not
+found. The last two do not happen where `depth` is the whole gallery, as it is for small ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble import metrics, rerank, reweigh
+from ensemble.judge import Judge
+from ensemble.kernels import lists, sets, trials
+from ensemble.mix import Mix
+from ensemble.neighbours import Neighbours
+from ensemble.parallel import over_rows
+from ensemble.rule import cameras
+from ensemble.seek import tidy
+from ensemble.source import Features, source_of
+
+T = TypeVar("T")
+WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
+Overlaps = list[tuple[slice, tuple[NDArray, NDArray, NDArray]]]
+
+
+class Lately:
+    """The last few results of each kind of work, by what they were made from."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is kept under the key, or what is made now."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        self.kept.move_to_end(key)
+        while len(self.kept) > self.size:
+            self.kept.popitem(last=False)
+        result: T = self.kept[key]
+        return result
+
+
+class Trial:
+    """The members' candidates, and the totals of the mixes that were tried.
+
+    reach: neighbours a row that the largest settings read. depth: images of a query's list.
+    kept: mix -> totals. seconds: that took. proved: weights -> the share of rows whose neighbours are proved exact.
+    """
+
+    def __init__(self, judge: Judge, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
+        self.judge = judge
+        source = source_of(list(judge.feats))
+        if not isinstance(source, Features):
+            raise TypeError("members are features")
+        self.source, self.n_query = source, len(judge.evaluation.query_pids)
+        n_gallery = source.n - self.n_query
+        whole = len(source.members) * self.n_query * n_gallery <= WHOLE
+        self.depth = n_gallery if whole else min(n_gallery, max(judge.competition.top_k, 200) + self._most_junk())
+        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, self.depth, anchors=anchors)
+        self.kept: dict[Mix, NDArray[np.float64]] = {}
+        self.seconds = 0.0
+        self.proved: dict[tuple[float, ...], float] = {}
+        self.near, self.overlaps, self.jaccards = Lately(3 + len(source.members)), Lately(2), Lately(2)
+
+    def totals(self, mix: Mix) -> NDArray[np.float64]:
+        """(Q,) each query's share of the total, nearly; NaN where it cannot be scored."""
+        mix = tidy(mix)
+        if mix not in self.kept:
+            begun = time.monotonic()
+            self.kept[mix] = self._scored(self._order(mix))
+            self.seconds += time.monotonic() - begun
+        return self.kept[mix]
+
+    @property
+    def rate(self) -> float:
+        """Mixes tried a minute."""
+        return 60 * len(self.kept) / max(self.seconds, 1e-9)
+
+    def _most_junk(self) -> int:
+        """Images of a query's own person and camera, at most: they are dropped from a list before ranks are counted."""
+        e = self.judge.evaluation
+        if self.judge.competition.junk == "none" or cameras(e) is None:
+            return 0
+        _, counts = np.unique(np.array([e.gallery_pids, e.gallery_camids]), axis=1, return_counts=True)
+        return int(counts.max())
+
+    def _scored(self, order: NDArray[np.int32]) -> NDArray[np.float64]:
+        e, rules = self.judge.evaluation, self.judge.competition
+        cut = order.shape[1] < self.source.n - self.n_query
+        cams = cameras(e)
+        score = metrics.evaluate(
+            order,
+            e.query_pids,
+            e.gallery_pids,
+            *(cams or (None, None)),
+            ap="relevant" if cut and rules.ap == "market" else rules.ap,
+            top_k=None if rules.ap == "market" else rules.top_k,
+            junk=rules.junk if cams else "none",
+        )
+        totals: NDArray[np.float64] = rules.score.rank1 * score.hit_per_query + rules.score.map * score.ap_per_query
+        return totals
+
+    def _order(self, mix: Mix) -> NDArray[np.int32]:
+        if mix.each:
+            return self._each(mix)
+        near = self._near(mix.weights)
+        if near.near_order is None or near.near_sim is None:
+            raise RuntimeError("the candidates hold no lists of the gallery")
+        if mix.rerank == "none":
+            return near.near_order
+        order, sim, shared = near.near_order, near.near_sim, (np.float32(near.total), mix.power, np.float32(mix.lam))
+        out = np.empty_like(order)
+        nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+        for rows, found in self._overlap(mix.weights, mix):
+            ends = np.zeros(rows.stop - rows.start + 1, np.int64)
+            parts = order[rows], sim[rows], *found, ends, *nothing, near.least[rows], *shared
+            out[rows], _ = lists.merged(*parts)
+        return out
+
+    def _near(self, weights: tuple[float, ...]) -> Neighbours:
+        def make() -> Neighbours:
+            near, proved = reweigh.nearest(self.pool, weights)
+            self.proved[weights] = float(proved.mean())
+            return near
+
+        return self.near.get(weights, make)
+
+    def _overlap(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
+        """Overlaps of the sets of queries and gallery: lam has no part in them."""
+        return self.overlaps.get((weights, mix.k1, mix.k2, mix.power), lambda: self._overlapped(weights, mix))
+
+    def _overlapped(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
+        setting = rerank.Setting(mix.k1, mix.k2, mix.lam, mix.power)
+        v = rerank.encode(self._near(weights), self.source.weighted(weights), setting, -1)
+        inverse = sets.inverted(v.indptr, v.members, v.weights, self.n_query)
+        n_gallery = self.source.n - self.n_query
+
+        def work(rows: slice) -> tuple[slice, tuple[NDArray, NDArray, NDArray]]:
+            return rows, sets.overlap(v.indptr, v.members, v.weights, *inverse, n_gallery, rows.start, rows.stop)
+
+        return over_rows(work, self.n_query, -1)
+
+    def _each(self, mix: Mix) -> NDArray[np.int32]:
+        """Lists of members re-ranked each by itself; candidates outside the pool are left out."""
+        pool, q = self.pool, self.n_query
+        alone = [tuple(float(i == m) for i in range(len(mix.weights))) for m in range(len(mix.weights))]
+        least = np.array([self._near(unit).least[:q] for unit in alone])
+        jaccard = self.jaccards.get((mix.k1, mix.k2, mix.power), lambda: self._jaccards(alone, mix))
+        weights = np.array(mix.weights, np.float32)
+
+        def work(rows: slice) -> NDArray[np.int32]:
+            shared = weights, np.float32(mix.lam), mix.power, self.depth, rows.start, rows.stop
+            return trials.summed(pool.indptr, pool.index, q, pool.sim, least, jaccard, *shared)
+
+        return np.concatenate(over_rows(work, q, -1))
+
+    def _jaccards(self, alone: list[tuple[float, ...]], mix: Mix) -> NDArray[np.float32]:
+        """(M, C) Jaccard distances by each member's own sets, to every candidate of the queries."""
+        pool, out = self.pool, []
+        for unit in alone:
+            parts = [
+                trials.jaccards(pool.indptr, pool.index, self.n_query, *found, rows.start, rows.stop)
+                for rows, found in self._overlapped(unit, mix)
+            ]
+            out.append(np.concatenate(parts))
+        return np.array(out)

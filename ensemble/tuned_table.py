@@ -1,0 +1,96 @@
+"""What came of tuning, for the terminal: what each kind of choice is worth, what was chosen, and what to build with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ensemble.case import TEST, Case
+from ensemble.crossfit import LEVEL
+from ensemble.rule import describe
+
+HALVES = ("one half", "other half", "everybody")
+
+
+def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
+    """Everything about one problem."""
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    say(
+        f"{case.name}: {found['queries']:,} queries of {found['persons']:,} persons; {describe(found['signature'])}; "
+        f"chosen on half of the persons, scored on the other (seed {found['seed']})"
+    )
+    console.print()
+    console.print(_worth(found))
+    console.print()
+    console.print(_choices(found))
+    console.print()
+    say(
+        f"{found['tried']:,} settings tried, {found['a_minute']:,.0f} a minute, on lists of {found['depth']:,} with at "
+        f"least {100 * found['least_proved']:.0f} % of the neighbours proved exact; totals above are of whole searches"
+    )
+    for line in _verdict(found):
+        say(line)
+    say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
+    if case.name == TEST:
+        say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
+
+
+def _worth(found: Mapping[str, Any]) -> Table:
+    """A row a rung: cross-fitted total, gain, how good it looked where it was chosen."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    columns = ("total", "gain", f"{100 * LEVEL:g} % of the time", "over", "where chosen", "optimism", "")
+    for column in columns:
+        table.add_column(column, justify="right")
+    built, base = found["built"], found["base"]
+    if {k: built[k] for k in built if k != "total"} != {k: base[k] for k in base if k != "total"}:
+        table.add_row("as built", f"{100 * built['total']:.1f}", *[""] * 6)
+    table.add_row("equal weights, default settings", f"{100 * base['total']:.1f}", *[""] * 6)
+    for rung in found["rungs"]:
+        gain, verdict = rung["gain"], "taken" if rung["taken"] else "not taken"
+        cells = [f"{100 * rung['total']:.1f}", f"{100 * gain['mean']:+.1f}"]
+        cells += [f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}", rung["over"]]
+        cells += [f"{100 * rung['apparent']:+.1f}", f"{100 * rung['optimism']:.1f}", verdict]
+        table.add_row(rung["name"] + ", cross-fitted", *cells)
+    return table
+
+
+def _choices(found: Mapping[str, Any]) -> Table:
+    """What each half, and everybody, would choose."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("chosen", "on", "re-ranking", *found["members"]):
+        table.add_column(column)
+    for rung in found["rungs"]:
+        for half, mix in zip(HALVES, rung["chosen"], strict=True):
+            table.add_row(rung["name"], half, how(mix), *(f"{w:g}" for w in mix["weights"]))
+    return table
+
+
+def how(mix: Mapping[str, Any]) -> str:
+    """The re-ranking of a mix in words."""
+    if mix["rerank"] == "none":
+        return "none"
+    numbers = f"k1 {mix['k1']}, k2 {mix['k2']}, lam {mix['lam']:g}, power {mix['power']}"
+    return numbers + (", each before the sum" if mix["fusion"] == "rerank_then_sum" else "")
+
+
+def _verdict(found: Mapping[str, Any]) -> Sequence[str]:
+    rungs, lines = found["rungs"], []
+    if len(found["members"]) == 1:
+        lines.append("one member: there are no weights to choose, only the settings of the re-ranking")
+    taken = [rung for rung in rungs if rung["taken"]]
+    if not taken:
+        lines.append("no gain is more than chance: equal weights and the default settings stay")
+    elif len(rungs) > 1 and not rungs[1]["taken"]:
+        lines.append("settings are taken; the gain of other weights is not more than chance: equal weights stay")
+    else:
+        lines.append(f"{taken[-1]['name']} are taken")
+    return lines

@@ -1,0 +1,93 @@
+"""The search for a mix, on functions whose best is known."""
+
+import itertools
+from math import gcd
+
+import pytest
+
+from ensemble.mix import EACH_FIRST, Mix
+from ensemble.seek import Grid, climb, fit, greedy, tidy
+
+EQUAL = Mix((1.0, 1.0, 1.0))
+GRID = Grid(k1=(5, 10, 20), k2=(1, 3, 6), lam=(0.1, 0.3, 0.5), known=())
+
+
+def share(mix):
+    return [w / sum(mix.weights) for w in mix.weights]
+
+
+def near(*goal):
+    """A score that falls with the distance of the weights' shares from a goal."""
+    return lambda mix: -sum((a - b) ** 2 for a, b in zip(share(mix), goal, strict=True))
+
+
+def bags(members, most):
+    for counts in itertools.product(range(most + 1), repeat=members):
+        if 0 < sum(counts) <= most and gcd(*counts) == 1:
+            yield tidy(Mix(tuple(map(float, counts))))
+
+
+@pytest.mark.parametrize("goal", [(1, 0, 0), (0.5, 0.5, 0), (2 / 3, 1 / 3, 0), (0.25, 0.5, 0.25), (0.4, 0.4, 0.2)])
+def test_greedy_equals_every_bag_of_its_size(goal):
+    """Where the goal is such a bag, greedy selection gets there; nothing of the kind scores better."""
+    score = near(*goal)
+    found = greedy(score, EQUAL, 5)
+    assert score(found) == pytest.approx(max(score(bag) for bag in bags(3, 5)))
+    assert share(found) == pytest.approx(goal, abs=1e-4)
+
+
+def test_a_useless_member_gets_weight_0():
+    """Whatever the first two weigh, the third costs."""
+    found = fit(lambda mix: -share(mix)[2], EQUAL, GRID)
+    assert found.weights[2] == 0 and max(found.weights) == 1
+
+
+def test_of_equal_bags_the_first_and_smallest_is_taken():
+    assert greedy(lambda mix: 0.5, EQUAL, 6).weights == (1.0, 0.0, 0.0)
+
+
+def test_line_searches_find_the_best_of_a_score_without_cross_terms():
+    def score(mix):
+        if mix.rerank == "none":
+            return -99
+        return -abs(mix.k1 - 10) - abs(mix.k2 - 3) - abs(mix.lam - 0.5) - (mix.power == 2) + (mix.fusion == EACH_FIRST)
+
+    found = climb(score, EQUAL, GRID, weights=False)
+    assert found == Mix((1.0, 1.0, 1.0), k1=10, k2=3, lam=0.5, power=1, fusion=EACH_FIRST)
+
+
+def test_no_re_ranking_is_a_choice_too():
+    found = climb(lambda mix: float(mix.rerank == "none"), EQUAL, GRID, weights=False)
+    assert found == Mix((1.0, 1.0, 1.0), rerank="none")
+
+
+def test_known_settings_are_tried_together():
+    """A score that only one of them likes, and that no single change leads to."""
+    found = climb(
+        lambda mix: float((mix.k1, mix.k2, mix.lam) == (14, 4, 0.4)),
+        EQUAL,
+        Grid(k1=(5,), k2=(1,), lam=(0.1,)),
+        weights=False,
+    )
+    assert (found.k1, found.k2, found.lam) == (14, 4, 0.4)
+
+
+def test_nothing_gained_is_nothing_changed():
+    tried = []
+    assert climb(lambda mix: tried.append(mix) or 1.0, EQUAL, GRID, weights=True) == EQUAL
+    assert len(set(tried)) > 15
+
+
+def test_one_member_has_no_weights_to_choose():
+    found = fit(lambda mix: -abs(mix.k1 - 5), Mix((1.0,)), GRID)
+    assert found.weights == (1.0,) and found.k1 == 5 and found.fusion == "sum_then_rerank"
+
+
+def test_a_mix_is_written_in_one_way():
+    assert tidy(Mix((2.0, 2.0))) == tidy(Mix((1.0, 1.0)))
+    assert tidy(Mix((3.0, 0.0), fusion=EACH_FIRST)) == Mix((1.0, 0.0))  # one member: the order does not matter
+    assert tidy(Mix((1.0, 2.0), rerank="none", k1=7)) == tidy(Mix((0.5, 1.0), rerank="none", k1=9))
+
+
+def test_the_reach_is_what_the_largest_settings_read():
+    assert Grid(k1=(5,), k2=(9,), known=()).reach == 9 and Grid(k1=(5,), k2=(1,), known=((10, 3, 0.1),)).reach == 11

@@ -1,0 +1,75 @@
+"""Totals tried fast against whole searches."""
+
+import numpy as np
+import pytest
+
+from configs.schema import Competition
+from ensemble import trial
+from ensemble.judge import Judge
+from ensemble.mix import EACH_FIRST, Mix
+from ensemble.trial import Trial
+from tests.boards import people
+
+RULES = {
+    "market": {"ap": "market", "junk": "same_pid_same_cam"},
+    "hits": {"ap": "hits", "junk": "none"},
+    "relevant_at_k": {"ap": "relevant_at_k", "junk": "same_pid_same_cam"},
+}
+MIXES = (
+    Mix((1.0, 1.0, 1.0)),
+    Mix((1.0, 0.5, 0.0), k1=7, k2=3, lam=0.5, power=1),
+    Mix((0.2, 1.0, 1.0), k1=5, k2=1, lam=0.0),
+    Mix((1.0, 1.0, 0.5), rerank="none"),
+    Mix((1.0, 1.0, 0.5), k1=7, k2=3, lam=0.5, power=1, fusion=EACH_FIRST),
+    Mix((1.0, 0.3, 0.0), k1=10, fusion=EACH_FIRST),
+)
+
+
+def judge_of(rule, **changes):
+    shape = {"n_people": 40, "each": 8, "queries": 2, "spreads": (1.3, 1.6, 2.0), "cameras": True}
+    feats, evaluation = people(np.random.default_rng(0), **shape | changes)
+    competition = Competition(name="x", layout="table", format="naic_json", top_k=20, **RULES[rule])
+    return Judge(feats, ["a", "b", "c"], evaluation, competition)
+
+
+@pytest.fixture(scope="module", params=RULES)
+def both(request):
+    judge = judge_of(request.param)
+    return judge, Trial(judge, 21)
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=Mix.describe)
+def test_equals_a_whole_search_where_lists_are_of_the_whole_gallery(both, mix):
+    judge, tried = both
+    assert tried.depth == 240
+    want = judge.totals(mix)
+    assert 0.2 < np.nanmean(want) < 0.98
+    np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=Mix.describe)
+def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, monkeypatch):
+    """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
+    monkeypatch.setattr(trial, "WHOLE", 0)
+    judge = judge_of("hits")
+    tried = Trial(judge, 21)
+    assert tried.depth == 200
+    np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
+
+
+def test_cut_lists_of_market_are_a_little_low(monkeypatch):
+    monkeypatch.setattr(trial, "WHOLE", 0)
+    judge = judge_of("market")
+    tried = Trial(judge, 21)
+    assert tried.depth == 202  # two images of a person by one camera at most: junk takes no place
+    got, want = tried.totals(MIXES[3]), judge.totals(MIXES[3])
+    assert (got <= want + 1e-9).all() and np.nanmean(want) - np.nanmean(got) < 0.01
+
+
+def test_a_mix_is_tried_once_however_it_is_written(both):
+    _, tried = both
+    tried.totals(Mix((1.0, 1.0, 1.0)))
+    before = len(tried.kept)
+    assert (tried.totals(Mix((2.0, 2.0, 2.0))) == tried.totals(Mix((1.0, 1.0, 1.0)))).all()
+    assert len(tried.kept) == before and tried.rate > 0
+    assert all(0 <= share <= 1 for share in tried.proved.values()) and tried.proved
