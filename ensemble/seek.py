@@ -29,7 +29,7 @@ class Grid:
 
     k1: tuple[int, ...] = (5, 7, 10, 14, 20, 28, 40)
     k2: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10)
-    lam: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    lam: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     power: tuple[int, ...] = (1, 2)
     fusion: tuple[str, ...] = FUSIONS
     known: tuple[tuple[int, int, float], ...] = (

