@@ -24,7 +24,9 @@ from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
+from models.follow import follow
 from models.registry import check
+from models.team import Team, joined
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
 WHAT = "Train the members, keep their features, sum their distances, re-rank. What exists is not made again."
@@ -100,8 +102,18 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Carry out one build and record it."""
+    """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
+    with joined(args.device) as team:
+        if team.leads:
+            build(args, argv, team)
+            team.tell(None)
+        else:
+            follow(team, args.device, args.workers)
+
+
+def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
+    """Everything from the plan to the record."""
     progress = listened_to(args.log)
     begun = time.monotonic()
     if args.layout and not args.data:
@@ -117,10 +129,10 @@ def main(argv: list[str] | None = None) -> None:
         check(member, plan.recipe)
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
-    progress.say(f"device {why}; {precision}")
+    progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
     store = Store(args.out, progress.say, progress.tell, made_with())
     store.sweep()
-    job = Job(plan, store, progress, device.type, precision, args.workers)
+    job = Job(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
     progress.say(describe(job, work))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from configs.artifact import Store
 from configs.progress import Progress
 from configs.schema import Plan
+from models.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,4 @@ class Job:
     device: str
     precision: str
     workers: int
+    team: Team = ALONE

@@ -24,6 +24,7 @@ from models.data.holdout import hold_out
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.extract import extract, load_member
+from models.follow import extraction_order, training_order
 from models.pretrained import identify, keep_weights
 from models.train import train_member
 
@@ -116,6 +117,7 @@ def train(job: Job, work: Work, member: Member) -> Path:
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
         job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
+        job.team.tell(training_order(member, recipe, work.training, images, folder, pretrained, job.precision))
         train_member(
             member,
             recipe,
@@ -127,6 +129,7 @@ def train(job: Job, work: Work, member: Member) -> Path:
             workers=job.workers,
             progress=job.progress,
             pretrained=pretrained,
+            team=job.team,
         )
 
     return job.store.get(work.members[member.name], make, resume=True).path
@@ -138,21 +141,24 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        net = load_member(member, train(job, work, member))
-        parts = []
+        trained, parts = train(job, work, member), []
+        net, flip, channels_last = load_member(member, trained), job.plan.ensemble.flip, job.plan.recipe.channels_last
         for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
+            pictures = packed(job, work, images)
+            job.team.tell(extraction_order(member, trained, pictures, split.names, flip, channels_last, job.precision))
             parts.append(
                 extract(
                     net,
-                    packed(job, work, images),
+                    pictures,
                     split.names,
-                    flip=job.plan.ensemble.flip,
-                    channels_last=job.plan.recipe.channels_last,
+                    flip=flip,
+                    channels_last=channels_last,
                     device=device,
                     precision=job.precision,
                     progress=job.progress,
                     what=f"{member.name}, {test} {side}",
                     keep=folder / RESUME / side,
+                    team=job.team,
                 )
             )
         query, gallery = work.tests[test]

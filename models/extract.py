@@ -20,6 +20,7 @@ from models.data.batches import normalise, plain_batches
 from models.device import autocast
 from models.net import Net
 from models.shards import SHARD, find_shard, keep_shard
+from models.team import ALONE, Team
 from models.train import LABELS, WEIGHTS
 
 BATCH = 128
@@ -53,14 +54,16 @@ def extract(
     progress: Progress,
     what: str = "features",
     keep: Path | None = None,
+    team: Team = ALONE,
 ) -> NDArray[np.float32]:
     """Unit features of images (N, H, W, 3) uint8.
 
     Args:
         keep: a folder for the shards of a long extraction; those of an interrupted one in it are gone on from.
+        team: the processes that share the images out, all of which call this; `keep` is for the one that leads.
 
     Returns:
-        (N, D) float32, each row of length 1.
+        (N, D) float32, each row of length 1; for processes that do not lead, of the shards made now.
 
     Raises:
         TrainingError: a feature is not finite, or is zero; the message names the images.
@@ -82,18 +85,21 @@ def extract(
         for start in range(0, len(images), SHARD):
             part = images[start : start + SHARD]
             kept = find_shard(keep, start, len(part), progress.say) if keep else None
-            if kept is None:
+            if team.told(kept is None):
                 rows = []
-                for _, raw in plain_batches(part, BATCH):
+                for _, raw in plain_batches(part[team.part(len(part))], BATCH):
                     rows.append(features_of(normalise(raw, device, channels_last=channels_last)))
-                    step(len(raw))
-                kept = np.concatenate(rows)
+                    step(len(raw) * team.size)
+                kept = team.gather(np.concatenate(rows) if rows else None, len(part))
                 if keep:
                     keep_shard(keep, start, kept)
             else:
                 step(len(part))
-            shards.append(kept)
-    result = np.concatenate(shards)
+            if kept is not None:
+                shards.append(kept)
+    result = np.concatenate(shards) if shards else np.empty((0, 0), np.float32)
+    if not team.leads:
+        return result
     lengths = np.einsum("nd,nd->n", result, result)
     bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
     if len(bad):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from configs.disk import write_file, write_text
-from configs.errors import ConfigError, TrainingError
+from configs.errors import TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
 from configs.stopping import Stopped, at_a_good_moment
 from models import registry
-from models.backbones.resnet import Trunk
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.data.augment import Augment
 from models.data.balance import Training
@@ -32,6 +30,10 @@ from models.epochs import EpochMetrics, Point
 from models.losses import Learner
 from models.net import Net
 from models.pretrained import load_weights
+from models.sound import check_weights, where_it_broke
+from models.team import ALONE, Team
+from models.together import check_shares, spread, whole_batch
+from models.zero_start import zero_residuals
 
 WEIGHTS, LABELS, EPOCHS, STARTED_FROM = "weights.safetensors", "labels.json", "epochs.jsonl", "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
@@ -42,6 +44,8 @@ class Run:
     """What each step of one training needs."""
 
     net: Net
+    forward: nn.Module  # the network itself, or what runs it together with other processes
+    team: Team
     losses: Losses
     learned: nn.ModuleDict  # those of the losses that learn something of their own
     optimizer: torch.optim.Optimizer
@@ -65,6 +69,7 @@ def train_member(
     workers: int,
     progress: Progress,
     pretrained: Path | None,
+    team: Team = ALONE,
 ) -> None:
     """Train, and leave weights, class list, metrics and the report of the weights it started from in `folder`.
 
@@ -72,33 +77,45 @@ def train_member(
         training: whom to tell apart. images: (N, H, W, 3) uint8 in the same order.
         folder: an earlier attempt's checkpoint in it is gone on from.
         pretrained: kept weights for the backbone, or None for random ones.
+        team: the processes that train it together, all of which call this; only the one that leads writes.
 
     Raises:
+        ConfigError: a batch that they cannot share.
         TrainingError: the loss is not finite; the message names epoch, batch and images.
     """
-    net = _start(member, recipe, len(training.pids), folder, pretrained, progress)
-    run = _set_up(net, recipe, len(training.pids), images, device, precision)
+    net = _start(member, recipe, len(training.pids), folder, pretrained, progress, team)
+    run = _set_up(net, recipe, len(training.pids), images, device, precision, team)
     point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
-    if point != Point():
+    team.check_same("the checkpoint to go on from", str(point))
+    if point != Point() and team.leads:
         progress.say(f"  {member.name}: going on after {point} of {recipe.epochs}")
         write_text(folder / EPOCHS, point.text)
     told = {"member": member.name, "epochs": recipe.epochs}
     progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
     begun = time.monotonic()
-    with progress.task(f"{member.name}, epochs", recipe.epochs, point.epoch) as step, at_a_good_moment() as asked:
+    with progress.task(f"{member.name}, epochs", recipe.epochs, point.epoch) as step, at_a_good_moment() as own:
+
+        def asked() -> int:
+            return team.most(own())
+
         while point.epoch < recipe.epochs:
             loader = _loader(run, training, images, point, workers)
             reached = _epoch(run, loader, point, step, asked)
             if isinstance(reached, int):
-                raise TrainingError(_where_it_broke(member, recipe, training, loader, point.epoch, reached))
+                rows = loader.dataset.rows  # type: ignore[attr-defined]
+                seen = [training.split.names[i] for i in rows[reached]]
+                raise TrainingError(where_it_broke(member.name, recipe, seen, point.epoch, reached, len(rows)))
             point, stop = reached, asked()
-            write_text(folder / EPOCHS, point.text)
+            if team.leads:
+                write_text(folder / EPOCHS, point.text)
+                if stop or point.epoch % recipe.checkpoint_every == 0:
+                    save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
             if not point.batch:
                 progress.event("epoch", **told | json.loads(point.lines[-1]))
-            if stop or point.epoch % recipe.checkpoint_every == 0:
-                save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
             if stop:
                 raise Stopped(stop, f"{member.name} is saved after {point}")
+    if not team.leads:
+        return
     _keep(net, training, folder, member.name)
     last = json.loads(point.lines[-1])
     progress.say(
@@ -108,7 +125,13 @@ def train_member(
 
 
 def _start(
-    member: Member, recipe: Recipe, classes: int, folder: Path, pretrained: Path | None, progress: Progress
+    member: Member,
+    recipe: Recipe,
+    classes: int,
+    folder: Path,
+    pretrained: Path | None,
+    progress: Progress,
+    team: Team = ALONE,
 ) -> Net:
     """The network before the first step: random by the recipe's seed, then the pretrained weights."""
     with torch.random.fork_rng():
@@ -120,29 +143,16 @@ def _start(
             report = load_weights(net.backbone, pretrained, member.weights)
             net.branch_off()
             progress.say(f"  {member.name}: {report}")
-            write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
+            if team.leads:
+                write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
     return net
 
 
-def zero_residuals(net: Net, member: Member) -> None:
-    """Start every residual branch at zero, those of the head's branches too.
-
-    Raises:
-        ConfigError: the backbone is of another family.
-    """
-    if not isinstance(net.backbone, Trunk):
-        raise ConfigError(
-            f"{member.name}: zero_init_residual is for the resnet family, not {member.backbone.name!r}; "
-            "--set recipe.zero_init_residual=false"
-        )
-    net.backbone.zero_residuals()
-    net.branch_off()
-
-
 def _set_up(
-    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str
+    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str, team: Team
 ) -> Run:
     """Lay the network on its device, and make what trains it."""
+    check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
     net.to(device)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)
@@ -150,6 +160,8 @@ def _set_up(
     losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
     return Run(
         net=net,
+        forward=spread(net, team, device),
+        team=team,
         losses=losses,
         learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
         optimizer=registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained),
@@ -175,6 +187,7 @@ def _loader(
         seed=run.recipe.seed,
         epoch=point.epoch,
         doubled=training.doubled,
+        share=run.team.part(run.recipe.identities_per_batch * run.recipe.images_per_identity),
         workers=workers,
         pin=run.device.type == "cuda",
         begin=point.batch,
@@ -199,7 +212,8 @@ def _epoch(
             group["lr"] = metrics.lr = base * run.rate(t)
         labels = labels.to(run.device, non_blocking=True)
         with autocast(run.device, run.precision):
-            output = run.net(normalise(raw, run.device, channels_last=run.recipe.channels_last))
+            output = run.forward(normalise(raw, run.device, channels_last=run.recipe.channels_last))
+        output, labels = whole_batch(output, labels, run.team)
         terms = {name: loss(output, labels, t) for name, (_, loss) in run.losses.items()}
         total = torch.stack([run.losses[name][0] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
@@ -222,29 +236,6 @@ def _epoch(
 def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
     """Write the weights and whom each row of the classifier stands for; weights that are no numbers are refused."""
     state = {k: v.contiguous() for k, v in net.state_dict().items()}
-    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
-    if broken:
-        raise TrainingError(
-            f"{name}: {len(broken)} of {len(state)} tensors are not finite after the last step, first {broken[0]}. "
-            "Lower the rate (--set recipe.optimizer.lr=...)"
-        )
+    check_weights(name, state, "the last step")
     write_text(folder / LABELS, json.dumps({"pids": training.pids}) + "\n")
     write_file(folder / WEIGHTS, save_safetensors(state))
-
-
-def _where_it_broke(
-    member: Member,
-    recipe: Recipe,
-    training: Training,
-    loader: DataLoader[tuple[Tensor, Tensor]],
-    epoch: int,
-    batch: int,
-) -> str:
-    rows = loader.dataset.rows  # type: ignore[attr-defined]
-    names, of = [training.split.names[i] for i in rows[batch]], len(rows)
-    return (
-        f"{member.name}: the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {of} "
-        f"(images {', '.join(names[:3])} ...). "
-        f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
-        "or compute in float32 (--set recipe.precision=float32)"
-    )

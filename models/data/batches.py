@@ -44,7 +44,7 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
 
 
 class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
-    """The batches of one epoch: item b is (P * K, 3, H, W) uint8 and its labels (P * K,)."""
+    """The batches of one epoch: item b is (P * K, 3, H, W) uint8 and its labels (P * K,), or a share of both."""
 
     def __init__(
         self,
@@ -54,17 +54,19 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
         augment: Sequence[Augment],
         seed: int,
         epoch: int,
+        share: slice = slice(None),
     ) -> None:
         self.images, self.labels, self.rows = images, labels, rows
-        self.augment, self.seed, self.epoch = augment, seed, epoch
+        self.augment, self.seed, self.epoch, self.share = augment, seed, epoch, share
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
         rows = self.rows[batch]
-        seen = np.stack([self._augmented(row, batch * len(rows) + i) for i, row in enumerate(rows)])
-        return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows])
+        places = range(batch * len(rows), (batch + 1) * len(rows))[self.share]
+        seen = np.stack([self._augmented(*at) for at in zip(rows[self.share], places, strict=True)])
+        return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows[self.share]])
 
     def _augmented(self, row: int, place: int) -> NDArray[np.uint8]:
         image, rng = np.asarray(self.images[row]), image_rng(self.seed, self.epoch, place)
@@ -83,6 +85,7 @@ def epoch_loader(
     seed: int,
     epoch: int,
     doubled: Collection[int] = (),
+    share: slice = slice(None),
     workers: int = 0,
     pin: bool = False,
     begin: int = 0,
@@ -91,13 +94,16 @@ def epoch_loader(
 
     Workers are forked, so that they share the images' memory map and need no pickle of the augmentations.
 
+    Args:
+        share: which places of every batch this process trains on; each sees there what one process would.
+
     Raises:
         ConfigError: workers are asked for where processes cannot be forked.
     """
     if workers and "fork" not in get_all_start_methods():
         raise ConfigError(f"--workers {workers}: this system cannot fork processes; leave it at 0")
     rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch, doubled=doubled)
-    batches = TrainingBatches(images, labels, rows, augment, seed, epoch)
+    batches = TrainingBatches(images, labels, rows, augment, seed, epoch, share)
     context = "fork" if workers else None
     return DataLoader(
         batches,

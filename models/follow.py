@@ -1,0 +1,118 @@
+"""What every process of a team but the first does: train and extract with it, as it is told, until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.progress import Progress
+from configs.schema import Member, Recipe
+from models.data.balance import Training
+from models.data.split import Split
+from models.device import choose_device
+from models.extract import extract, load_member
+from models.team import Team
+from models.train import train_member
+
+
+def training_order(
+    member: Member,
+    recipe: Recipe,
+    training: Training,
+    images: NDArray[np.uint8],
+    folder: Path,
+    pretrained: Path | None,
+    precision: str,
+) -> dict[str, Any]:
+    """The words that make the others call `train_member`."""
+    return {
+        "do": "train",
+        "precision": precision,
+        "member": member.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "names": training.split.names,
+        "labels": training.labels.tolist(),
+        "pids": training.pids,
+        "doubled": training.doubled,
+        "images": _file(images),
+        "folder": str(folder.absolute()),
+        "pretrained": str(pretrained.absolute()) if pretrained else None,
+    }
+
+
+def extraction_order(
+    member: Member,
+    folder: Path,
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    flip: bool,
+    channels_last: bool,
+    precision: str,
+) -> dict[str, Any]:
+    """The words that make the others call `extract`."""
+    return {
+        "do": "extract",
+        "precision": precision,
+        "member": member.model_dump(mode="json"),
+        "folder": str(folder.absolute()),
+        "images": _file(images),
+        "names": list(names),
+        "flip": flip,
+        "channels_last": channels_last,
+    }
+
+
+def _file(images: NDArray[np.uint8]) -> str:
+    """Where a memory map lies: another process, perhaps on another machine, opens the same."""
+    if not isinstance(images, np.memmap):
+        raise TypeError(f"images are a {type(images).__name__}; wanted a memory map, whose file others can open")
+    return str(Path(images.filename).absolute())  # type: ignore[arg-type]
+
+
+def follow(team: Team, asked: str, workers: int) -> None:
+    """Do as told until told None.
+
+    Args:
+        asked: auto, cpu or cuda. workers: loader processes.
+    """
+    device, _ = choose_device(asked)
+    while (order := team.hear()) is not None:
+        {"train": _train, "extract": _extract}[order["do"]](order, team, device, workers)
+
+
+def _train(order: dict[str, Any], team: Team, device: torch.device, workers: int) -> None:
+    names, labels = tuple(order["names"]), np.array(order["labels"], np.int64)
+    pids = tuple(order["pids"])
+    split = Split(names, tuple(map(Path, names)), np.array(pids)[labels], np.full(len(names), -1))
+    train_member(
+        Member.model_validate(order["member"]),
+        Recipe.model_validate(order["recipe"]),
+        Training(split, labels, pids, tuple(order["doubled"])),
+        np.load(order["images"], mmap_mode="r"),
+        Path(order["folder"]),
+        device=device,
+        precision=order["precision"],
+        workers=workers,
+        progress=Progress(quiet=True),
+        pretrained=Path(order["pretrained"]) if order["pretrained"] else None,
+        team=team,
+    )
+
+
+def _extract(order: dict[str, Any], team: Team, device: torch.device, workers: int) -> None:
+    extract(
+        load_member(Member.model_validate(order["member"]), Path(order["folder"])),
+        np.load(order["images"], mmap_mode="r"),
+        tuple(order["names"]),
+        flip=order["flip"],
+        channels_last=order["channels_last"],
+        device=device,
+        precision=order["precision"],
+        progress=Progress(quiet=True),
+        team=team,
+    )
