@@ -60,7 +60,7 @@ def features_address(
         "gallery": gallery.digest,
         "flip": ensemble.flip,
         "precision": precision,
-        "code": code_version(MODELS / "extract.py", MODELS / "shards.py", HERE / "bank.py"),
+        "code": code_version(MODELS / "extract.py", MODELS / "fold.py", MODELS / "shards.py", HERE / "bank.py"),
     }
     return Address("features", f"{weights.name}-{name}", request)
 

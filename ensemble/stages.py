@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.artifact import RESUME, Address
+from configs.errors import TrainingError
 from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
@@ -79,13 +80,24 @@ def features_of(job: Job, work: Work, member: str, test: str) -> Address:
 
 
 def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
-    """Make whatever is not there: members, their features, and a ranking for each test."""
+    """Make whatever is not there: members, their features, and a ranking for each test.
+
+    Raises:
+        TrainingError: the numbers of a member's training went wrong; the other members were trained first.
+    """
     for incoming in work.outside.values():
         incoming.take_in(job.store, work.tests, job.progress.say)
+    broken = []
     for member in job.plan.members:
         wanted = [features_of(job, work, member.name, test) for test in work.tests]
         if not all(job.store.has(address) for address in wanted):
-            train(job, work, member)
+            try:
+                train(job, work, member)
+            except TrainingError as e:
+                broken.append(e)
+                job.progress.say(f"error: {e}\n  {member.name} is given up; the other members are trained all the same")
+    if broken:
+        raise TrainingError("; ".join(map(str, broken)))
     evaluations = {}
     for test, (query, gallery) in work.tests.items():
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from torch import Tensor
 
 from models.net import Output
+from models.sound import distances_apart
 
 
 @dataclass
@@ -22,6 +23,7 @@ class EpochMetrics:
     accuracy: float = 0.0
     images: int = 0
     seconds: float = 0.0
+    apart: float = 0.0  # largest less smallest cosine distance of a batch; near 0 the features tell nobody apart
 
     def add(self, total: Tensor, terms: Mapping[str, Tensor], output: Output, labels: Tensor) -> None:
         """Count one batch in."""
@@ -30,12 +32,14 @@ class EpochMetrics:
         self.loss += n * total.item()
         for name, term in terms.items():
             self.terms[name] += n * term.item()
+        self.apart += n * distances_apart(output)
         if output.logits:
             self.accuracy += (output.logits[0].argmax(dim=1) == labels).sum().item()
 
     def done(self, seconds: float) -> EpochMetrics:
         """Sums become means."""
         self.loss, self.accuracy = self.loss / self.images, self.accuracy / self.images
+        self.apart /= self.images
         self.terms = {k: v / self.images for k, v in self.terms.items()}
         self.seconds = seconds
         return self

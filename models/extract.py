@@ -18,6 +18,7 @@ from configs.schema import Member
 from models import registry
 from models.data.batches import normalise, plain_batches
 from models.device import autocast
+from models.fold import ready
 from models.net import Net
 from models.shards import SHARD, find_shard, keep_shard
 from models.team import ALONE, Team
@@ -68,7 +69,7 @@ def extract(
     Raises:
         TrainingError: a feature is not finite, or is zero; the message names the images.
     """
-    net = net.to(device).eval()
+    net = ready(net.to(device), precision)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
 

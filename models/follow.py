@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from configs.errors import TrainingError
 from configs.progress import Progress
 from configs.schema import Member, Recipe
 from models.data.balance import Training
@@ -82,7 +84,8 @@ def follow(team: Team, asked: str, workers: int) -> None:
     """
     device, _ = choose_device(asked)
     while (order := team.hear()) is not None:
-        {"train": _train, "extract": _extract}[order["do"]](order, team, device, workers)
+        with suppress(TrainingError):  # all processes meet it at once; the one that leads says it and what comes next
+            {"train": _train, "extract": _extract}[order["do"]](order, team, device, workers)
 
 
 def _train(order: dict[str, Any], team: Team, device: torch.device, workers: int) -> None:

@@ -4,12 +4,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from configs.errors import TrainingError
 from configs.schema import Recipe
+from models.net import Output, at_least_float32
+
+COLLAPSED = 1e-3  # of cosine distances, which go from 0 to 2; bfloat16 alone makes some 1e-5 of nothing
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A batch that the weights must not learn from: its number in the epoch, what is not finite, and for which places.
+
+    No places: it cannot be told which of the batch's images it is.
+    """
+
+    batch: int
+    what: str
+    places: tuple[int, ...] = ()
+
+    def told(self, name: str, recipe: Recipe, images: Sequence[str], epoch: int, batches: int) -> str:
+        """What a person needs to know; images: the names of the whole batch."""
+        seen = [images[i] for i in self.places or range(len(images))]
+        return (
+            f"{name}: {self.what} in epoch {epoch + 1}, batch {self.batch + 1} of {batches} "
+            f"(images {', '.join(seen[:3])}{' ...' if len(seen) > 3 else ''}). The weights did not learn from it; the "
+            f"last checkpoint is kept. "
+            f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
+            "or compute in float32 (--set recipe.precision=float32)"
+        )
+
+
+def broken_output(batch: int, output: Output, terms: Mapping[str, Tensor], total: Tensor) -> Broken | None:
+    """What of a forward pass is not finite: features, a loss, or their sum."""
+    fine = torch.isfinite(output.feats)
+    if torch.isfinite(total) & fine.all():
+        return None
+    places = torch.nonzero(~fine.all(dim=1)).flatten().tolist()
+    if places:
+        return Broken(batch, f"the features of {len(places)} of {len(fine)} images are not finite", tuple(places))
+    names = [name for name, term in terms.items() if not torch.isfinite(term)]
+    return Broken(batch, f"the loss is not a finite number ({', '.join(names) or 'the sum'})")
+
+
+def broken_gradients(batch: int, net: nn.Module) -> Broken | None:
+    """Whether a gradient is not finite, and the first one's name; one pass over all of them where none is."""
+    grads = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    if torch.isfinite(torch.nn.utils.get_total_norm(list(grads.values()))):
+        return None
+    bad = [name for name, grad in grads.items() if not torch.isfinite(grad).all()]
+    if not bad:
+        return Broken(batch, "the gradients are so large that their squares are not finite")
+    return Broken(batch, f"{len(bad)} of {len(grads)} gradients are not finite, first that of {bad[0]},")
 
 
 def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
@@ -26,11 +77,25 @@ def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
         )
 
 
-def where_it_broke(name: str, recipe: Recipe, images: Sequence[str], epoch: int, batch: int, batches: int) -> str:
-    """What a person needs to know of a batch whose loss is no number."""
+def distances_apart(output: Output) -> float:
+    """How far the largest cosine distance between two images of a batch is above the smallest: 0 to 2."""
+    unit = normalize(at_least_float32(output.feats.detach()), dim=1, eps=1e-6)
+    dist = 1 - unit @ unit.T
+    pairs = torch.ones_like(dist, dtype=torch.bool).triu(1)
+    return float(dist[pairs].max() - dist[pairs].min())
+
+
+def collapse(name: str, apart: float, epoch: int) -> str | None:
+    """What to say where features tell nobody apart: all distances equal, so that the triplet loss stands at its margin.
+
+    Args:
+        apart: the mean over an epoch's batches of `distances_apart`.
+    """
+    if apart >= COLLAPSED:
+        return None
     return (
-        f"{name}: the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {batches} "
-        f"(images {', '.join(images[:3])} ...). "
-        f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
-        "or compute in float32 (--set recipe.precision=float32)"
+        f"  {name}: WARNING: the features have collapsed in epoch {epoch}: all distances of a batch are equal within "
+        f"{apart:.1g}, and the triplet loss stands still at its margin. A lower rate, a longer warm-up "
+        "(recipe.schedule.warmup), pretrained weights, a margin that grows (recipe.losses.triplet.start) or a soft one "
+        "(recipe.losses.triplet.margin=soft) helps"
     )

@@ -30,7 +30,7 @@ from models.epochs import EpochMetrics, Point
 from models.losses import Learner
 from models.net import Net
 from models.pretrained import load_weights
-from models.sound import check_weights, where_it_broke
+from models.sound import Broken, broken_gradients, broken_output, check_weights, collapse
 from models.team import ALONE, Team
 from models.together import check_shares, spread, whole_batch
 from models.zero_start import zero_residuals
@@ -81,7 +81,7 @@ def train_member(
 
     Raises:
         ConfigError: a batch that they cannot share.
-        TrainingError: the loss is not finite; the message names epoch, batch and images.
+        TrainingError: a loss, feature, gradient or weight is not finite; the message names epoch, batch and images.
     """
     net = _start(member, recipe, len(training.pids), folder, pretrained, progress, team)
     run = _set_up(net, recipe, len(training.pids), images, device, precision, team)
@@ -92,7 +92,7 @@ def train_member(
         write_text(folder / EPOCHS, point.text)
     told = {"member": member.name, "epochs": recipe.epochs}
     progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
-    begun = time.monotonic()
+    begun, collapsed = time.monotonic(), False
     with progress.task(f"{member.name}, epochs", recipe.epochs, point.epoch) as step, at_a_good_moment() as own:
 
         def asked() -> int:
@@ -101,17 +101,24 @@ def train_member(
         while point.epoch < recipe.epochs:
             loader = _loader(run, training, images, point, workers)
             reached = _epoch(run, loader, point, step, asked)
-            if isinstance(reached, int):
+            if isinstance(reached, Broken):
                 rows = loader.dataset.rows  # type: ignore[attr-defined]
-                seen = [training.split.names[i] for i in rows[reached]]
-                raise TrainingError(where_it_broke(member.name, recipe, seen, point.epoch, reached, len(rows)))
+                seen = [training.split.names[i] for i in rows[reached.batch]]
+                raise TrainingError(reached.told(member.name, recipe, seen, point.epoch, len(rows)))
             point, stop = reached, asked()
+            if stop or point.epoch % recipe.checkpoint_every == 0:
+                check_weights(member.name, net.state_dict(), str(point))
+                if team.leads:
+                    save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
             if team.leads:
                 write_text(folder / EPOCHS, point.text)
-                if stop or point.epoch % recipe.checkpoint_every == 0:
-                    save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
             if not point.batch:
-                progress.event("epoch", **told | json.loads(point.lines[-1]))
+                metrics = json.loads(point.lines[-1])
+                progress.event("epoch", **told | metrics)
+                warning = collapse(member.name, metrics["apart"], point.epoch)
+                if warning and not collapsed:
+                    progress.say(warning)
+                collapsed = warning is not None
             if stop:
                 raise Stopped(stop, f"{member.name} is saved after {point}")
     if not team.leads:
@@ -200,8 +207,8 @@ def _epoch(
     point: Point,
     step: Callable[[float], None],
     asked: Callable[[], int] = lambda: 0,
-) -> Point | int:
-    """One pass over the loader, to its end or to where it was asked to stop; the batch whose loss is not finite."""
+) -> Point | Broken:
+    """One pass over the loader, to its end, to where it was asked to stop, or to a batch whose numbers are wrong."""
     run.net.train()
     base, batches = run.optimizer.defaults["lr"], len(loader.dataset)  # type: ignore[arg-type]
     metrics = point.sums or EpochMetrics(point.epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
@@ -216,10 +223,12 @@ def _epoch(
         output, labels = whole_batch(output, labels, run.team)
         terms = {name: loss(output, labels, t) for name, (_, loss) in run.losses.items()}
         total = torch.stack([run.losses[name][0] * term for name, term in terms.items()]).sum()
-        if not torch.isfinite(total):
-            return batch
+        if broken := broken_output(batch, output, terms, total):
+            return broken
         run.optimizer.zero_grad(set_to_none=True)
         run.scaler.scale(total).backward()
+        if not run.scaler.is_enabled() and (broken := broken_gradients(batch, run.net)):  # a scaler passes over those
+            return broken
         run.scaler.step(run.optimizer)
         run.scaler.update()
         for _, loss in run.losses.values():

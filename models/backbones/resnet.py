@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.backbones.pointwise import as_products
+from models.backbones.smallmap import on_small_maps
 
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks a stage; 26 as timm
 
@@ -117,6 +118,7 @@ class Trunk(ResNet):
         first.conv2.stride = (1, 1)
         first.downsample[0].stride = (1, 1)
         as_products(self)
+        on_small_maps(self)
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         """A stage of torchvision's, its planes scaled from ResNet-50's; the stem keeps its 64 channels."""

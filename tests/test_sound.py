@@ -1,0 +1,192 @@
+"""Numbers that go wrong: the member stops, batch and images are named, the last good checkpoint stands."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from configs.errors import TrainingError
+from configs.progress import Progress
+from ensemble import stages
+from models import registry, train
+from models.data.batches import epoch_loader
+from models.net import Output
+from models.sound import COLLAPSED, Broken, broken_gradients, broken_output, collapse, distances_apart
+from tests import tiny
+
+CPU = torch.device("cpu")
+
+
+class Heard(Progress):
+    """A progress that keeps what was said."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch):
+    monkeypatch.setitem(registry.BACKBONES, "tiny", tiny.TinyBackbone)
+
+
+def run(folder, recipe):
+    folder.mkdir(exist_ok=True)
+    training, images = tiny.training()
+    progress = Heard()
+    train.train_member(
+        tiny.member(), recipe, training, images, folder,
+        device=CPU, precision="float32", workers=0, progress=progress, pretrained=None,
+    )  # fmt: skip
+    return progress.said
+
+
+def images_of(epoch, batch):
+    training, images = tiny.training()
+    loader = epoch_loader(images, training.labels, [], identities=4, per_identity=2, seed=3, epoch=epoch)
+    return [training.split.names[i] for i in loader.dataset.rows[batch]]
+
+
+def test_a_gradient_that_is_no_number_while_the_loss_is_one(tmp_path, monkeypatch):
+    """The root of 0 is 0 and its slope is not finite: in the first run, from epoch 2, batch 2 on."""
+    spoilt = [True]
+
+    def root(**_):
+        def loss(output, labels, t):
+            nothing = (output.feats * 0).sum()
+            return nothing.sqrt() if spoilt[0] and t > 1.5 else nothing
+
+        return loss
+
+    monkeypatch.setitem(registry.LOSSES, "root", root)
+    recipe = tiny.recipe(losses=tiny.RECIPE["losses"] | {"root": {}})
+    names = ", ".join(images_of(1, 1)[:3])
+    message = (
+        rf"tiny: \d+ of \d+ gradients are not finite, first that of \S+, in epoch 2, batch 2 of \d+ \(images {names}"
+    )
+    with pytest.raises(TrainingError, match=message):
+        run(tmp_path / "parts", recipe)
+    (kept,) = (tmp_path / "parts" / "resume").glob("*.safetensors")
+    assert kept.name.startswith("epoch-1-") and all(torch.isfinite(v).all() for v in load_file(kept).values())
+    spoilt[0] = False
+    run(tmp_path / "parts", recipe)
+    run(tmp_path / "whole", recipe)
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("parts", "whole"))
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_weights_that_are_no_numbers_do_not_replace_a_checkpoint(tmp_path, monkeypatch):
+    real = train._epoch
+
+    def overshot(run, loader, point, *rest):
+        reached = real(run, loader, point, *rest)
+        if point.epoch == 1:
+            with torch.no_grad():
+                run.net.backbone[3].weight[0, 0, 0, 0] = torch.nan
+        return reached
+
+    monkeypatch.setattr(train, "_epoch", overshot)
+    with pytest.raises(TrainingError, match=r"tiny: 1 of \d+ tensors are not finite after epoch 2, first backbone\.3"):
+        run(tmp_path / "a", tiny.recipe(epochs=3))
+    (kept,) = (tmp_path / "a" / "resume").glob("*.safetensors")
+    assert kept.name.startswith("epoch-1-")
+    assert len((tmp_path / "a" / "epochs.jsonl").read_text().splitlines()) == 1
+
+
+def output(feats):
+    return Output(feats, feats, ())
+
+
+def test_the_images_whose_features_are_no_numbers_are_named():
+    feats = torch.ones(6, 4)
+    feats[1, 2], feats[4, 0] = torch.nan, torch.inf
+    fine = {"id": torch.tensor(1.0)}
+    broken = broken_output(3, output(feats), fine, torch.tensor(1.0))
+    assert broken == Broken(3, "the features of 2 of 6 images are not finite", (1, 4))
+    said = broken.told("r50", tiny.recipe(), [f"{c}.jpg" for c in "abcdef"], 0, 9)
+    assert "(images b.jpg, e.jpg)" in said and "epoch 1, batch 4 of 9" in said and "lr=0.0001)" in said
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_the_loss_that_is_no_number_is_named(value):
+    terms = {"id": torch.tensor(1.0), "triplet": torch.tensor(value)}
+    broken = broken_output(0, output(torch.ones(2, 4)), terms, torch.tensor(value))
+    assert broken.what == "the loss is not a finite number (triplet)" and broken.places == ()
+    assert broken_output(0, output(torch.ones(2, 4)), {"id": torch.tensor(1.0)}, torch.tensor(1.0)) is None
+
+
+@pytest.mark.parametrize(("value", "said"), [(torch.inf, "1 of 2 gradients"), (1e30, "so large that their squares")])
+def test_gradients_without_bound(value, said):
+    net = torch.nn.Linear(2, 2)
+    net(torch.ones(1, 2)).sum().backward()
+    assert broken_gradients(0, net) is None
+    net.bias.grad[1] = value
+    assert said in broken_gradients(0, net).what
+
+
+# ---------------------------------------------------------------------------------------------------------- collapsed
+
+
+class Dead(tiny.TinyBackbone):
+    """A backbone that gives the same for every image: its last norm is 0, and a ReLU keeps it so."""
+
+    def __init__(self):
+        super().__init__()
+        torch.nn.init.zeros_(self[4].weight)
+        torch.nn.init.constant_(self[4].bias, -1.0)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+def test_collapsed_features_are_told_once_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.BACKBONES, "tiny", Dead)
+    said = run(tmp_path / "a", tiny.recipe(epochs=3))
+    warnings = [text for text in said if "collapsed" in text]
+    assert len(warnings) == 1
+    assert "tiny: WARNING" in warnings[0] and "epoch 1" in warnings[0] and "margin=soft" in warnings[0]
+    for line in metrics(tmp_path / "a"):
+        assert line["apart"] < COLLAPSED and line["terms"]["triplet"] == pytest.approx(0.3)
+
+
+def test_features_that_tell_apart_are_not_warned_of(tmp_path):
+    said = run(tmp_path / "a", tiny.recipe())
+    assert not [text for text in said if "collapsed" in text]
+    assert all(line["apart"] > 10 * COLLAPSED for line in metrics(tmp_path / "a"))
+
+
+def test_distances_apart_by_hand():
+    """Three unit vectors at 0, 60 and 90 degrees: distances 1/2, 1 and 1 - cos 30."""
+    feats = torch.tensor([[1.0, 0.0], [0.5, 0.75**0.5], [0.0, 2.0]])
+    assert distances_apart(output(feats)) == pytest.approx(1 - (1 - 0.75**0.5))
+    assert distances_apart(output(torch.eye(5))) == 0  # all as far from each other: as much a collapse as one point
+    assert collapse("r50", 0.5, 1) is None
+
+
+# ---------------------------------------------------------------------------------------------- the rest of the build
+
+
+def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wrong(monkeypatch):
+    trained, progress = [], Heard()
+
+    def train_one(job, work, member):
+        if member.name == "a":
+            raise TrainingError("a: the loss is not a finite number")
+        trained.append(member.name)
+
+    monkeypatch.setattr(stages, "train", train_one)
+    monkeypatch.setattr(stages, "features_of", lambda *_: None)
+    members = [SimpleNamespace(name=name) for name in "abc"]
+    job = SimpleNamespace(
+        plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress
+    )
+    with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
+        stages.run_stages(job, SimpleNamespace(tests={"test": None}))
+    assert trained == ["b", "c"]
+    assert "a is given up" in progress.said[0]
