@@ -24,9 +24,11 @@ check: $(READY)
 
 bench: $(READY)
 	$(RUN) -m tests.benchmarks.retrieval
+	$(RUN) -m tests.benchmarks.throughput
 
 bench-gpu: $(READY)
 	$(RUN) -m tests.benchmarks.retrieval --device cuda
+	$(RUN) -m tests.benchmarks.throughput --device cuda
 
 clean:
 	rm -rf $(VENV) runs submissions reports
