@@ -187,6 +187,6 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
         plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress
     )
     with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
-        stages.run_stages(job, SimpleNamespace(tests={"test": None}))
+        stages.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}))
     assert trained == ["b", "c"]
     assert "a is given up" in progress.said[0]
