@@ -76,7 +76,8 @@ def on_small_maps(net: nn.Module) -> None:
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Conv2d and child.kernel_size == (3, 3) and _fits(child):
-                small = SmallMap(child.in_channels, child.out_channels, 3, child.stride, child.padding, bias=False)
+                how: Any = {"stride": child.stride, "padding": child.padding, "bias": False}
+                small = SmallMap(child.in_channels, child.out_channels, 3, **how)
                 small.weight = child.weight
                 setattr(module, name, small)
 
