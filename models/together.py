@@ -31,6 +31,7 @@ def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
         return net
     # a 1x1 convolution's gradient, made as a matrix product, has other strides than its weight, and the same memory
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    warnings.filterwarnings("ignore", message=".broadcast_buffers. is deprecated")  # torch 2.11 has nothing else
     for name, module in net.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) not in NORMS:
             raise ConfigError(f"{name} is a {type(module).__name__}, which several processes cannot share; run one")
