@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.bill import default_superblock
+from ensemble.kernels import lists
 from ensemble.neighbours import Progress, Search
 from ensemble.parallel import over_rows, workers
 from ensemble.search import Pools, Sides, choose_filter, runs, whole_rows
@@ -46,6 +47,13 @@ class Pool:
     @property
     def n(self) -> int:
         return len(self.indptr) - 1
+
+    def recall(
+        self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32], weights: Sequence[float]
+    ) -> NDArray[np.float64]:
+        """See `ensemble.source.Memory`."""
+        asked = np.asarray(rows, np.int64), np.asarray(indptr, np.int64), np.asarray(index, np.int32)
+        return lists.remembered(*asked, self.indptr, self.index, self.sim, np.array(weights, np.float64))
 
 
 def features(feats: NDArray | Sequence[NDArray] | Features, n_jobs: int) -> Features:

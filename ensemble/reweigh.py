@@ -12,6 +12,7 @@ proved; far ones become anchors themselves (`extended`). A member added costs th
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,11 @@ def extended(
     return with_anchors(pool, source, wanted, n_jobs, None)
 
 
+def remembering(pool: Pool, feats: NDArray | Sequence[NDArray] | Features, weights: Sequence[float]) -> Features:
+    """The features under these weights, for `ensemble.rerank`: it reads what the pool keeps, and computes the rest."""
+    return replace(features(feats, -1).weighted(weights), memory=pool)
+
+
 def nearest(
     pool: Pool, weights: Sequence[float], feats: NDArray | Sequence[NDArray] | Features | None = None, n_jobs: int = -1
 ) -> tuple[Neighbours, NDArray[np.bool_]]:
@@ -104,7 +110,7 @@ def nearest(
     proved = (own[1][:, -1] > most + ROUNDING * total) & (own[2] <= least + ROUNDING * total)
     proved[:q] &= near[1][:, -1] > near_most + ROUNDING * total
     if feats is not None and not proved.all():
-        source = features(feats, n_jobs).weighted(weights)
+        source = replace(features(feats, n_jobs).weighted(weights), memory=None)
         if (~proved).mean() > AGAIN:
             found = neighbours.nearest(
                 source, pool.k, n_query=q, top_k=pool.top_k, near_share=1, device="cpu", n_jobs=n_jobs

@@ -126,8 +126,9 @@ class FloatBlocks:
 
     def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """For each part of the columns (B, C) similarities."""
+        shared = [self.source.left(rows)] if isinstance(self.source, Features) else []
         for part in parts:
-            sim = self.source.block(rows, part)
+            sim = self.source.block(rows, part, *shared)
             yield part, sim if self.unit == 1 else np.multiply(sim, self.unit, out=sim)
 
 

@@ -7,7 +7,7 @@ All answer the same questions: a block of (float32) similarities, and the exact 
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,19 @@ Penalties = Sequence[tuple[ArrayLike, float]]
 UNIT_TOLERANCE = 1e-3
 
 
+class Memory(Protocol):
+    """Similarities of pairs of images that somebody keeps: `ensemble.pool.Pool`."""
+
+    def recall(
+        self,
+        rows: NDArray[np.int64],
+        indptr: NDArray[np.int64],
+        index: NDArray[np.int32],
+        weights: Sequence[float],
+    ) -> NDArray[np.float64]:
+        """Of image rows[i] to each of index[indptr[i]:indptr[i + 1]] under these weights; NaN where it is not kept."""
+
+
 @dataclass(frozen=True)
 class Features:
     """Members' features (N, D_m) with weights; each penalty adds its amount to the distance of images of one label.
@@ -31,6 +44,7 @@ class Features:
     members: tuple[NDArray[np.float32], ...]
     weights: tuple[float, ...]
     penalties: tuple[tuple[NDArray[np.int64], float], ...] = ()
+    memory: Memory | None = None
 
     @property
     def n(self) -> int:
@@ -58,9 +72,14 @@ class Features:
         for labels, amount in self.penalties:
             dots.penalise(sim, rows.start, cols.start, labels, np.float32(amount * unit))
 
-    def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """Similarities of rows to cols, (B, C) float32, in float32 arithmetic."""
-        parts = (np.matmul(a[rows] * np.float32(w), a[cols].T, dtype=np.float32) for a, w in self.used)
+    def left(self, rows: slice) -> list[NDArray[np.float32]]:
+        """Each used member's rows times its weight: what several blocks of the same rows share."""
+        return [a[rows] if w == 1 else a[rows] * np.float32(w) for a, w in self.used]
+
+    def block(self, rows: slice, cols: slice, left: Sequence[NDArray[np.float32]] | None = None) -> NDArray[np.float32]:
+        """Similarities of rows to cols, (B, C) float32, in float32 arithmetic; left: of these rows."""
+        pairs = zip(left or self.left(rows), self.used, strict=True)
+        parts = (np.matmul(mine, a[cols].T, dtype=np.float32) for mine, (a, _) in pairs)
         out: NDArray[np.float32] = next(parts)
         for part in parts:
             out += part
@@ -69,12 +88,24 @@ class Features:
 
     def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
         """Similarities of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32, float64 sums."""
+        if self.memory is not None:
+            return self._recalled(self.memory, rows, indptr, index)
         out = np.zeros(index.size)
         for feats, weight in self.used:
             dots.add_dots(feats, rows, indptr, index, weight, out)
         for labels, amount in self.penalties:
             left = np.repeat(rows, np.diff(indptr))
             out -= amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
+        return out.astype(np.float32)
+
+    def _recalled(
+        self, memory: Memory, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]
+    ) -> NDArray:
+        """The same, from memory where it has them."""
+        out = memory.recall(rows, indptr, index, self.weights)
+        gaps = np.flatnonzero(np.isnan(out))
+        if gaps.size:
+            out[gaps] = replace(self, memory=None).pairs(rows, np.searchsorted(gaps, indptr), index[gaps])
         return out.astype(np.float32)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -115,13 +115,28 @@ def test_copies_that_overflow_the_search():
 
 
 def test_it_feeds_the_reranking(members, pool):
-    source, weights = source_of(members).weighted([1, 1.2, 0.9]), [1, 1.2, 0.9]
+    weights = [1, 1.2, 0.9]
     found, _ = reweigh.nearest(pool, weights, members)
-    order, dist = rerank.k_reciprocal(found, source, 100, k1=10, k2=4, top_k=30)
     wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
     want_order, want_dist = rerank.k_reciprocal(wanted, members, 100, weights=weights, k1=10, k2=4, top_k=30)
-    np.testing.assert_allclose(dist, want_dist, atol=1e-5)
-    assert (order != want_order).mean() < 1e-3
+    for source in (source_of(members).weighted(weights), reweigh.remembering(pool, members, weights)):
+        order, dist = rerank.k_reciprocal(found, source, 100, k1=10, k2=4, top_k=30)
+        np.testing.assert_allclose(dist, want_dist, atol=1e-5)
+        assert (order != want_order).mean() < 1e-3
+
+
+def test_what_the_pool_keeps_is_read_and_the_rest_computed(members, pool):
+    rng, weights = np.random.default_rng(3), [0.3, 1, 2]
+    index, indptr, rows = rng.integers(0, 700, 90).astype(np.int32), np.array([0, 40, 40, 90]), np.array([5, 8, 300])
+    recalled = pool.recall(rows, indptr, index, weights)
+    left = np.repeat(rows, np.diff(indptr))
+    exact = sum(w * (a[left].astype(float) * a[index]).sum(axis=1) for w, a in zip(weights, members, strict=True))
+    known = [j in pool.index[pool.indptr[i] : pool.indptr[i + 1]] for i, j in zip(left, index, strict=True)]
+    assert 0 < np.sum(known) < 90
+    np.testing.assert_array_equal(~np.isnan(recalled), known)
+    np.testing.assert_allclose(recalled[known], exact[known], atol=1e-6)
+    source = reweigh.remembering(pool, members, weights)
+    np.testing.assert_allclose(source.pairs(rows, indptr, index), exact, atol=1e-6)
 
 
 def test_bad_input_is_named(members, pool):

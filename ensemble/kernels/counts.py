@@ -11,6 +11,7 @@ from ensemble.kernels.cpu import Real, Whole, jit
 
 RUN = 32
 FEW = 48
+SHARE, WIDE = 8, 128
 Ints = NDArray[np.int64]
 Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
 
@@ -125,9 +126,35 @@ def _ranks_together(row: NDArray[np.float32], targets: Ints) -> Ints:
 
 
 @jit
-def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
-    """Rank from 1 of each target column, ascending, in a row of distances (G,), ties by lower index."""
+def _ranks_in(row: NDArray[np.float32], targets: Ints) -> Ints:
     return _ranks_one_by_one(row, targets) if targets.size <= FEW else _ranks_together(row, targets)
+
+
+@jit
+def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
+    """Rank from 1 of each target column, ascending, in a row of distances (G,), ties by lower index.
+
+    None of what is farther than the farthest target has a part in it: where that leaves few, only they are counted.
+    Raises nothing for NaN: all ranks are then -1.
+    """
+    bar = row[targets].max() if targets.size else np.float32(-np.inf)
+    near, count = np.empty(row.size // SHARE + WIDE, np.int64), 0
+    for start in range(0, row.size, WIDE):
+        stop, hits = min(row.size, start + WIDE), np.int32(0)
+        for v in row[start:stop]:
+            hits = np.int32(hits + np.int32(not (v > bar)))
+        if hits == 0:
+            continue
+        if count + WIDE > near.size:
+            return np.full(targets.size, -1) if has_nan(row) else _ranks_in(row, targets)
+        for g in range(start, stop):
+            if not (row[g] > bar):
+                near[count] = g
+                count += 1
+    some = near[:count]
+    if has_nan(row[some]):
+        return np.full(targets.size, -1)
+    return _ranks_in(row[some], np.searchsorted(some, targets))
 
 
 @jit
@@ -146,13 +173,14 @@ def from_distances(
     total, found = np.zeros(rows), np.zeros(rows, np.int64)
     first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     for q in range(rows):
-        if has_nan(dist[q]):
-            total[q] = np.nan
-            continue
         if group[q] < 0:
+            total[q] = np.nan if has_nan(dist[q]) else 0.0
             continue
         targets = by_pid[pid_ptr[group[q]] : pid_ptr[group[q] + 1]]
         rank = ranks(dist[q], targets)
+        if rank[0] < 0:
+            total[q] = np.nan
+            continue
         by_rank = np.argsort(rank)
         removed = 0
         for e in by_rank:

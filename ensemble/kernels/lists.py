@@ -120,6 +120,19 @@ def merged(
 
 
 @jit
+def _at_most(values: Floats, k: int) -> np.float32:
+    """A number that the k-th smallest of values does not exceed: the k-th smallest of the least of each run of them."""
+    run = max(1, values.size // (2 * k))
+    runs = values.size // run
+    least = np.empty(runs, np.float32)
+    for r in range(runs):
+        least[r] = -values[r * run]
+        for p in range(1, run):
+            least[r] = max(least[r], -values[r * run + p])
+    return -kth_largest(least, k)
+
+
+@jit
 def weighed(
     indptr: Pointers, index: Ints, sim: Floats, weights: NDArray[np.float64], k: int, first: int, start: int, stop: int
 ) -> tuple[Ints, Floats, Floats]:
@@ -147,10 +160,37 @@ def weighed(
         count = min(k, signed.size)
         if count == 0:
             continue
-        bar = -kth_largest(-signed, count)
+        bar = _at_most(signed, count)
         kept = np.flatnonzero(signed <= bar)
         by_value = kept[np.argsort(signed[kept], kind="mergesort")]
         for p in range(count):
             order[i - start, p] = listed[by_value[p]]
             value[i - start, p] = -signed[by_value[p]]
     return order, value, least
+
+
+@jit
+def remembered(
+    rows: Pointers,
+    asked_ptr: Pointers,
+    asked: Ints,
+    indptr: Pointers,
+    index: Ints,
+    sim: Floats,
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The weighted similarity of row rows[i] to each of asked[asked_ptr[i]:...], NaN where it is no candidate.
+
+    indptr, index, sim: as `weighed`'s.
+    """
+    out = np.full(asked.size, np.nan)
+    for i in range(rows.size):
+        start, stop = indptr[rows[i]], indptr[rows[i] + 1]
+        listed = index[start:stop]
+        for e in range(asked_ptr[i], asked_ptr[i + 1]):
+            at = np.searchsorted(listed, asked[e])
+            if at < listed.size and listed[at] == asked[e]:
+                out[e] = 0.0
+                for m in range(weights.size):
+                    out[e] += weights[m] * sim[m, start + at]
+    return out
