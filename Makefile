@@ -27,12 +27,8 @@ bench: $(READY)
 	$(RUN) -m tests.benchmarks.throughput
 
 bench-gpu: $(READY)
-<<<<<<< HEAD
-	$(RUN) -m tests.benchmarks.retrieval --device cuda
-	$(RUN) -m tests.benchmarks.throughput --device cuda
-=======
 	$(RUN) -m tests.benchmarks.retrieval --device cuda --figures lists sweep plain score
->>>>>>> 7f23b10 (Ranks are counted among what is no farther than the farthest right image; re-ranking reads the similarities a pool keeps; figures of the engine on a quieter machine)
+	$(RUN) -m tests.benchmarks.throughput --device cuda
 
 clean:
 	rm -rf $(VENV) runs submissions reports
