@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: demo test slow check bench bench-gpu clean
+.PHONY: demo test slow soak check bench bench-gpu clean
 
 demo: $(READY)
 	$(RUN) -m ensemble.build --members r50,rx50,ibn_a,ibn_b,se_ibn_a
@@ -16,6 +16,9 @@ test: $(READY)
 
 slow: $(READY)
 	$(RUN) -m pytest -m "slow or not slow"
+
+soak: $(READY)
+	$(RUN) -m tests.soak
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,7 @@ from configs.outside import part_members
 from configs.schema import Competition, Ensemble, Member, Plan, Recipe
 
 HERE = Path(__file__).parent
+MOST_VALUES = 100_000  # in one file; aliases of aliases make 10^9 of a few lines
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -113,9 +114,29 @@ def load_ensemble(folder: Path = HERE) -> Ensemble:
     return _check(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
 
 
+def _parse(text: str) -> Any:
+    """YAML without tags that make objects, and of a size that a configuration has.
+
+    Raises:
+        YAMLError: it is not.
+    """
+    try:
+        value = yaml.load(text, Loader=_Yaml)
+    except (ValueError, RecursionError) as e:  # a date that is none, a number of 5,000 digits, 1,000 brackets
+        raise yaml.YAMLError(f"cannot be read ({str(e)[:100]})") from e
+    left, open_ = MOST_VALUES, [value]
+    while open_:
+        at = open_.pop()
+        left -= 1
+        if left < 0:
+            raise yaml.YAMLError(f"more than {MOST_VALUES:,} values, aliases written out")
+        open_ += [*at, *at.values()] if isinstance(at, dict) else at if isinstance(at, list | tuple | set) else []
+    return value
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
+        value = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e}). It belongs to the project; restore it") from e
     except yaml.YAMLError as e:
@@ -171,7 +192,7 @@ def _apply(tables: dict[str, Any], change: str) -> None:
         raise ConfigError(f"--set {change!r}: wanted TABLE.KEY=VALUE, such as recipe.epochs=3")
     _known(keys[:1], list(tables), f"--set {change!r}: unknown table", "there are")
     try:
-        value = yaml.load(text, Loader=_Yaml)
+        value = _parse(text)
     except yaml.YAMLError as e:
         raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from e
     at = tables

@@ -80,14 +80,14 @@ def last_build(store: Store) -> str:
         ResultError: there is none.
     """
     try:
-        text = (store.root / LAST).read_text(encoding="utf-8")
+        text = (store.root / LAST).read_bytes()
     except OSError as e:
         raise ResultError(
             f"{store.root}: no finished build is recorded there. Run python -m ensemble.build first, or name its "
             "folder with --runs"
         ) from e
     try:
-        return str(unsealed(text)["build"])
+        return str(unsealed(text.decode())["build"])
     except (ValueError, KeyError) as e:
         raise ResultError(
             f"{store.root / LAST}: is damaged ({e}). Run the build again; it makes what is missing and keeps the rest"

@@ -27,6 +27,7 @@ from configs.version import code_version
 from models.backbones.resnet import open_gates
 
 ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
+UNPACKED = 4  # times its size on disk that a weights file may take in memory; tensors are stored as they are
 KEPT, SOURCE = "weights.safetensors", "source.json"
 ADVICE = "or train from random weights with --set recipe.pretrained=false"
 
@@ -172,10 +173,11 @@ def _fetch(url: str) -> Path:
 
 
 def _read_file(path: Path) -> Mapping[str, Tensor]:
+    most = UNPACKED * path.stat().st_size
     try:
         if path.suffix == ".safetensors":
-            return _tensors(load_safetensors(path.read_bytes()), str(path))
-        return _tensors(torch.load(path, map_location="cpu", weights_only=True), str(path))
+            return _tensors(load_safetensors(path.read_bytes()), str(path), most)
+        return _tensors(torch.load(path, map_location="cpu", weights_only=True), str(path), most)
     except WeightsError:
         raise
     except (OSError, SafetensorError) as e:
@@ -184,13 +186,24 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(f"{path}: not a plain file of weights ({' '.join(str(e).split())[:300]})") from e
 
 
-def _tensors(loaded: Any, source: str) -> Mapping[str, Tensor]:
-    """The state dict inside, whatever it is wrapped in, under plain names, without a classifier."""
+def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
+    """The state dict inside, whatever it is wrapped in, under plain names, without a classifier.
+
+    Args:
+        most: bytes that its tensors may take: views can make terabytes of one stored number.
+    """
     for wrapper in ("state_dict", "model", "net"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not any(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(f"{source}: holds no state dict of tensors")
+    tensors = [v for v in loaded.values() if isinstance(v, Tensor)]
+    if any(v.layout != torch.strided or v.is_quantized or v.device.type != "cpu" for v in tensors):
+        raise WeightsError(f"{source}: holds tensors that are not plain arrays of numbers")
+    if sum(v.numel() * v.element_size() for v in tensors) > most:
+        raise WeightsError(
+            f"{source}: its tensors would take more than {most:,} bytes; a file of weights is not packed"
+        )
     plain = {k.removeprefix("module.").removeprefix("backbone."): v for k, v in loaded.items()}
     return {
         k: v.detach().clone(memory_format=torch.contiguous_format)  # two names may share one tensor

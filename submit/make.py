@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from configs.artifact import Store
 from configs.command import CommandLine, run
+from configs.disk import room, write_file
 from configs.errors import ResultError, SubmissionError
 from configs.schema import Plan
 from ensemble.ranking import Ranking, load_ranking
@@ -136,29 +138,38 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) ->
 
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files; every file is whole or not there.
+    """Write a folder of files, one writer at a time; every file is whole or not there.
 
     Raises:
         ResultError: the disk refuses.
     """
-    part = out.with_name(f".{out.name}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
             raise ResultError(f"{out}: is a file; give a folder with --out")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        for name, content in files.items():
-            with open(part / name, "wb") as f:
-                f.write(content)
-                f.flush()
-                os.fsync(f.fileno())
-        out.mkdir(exist_ok=True)
-        for name in files:
-            os.replace(part / name, out / name)
-        part.rmdir()
+        out.mkdir(parents=True, exist_ok=True)
+        with _alone_in(out):
+            for name, content in files.items():
+                for torn in out.glob(f".{name}.*.part"):  # of a writer that was killed
+                    torn.unlink()
+                write_file(out / name, content)
     except OSError as e:
-        raise ResultError(f"{out}: cannot be written ({e.strerror}); give another folder with --out") from e
+        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e)}") from e
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder against other writers; the system lets go of it with its holder, and no lock file stays."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _standing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 
 if __name__ == "__main__":

@@ -111,6 +111,19 @@ def test_a_pickle_that_would_run_code(tmp_path, store):
         keep_weights(store, Weights(file=str(tmp_path / "v.pth")))
 
 
+def test_weights_that_unpack_to_terabytes(tmp_path, store):
+    torch.save({"conv1.weight": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").stat().st_size < 10_000
+    with pytest.raises(WeightsError, match=r"w\.pth: its tensors would take more than .* bytes"):
+        keep_weights(store, Weights(file=str(tmp_path / "w.pth")))
+
+
+def test_weights_that_are_not_plain_arrays(tmp_path, store):
+    torch.save({"conv1.weight": torch.eye(3).to_sparse()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth: (holds tensors that are not plain|not a plain file)"):
+        keep_weights(store, Weights(file=str(tmp_path / "w.pth")))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("w.pth", b""), ("w.pth", b"text"), ("w.safetensors", b"text that is no header"), ("w.safetensors", b"")],

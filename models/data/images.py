@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from PIL import Image, ImageOps
 from configs.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; of others, some start programs
 MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more than this is a mistake or a decompression bomb
+MAX_BYTES = 16 * MAX_PIXELS
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -51,7 +54,8 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
         DataError: it cannot be decoded; the message names the file and says why.
     """
     try:
-        with Image.open(path) as image:
+        check_file(path)
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             image.load()
@@ -66,6 +70,19 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
+
+
+def check_file(path: Path) -> None:
+    """A file that can be read to its end: a pipe or a device named .jpg would never come to one.
+
+    Raises:
+        OSError: there is none. ValueError: it is something else, or is too large for a picture.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("no plain file")
+    if facts.st_size > MAX_BYTES:
+        raise ValueError(f"{facts.st_size:,} bytes, more than {MAX_BYTES:,}")
 
 
 def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -> Iterable[NDArray[np.uint8]]:
@@ -95,10 +112,10 @@ def _reason(path: Path, error: BaseException) -> str:
         size = path.stat().st_size
     except OSError:
         return "no such file"
-    if size == 0:
+    if size == 0 and path.is_file():
         return "the file is empty"
     if "truncated" in str(error).lower():
         return f"truncated after {size:,} bytes"
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not an image ({size:,} bytes)"
+        return f"not an image ({size:,} bytes) of a kind that is read: {', '.join(FORMATS)}"
     return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from configs.disk import file_digest
 from configs.errors import DataError
 from configs.version import Digest
+from models.data.images import check_file
 
 UNKNOWN = -1  # a pid or camid nobody told
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Split:
         sizes = {len(x) for x in (self.names, self.paths, self.pids, self.camids, *told)}
         if len(sizes) > 1:
             raise ValueError(f"names, paths, pids and camids differ in length: {sorted(sizes)}")
+        odd = [name for name in self.names if UNFIT.search(name)]
+        if odd:
+            raise DataError(
+                f"{len(odd)} image names hold what no table or terminal takes: control or direction marks, or bytes "
+                f"that are not UTF-8; first {odd[0]!a}. Rename the files"
+            )
         twice = [name for name, n in Counter(self.names).items() if n > 1]
         if twice:
             where = [str(p) for n, p in zip(self.names, self.paths, strict=True) if n == twice[0]]
@@ -110,6 +119,8 @@ def content_digest(split: Split, n_jobs: int = -1) -> Digest:
 
 def _digest(path: Path) -> str:
     try:
+        check_file(path)
         return file_digest(path)
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror}). Restore it, or list it under 'skip'") from e
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or list it under 'skip'") from e

@@ -34,7 +34,7 @@ def embed(subject: Subject, trial: Trial) -> NDArray[np.float32] | None:
     }
 
     def make(folder: Path) -> None:
-        np.save(folder / "places.npy", _places(feats, weights))
+        np.save(folder / "places.npy", _places(feats, weights), allow_pickle=False)
 
     places: NDArray[np.float32] = np.load(
         subject.store.get(Address("maps", trial.name, request), make).path / "places.npy"

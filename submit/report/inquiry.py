@@ -82,7 +82,7 @@ def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
         with progress.task(f"{trial.name}: queries asked of each system", total) as step:
             found = _Asking(subject, trial, step).all()
         for field in fields(found):
-            np.save(folder / f"{field.name}.npy", getattr(found, field.name))
+            np.save(folder / f"{field.name}.npy", getattr(found, field.name), allow_pickle=False)
 
     folder = subject.store.get(Address("inquiries", trial.name, request), make).path
     return Inquiry(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Inquiry)})

@@ -104,7 +104,7 @@ def _maps(
         from models.extract import load_member
 
         net = load_member(member, subject.store.open(trained.folder or ""))
-        np.save(folder / "maps.npy", activations(net, images))
+        np.save(folder / "maps.npy", activations(net, images), allow_pickle=False)
 
     kept = subject.store.get(Address("looks", trained.member, request), make)
     maps: NDArray[np.float32] = np.load(kept.path / "maps.npy")
