@@ -17,6 +17,7 @@ from rich.console import Console
 
 from configs.artifact import Address
 from configs.command import CommandLine, run
+from configs.errors import ConfigError
 from configs.load import load_ensemble
 from configs.progress import Progress, duration
 from configs.version import code_version
@@ -86,6 +87,16 @@ def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
 def problems(case: Case, device: str) -> dict[str, Judge]:
     """What is tuned by itself: one search over everything. A domain with settings of its own would be one more."""
     banks = open_banks(case.store, case.evaluation.banks)
+    given = [bank.member for bank in banks if not isinstance(bank.feats, np.ndarray)]
+    if given:
+        raise ConfigError(
+            f"{given[0]}: distances from outside; tuning wants features. Build without it to tune the rest"
+        )
+    if (case.plan.ensemble.domains, case.plan.ensemble.tracks) != ("none", "none"):
+        raise ConfigError(
+            f"{case.key} searched by domains or tracks, which is not tuned yet: build with --set ensemble.domains=none "
+            "--set ensemble.tracks=none to tune one search over everything"
+        )
     names = [bank.fingerprint.split("/")[1] for bank in banks]
     return {"all": Judge([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)}
 

@@ -107,3 +107,10 @@ def test_the_line_names_all_that_a_mix_is():
     assert said[0] == "ensemble.weights={r50: 1, rx50: 0.25}" and "ensemble.lam=0.6" in said
     assert mix_of(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
     assert tune.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
+
+
+def test_a_build_by_domains_is_not_tuned_as_if_it_were_one(tmp_path, capsys):
+    feats, evaluation = people(np.random.default_rng(2), n_people=12, each=4)
+    finished_build(tmp_path, feats, evaluation, ["r50"], sets=["ensemble.domains=colours"])
+    with pytest.raises(ValueError, match="domains or tracks, which is not tuned"):
+        tune.main(["--runs", str(tmp_path)])
