@@ -141,6 +141,7 @@ class Ensemble(Frozen):
         default_factory=dict, description="member -> weight; 1 where not named"
     )
     flip: bool = Field(description="average a feature with that of the mirrored image")
+    views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
     rerank: Literal["k_reciprocal", "none"]
     k1: int = Field(ge=1)
     k2: int = Field(ge=1)

@@ -59,6 +59,7 @@ def features_address(
         "query": query.digest,
         "gallery": gallery.digest,
         "flip": ensemble.flip,
+        "views": [view.model_dump(mode="json") for view in ensemble.views],
         "precision": precision,
         "code": code_version(MODELS / "extract.py", MODELS / "fold.py", MODELS / "shards.py", HERE / "bank.py"),
     }

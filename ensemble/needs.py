@@ -130,7 +130,7 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
-        views = 2 if job.plan.ensemble.flip else 1
+        views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
         size = HEADER + 4 * n * one.dim + _names(work, test)
         seconds = n * views / (PASSES * rate if rate else guess / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)

@@ -28,6 +28,7 @@ from models.extract import extract, load_member
 from models.follow import extraction_order, training_order
 from models.pretrained import identify, keep_weights
 from models.train import train_member
+from models.views import make_views
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     """Read every file once for its digest, and name the address of everything."""
     recipe, train = job.plan.recipe, benchmark.train
     tests = {"test": (benchmark.query, benchmark.gallery)}
+    make_views(job.plan.ensemble.views, job.plan.ensemble.flip)  # a mistake in them is said before any work
     if holdout is not None:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
@@ -154,16 +156,17 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
 
     def make(folder: Path) -> None:
         trained, parts = train(job, work, member), []
-        net, flip, channels_last = load_member(member, trained), job.plan.ensemble.flip, job.plan.recipe.channels_last
+        net, settings, channels_last = load_member(member, trained), job.plan.ensemble, job.plan.recipe.channels_last
         for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
             pictures = packed(job, work, images)
-            job.team.tell(extraction_order(member, trained, pictures, split.names, flip, channels_last, job.precision))
+            order = extraction_order(member, trained, pictures, split.names, settings, channels_last, job.precision)
+            job.team.tell(order)
             parts.append(
                 extract(
                     net,
                     pictures,
                     split.names,
-                    flip=flip,
+                    views=make_views(settings.views, settings.flip),
                     channels_last=channels_last,
                     device=device,
                     precision=job.precision,

@@ -1,8 +1,9 @@
-"""Features of images: `bn_feats`, averaged with those of the mirrored image, as unit rows."""
+"""Features of images: `bn_feats`, averaged over views such as the mirrored image, as unit rows."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from models.net import Net
 from models.shards import SHARD, find_shard, keep_shard
 from models.team import ALONE, Team
 from models.train import LABELS, WEIGHTS
+from models.views import View
 
 BATCH = 128
 
@@ -48,7 +50,7 @@ def extract(
     images: NDArray[np.uint8],
     names: tuple[str, ...],
     *,
-    flip: bool,
+    views: Sequence[View],
     channels_last: bool,
     device: torch.device,
     precision: str,
@@ -60,6 +62,7 @@ def extract(
     """Unit features of images (N, H, W, 3) uint8.
 
     Args:
+        views: of each image (`models/views.py`); its feature is the mean over them.
         keep: a folder for the shards of a long extraction; those of an interrupted one in it are gone on from.
         team: the processes that share the images out, all of which call this; `keep` is for the one that leads.
 
@@ -75,9 +78,9 @@ def extract(
 
     def features_of(batch: Tensor) -> NDArray[np.float32]:
         with torch.inference_mode(), autocast(device, precision):
-            feats = net(batch).bn_feats.float()
-            if flip:
-                feats = feats + net(batch.flip(3)).bn_feats.float()
+            feats = net(views[0](batch)).bn_feats.float()
+            for view in views[1:]:
+                feats = feats + net(view(batch)).bn_feats.float()
         unit: NDArray[np.float32] = normalize(feats, dim=1).cpu().numpy()
         return unit
 

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from configs.errors import TrainingError
 from configs.progress import Progress
-from configs.schema import Member, Recipe
+from configs.schema import Ensemble, Member, Named, Recipe
 from models.data.balance import Training
 from models.data.split import Split
 from models.device import choose_device
 from models.extract import extract, load_member
 from models.team import Team
 from models.train import train_member
+from models.views import make_views
 
 
 def training_order(
@@ -52,7 +53,7 @@ def extraction_order(
     folder: Path,
     images: NDArray[np.uint8],
     names: Sequence[str],
-    flip: bool,
+    ensemble: Ensemble,
     channels_last: bool,
     precision: str,
 ) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def extraction_order(
         "folder": str(folder.absolute()),
         "images": _file(images),
         "names": list(names),
-        "flip": flip,
+        "flip": ensemble.flip,
+        "views": [view.model_dump(mode="json") for view in ensemble.views],
         "channels_last": channels_last,
     }
 
@@ -112,7 +114,7 @@ def _extract(order: dict[str, Any], team: Team, device: torch.device, workers: i
         load_member(Member.model_validate(order["member"]), Path(order["folder"])),
         np.load(order["images"], mmap_mode="r"),
         tuple(order["names"]),
-        flip=order["flip"],
+        views=make_views([Named.model_validate(view) for view in order["views"]], order["flip"]),
         channels_last=order["channels_last"],
         device=device,
         precision=order["precision"],

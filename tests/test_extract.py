@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import TrainingError, WeightsError
+from configs.errors import ConfigError, TrainingError, WeightsError
 from configs.progress import Progress
+from configs.schema import Named
 from models import extract as module
 from models import registry, train
 from models.data.batches import normalise
 from models.extract import BATCH, extract, load_member
 from models.shards import SHARD, find_shard
+from models.views import make_views
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -32,7 +34,9 @@ def pictures(n=7):
 
 
 def features(net, images, **changes):
-    asked = {"flip": True, "channels_last": False, "device": CPU, "precision": "float32"}
+    views = [Named.model_validate(view) for view in changes.pop("views", ())]
+    changes["views"] = make_views(views, changes.pop("flip", True))
+    asked = {"channels_last": False, "device": CPU, "precision": "float32"}
     names = tuple(f"{i}.jpg" for i in range(len(images)))
     return extract(net, images, names, progress=Progress(quiet=True), **(asked | changes))
 
@@ -203,3 +207,64 @@ def test_the_weights_of_another_member(tmp_path):
     trained(tmp_path)
     with pytest.raises(WeightsError, match="not the weights of member 'other' "):
         load_member(tiny.member(name="other", backbone={"name": "resnet", "width_per_group": 4}), tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------------- views
+
+
+def seen(net, image, *changes):
+    """bn_feats of one image (H, W, 3) after some changes of the normalised picture."""
+    batch = normalise(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], CPU, channels_last=False)
+    for change in changes:
+        batch = change(batch)
+    with torch.no_grad():
+        return net(batch).bn_feats[0]
+
+
+def resize(batch, height, width):
+    return torch.nn.functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)
+
+
+@pytest.mark.parametrize("views", [["plain"], [{"name": "scale", "size": [32, 16]}], [{"name": "crop", "share": 1.0}]])
+def test_a_mean_over_the_image_itself_is_its_plain_feature(views):
+    net, images = make_net(), pictures()
+    np.testing.assert_array_equal(features(net, images, flip=False, views=views), features(net, images, flip=False))
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_views_are_averaged_as_by_hand(flip):
+    net, images = make_net(), pictures()
+    views = ["plain", {"name": "scale", "size": [48, 32]}, {"name": "crop", "share": 0.75, "at": "bottom"}]
+    got = features(net, images, flip=flip, views=views)
+    mirrors = [lambda b: b, lambda b: b.flip(3)][: 1 + flip]
+    for image, row in zip(images, got, strict=True):
+        total = sum(
+            seen(net, image, mirror)
+            + seen(net, image, mirror, lambda b: resize(b, 48, 32))
+            + seen(net, image, mirror, lambda b: resize(b[:, :, 8:32, 2:14], 32, 16))
+            for mirror in mirrors
+        )
+        np.testing.assert_allclose(row, (total / total.norm()).numpy(), atol=1e-5)
+
+
+def test_flip_as_a_view_is_the_flip_of_all():
+    net, images = make_net(), pictures()
+    by_view = features(net, images, flip=False, views=["plain", "flip"])
+    np.testing.assert_allclose(by_view, features(net, images, flip=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ("zoom", "unknown view 'zoom'"),
+        ({"name": "scale"}, "size"),
+        ({"name": "scale", "size": [8, 8]}, "at least 16 pixels"),
+        ({"name": "crop", "share": 0}, "above 0"),
+        ({"name": "crop", "at": "middle"}, "centre, top"),
+        ({"name": "crop", "part": 1}, "part"),
+        ("flip", "mirrors every view already"),
+    ],
+)
+def test_views_that_cannot_be(view, words):
+    with pytest.raises(ConfigError, match=words):
+        make_views([Named.model_validate(view)], True)

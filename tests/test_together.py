@@ -93,6 +93,7 @@ EXTRACT = """
     from configs.progress import Progress
     from models import registry
     from models.extract import extract
+    from models.views import make_views
     from models.team import joined
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
@@ -100,7 +101,8 @@ EXTRACT = """
     net = tiny.unsettle(registry.make_net(tiny.member(), 4))
     images = tiny.training(identities=1, each=7)[1]
     with joined("cpu") as team:
-        feats = extract(net, images, tuple("abcdefg"), flip=True, channels_last=True, device=torch.device("cpu"),
+        views = make_views((), True)
+        feats = extract(net, images, tuple("abcdefg"), views=views, channels_last=True, device=torch.device("cpu"),
             precision="float32", progress=Progress(quiet=True), team=team)
         np.save(f"{sys.argv[1]}/{team.size}-{team.rank}.npy", feats)
 """

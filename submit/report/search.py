@@ -57,6 +57,7 @@ class Finder:
             DataError: it is no picture that can be read.
         """
         from models.extract import extract
+        from models.views import make_views
 
         with tempfile.TemporaryDirectory() as folder, self.lock:
             path = Path(folder) / "photograph"
@@ -76,7 +77,7 @@ class Finder:
                     net,
                     image,
                     ("the photograph",),
-                    flip=self.subject.plan.ensemble.flip,
+                    views=make_views(self.subject.plan.ensemble.views, self.subject.plan.ensemble.flip),
                     channels_last=False,
                     device=self.device,
                     precision=precision,

@@ -1,0 +1,84 @@
+"""Test-time views of an image: a feature is the mean over them. A row of `VIEWS` is made once, and called on batches.
+
+They act on decoded pictures of `recipe.size`: a larger scale shows the network larger things, and no finer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from configs.errors import ConfigError
+from configs.schema import Named
+from models.registry import make
+
+View = Callable[[Tensor], Tensor]
+PLACES = {"centre": (0.5, 0.5), "top": (0.0, 0.5), "bottom": (1.0, 0.5), "left": (0.5, 0.0), "right": (0.5, 1.0)}
+
+
+def plain() -> View:
+    """The image as it is."""
+    return lambda batch: batch
+
+
+def flip() -> View:
+    """The mirrored image."""
+    return lambda batch: batch.flip(3)
+
+
+def scale(size: Sequence[int]) -> View:
+    """The whole image in another size: height, width in pixels."""
+    if len(size) != 2 or not all(isinstance(x, int) and not isinstance(x, bool) and x >= 16 for x in size):
+        raise ValueError(f"size is height, width, each at least 16 pixels; {size} given")
+    return lambda batch: _resized(batch, (size[0], size[1]))
+
+
+def crop(share: float = 0.875, at: str = "centre") -> View:
+    """A part of the image, `share` of its height and of its width, resized to the whole's size."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share is of height and width, above 0 and at most 1; {share} given")
+    if at not in PLACES:
+        raise ValueError(f"at is one of {', '.join(PLACES)}; {at!r} given")
+
+    def cut(batch: Tensor) -> Tensor:
+        height, width = batch.shape[2:]
+        h, w = max(1, round(share * height)), max(1, round(share * width))
+        top, left = (
+            round(p * (whole - part)) for p, whole, part in zip(PLACES[at], (height, width), (h, w), strict=True)
+        )
+        return _resized(batch[:, :, top : top + h, left : left + w], (height, width))
+
+    return cut
+
+
+VIEWS: Mapping[str, Callable[..., Any]] = {"plain": plain, "flip": flip, "scale": scale, "crop": crop}
+
+
+def make_views(views: Sequence[Named], mirrored: bool) -> list[View]:
+    """The views that are asked for, `plain` where none is, each also mirrored where that is asked.
+
+    Raises:
+        ConfigError: no such view, an option it does not have, a value it refuses, or mirrored twice.
+    """
+    if mirrored and any(named.name == "flip" for named in views):
+        raise ConfigError(
+            "ensemble.flip mirrors every view already: leave `flip` out of ensemble.views, or set flip=false"
+        )
+    made: list[View] = [make(VIEWS, "view", named) for named in views] or [plain()]
+    return [*made, *(_mirror(view) for view in made)] if mirrored else made
+
+
+def _mirror(view: View) -> View:
+    return lambda batch: view(batch.flip(3))
+
+
+def _resized(batch: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with antialiasing, in float32."""
+    if tuple(batch.shape[2:]) == size:
+        return batch
+    with torch.autocast(batch.device.type, enabled=False):
+        return interpolate(batch.float(), size, mode="bilinear", antialias=True, align_corners=False)
