@@ -134,6 +134,20 @@ class DomainSettings(Frozen):
     power: Literal[1, 2] | None = None
 
 
+class Pseudo(Frozen):
+    """How images without identities get labels for another round; each method reads its own numbers."""
+
+    method: Literal["loop_search", "clusters", "dbscan"] = "loop_search"
+    threshold: float = Field(
+        default=0.5, gt=0, le=2, description="of loop_search, in the members' mean cosine distance"
+    )
+    groups: int = Field(default=1000, ge=1, description="of clusters")
+    eps: float = Field(default=0.6, gt=0, lt=1, description="of dbscan, in the Jaccard distance")
+    least: int = Field(default=4, ge=2, description="of dbscan: images that must be so near, itself among them")
+    k1: int = Field(default=30, ge=1, description="of dbscan: neighbours")
+    test: bool = Field(default=False, description="label query and gallery too, which some competitions forbid")
+
+
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
@@ -159,6 +173,8 @@ class Ensemble(Frozen):
     tracks: Literal["none", "mean"] = Field(
         default="none", description="find tracks of the gallery by their mean feature, and list them one by one"
     )
+    rounds: int = Field(default=1, ge=1, le=9, description="of training; before each but the first, labels are guessed")
+    pseudo: Pseudo = Pseudo()
 
     @model_validator(mode="after")
     def _domains_named(self) -> Ensemble:

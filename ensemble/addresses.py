@@ -10,6 +10,7 @@ from configs.artifact import Address
 from configs.schema import Ensemble, Member, Recipe
 from configs.version import code_version
 from ensemble.mix import SUM_FIRST
+from ensemble.pseudo.method import guessed_labels
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "models"
@@ -89,6 +90,7 @@ def ranking_address(
         "rerank": rerank_settings(ensemble),
         "top_k": top_k,
         "code": retrieval_code(HERE / "ranking.py"),
+        **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
     return Address("rankings", name, request)
 

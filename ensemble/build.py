@@ -18,6 +18,7 @@ from ensemble.forecast import describe
 from ensemble.job import Job
 from ensemble.needs import check_room, foreseen
 from ensemble.record import Record, point_at, save_record
+from ensemble.rounds import describe_rounds, run_rounds
 from ensemble.stages import prepare, record_address, run_stages
 from ensemble.watch import listened_to, watched
 from models.data.drawn import draw_people
@@ -59,6 +60,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="2: label the unlabelled images, and train again with them (default: 1)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder of results (default: runs)"
@@ -123,7 +127,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
-        sets=args.set,
+        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds else [])],
     )
     for member in plan.members:
         check(member, plan.recipe)
@@ -135,16 +139,20 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
-    progress.say(describe(job, work))
-    needs = foreseen(job, work)
+    known, told = describe_rounds(job, work, benchmark)
+    progress.say(describe(job, known))
+    if told:
+        progress.say(told)
+    needs = foreseen(job, known)
     progress.say(str(needs))
     if args.dry_run:
         return
     check_room(store, needs)
     asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
     with watched(job, needs, asked, args.log):
+        work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
-        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations)
+        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds)
         address = record_address(job, record)
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)

@@ -18,6 +18,14 @@ def describe(job: Job, work: Work) -> str:
         shorter = min(len(gallery), job.plan.competition.top_k)
         if shorter < job.plan.competition.top_k:
             lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
+    lines.append(kept_members(job, work))
+    items = items_of(job, work)
+    lines += [f"  {line}" for line in reasons(job.store, items)]
+    return "\n".join(lines)
+
+
+def kept_members(job: Job, work: Work) -> str:
+    """Which members need nothing any more: `kept: r50; to make: ibn_a`."""
     kept: list[str] = []
     left: list[str] = []
     for member in job.plan.members:
@@ -26,10 +34,7 @@ def describe(job: Job, work: Work) -> str:
     for name, incoming in work.outside.items():
         there = all(job.store.has(address) for address in incoming.banks.values())
         (kept if there else left).append(name)
-    lines.append(f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}")
-    items = items_of(job, work)
-    lines += [f"  {line}" for line in reasons(job.store, items)]
-    return "\n".join(lines)
+    return f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}"
 
 
 def _training(job: Job, work: Work) -> list[str]:

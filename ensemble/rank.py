@@ -15,6 +15,7 @@ from ensemble.job import Job
 from ensemble.kept import load_neighbours, open_banks, save_neighbours
 from ensemble.mix import Mix, each, mix_of
 from ensemble.neighbours import Neighbours, nearest
+from ensemble.pseudo.method import guessed_labels
 from ensemble.ranking import Ranking, save_ranking
 from ensemble.record import Kinds
 
@@ -47,6 +48,7 @@ def rank(
         else:
             order, dist = fuse.rank(feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
+        signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)
@@ -91,7 +93,7 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
             f"{parts.describe(mix, settings, found)}"
-        )
+        ) + "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)

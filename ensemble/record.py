@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Record:
-    """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for."""
+    """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for.
+
+    rounds: of every round of guessed labels its report, and the key that opens the labels.
+    """
 
     plan: dict[str, Any]
     data: str
     command: str
     evaluations: dict[str, Evaluation]
+    rounds: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_record(folder: Path, record: Record) -> None:

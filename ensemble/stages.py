@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ensemble.stale import save_parts
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
 from models.data.holdout import hold_out
+from models.data.sampler import check_identities
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.extract import extract, load_member
@@ -42,6 +44,7 @@ class Work:
     test_images: dict[str, tuple[Address, Address]]
     splits: dict[str, Split]  # key of an images address -> what it holds
     outside: dict[str, Incoming]  # a member that other code made -> its file, and where its banks go
+    joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
 
 
 def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
@@ -58,6 +61,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     if not job.plan.members:
         return Work(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
+    check_identities(recipe.identities_per_batch, len(training.pids))
     splits: dict[str, Split] = {}
 
     def images(name: str, split: Split) -> Address:
@@ -66,13 +70,18 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         return address
 
     train_images = images("train", training.split)
-    labels = label_digest(training.split)
-    members = {}
-    for m in job.plan.members:
-        start = identify(m.weights) if recipe.pretrained and m.weights else None
-        members[m.name] = addresses.weights_address(m, recipe, train_images, labels, start, job.precision, job.device)
+    members = member_addresses(job, training, train_images)
     test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
     return Work(training, train_images, members, tests, test_images, splits, outside)
+
+
+def member_addresses(job: Job, training: Training, images: Address) -> dict[str, Address]:
+    """Where each member, trained on this, lies."""
+    recipe, labels, result = job.plan.recipe, label_digest(training.split), {}
+    for m in job.plan.members:
+        start = identify(m.weights) if recipe.pretrained and m.weights else None
+        result[m.name] = addresses.weights_address(m, recipe, images, labels, start, job.precision, job.device)
+    return result
 
 
 def features_of(job: Job, work: Work, member: str, test: str) -> Address:
@@ -158,6 +167,8 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
         trained, parts = train(job, work, member), []
         net, settings, channels_last = load_member(member, trained), job.plan.ensemble, job.plan.recipe.channels_last
         for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
+            if not len(split):
+                continue  # unlabelled images: they ask nothing
             pictures = packed(job, work, images)
             order = extraction_order(member, trained, pictures, split.names, settings, channels_last, job.precision)
             job.team.tell(order)
@@ -188,8 +199,11 @@ def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     split, size = work.splits[address.key], job.plan.recipe.size
 
     def make(folder: Path) -> None:
-        pack(split, size, folder, job.progress)
-        save_parts(folder, address)
+        if address.key in work.joined:
+            work.joined[address.key](folder)
+        else:
+            pack(split, size, folder, job.progress)
+            save_parts(folder, address)
 
     kept = job.store.get(address, make)
     images: NDArray[np.uint8] = np.load(kept.path / PACKED, mmap_mode="r")
@@ -201,4 +215,5 @@ def record_address(job: Job, record: Record) -> Address:
     asked = asdict(record)
     evaluations = asked.pop("evaluations")
     request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
+    request |= {"rounds": record.rounds} if record.rounds else {}
     return Address("builds", job.plan.competition.name, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from configs.schema import Competition, Ensemble
 from configs.version import code_version
 from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.kept import open_banks
+from ensemble.pseudo.method import guessed_labels
 from ensemble.record import Evaluation
 from ensemble.rule import score_stream
 from submit.systems import System, systems_of
@@ -54,6 +56,7 @@ def score_evaluation(
         "evaluation": asdict(evaluation),
         "weights": ensemble.weights,
         "rerank": rerank_settings(ensemble),
+        **guessed_labels(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
         "code": _code(),
     }
@@ -78,11 +81,12 @@ def _measure(
     store: Store, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> list[Row]:
     banks = open_banks(store, evaluation.banks)
-    return [_row(system, evaluation, competition) for system in systems_of(store, evaluation, banks, ensemble, device)]
+    guessed, systems = guessed_labels(ensemble), systems_of(store, evaluation, banks, ensemble, device)
+    return [_row(system, evaluation, competition, guessed) for system in systems]
 
 
-def _row(system: System, evaluation: Evaluation, competition: Competition) -> Row:
-    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, "code": _code()}
+def _row(system: System, evaluation: Evaluation, competition: Competition, guessed: Mapping[str, str]) -> Row:
+    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **guessed, "code": _code()}
     score = score_stream(system.stream(), evaluation, competition, said)
     return Row(
         system.name,

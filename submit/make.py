@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -78,6 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or Path("submissions") / key.split("/")[1]
     write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
     tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
+    for done in record.rounds:
+        print(note_of_round(done))
     for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
         print(line)
     print(out)
@@ -108,6 +111,14 @@ def tell(
         console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
 
 
+def note_of_round(done: Mapping[str, Any]) -> str:
+    """That labels were guessed, of which images, and how."""
+    images = (
+        "unlabelled and test images, which some competitions forbid" if done["test_images"] else "unlabelled images"
+    )
+    return f"note: round {done['round']} trained on {done['joined']:,} {images}, labelled by {done['settings']}"
+
+
 def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> bytes:
     """The bytes of the file to hand in, read back and checked.
 
@@ -132,6 +143,7 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) ->
     content = {
         "build": key,
         "command": record.command,
+        "rounds": record.rounds,
         "scores": {k: [asdict(r) for r in v] for k, v in scores.items()},
     }
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")

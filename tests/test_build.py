@@ -227,6 +227,12 @@ TEST = {"query": ["0003_c1_0.jpg"], "gallery": ["0003_c2_0.jpg", "0000_c2_0.jpg"
         (["--members", "a,a"], "'a' is named twice"),
         (["--set", "recipe.lr=1"], "unknown key 'lr'; it knows: size, epochs"),
         (["--set", "recipe.epochs=0"], "epochs"),
+        (["--set", "recipe.identities_per_batch=7", "--dry-run"], "identities_per_batch 7 is more than the 6 training"),
+        (
+            ["--set", "recipe.losses.circle.weight=1"],
+            "unknown loss 'circle'; models/registry.py has: id, triplet, center",
+        ),
+        (["--set", "members.a.head=mgm"], "unknown head 'mgm'; models/registry.py has: global, mgn"),
         (["--set", "recipe.optimizer.lrr=1"], "'lrr'"),
         (["--set", "members.a.backbone.depht=50"], "'depht'; it has: depth"),
         (["--data", "/no/such/folder"], "/no/such/folder: no such folder"),

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +14,17 @@ from numpy.typing import NDArray
 from configs.artifact import Store, write_text
 from configs.command import CommandLine, run
 from configs.errors import ConfigError
-from configs.schema import Plan
+from configs.schema import Plan, Pseudo
 from ensemble.bank import features_of
 from ensemble.kept import open_banks
-from ensemble.neighbours import nearest
-from ensemble.pseudo import METHODS, Round, clusters, dbscan, describe_round, loop_search, score_round
-from ensemble.record import last_build, load_record
+from ensemble.pseudo import METHODS, describe_round, score_round
+from ensemble.pseudo.method import find_groups
+from ensemble.pseudo.report import as_csv, as_json, read_csv
+from ensemble.record import Record, last_build, load_record
+from models.data.group_sheet import group_sheet
+from models.data.layouts import read_layout, settle_layout
+
+SHEET_HEIGHT = 96  # pixels of a picture
 
 WHAT = (
     "Group the test images of the last build without looking at their identities, and say how good the groups are "
@@ -31,7 +32,9 @@ WHAT = (
 )
 EXAMPLE = """
   python -m ensemble.build
-  python -m ensemble.pseudo --method dbscan --out labels.csv
+  python -m ensemble.pseudo --method dbscan --out labels.csv --sheet groups.png
+  python -m ensemble.build --rounds 2
+  python -m ensemble.pseudo --round 2 --sheet groups.png
 """
 
 
@@ -51,58 +54,91 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--build", metavar="KEY", help="another build than the last")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
+    parser.add_argument("--round", type=int, metavar="N", help="the labels that this round of the build trained with")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     return parser.parse_args(argv)
 
 
-def group(
-    method: str, feats: Sequence[NDArray], weights: Sequence[float], power: int, asked: argparse.Namespace
-) -> NDArray[np.int64]:
-    """The labels that a method gives, with what was asked for it."""
-    if method == "clusters":
-        return clusters(feats, asked.groups, weights=weights, seed=asked.seed)
-    if method == "loop_search":
-        return loop_search(nearest(feats, 2, weights=weights, device=asked.device), asked.threshold)
-    k1, k2 = asked.k1, min(6, asked.k1)
-    neighbours = nearest(feats, max(k1 + 1, k2), weights=weights, device=asked.device)
-    return dbscan(neighbours, feats, asked.eps, least=asked.least, weights=weights, k1=k1, k2=k2, power=power)
+@dataclass(frozen=True)
+class Grouped:
+    """N images by name, their labels, whom they show (-1 unknown), and what is known of how that came about."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    pids: NDArray[np.int64]
+    how: str
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the build's features, group, report, and write the labels where asked."""
-    args = parse(argv)
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    record = load_record(store.open(args.build or last_build(store)))
+def group_test(args: argparse.Namespace, store: Store, record: Record) -> Grouped:
+    """Group a test of the build by the features that it kept."""
     if args.test not in record.evaluations:
         raise ConfigError(f"--test {args.test}: this build has {', '.join(record.evaluations)}")
     evaluation, settings = record.evaluations[args.test], Plan.model_validate(record.plan).ensemble
     banks = open_banks(store, evaluation.banks)
     weights = [settings.weights.get(bank.member, 1.0) for bank in banks]
-    labels = group(args.method, features_of(banks, "pseudo labels"), weights, settings.power, args)
-    pids = [*evaluation.query_pids, *evaluation.gallery_pids]
-    scored = score_round(labels, np.array(pids) if pids else None)
-    print(f"{args.method}, {'+'.join(bank.member for bank in banks)}: {describe_round(scored)}")
+    how = Pseudo(**{name: getattr(args, name) for name in ("method", "threshold", "groups", "eps", "least", "k1")})
+    feats = features_of(banks, "pseudo labels")
+    labels = find_groups(how, feats, weights, power=settings.power, seed=args.seed, device=args.device)
+    sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # what is held out is of train
+    lists = zip(sides, (banks[0].query_names, banks[0].gallery_names), strict=True)
+    names = tuple(f"{side}/{name}" for side, of_side in lists for name in of_side)
+    pids = np.array([*evaluation.query_pids, *evaluation.gallery_pids] or [-1] * len(names))
+    return Grouped(names, labels, pids, f"{args.method}, {'+'.join(bank.member for bank in banks)}")
+
+
+def open_round(number: int, store: Store, record: Record) -> Grouped:
+    """The labels that a round of the build trained with."""
+    for done in record.rounds:
+        if done["round"] == number:
+            names, labels = read_csv((store.open(done["labels"]) / "labels.csv").read_text(encoding="utf-8"))
+            known = images_of(record)
+            pids = np.array([known[name][1] for name in names])
+            return Grouped(names, labels, pids, f"round {number}, {done['settings']}")
+    had = ", ".join(str(done["round"]) for done in record.rounds) or "none: it was made with --rounds 1"
+    raise ConfigError(f"--round {number}: the rounds of this build with labels are {had}")
+
+
+def images_of(record: Record) -> dict[str, tuple[Path, int]]:
+    """Every image of the build's data set by its list and name, `query/0001.jpg`: its file, and whom it shows."""
+    competition = Plan.model_validate(record.plan).competition
+    layout, _ = settle_layout(competition.layout, Path(record.data))
+    found = read_layout(layout, Path(record.data), competition.skip)
+    splits = {key: getattr(found, key) for key in ("train", "query", "gallery", "unlabelled")}
+    return {
+        f"{key}/{name}": (path, int(pid))
+        for key, split in splits.items()
+        for name, path, pid in zip(split.names, split.paths, split.pids, strict=True)
+    }
+
+
+def write_sheet(file: Path, grouped: Grouped, record: Record, title: str) -> None:
+    """Groups in rows, from the pictures of the data set."""
+    known, (height, width) = images_of(record), Plan.model_validate(record.plan).recipe.size
+    paths = [known[name][0] for name in grouped.names]
+    size = (SHEET_HEIGHT, SHEET_HEIGHT * width // height)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    group_sheet(paths, grouped.labels, grouped.pids, size=size, title=title).save(file, "PNG")
+    print(file)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Group, or open a round's labels; report; write labels and sheet where asked."""
+    args = parse(argv)
+    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
+    record = load_record(store.open(args.build or last_build(store)))
+    grouped = open_round(args.round, store, record) if args.round else group_test(args, store, record)
+    scored = score_round(grouped.labels, grouped.pids)
+    said = f"{grouped.how}: {describe_round(scored)}"
+    print(said)
     if args.out:
-        names = [*banks[0].query_names, *banks[0].gallery_names]
+        names = [name.partition("/")[2] for name in grouped.names]
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(args.out, as_csv(names, labels))
+        write_text(args.out, as_csv(names, grouped.labels))
         write_text(args.out.with_suffix(".json"), as_json(args.method, scored))
         print(args.out)
-
-
-def as_csv(names: Sequence[str], labels: NDArray[np.int64]) -> str:
-    """`name,label` lines under a head line."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "label"))
-    writer.writerows(zip(names, labels.tolist(), strict=True))
-    return text.getvalue()
-
-
-def as_json(method: str, scored: Round) -> str:
-    """The report; null where there are no identities to score with."""
-    numbers = {k: None if math.isnan(v) else v for k, v in asdict(scored).items()}
-    return json.dumps({"method": method, **numbers}, indent=1) + "\n"
+    if args.sheet:
+        write_sheet(args.sheet, grouped, record, said)
 
 
 if __name__ == "__main__":

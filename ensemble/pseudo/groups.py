@@ -47,7 +47,10 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
     if not isinstance(source, Features):
         raise ValueError("clusters needs features, not distance matrices")
     if not 1 <= groups <= source.n:
-        raise ConfigError(f"clusters: {groups} groups of {source.n} images; take 1 to {source.n}, with --groups")
+        raise ConfigError(
+            f"clusters: {groups} groups of {source.n} images; take 1 to {source.n} (--groups; in a "
+            "build --set ensemble.pseudo.groups=...)"
+        )
     if source.n <= MINI_BATCH_ABOVE:
         return renumbered(KMeans(groups, n_init=1, random_state=seed).fit_predict(_side_by_side(source, slice(None))))
     rng, blocks = np.random.default_rng(seed), spans(source.n, max(BLOCK, groups))
@@ -84,7 +87,8 @@ def loop_search(neighbours: Neighbours, threshold: float = 0.5) -> Labels:
     if not len(linked):
         raise ConfigError(
             f"loop_search with threshold {threshold:g} labels none of {n} images: the nearest two are "
-            f"{dist.min():.3f} apart; take a threshold above that, with --threshold"
+            f"{dist.min():.3f} apart; take a threshold above that, with --threshold (in a build "
+            "--set ensemble.pseudo.threshold=...)"
         )
     links = coo_matrix((np.ones(len(linked), bool), (linked, nearest[linked])), shape=(n, n))
     _, part = connected_components(links, directed=False)
@@ -129,7 +133,7 @@ def dbscan(
     if (labels < 0).all():
         raise ConfigError(
             f"dbscan with eps {eps:g} labels none of {len(labels)} images: no image has {least - 1} others so near; "
-            "take a larger eps, with --eps, or fewer images, with --least"
+            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)"
         )
     return renumbered(labels)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import StringIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +63,27 @@ def describe_round(scored: Round) -> str:
     if math.isnan(scored.purity):
         return f"{text}; no identities to score with"
     return f"{text}; purity {scored.purity:.3f}, pair precision {scored.precision:.3f}, recall {scored.recall:.3f}"
+
+
+def as_csv(names: Sequence[str], labels: NDArray[np.int64]) -> str:
+    """`name,label` lines under a head line."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("name", "label"))
+    writer.writerows(zip(names, labels.tolist(), strict=True))
+    return text.getvalue()
+
+
+def read_csv(text: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names and labels (N,) of what `as_csv` wrote."""
+    rows = list(csv.DictReader(StringIO(text)))
+    return tuple(row["name"] for row in rows), np.array([int(row["label"]) for row in rows], dtype=np.int64)
+
+
+def as_json(method: str, scored: Round) -> str:
+    """The report; null where there are no identities to score with."""
+    numbers = {k: None if math.isnan(v) else v for k, v in asdict(scored).items()}
+    return json.dumps({"method": method, **numbers}, indent=1) + "\n"
 
 
 def _counts(values: NDArray) -> NDArray[np.int64]:

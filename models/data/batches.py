@@ -23,6 +23,7 @@ from models.data.sampler import pk_batches
 from models.data.split import Split
 
 PACKED = "images.npy"
+COPIED = 1024  # images at a time
 
 
 def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) -> None:
@@ -41,6 +42,17 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
         for image in decode_all(split.paths, size):
             f.write(image.tobytes())
             step(1)
+
+
+def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], folder: Path) -> None:
+    """`images.npy` from images that are packed already: of each array (N, H, W, 3) these rows, one behind the other."""
+    count = sum(len(rows) for _, rows in parts)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *parts[0][0].shape[1:])}
+    with open(folder / PACKED, "wb") as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        for images, rows in parts:
+            for start in range(0, len(rows), COPIED):
+                f.write(np.ascontiguousarray(images[rows[start : start + COPIED]]).tobytes())
 
 
 class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):

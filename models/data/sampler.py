@@ -38,11 +38,7 @@ def pk_batches(
         ConfigError: P is larger than the number of identities.
     """
     classes = np.unique(labels)
-    if identities > len(classes):
-        raise ConfigError(
-            f"identities_per_batch {identities} is more than the {len(classes)} training identities; "
-            f"--set recipe.identities_per_batch={len(classes)} or less"
-        )
+    check_identities(identities, len(classes))
     rng = np.random.default_rng([seed, epoch, 0])
     by_class = np.split(np.argsort(labels, kind="stable"), np.searchsorted(np.sort(labels), classes[1:]))
     twice = np.isin(classes, list(doubled))
@@ -55,6 +51,15 @@ def pk_batches(
         left[chosen] -= 1
         batches.append(np.concatenate([hands[c][left[c]] for c in chosen]))
     return np.stack(batches)
+
+
+def check_identities(identities: int, there: int) -> None:
+    """Raise ConfigError where a batch wants more identities than there are."""
+    if identities > there:
+        raise ConfigError(
+            f"identities_per_batch {identities} is more than the {there} training identities; "
+            f"--set recipe.identities_per_batch={there} or less"
+        )
 
 
 def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator, times: int) -> NDArray[np.intp]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not."""
+    """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not.
+
+    Pids of `unlabelled` are for scoring what was guessed; nothing is trained on them.
+    """
 
     name: str
     root: Path
@@ -92,6 +96,17 @@ class Benchmark:
     def scorable(self) -> bool:
         """Whether query and gallery have identities to score with."""
         return self.query.labelled and self.gallery.labelled
+
+
+def join(lists: Mapping[str, Split]) -> Split:
+    """Several lists as one, in their order, each name behind its list's: `query/0001.jpg`; behind '' it stays."""
+    splits = list(lists.values())
+    return Split(
+        tuple(f"{key}/{name}" if key else name for key, split in lists.items() for name in split.names),
+        tuple(path for split in splits for path in split.paths),
+        np.concatenate([split.pids for split in splits]),
+        np.concatenate([split.camids for split in splits]),
+    )
 
 
 def make_split(rows: list[tuple[str, Path, int, int]]) -> Split:

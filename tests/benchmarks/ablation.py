@@ -75,7 +75,8 @@ def plan_of(data: str, part: str, seed: int, sets: Sequence[str]) -> Plan:
 
 def key_of(data: str, part: str, seed: int, plan: Plan) -> str:
     """What a line is known by: another setting is another run."""
-    return Address(data, part, {"plan": plan.model_dump(mode="json"), "seed": seed}).key
+    asked = {"member": plan.members[0].model_dump(mode="json"), "recipe": plan.recipe.model_dump(mode="json")}
+    return Address(data, part, asked | {"flip": plan.ensemble.flip, "seed": seed}).key
 
 
 def planned(chosen: argparse.Namespace) -> Iterator[tuple[str, str, int, Plan]]:
@@ -161,9 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.fsync(f.fileno())
         done[key] = line
         progress.say(f"{number} of {len(todo)}: {key}: total {100 * got['total']:.1f}, {got['cpu_s']:.0f} s")
-    for data in chosen.data:
-        keys = [key_of(d, *rest) for d, *rest in planned(chosen) if d == data]
-        print(f"\n{data}\n\n{table([done[key] for key in keys if key in done])}")
+    asked = list(done) if chosen.table else [key_of(*run) for run in planned(chosen)]
+    for data in dict.fromkeys(done[key]["data"] for key in asked):
+        print(f"\n{data}\n\n{table([done[key] for key in asked if done[key]['data'] == data])}")
 
 
 def read_lines(file: Path) -> dict[str, dict[str, Any]]:
@@ -187,7 +188,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """`52.1 ± 1.9`: the mean, and half of the range."""
+    """`52.1 ± 1.9`: the mean, and half of the range; of one seed the value alone."""
+    if len(values) == 1:
+        return f"{100 * values[0]:.1f}"
     return f"{100 * np.mean(values):.1f} ± {50 * (max(values) - min(values)):.1f}"
 
 

@@ -1,0 +1,131 @@
+"""Rounds of training: the ensemble labels the images that have none, and is trained again with them.
+
+Each round's labels and report are kept under an address, as everything else is: a killed build goes on from where it
+was, and another threshold trains the first round no second time. Every round begins from the weights that the first
+began from, and labels the whole pool anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address
+from ensemble import addresses
+from ensemble.forecast import kept_members
+from ensemble.job import Job
+from ensemble.kept import open_banks
+from ensemble.pseudo.method import find_groups, say_settings, settings_of
+from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
+from ensemble.stages import Work, features, features_of
+from ensemble.unlabelled import Pool, joined_work, pool_of
+from models.data.split import Benchmark, label_digest
+
+LABELS, REPORT = "labels.csv", "report.json"
+
+
+def run_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, list[dict[str, Any]]]:
+    """Every round but the last, and the labels for it: the work that is left, and a report of each round's labels.
+
+    Raises:
+        ConfigError: there is nothing to label, or the settings label nothing.
+    """
+    if job.plan.ensemble.rounds == 1:
+        return work, []
+    first, reports = work, []
+    pool = pool_of(job, first, benchmark)
+    for number in range(2, job.plan.ensemble.rounds + 1):
+        address = label(job, pool, work, number)
+        work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
+        reports.append(report_of(job, address, number, len(work.training.split) - len(first.training.split)))
+        job.progress.say(say_round(job, pool, address, work, number))
+    return work, reports
+
+
+def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, str]:
+    """The last round's work as far as it is known, and what the rounds will do; behind unmade labels nothing is."""
+    if job.plan.ensemble.rounds == 1:
+        return work, ""
+    pool, first, lines = pool_of(job, work, benchmark), work, []
+    for number in range(2, job.plan.ensemble.rounds + 1):
+        lines.append(f"round {number - 1}: {kept_members(job, pool.within(work))}")
+        address = labels_address(job, pool, work, number)
+        if not job.store.has(address):
+            how = say_settings(job.plan.ensemble.pseudo)
+            lines.append(
+                f"round {number}: labels {len(pool.split):,} images{_of_test(job)} by {how}, and trains again with "
+                "them; what of it is kept, and its cost (a training as above, or more), can be said then"
+            )
+            return work, "\n".join(lines)
+        work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
+        lines.append(say_round(job, pool, address, work, number))
+    return work, "\n".join([*lines, f"round {job.plan.ensemble.rounds}: {kept_members(job, work)}"])
+
+
+def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:
+    """Where the labels lie that round `number` is trained with, made by the members of `work`."""
+    e, within = job.plan.ensemble, pool.within(work)
+    banks = {m.name: [features_of(job, within, m.name, test).digest for test in pool.tests] for m in job.plan.members}
+    request = {
+        "banks": banks,
+        "weights": [e.weights.get(name, 1.0) for name in banks],
+        "pseudo": settings_of(e.pseudo) | ({"power": e.power} if e.pseudo.method == "dbscan" else {}),
+        "seed": job.plan.recipe.seed,
+        "known": label_digest(pool.split),  # the report is by them
+        "code": addresses.retrieval_code(Path(__file__).parent / "pseudo"),
+    }
+    return Address("rounds", f"round-{number}", request)
+
+
+def label(job: Job, pool: Pool, work: Work, number: int) -> Address:
+    """Label the pool by the members of the round before, or find it labelled."""
+    address, e, within = labels_address(job, pool, work, number), job.plan.ensemble, pool.within(work)
+
+    def make(folder: Path) -> None:
+        keys = [{m.name: features(job, within, m, test).key for m in job.plan.members} for test in pool.tests]
+        banks = [open_banks(job.store, of_test) for of_test in keys]
+        feats = [_whole([bank.feats for bank in of_member]) for of_member in zip(*banks, strict=True)]
+        weights = [e.weights.get(m.name, 1.0) for m in job.plan.members]
+        job.progress.say(f"round {number}: labelling {len(pool.split):,} images by {say_settings(e.pseudo)}")
+        labels = find_groups(e.pseudo, feats, weights, power=e.power, seed=job.plan.recipe.seed, device=job.device)
+        (folder / LABELS).write_text(as_csv(pool.split.names, labels), encoding="utf-8")
+        report = as_json(e.pseudo.method, score_round(labels, pool.split.pids))
+        (folder / REPORT).write_text(report, encoding="utf-8")
+
+    job.store.get(address, make)
+    return address
+
+
+def read_labels(folder: Path) -> NDArray[np.int64]:
+    """The (N,) labels that a round keeps."""
+    return read_csv((folder / LABELS).read_text(encoding="utf-8"))[1]
+
+
+def report_of(job: Job, address: Address, number: int, joined: int) -> dict[str, Any]:
+    """What the record of a build says of a round: the kept report, how it was labelled, and how many images joined."""
+    how = job.plan.ensemble.pseudo
+    said = {"round": number, "labels": address.key, "settings": say_settings(how), "test_images": how.test}
+    report: dict[str, Any] = json.loads((job.store.path(address) / REPORT).read_text(encoding="utf-8"))
+    return said | {"joined": joined} | report
+
+
+def say_round(job: Job, pool: Pool, address: Address, work: Work, number: int) -> str:
+    """One line: the report of the labels, and what is trained on with them."""
+    scored = score_round(read_labels(job.store.path(address)), pool.split.pids)
+    training = work.training
+    return (
+        f"round {number}: {describe_round(scored)}{_of_test(job)}; trains on {len(training.split):,} images of "
+        f"{len(training.pids):,} identities"
+    )
+
+
+def _of_test(job: Job) -> str:
+    return " (test images among them)" if job.plan.ensemble.pseudo.test else ""
+
+
+def _whole(parts: list[NDArray]) -> NDArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,118 @@
+"""The images that a round labels, and how they join those that were labelled before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.artifact import Address
+from configs.errors import ConfigError
+from ensemble import addresses
+from ensemble.job import Job
+from ensemble.stages import Work, member_addresses, packed
+from models.data.balance import balance
+from models.data.batches import pack_joined
+from models.data.split import Benchmark, Split, content_digest, join, make_split
+
+UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
+
+    split: all of them in the order of their features, `unlabelled/0001.jpg`.
+    """
+
+    tests: dict[str, tuple[Split, Split]]
+    images: dict[str, tuple[Address, Address]]
+    split: Split
+
+    def within(self, work: Work) -> Work:
+        """The members of this work, and these lists in place of its tests."""
+        held = {a.key: s for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)}
+        return replace(work, tests=self.tests, test_images=self.images, splits=work.splits | held, outside={})
+
+    def parts(self, rows: NDArray[np.intp]) -> list[tuple[Address, NDArray[np.intp]]]:
+        """Rows of `split` as rows of the lists they are of."""
+        every = [(a, len(s)) for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)]
+        bounds = pairwise(np.cumsum([0, *(count for _, count in every)]).tolist())
+        cut = [
+            (a, rows[(rows >= low) & (rows < high)] - low) for (a, _), (low, high) in zip(every, bounds, strict=True)
+        ]
+        return [(address, own) for address, own in cut if len(own)]
+
+
+def pool_of(job: Job, work: Work, benchmark: Benchmark) -> Pool:
+    """The unlabelled images, and query and gallery where that is asked for.
+
+    Raises:
+        ConfigError: there are none, or fewer than `clusters` has groups.
+    """
+    how, size = job.plan.ensemble.pseudo, job.plan.recipe.size
+    if not work.members:
+        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is from outside, nothing is trained")
+    tests, images, lists = {}, {}, {}
+    if len(benchmark.unlabelled):
+        tests[UNLABELLED] = make_split([]), benchmark.unlabelled
+        none, some = (addresses.images_address(UNLABELLED, content_digest(s), size) for s in tests[UNLABELLED])
+        images[UNLABELLED], lists[UNLABELLED] = (none, some), benchmark.unlabelled
+    if how.test:
+        tests[TEST], images[TEST] = work.tests[TEST], work.test_images[TEST]
+        lists |= dict(zip(("query", "gallery"), work.tests[TEST], strict=True))
+    if not lists:
+        raise ConfigError(
+            f"{job.plan.ensemble.rounds} rounds: {benchmark.root} has no unlabelled images. --set "
+            "ensemble.pseudo.test=true labels query and gallery, which some competitions forbid; --rounds 1 trains once"
+        )
+    pool = Pool(tests, images, join(lists))
+    if how.method == "clusters" and how.groups > len(pool.split):
+        most = len(pool.split)
+        raise ConfigError(
+            f"clusters: {how.groups} groups of {most} images to label; --set ensemble.pseudo.groups={most} or less"
+        )
+    return pool
+
+
+def joined_work(job: Job, first: Work, pool: Pool, number: int, labels: NDArray[np.int64]) -> Work:
+    """What round `number` is to make: the first round's images, and those of the pool whose group is large enough.
+
+    Args:
+        labels: (N,) of the pool's images, -1 for none. Groups become identities above all that are known.
+
+    Raises:
+        ConfigError: no group has `recipe.min_images` images.
+    """
+    recipe = job.plan.recipe
+    sizes = np.bincount(labels[labels >= 0], minlength=1)
+    rows = np.flatnonzero((labels >= 0) & (sizes[labels] >= recipe.min_images))
+    if not len(rows):
+        raise ConfigError(
+            f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; wider or "
+            "fewer groups are wanted (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
+        )
+    known, guessed, listed = first.training.split, pool.split.take(rows), first.train_images
+    if listed is None:
+        raise ValueError("every member is from outside: there is nothing to train")
+    guessed = replace(guessed, pids=int(known.pids.max()) + 1 + labels[rows])
+    training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
+    parts = [(listed, np.arange(len(known))), *pool.parts(rows)]
+    contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest
+    images = addresses.images_address(f"train-{number}", contents, recipe.size)
+    source = pool.within(first)
+
+    def make(folder: Path) -> None:
+        pack_joined([(packed(job, source, address), own) for address, own in parts], folder)
+
+    return replace(
+        first,
+        training=training,
+        train_images=images,
+        members=member_addresses(job, training, images),
+        splits=first.splits | {images.key: training.split},
+        joined=first.joined | {images.key: make},
+    )

@@ -1,0 +1,65 @@
+"""A contact sheet of groups: a row a group, red frames around those who are somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from configs.errors import ConfigError
+from models.data.images import decode
+
+PAPER, INK, WRONG = (250, 249, 246), (40, 40, 44), (220, 30, 30)
+GAP, LEFT, TOP, EDGE = 4, 76, 20, 3  # pixels: between pictures, for names, above, and of a frame
+
+
+def group_sheet(
+    paths: Sequence[Path],
+    labels: NDArray[np.int64],
+    pids: NDArray[np.int64] | None,
+    *,
+    size: tuple[int, int],
+    rows: int = 14,
+    columns: int = 12,
+    title: str = "",
+) -> Image.Image:
+    """Groups from the largest to the smallest, evenly spread over their order.
+
+    Args:
+        paths, labels, pids: of N images; -1 is no group, and nobody known.
+        size: height, width of a picture.
+        rows, columns: groups, and images of each, at most.
+
+    Raises:
+        ConfigError: there is no group.
+    """
+    groups, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if not len(groups):
+        raise ConfigError("there is no group to show; take a wider threshold")
+    by_size = np.argsort(-counts, kind="stable")
+    picked = by_size[np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)]
+    height, width = size
+    sheet = Image.new("RGB", (LEFT + columns * (width + GAP), TOP + len(picked) * (height + GAP)), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    draw.text((GAP, 3), title, INK, font)
+    for row, place in enumerate(picked):
+        members, top = np.flatnonzero(labels == groups[place]), TOP + row * (height + GAP)
+        most = _most_frequent(pids[members]) if pids is not None else None
+        right = "" if most is None else f"\n{np.mean(pids[members] == most):.0%} of one"  # type: ignore[index]
+        draw.text((GAP, top + height // 3), f"{len(members)} images{right}", INK, font)
+        shown = members[np.linspace(0, len(members) - 1, min(columns, len(members))).astype(int)]
+        for column, image in enumerate(shown):
+            left = LEFT + column * (width + GAP)
+            sheet.paste(Image.fromarray(np.ascontiguousarray(decode(paths[image], size))), (left, top))
+            if most is not None and pids[image] != most:  # type: ignore[index]
+                draw.rectangle((left, top, left + width - 1, top + height - 1), outline=WRONG, width=EDGE)
+    return sheet
+
+
+def _most_frequent(pids: NDArray[np.int64]) -> int | None:
+    """Of those that are known, the lowest where two are as frequent; None where none is."""
+    known, counts = np.unique(pids[pids >= 0], return_counts=True)
+    return int(known[counts.argmax()]) if len(known) else None

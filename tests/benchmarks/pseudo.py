@@ -1,0 +1,86 @@
+"""Pseudo labels at size: seconds, the most memory above the features, and whether made-up identities are found.
+
+    python -m tests.benchmarks.pseudo --images 100000 --dim 256
+
+A process a method, so that each has a peak of its own. An N x N array of float32 would be 37 GiB at 100,000 images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from configs.command import CommandLine, run
+from configs.schema import Pseudo
+from ensemble.pseudo import score_round
+from ensemble.pseudo.method import READS, find_groups
+
+EACH = 10  # images an identity
+WHAT = "Time the pseudo labels on made-up features, and hold their groups against the identities."
+EXAMPLE = """
+  python -m tests.benchmarks.pseudo --images 100000
+"""
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandLine("python -m tests.benchmarks.pseudo", WHAT, EXAMPLE)
+    parser.add_argument("--images", type=int, default=100_000, metavar="N", help="default: 100000")
+    parser.add_argument("--dim", type=int, default=256, metavar="D", help="default: 256")
+    parser.add_argument("--methods", default=",".join(READS), metavar="LIST", help=f"of {', '.join(READS)}")
+    parser.add_argument("--alone", action="store_true", help="one method, in this process; prints JSON")
+    return parser.parse_args(argv)
+
+
+def peak() -> int:
+    """The most bytes that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(method: str, images: int, dim: int) -> dict[str, float]:
+    """Seconds, GiB above the features, and the report."""
+    rng = np.random.default_rng(0)
+    pids = np.arange(images) // EACH
+    feats = rng.standard_normal((images // EACH + 1, dim), dtype=np.float32)[pids]
+    feats += 0.5 * rng.standard_normal((images, dim), dtype=np.float32)
+    feats /= np.linalg.norm(feats, axis=1, keepdims=True)
+    before, begun = peak(), time.perf_counter()
+    labels = find_groups(Pseudo(method=method), [feats], [1.0], power=2, seed=0, device="cpu")
+    seconds, scored = time.perf_counter() - begun, score_round(labels, pids)
+    return {
+        "seconds": seconds,
+        "gib": (peak() - before) / 2**30,
+        "groups": scored.groups,
+        "labelled": scored.labelled,
+        "purity": scored.purity,
+        "precision": scored.precision,
+        "recall": scored.recall,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a row a method."""
+    args = parse(argv)
+    if args.alone:
+        print(json.dumps(measure(args.methods, args.images, args.dim)))
+        return
+    print("| method | s | GiB above the features | groups | labelled | purity | pair precision | recall |")
+    print("|---|---|---|---|---|---|---|---|")
+    for method in args.methods.split(","):
+        command = [sys.executable, "-m", "tests.benchmarks.pseudo", "--alone", "--methods", method]
+        command += ["--images", str(args.images), "--dim", str(args.dim)]
+        got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        rates = " | ".join(f"{got[k]:.3f}" for k in ("purity", "precision", "recall"))
+        counts = f"{got['groups']:,} | {got['labelled']:,}"
+        print(f"| {method} | {got['seconds']:.1f} | {got['gib']:.2f} | {counts} | {rates} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
