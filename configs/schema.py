@@ -148,6 +148,21 @@ class Pseudo(Frozen):
     test: bool = Field(default=False, description="label query and gallery too, which some competitions forbid")
 
 
+class Expansion(Frozen):
+    """Features averaged with their nearest before anything is ranked: see `ensemble/expand.py`. A bare name will do."""
+
+    name: Literal["queries", "database"] = Field(
+        description="queries with their nearest gallery images, or every image with its nearest others"
+    )
+    k: int = Field(default=5, ge=1, description="how many")
+    alpha: float = Field(default=0.0, ge=0, description="each weighs cos^alpha; 0 is the plain average")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
@@ -175,6 +190,8 @@ class Ensemble(Frozen):
     )
     rounds: int = Field(default=1, ge=1, le=9, description="of training; before each but the first, labels are guessed")
     pseudo: Pseudo = Pseudo()
+    expand: Expansion | None = None
+    camera_penalty: float = Field(default=0.0, ge=0, description="added to the distance of two images of one camera")
 
     @model_validator(mode="after")
     def _domains_named(self) -> Ensemble:
@@ -183,6 +200,12 @@ class Ensemble(Frozen):
         if unknown:
             hint = "set ensemble.domains first" if self.domains == "none" else "there are green and normal"
             raise ValueError(f"domain_settings names {unknown[0]!r}, and domains is {self.domains!r}: {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _penalty_alone(self) -> Ensemble:
+        if self.camera_penalty and (self.domains, self.tracks) != ("none", "none"):
+            raise ValueError("camera_penalty goes with domains none and tracks none: it is not built for parts")
         return self
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.artifact import Address
-from configs.schema import Ensemble, Member, Recipe
+from configs.schema import Ensemble, Expansion, Member, Recipe
 from configs.version import code_version
 from ensemble.mix import SUM_FIRST
 from ensemble.pseudo.method import guessed_labels
@@ -68,10 +72,16 @@ def features_address(
 
 
 def neighbours_address(
-    name: str, banks: Mapping[str, Address], weights: Mapping[str, float], k: int, top_k: int
+    name: str,
+    banks: Mapping[str, Address],
+    weights: Mapping[str, float],
+    k: int,
+    top_k: int,
+    penalty: Mapping[str, Any] | None = None,
 ) -> Address:
     """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance."""
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
+    request |= {"penalty": dict(penalty)} if penalty else {}
     return Address("neighbours", name, request)
 
 
@@ -82,6 +92,7 @@ def ranking_address(
     ensemble: Ensemble,
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
+    penalty: Mapping[str, Any] | None = None,
 ) -> Address:
     """The answer to every query. kinds: the domains and tracks that it goes by."""
     request = {
@@ -92,16 +103,41 @@ def ranking_address(
         "code": retrieval_code(HERE / "ranking.py"),
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
+    request |= {"penalty": dict(penalty)} if penalty else {}
     return Address("rankings", name, request)
 
 
+def expanded_address(
+    name: str, member: str, banks: Mapping[str, Address], weights: Mapping[str, float], how: Expansion
+) -> Address:
+    """One member's features, averaged with the nearest by all members' summed similarity."""
+    request = {
+        "of": member,
+        "weights": banks[member].request.get("weights"),  # whose features they are: training time, curves
+        "banks": _banks(banks),
+        "shares": dict(weights),
+        "expand": how.model_dump(mode="json"),
+        "code": retrieval_code(HERE / "expand.py", HERE / "expanded.py", HERE / "bank.py"),
+    }
+    return Address("expanded", f"{member}-{name}", request)
+
+
+def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] | None:
+    """What a penalty depends on; None where there is none."""
+    if not amount:
+        return None
+    return {"camera": amount, "camids": hashlib.sha256(np.asarray(camids, "<i8").tobytes()).hexdigest()}
+
+
 def rerank_settings(ensemble: Ensemble) -> dict[str, Any]:
-    """What the re-ranking depends on; nothing where there is none."""
+    """What the re-ranking depends on, the penalty inside it included; nothing where there is none."""
     e = ensemble
     parts: dict[str, Any] = {"domains": e.domains, "tracks": e.tracks}
     parts = {key: value for key, value in parts.items() if value != "none"}
     if parts:
         parts["domain_settings"] = {name: own.model_dump() for name, own in e.domain_settings.items()}
+    if e.camera_penalty:
+        parts["camera_penalty"] = e.camera_penalty
     if e.rerank == "none":
         return {"name": "none"} | parts
     first = {"fusion": e.fusion} if e.fusion != SUM_FIRST else {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from configs.artifact import Address
+from ensemble.expanded import where_expanded
 from ensemble.job import Job
 from ensemble.rank import addresses_of
 from ensemble.stages import Work, features_of
@@ -13,6 +16,7 @@ MADE = {
     "images": ("reading images", "read"),
     "members": ("training", "trained"),
     "features": ("extracting", "extracted"),
+    "expanded": ("averaging", "averaged"),
     "neighbours": ("searching", "searched"),
     "rankings": ("ranking", "ranked"),
 }
@@ -32,7 +36,7 @@ class Item:
 
     @property
     def kind(self) -> str:
-        """images, members, features, neighbours or rankings."""
+        """images, members, features, expanded, neighbours or rankings."""
         return self.address.kind
 
 
@@ -62,9 +66,12 @@ def items_of(job: Job, work: Work) -> list[Item]:
         every = banks[test] | taken_in[test]
         for name, address in every.items():
             add(address, name, n, needed=True)
+        fused = where_expanded(job, test, every)
+        for name, address in fused.items():
+            add(address, name, n, needed=True)
         if by_parts:  # which images are of which domain is not known before they are looked at
             continue
-        near, ranking = addresses_of(job, test, every)
+        near, ranking = addresses_of(job, test, fused, np.concatenate([query.camids, gallery.camids]))
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)

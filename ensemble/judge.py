@@ -12,7 +12,7 @@ from configs.schema import Competition
 from ensemble.distances import Feats
 from ensemble.metrics import Score
 from ensemble.mix import Mix, stream
-from ensemble.record import Evaluation
+from ensemble.record import Evaluation, all_camids
 from ensemble.rule import score_stream, total_per_query
 
 
@@ -31,7 +31,12 @@ class Judge:
         """The exact score of a mix, with its per-query facts."""
         if mix not in self._kept:
             said = {"distance": "cosine", "rerank": mix.describe(), "members": self._members(mix)}
-            dist = stream(*self._used(mix), len(self.evaluation.query_pids), device=self.device)
+            dist = stream(
+                *self._used(mix),
+                len(self.evaluation.query_pids),
+                device=self.device,
+                camids=all_camids(self.evaluation),
+            )
             self._kept[mix] = score_stream(dist, self.evaluation, self.competition, said)
         return self._kept[mix]
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from configs.errors import ConfigError
 from configs.schema import Ensemble
 from ensemble import fuse, rerank
 from ensemble.distances import Feats
 from ensemble.neighbours import Neighbours, nearest
+from ensemble.source import Penalties
 
 SUM_FIRST, EACH_FIRST = "sum_then_rerank", "rerank_then_sum"
 FUSIONS = (SUM_FIRST, EACH_FIRST)
@@ -20,7 +25,8 @@ class Mix:
     """One way to mix M members.
 
     weights: (M,), >= 0, not all 0. rerank: k_reciprocal or none. fusion: sum_then_rerank re-ranks the summed distances;
-    rerank_then_sum sums what the re-ranking makes of each member's.
+    rerank_then_sum sums what the re-ranking makes of each member's. camera: added to the distance of two images of one
+    camera, in the sum or in each.
     """
 
     weights: tuple[float, ...]
@@ -30,6 +36,7 @@ class Mix:
     lam: float = 0.3
     power: int = 2
     fusion: str = SUM_FIRST
+    camera: float = 0.0
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -42,46 +49,74 @@ class Mix:
         return self.rerank != "none" and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
 
     def describe(self) -> str:
-        """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; the fusion where it is not the usual one."""
+        """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; fusion and penalty where not the usual."""
+        penalty = f",camera_penalty={self.camera:g}" if self.camera else ""
         if self.rerank == "none":
-            return "none"
+            return "none" + penalty
         numbers = ",".join(f"{k}={v:g}" for k, v in self.setting.items())
-        return f"{self.rerank}({numbers})" + (f",{EACH_FIRST}" if self.each else "")
+        return f"{self.rerank}({numbers})" + (f",{EACH_FIRST}" if self.each else "") + penalty
+
+    def penalties(self, camids: ArrayLike | None) -> Penalties | None:
+        """What `ensemble.neighbours` takes by that name.
+
+        Raises:
+            ConfigError: there is a penalty, and no cameras.
+        """
+        if not self.camera:
+            return None
+        if camids is None or (np.asarray(camids) < 0).all():
+            raise ConfigError(f"ensemble.camera_penalty is {self.camera:g}, and no camera is known here: leave it 0")
+        return [(camids, self.camera)]
 
 
 def mix_of(ensemble: Ensemble, members: Sequence[str]) -> Mix:
     """What a plan asks for of these members."""
     e = ensemble
     weights = tuple(e.weights.get(name, 1.0) for name in members)
-    return Mix(weights, e.rerank, e.k1, e.k2, e.lam, e.power, e.fusion)
+    return Mix(weights, e.rerank, e.k1, e.k2, e.lam, e.power, e.fusion, e.camera_penalty)
 
 
 def stream(
-    mix: Mix, feats: Sequence[Feats], n_query: int, *, near: Neighbours | None = None, device: str = "auto"
+    mix: Mix,
+    feats: Sequence[Feats],
+    n_query: int,
+    *,
+    near: Neighbours | None = None,
+    device: str = "auto",
+    camids: ArrayLike | None = None,
 ) -> Iterator[fuse.Block]:
     """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
 
     Args:
         feats: (N, D_m) unit rows each, queries first; or distances.
         near: the neighbours by the summed distance where somebody has them; else they are searched for.
+        camids: (N,), -1 unknown; a penalty needs them.
     """
+    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
     if mix.rerank == "none":
-        return fuse.blocks(feats, n_query, weights=mix.weights, device=device)
+        return fuse.blocks(feats, n_query, weights=mix.weights, **given)
     if not mix.each:
         one = near
         if one is None:
-            one = nearest(feats, needed(mix, len(feats[0])), weights=mix.weights, device=device)
-        return rerank.blocks(one, feats, n_query, weights=mix.weights, device=device, **mix.setting)
+            one = nearest(feats, needed(mix, len(feats[0])), weights=mix.weights, **given)
+        return rerank.blocks(one, feats, n_query, weights=mix.weights, **given, **mix.setting)
     pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-    found = [nearest(a, needed(mix, len(a)), device=device) for a, _ in pairs]
-    return each(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device)
+    found = [nearest(a, needed(mix, len(a)), **given) for a, _ in pairs]
+    return each(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
 
 
 def each(
-    mix: Mix, feats: Sequence[Feats], near: Sequence[Neighbours], n_query: int, weights: Sequence[float], device: str
+    mix: Mix,
+    feats: Sequence[Feats],
+    near: Sequence[Neighbours],
+    n_query: int,
+    weights: Sequence[float],
+    device: str,
+    camids: ArrayLike | None = None,
 ) -> Iterator[fuse.Block]:
     """Every member re-ranked by its own neighbours, then summed."""
-    streams = [rerank.blocks(n, a, n_query, device=device, **mix.setting) for n, a in zip(near, feats, strict=True)]
+    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
+    streams = [rerank.blocks(n, a, n_query, **given, **mix.setting) for n, a in zip(near, feats, strict=True)]
     return fuse.summed(streams, weights)
 
 

@@ -125,6 +125,9 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         size = one.weights + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
+    if item.kind == "expanded":
+        size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
+        return Need(item, size + MANIFEST_BYTES, 1.0, True, n)
     if item.kind == "features" and item.row in work.outside:
         return Need(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.artifact import Address
 from ensemble import addresses, fuse, parts, rerank
@@ -18,35 +22,39 @@ from ensemble.neighbours import Neighbours, nearest
 from ensemble.pseudo.method import guessed_labels
 from ensemble.ranking import Ranking, save_ranking
 from ensemble.record import Kinds
+from ensemble.source import Penalties
 
 
 def rank(
-    job: Job, test: str, addressed: dict[str, Address], kinds: Kinds | None = None
+    job: Job, test: str, addressed: dict[str, Address], camids: NDArray[np.int64], kinds: Kinds | None = None
 ) -> tuple[Address | None, Address]:
-    """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any."""
+    """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
+
+    camids: of the N images, queries first, -1 unknown.
+    """
     if kinds is not None:
         return None, rank_parts(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = mix_of(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     summed_first = settings.rerank != "none" and not mix.each
-    near, address = addresses_of(job, test, addressed)
+    near, address = addresses_of(job, test, addressed, camids)
+    penalties = mix.penalties(camids)
 
     def load() -> list[FeatureBank]:
         return open_banks(job.store, {name: a.key for name, a in addressed.items()})
 
     def make(folder: Path) -> None:
         banks = load()
-        feats, values = [b.feats for b in banks], list(weights.values())
+        feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
+        given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
         if mix.each:
-            order, dist = rank_each(job, test, addressed, banks, mix)
+            order, dist = rank_each(job, test, addressed, banks, mix, camids)
         elif summed_first:
-            neighbours = find_neighbours(job, near[0], load, values, width(mix), top_k)
-            order, dist = rerank.k_reciprocal(
-                neighbours, feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device, **mix.setting
-            )
+            neighbours = find_neighbours(job, near[0], load, values, width(mix), top_k, penalties)
+            order, dist = rerank.k_reciprocal(neighbours, feats, n_query, **given, **mix.setting)
         else:
-            order, dist = fuse.rank(feats, banks[0].n_query, weights=values, top_k=top_k, device=job.device)
+            order, dist = fuse.rank(feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
@@ -55,7 +63,9 @@ def rank(
     return (near[0] if summed_first else None), address
 
 
-def addresses_of(job: Job, test: str, addressed: dict[str, Address]) -> tuple[list[Address], Address]:
+def addresses_of(
+    job: Job, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
+) -> tuple[list[Address], Address]:
     """Where the neighbours lie that a test's ranking needs (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = mix_of(settings, list(addressed))
@@ -65,11 +75,12 @@ def addresses_of(job: Job, test: str, addressed: dict[str, Address]) -> tuple[li
         parts = [{name: 1.0} for name, weight in weights.items() if weight > 0]
     elif settings.rerank == "none":
         parts = []
+    penalty = addresses.camera_penalty(mix.camera, camids)
     near = [
-        addresses.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k)
+        addresses.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k, penalty)
         for part in parts
     ]
-    return near, addresses.ranking_address(test, addressed, weights, settings, top_k)
+    return near, addresses.ranking_address(test, addressed, weights, settings, top_k, penalty)
 
 
 def width(mix: Mix) -> int:
@@ -100,21 +111,30 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
     return address
 
 
-def rank_each(job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix) -> fuse.Ranked:
+def rank_each(
+    job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix, camids: NDArray[np.int64]
+) -> fuse.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = width(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    near, _ = addresses_of(job, test, addressed)
+    near, _ = addresses_of(job, test, addressed, camids)
+    penalties = mix.penalties(camids)
     found = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k)
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties)
         for (bank, _), address in zip(used, near, strict=True)
     ]
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
-    return fuse.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device), top_k)
+    return fuse.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k)
 
 
 def find_neighbours(
-    job: Job, address: Address, load: Callable[[], list[FeatureBank]], weights: list[float], k: int, top_k: int
+    job: Job,
+    address: Address,
+    load: Callable[[], list[FeatureBank]],
+    weights: list[float],
+    k: int,
+    top_k: int,
+    penalties: Penalties | None,
 ) -> Neighbours:
     """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
 
@@ -131,9 +151,8 @@ def find_neighbours(
                 step(100 * done / of - told)
                 told = 100 * done / of
 
-            found = nearest(
-                feats, min(k, n), weights=weights, n_query=n_query, top_k=top_k, device=job.device, progress=tell
-            )
+            given: dict[str, Any] = {"weights": weights, "penalties": penalties, "device": job.device}
+            found = nearest(feats, min(k, n), n_query=n_query, top_k=top_k, progress=tell, **given)
         save_neighbours(folder, found)
 
     return load_neighbours(job.store.get(address, make).path)

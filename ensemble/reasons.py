@@ -13,6 +13,7 @@ AGAIN = {
     "images": "read again",
     "members": "trained again",
     "features": "extracted again",
+    "expanded": "averaged again",
     "neighbours": "searched again",
     "rankings": "ranked again",
 }

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.artifact import Store
 from configs.disk import unsealed, write_text
 from configs.errors import ResultError
@@ -39,6 +42,11 @@ class Evaluation:
     gallery_pids: list[int]
     gallery_camids: list[int]
     kinds: Kinds | None = None
+
+
+def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
+    """The cameras of its N images, queries first."""
+    return np.array([*evaluation.query_camids, *evaluation.gallery_camids], np.int64)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from configs.errors import TrainingError
 from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
+from ensemble.expanded import expanded
 from ensemble.job import Job
 from ensemble.kinds import check_kinds, kinds_of
 from ensemble.outside.incoming import Incoming, receive
@@ -113,8 +114,9 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     for test, (query, gallery) in work.tests.items():
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
+        banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
         kinds = kinds_of(job, test, query, gallery)
-        neighbours, ranking = rank(job, test, banks, kinds)
+        neighbours, ranking = rank(job, test, banks, camids, kinds)
         evaluations[test] = Evaluation(
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,

@@ -13,7 +13,7 @@ from ensemble.bank import FeatureBank
 from ensemble.kept import load_neighbours
 from ensemble.mix import mix_of
 from ensemble.mix import stream as mixed
-from ensemble.record import Evaluation
+from ensemble.record import Evaluation, all_camids
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,16 @@ def systems_of(
 
     def reranked() -> Iterator[fuse.Block]:
         near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
-        return mixed(mix, feats, n_query, near=near, device=device)
+        return mixed(mix, feats, n_query, near=near, device=device, camids=all_camids(evaluation))
 
     if evaluation.kinds is not None:
         found = parts.of_kinds(evaluation.kinds, n_query, len(feats[0]))
         apart = partial(parts.blocks, mix, ensemble, feats, found, n_query, device)
         name = ("sum" if len(banks) > 1 else banks[0].member) + ", re-ranked" * (mix.rerank != "none")
         systems.append(System(name + parts.by(ensemble), members, parts.describe(mix, ensemble, found), apart))
-    elif mix.rerank != "none":
-        whole = "sum of re-ranked" if mix.each else "sum, re-ranked"
-        name = whole if len(banks) > 1 else f"{banks[0].member}, re-ranked"
+    elif mix.rerank != "none" or mix.camera:
+        how = "re-ranked" if mix.rerank != "none" else "penalised"
+        whole = "sum of re-ranked" if mix.each else f"sum, {how}"
+        name = whole if len(banks) > 1 else f"{banks[0].member}, {how}"
         systems.append(System(name, members, mix.describe(), reranked))
     return systems

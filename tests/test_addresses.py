@@ -3,10 +3,11 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.artifact import Address
-from configs.schema import Ensemble
+from configs.schema import Ensemble, Expansion
 from ensemble import addresses
 from tests import tiny
 
@@ -96,6 +97,7 @@ def ranking(banks=("a", "b"), weights=(1, 2), top_k=9, **ensemble):
 
 def test_ranking():
     changes = [{"weights": (1, 3)}, {"top_k": 8}, {"k1": 5}, {"k2": 3}, {"lam": 0.1}, {"power": 1}, {"rerank": "none"}]
+    changes += [{"camera_penalty": 0.1}, {"camera_penalty": 0.2}, {"fusion": "rerank_then_sum"}]
     assert len({ranking(), *(ranking(**change) for change in changes)}) == 1 + len(changes)
     none = {"rerank": "none"}
     assert ranking(**none, k1=5) == ranking(**none)
@@ -108,6 +110,22 @@ def test_neighbours_serve_every_k1_k2_and_lam():
     assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 65, 200).key
     assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 100).key
     assert set(one.request) == {"banks", "weights", "k", "top_k", "code"}
+    penalties = [addresses.camera_penalty(0.1, np.array(c)) for c in ([0, 1], [1, 1])]
+    penalised = {addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 200, p).key for p in penalties}
+    assert len({one.key, *penalised}) == 3
+    assert addresses.camera_penalty(0.0, np.array([0, 1])) is None
+
+
+def expanded(member="a", weights=(1, 2), banks=("a", "b"), **how):
+    named = {name: Address("features", name, {}) for name in banks}
+    chosen = Expansion.model_validate({"name": "queries"} | how)
+    return addresses.expanded_address("test", member, named, dict(zip(banks, weights, strict=True)), chosen).key
+
+
+def test_expanded_features():
+    changes = [{"member": "b"}, {"weights": (1, 3)}, {"banks": ("a", "c")}]
+    changes += [{"name": "database"}, {"k": 4}, {"alpha": 1}]
+    assert len({expanded(), *(expanded(**change) for change in changes)}) == 1 + len(changes)
 
 
 # ------------------------------------------------------------------------------------------------ the code behind each
@@ -201,3 +219,9 @@ def test_the_code_of_extraction_is_counted_whole(monkeypatch):
 def test_the_code_of_retrieval_is_counted_whole(monkeypatch):
     made = counted(monkeypatch, ranking)
     assert closure("ensemble/rerank.py", "ensemble/fuse.py", "ensemble/ranking.py") - IDLE - made == set()
+
+
+def test_the_code_of_expansion_is_counted_whole(monkeypatch):
+    made = counted(monkeypatch, expanded)
+    assert closure("ensemble/expand.py", "ensemble/bank.py") - IDLE - made == set()
+    assert "ensemble/expanded.py" in made

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from configs.command import run
-from ensemble import build
+from ensemble import build, expand
 from submit import make
 from tests.conftest import ROOT, TINY
 
@@ -87,6 +87,23 @@ def test_each_re_ranked_first_keeps_a_search_a_member(again, runs, tmp_path, cap
     assert set(new(before, runs, "neighbours")) == found and len(new(before, runs, "rankings")) == 2
     make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
     assert "sum of re-ranked" in capsys.readouterr().out
+
+
+def test_expansion_and_penalty_make_features_and_lists_of_their_own(again, runs, tmp_path, capsys):
+    """Nothing is trained or extracted; the features kept are the average; submit.make scores what the build ranked."""
+    before = kept(runs)
+    more = ["ensemble.expand={name: database, k: 3}", "ensemble.camera_penalty=0.1", "ensemble.k1=5"]
+    said = say_build(capsys, *again, *(x for change in more for x in ("--set", change)))
+    assert "database averaged with their 3 nearest" in said and "training" not in said
+    made = {kind: new(before, runs, kind) for kind in ("members", "features", "expanded", "neighbours", "rankings")}
+    assert [len(keys) for keys in made.values()] == [0, 0, 2, 1, 1]
+    feats = [np.load(next(runs.glob(f"features/{m}-test-[0-9a-f]*/feats.npy"))) for m in ("a", "b")]
+    want = expand.database(feats, 3)
+    for at, key in enumerate(made["expanded"]):
+        np.testing.assert_allclose(np.load(runs / key / "feats.npy"), want[at], atol=1e-6)
+    make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
+    rows = json.loads((tmp_path / "out" / "score.json").read_text())["scores"]["test"]
+    assert "camera_penalty=0.1" in rows[-1]["signature"] and made["expanded"][0].split("/")[1] in rows[-1]["signature"]
 
 
 def test_another_recipe_makes_another_member_and_keeps_the_old(again, runs, capsys):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from configs.errors import ConfigError
 from ensemble.mix import EACH_FIRST, Mix, stream
 from tests import oracles
 from tests.features import clustered
@@ -41,3 +42,31 @@ def test_without_re_ranking(feats):
     want = oracles.fused_distance(feats, [2, 1])[:N_QUERY, N_QUERY:]
     np.testing.assert_allclose(made(Mix((2, 1), rerank="none", fusion=EACH_FIRST), feats), want, atol=1e-5)
     assert Mix((2, 1), rerank="none", fusion=EACH_FIRST).describe() == "none"
+
+
+@pytest.mark.parametrize("fusion", ["sum_then_rerank", EACH_FIRST, "none"])
+def test_a_camera_penalty_is_inside_the_distance(feats, fusion):
+    cams = np.random.default_rng(6).integers(-1, 3, 30)
+    shared = (cams[:, None] == cams) & (cams >= 0) & ~np.eye(30, dtype=bool)
+
+    def penalised(some, weights):
+        return oracles.fused_distance(some, weights) + 0.2 * shared
+
+    def again(dist):
+        return oracles.k_reciprocal(dist, N_QUERY, 5, 2, 0.3, 2)
+
+    if fusion == "none":
+        want, mix = penalised(feats, [1, 2])[:N_QUERY, N_QUERY:], Mix((1, 2), rerank="none", camera=0.2)
+    else:
+        mix = Mix((1, 2), k1=5, k2=2, fusion=fusion, camera=0.2)
+        one, other = (again(penalised([a], [1])) for a in feats)
+        want = one + 2 * other if fusion == EACH_FIRST else again(penalised(feats, [1, 2]))
+    got = np.concatenate([dist for _, dist in stream(mix, feats, N_QUERY, camids=cams)])
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert mix.describe().endswith(",camera_penalty=0.2")
+
+
+@pytest.mark.parametrize("camids", [None, [-1] * 30])
+def test_a_penalty_without_cameras_is_refused(feats, camids):
+    with pytest.raises(ConfigError, match=r"camera_penalty is 0.2, and no camera is known"):
+        stream(Mix((1, 1), camera=0.2), feats, N_QUERY, camids=camids)
