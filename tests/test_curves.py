@@ -19,7 +19,16 @@ def read(folder):
 def line(epoch, loss=None):
     loss = 3.0 / epoch if loss is None else loss
     terms = {"id": loss / 2, "triplet": loss / 4}
-    return {"epoch": epoch, "lr": 1e-3, "loss": loss, "terms": terms, "accuracy": 0.5, "images": 64, "seconds": 2.0}
+    return {
+        "epoch": epoch,
+        "lr": 1e-3,
+        "loss": loss,
+        "terms": terms,
+        "accuracy": 0.5,
+        "apart": 0.3,
+        "images": 64,
+        "seconds": 2.0,
+    }
 
 
 def curve(lines, value):
@@ -35,11 +44,12 @@ def check(folder, lines):
         "terms/id",
         "terms/triplet",
         "accuracy",
+        "apart",
         "images",
         "seconds",
         "images_per_second",
     }
-    for tag in ("lr", "loss", "accuracy", "images", "seconds"):
+    for tag in ("lr", "loss", "accuracy", "apart", "images", "seconds"):
         assert there[tag] == curve(lines, lambda x, tag=tag: x[tag])
     for term in ("id", "triplet"):
         assert there[f"terms/{term}"] == curve(lines, lambda x, term=term: x["terms"][term])

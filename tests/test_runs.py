@@ -16,8 +16,9 @@ from submit import make
 
 @pytest.fixture
 def store(tiny_build, tmp_path):
-    """A copy of the finished build's store, and in it a result that nothing names and a training that was killed."""
-    root = shutil.copytree(tiny_build.runs, tmp_path / "runs")
+    """A copy of what the build itself made, and in it a result that nothing names and a training that was killed."""
+    made_since = shutil.ignore_patterns("scores", "worth", "tuned", "inquiries", "maps", "looks")
+    root = shutil.copytree(tiny_build.runs, tmp_path / "runs", ignore=made_since)
     store = Store(root, lambda text: None)
     store.get(Address("members", "old", {"x": 1}), lambda folder: (folder / "x").write_bytes(b"x" * 5000))
     (root / "members" / ".b-0123456789ab.part" / "resume").mkdir(parents=True)
@@ -32,7 +33,7 @@ def prune(capsys, store, *argv):
 
 
 def test_everything_of_the_last_build_is_known_as_used(store):
-    """Nine results behind the record: three lists of images, two members, two banks, neighbours, a ranking."""
+    """The record and nine results behind it: three lists of images, two members, two banks, neighbours, a ranking."""
     used = {f"{r.path.parent.name}/{r.path.name}": r.used for r in results_of(store)}
     assert sorted(used.values()) == ["interrupted", *["last build"] * 10, "no build"]
     assert used[next(k for k in used if k.startswith("members/old-"))] == "no build"

@@ -36,6 +36,7 @@ from models.data.split import Benchmark, Split
 from models.device import choose_device, choose_precision
 from models.extract import extract, load_member
 from models.train import EPOCHS, train_member
+from models.views import make_views
 from tests.benchmarks.parts import PARTS, changes
 
 DRAWN_IDS, DRAWN_LEVEL = 200, "hard"
@@ -114,7 +115,8 @@ def measure(plan: Plan, pixels: Pixels, device: torch.device) -> dict[str, Any]:
         epochs = [json.loads(line) for line in (Path(folder) / EPOCHS).read_text().splitlines()]
         net = load_member(member, Path(folder))
     trained, last = time.process_time() - begun, recipe.channels_last
-    asked = {"flip": plan.ensemble.flip, "channels_last": last, **how}
+    views = make_views(plan.ensemble.views, plan.ensemble.flip)
+    asked = {"views": views, "channels_last": last, **how}
     feats = np.concatenate(
         [
             extract(net, array, split.names, **asked)
