@@ -102,7 +102,10 @@ def unseen(folder: Path, path: Path) -> list[str]:
 
 
 def mended(shop: Workshop, folder: Path, path: Path, ends: Counter[str]) -> list[str]:
-    """Hand in: refused with its name, or what it reads is whole. Verify: named. Build again: the old bytes."""
+    """Hand in: refused with its name, or what it reads is whole, scores made again if need be. Verify: named, unless
+    made again. Build again: the old bytes."""
+    from configs.manifest import find_damage
+
     faults = []
     handed = shop.run(folder, act=shop.hand_in)
     name = "manifest" if path.name == "manifest.json" else path.name
@@ -112,8 +115,9 @@ def mended(shop: Workshop, folder: Path, path: Path, ends: Counter[str]) -> list
         ends["submission made of whole files"] += 1
     else:
         faults.append(f"submit.make ended with {handed.status}: {handed.said[-500:]}")
+    healed = path.parent.parent.name == "scores" and find_damage(path.parent) is None
     verified = shop.run(folder, act=remove_damaged)
-    if verified.status != 1 or name not in verified.said:
+    if not healed and (verified.status != 1 or name not in verified.said):
         faults.append(f"ensemble.verify ended with {verified.status}: {verified.said[-500:]}")
     built = shop.run(folder)
     result = (path.parent.name,)  # a build makes anew what it needs: weights whose features stand are not needed
