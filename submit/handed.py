@@ -17,6 +17,8 @@ from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet
 
+LONGEST = 800  # characters of a fault that are printed
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -107,7 +109,8 @@ def receive(path: Path, desk: Desk) -> Handed:
 def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     """Print what is wrong and what is odd, then one line that sums it up."""
     for fault in handed.faults[:most]:
-        print(f"{handed.path}, {fault}" if fault.line else f"{handed.path}: {fault}")
+        said = shortened(str(fault))
+        print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
     if most is not None and len(handed.faults) > most:
         print(f"... and {len(handed.faults) - most:,} more faults (--all prints them)")
     for note in handed.notes:
@@ -118,6 +121,11 @@ def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     count = len(handed.faults)
     verdict = f"valid {name}" if not count else f"not a valid {name}, {count:,} fault{'s' * (count > 1)}"
     print(f"{handed.path}: {verdict}; {desk.competition.name} wants {asked}")
+
+
+def shortened(text: str) -> str:
+    """A sentence without its middle where a name of megabytes stands in it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
 
 
 def order_of(handed: Handed, desk: Desk) -> list[list[int]]:

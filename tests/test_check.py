@@ -122,6 +122,12 @@ def test_files_that_are_not_there(naic, tmp_path, capsys):
         assert status == 2 and "cannot be opened" in said
 
 
+def test_a_name_of_a_megabyte_is_not_printed_whole(naic, good, tmp_path, capsys):
+    good["q1.png"][0] = "x" * (1 << 20)
+    status, said = checked(naic, write(tmp_path / "sub.json", good), capsys)
+    assert status == 1 and len(said) < 2000 and "'xxx" in said and "is not in the gallery" in said
+
+
 def test_a_file_of_another_format(naic, tmp_path, capsys):
     path = tmp_path / "track2.txt"
     path.write_text("1 2 3 4 5\n" * 4)

@@ -204,6 +204,18 @@ def test_visdas_zip_holds_one_file():
     assert bare.faults == () and "not a zip" in bare.notes[0]
 
 
+def test_a_zip_bomb_is_not_unpacked(monkeypatch):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("result.txt", b"0000 0001 0002\n" * 5_000_000)
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
+    assert "it is not read" in FORMATS["visda_txt"].read(packed.getvalue()).faults[0].text
+
+
+def test_a_quote_left_open_is_told_by_its_own_line():
+    assert FORMATS["pairs_csv"].read(b'row_id,similarity\n"7,1\n').faults[0].line == 2
+
+
 def test_atrw_calls_images_by_the_numbers_of_their_names():
     tokens = FORMATS["atrw_json"].tokens(Names(("000012.jpg",), ("000007.jpg", "000012.jpg")))
     assert tokens == Names(("12",), ("7", "12"))

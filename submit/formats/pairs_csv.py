@@ -83,7 +83,7 @@ def read(content: bytes) -> Sheet:
         return broken(decoded.line, decoded.text)
     text, notes = decoded
     queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader, last = csv.reader(io.StringIO(text, newline=""), strict=True), 0
     try:
         if next(reader, None) != HEADER:
             return broken(1, f"wanted the header {','.join(HEADER)}")
@@ -100,7 +100,7 @@ def read(content: bytes) -> Sheet:
             dists.append([1 / value - 1 if 0 < value <= 1 else math.nan])
             lines.append(line)
     except csv.Error as e:
-        return broken(reader.line_num + 1, f"not CSV ({e})")
+        return broken(last + 1, f"not CSV ({e})")
     return Sheet(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
 
 

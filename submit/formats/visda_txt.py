@@ -10,6 +10,7 @@ from submit.formats.base import MAX_BYTES, Answers, Fault, Format, Names, Sheet,
 
 INSIDE = "result.txt"
 WIDTH = 4  # at least: the organisers' page counts 0000 to 3599
+LARGE, SWELL = 64 << 20, 100  # past so many bytes, unpacking to so many times the size is a bomb
 ANY_TIME = (2020, 1, 1, 0, 0, 0)  # in the archive, so that the same lists give the same bytes
 
 
@@ -58,6 +59,9 @@ def _unpack(content: bytes) -> bytes | Fault:
                 return Fault(None, f"the zip holds {[i.filename for i in inside][:5]}; wanted {INSIDE} alone")
             if inside[0].file_size > MAX_BYTES:
                 return Fault(None, f"{INSIDE} would unpack to {inside[0].file_size:,} bytes; it is not read")
+            if inside[0].file_size > max(LARGE, SWELL * inside[0].compress_size):
+                swell = f"{inside[0].compress_size:,} bytes that would unpack to {inside[0].file_size:,}"
+                return Fault(None, f"{INSIDE}: {swell}, as no lists of numbers do; it is not read")
             with archive.open(inside[0]) as file:
                 return file.read(MAX_BYTES + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as e:
