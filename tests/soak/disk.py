@@ -35,7 +35,7 @@ def fill(shop: Workshop, tries: int, rng: random.Random) -> Row:
     while shop.more(row.tried, tries):
         size = rng.randrange(16_384, most)
         with mounted(shop, f"size={size}") as folder:
-            ended = shop.run(folder)
+            ended = shop.run(folder, *rng.choice(((), (unforeseen,))))
             faults = refused(ended, ends) + damage_in(folder)
             mount("-o", f"remount,size={LARGE}", folder)
             row.check(f"{size} bytes", faults + gone_on(shop, folder))
@@ -94,6 +94,9 @@ def refused(ended: Ended, ends: Counter[str]) -> list[str]:
     told = [line for line in ended.said.splitlines() if line.startswith("error: ")]
     if ended.status != 2 or len(told) != 1 or "Traceback" in ended.said:
         return [f"ended with {ended.status}: {ended.said[-700:]}"]
+    if re.search(r"this build needs .+ and .+ are free", told[0]):
+        ends["refused before it began, with what is needed"] += 1
+        return []
     reason = re.search(r"No space left|Disk quota|File too large|Permission denied|Read-only", told[0])
     needed = "takes" in told[0]
     ends[f"{reason[0] if reason else told[0]}{', with what was needed' if needed else ''}"] += 1
@@ -107,6 +110,13 @@ def gone_on(shop: Workshop, folder: Path) -> list[str]:
     if not ended.status and digest_of(folder) != shop.digest:
         faults.append(f"then digest {digest_of(folder)}")
     return faults + leftovers_in(folder)
+
+
+def unforeseen() -> None:
+    """A build that does not ask beforehand whether it will fit: somebody else fills the disk meanwhile."""
+    from ensemble import build
+
+    build.check_room = lambda store, needs: None
 
 
 def small_files(size: int) -> Callable[[], None]:
