@@ -222,7 +222,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("key", "how"),
     [
-        (lambda data: {n: f"/home/me/set/{p}" for side in lists(data) for n, _, p in side}, "without their folders"),
+        (lambda data: {n: f"/pictures/set/{p}" for side in lists(data) for n, _, p in side}, "without their folders"),
         (lambda data: {n: "C:\\set\\" + p.replace("/", "\\") for s in lists(data) for n, _, p in s}, "without their"),
         (lambda data: {n: n for side in lists(data) for n, *_ in side}, ""),
     ],
