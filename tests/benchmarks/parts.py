@@ -13,7 +13,7 @@ BASELINE = [
     "recipe.optimizer.lr=1e-3",
     f"recipe.schedule={{{STEPS}}}",
 ]
-SIZES, EPOCHS = {"drawn": (64, 32), "own": (64, 64)}, {"drawn": 8, "own": 4}
+SIZES, EPOCHS = {"drawn": (64, 32), "own": (64, 64)}, {"drawn": 16, "own": 4}
 MOVES: list[dict[str, Any]] = [{"name": "flip", "p": 0.5}, {"name": "pad_crop", "pad": 4}]
 BASELINE.append(f"recipe.augment={json.dumps(MOVES)}")
 ID, TRIPLET = {"weight": 0.1, "eps": 0.1}, {"weight": 0.9, "margin": 0.3}
