@@ -37,6 +37,7 @@ from models.device import choose_device, choose_precision
 from models.extract import extract, load_member
 from models.train import EPOCHS, train_member
 from models.views import make_views
+from tests.benchmarks.paired import table
 from tests.benchmarks.parts import PARTS, changes
 
 DRAWN_IDS, DRAWN_LEVEL = 200, "hard"
@@ -166,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress.say(f"{number} of {len(todo)}: {key}: total {100 * got['total']:.1f}, {got['cpu_s']:.0f} s")
     asked = list(done) if chosen.table else [key_of(*run) for run in planned(chosen)]
     for data in dict.fromkeys(done[key]["data"] for key in asked):
-        print(f"\n{data}\n\n{table([done[key] for key in asked if done[key]['data'] == data])}")
+        print(f"\n{data}\n\n{table([done[key] for key in asked if done[key]['data'] == data], chosen.seeds)}")
 
 
 def read_lines(file: Path) -> dict[str, dict[str, Any]]:
@@ -174,26 +175,6 @@ def read_lines(file: Path) -> dict[str, dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     return {row["key"]: row for row in rows}
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Per cent: mean and, behind it, half the range over the seeds; the last column is against the baseline's mean."""
-    base = np.mean([r["total"] for r in rows if r["part"] == "baseline"] or [np.nan])
-    lines = ["| part | rank-1 | mAP | total | over the baseline | images | seeds |", "|---|---|---|---|---|---|---|"]
-    for part in dict.fromkeys(r["part"] for r in rows):
-        of = [r for r in rows if r["part"] == part]
-        cells = [spread([r[name] for r in of]) for name in ("rank1", "map", "total")]
-        gain = 100 * (np.mean([r["total"] for r in of]) - base)
-        images = np.mean([r["images"] for r in of])
-        lines.append(f"| {part} | {' | '.join(cells)} | {gain:+.1f} | {images:,.0f} | {len(of)} |")
-    return "\n".join(lines)
-
-
-def spread(values: Sequence[float]) -> str:
-    """`52.1 ± 1.9`: the mean, and half of the range; of one seed the value alone."""
-    if len(values) == 1:
-        return f"{100 * values[0]:.1f}"
-    return f"{100 * np.mean(values):.1f} ± {50 * (max(values) - min(values)):.1f}"
 
 
 if __name__ == "__main__":
