@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, a quota reached, a file larger than may be
 CHECK = "check"
+FEW_FILES = 100  # left on a disk, which are then said
 
 
 class NoRoom(OSError):
@@ -111,11 +112,13 @@ def unsealed(text: str) -> dict[str, Any]:
 
 def room(folder: Path, e: OSError) -> str:
     """What was needed, as far as it is known, what is free, and what to do."""
-    free = in_bytes(shutil.disk_usage(folder).free)
-    free = f"{free} are free in {folder}; make room, or give another folder with --out"
-    if isinstance(e, NoRoom):
-        return f"{Path(str(e.filename)).name} takes {in_bytes(e.needed)}, {free}"
-    return free
+    needed = f"{Path(str(e.filename)).name} takes {in_bytes(e.needed)}, " if isinstance(e, NoRoom) else ""
+    if e.errno == errno.EDQUOT:
+        return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with --out"
+    free, disk = in_bytes(shutil.disk_usage(folder).free), os.statvfs(folder)
+    if disk.f_files and disk.f_favail < FEW_FILES:  # bytes may be left where names are not
+        free += f" and {disk.f_favail:,} of {disk.f_files:,} files"
+    return f"{needed}{free} are free in {folder}; make room, or give another folder with --out"
 
 
 def in_bytes(count: int) -> str:

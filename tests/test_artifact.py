@@ -1,5 +1,6 @@
 """Addresses and the store: killed, damaged, raced for, and asked twice."""
 
+import errno
 import json
 import os
 import signal
@@ -341,6 +342,36 @@ def test_a_disk_that_fills_says_how_much_was_needed(store, monkeypatch):
     with pytest.raises(ResultError, match=r"No space left on device\); big.txt takes 2.50 MB, [\d,.]+ MB are free in"):
         store.get(ASKED, make)
     assert not store.path(ASKED).exists() and list((store.root / "things").iterdir()) == []
+
+
+def test_a_quota_is_said_and_the_old_file_stands(store, monkeypatch):
+    """As a file system with quotas refuses: here at the flush, where delayed writes meet it."""
+    store.point_at("last.json", {"name": "old"})
+    before = (store.root / "last.json").read_bytes()
+
+    def over(handle):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(disk.os, "fsync", over)
+    words = r"Disk quota exceeded\); {} takes [\d,]+ bytes, a quota is reached in .*; have it raised"
+    with pytest.raises(ResultError, match=words.format("last.json")):
+        store.point_at("last.json", {"name": "new"})
+    with pytest.raises(ResultError, match=words.format("x.txt")):
+        store.get(ASKED, lambda folder: write_text(folder / "x.txt", "x"))
+    assert (store.root / "last.json").read_bytes() == before
+    assert not store.path(ASKED).exists() and not list(store.root.glob("**/.*.part"))
+
+
+def test_a_disk_that_takes_no_more_files_says_so(store, monkeypatch):
+    """It has bytes enough; inodes are what it lacks."""
+    real = os.statvfs(store.root)
+    monkeypatch.setattr(disk.os, "statvfs", lambda folder: os.statvfs_result((*real[:5], 1500, 2, 2, *real[8:])))
+
+    def make(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "x"))
+
+    with pytest.raises(ResultError, match=r"MB and 2 of 1,500 files are free in .*; make room"):
+        store.get(ASKED, make)
 
 
 # ------------------------------------------------------------------------------------------- what it was made with

@@ -2,88 +2,110 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import resource
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.soak.kills import start
+from tests.soak.mounts import LARGE, mounted, nobody, quota_of, remount
 from tests.soak.row import Row
 from tests.soak.workshop import Ended, Workshop, damage_in, digest_of, leftovers_in
 
-NOBODY = 65534
-LARGE = "64m"
+SMALLEST = 16_384
 
 
 def fill(shop: Workshop, tries: int, rng: random.Random) -> Row:
-    """A small tmpfs that fills at a random moment; then it grows, and the build goes on."""
+    """A small tmpfs that fills at a random moment, with bytes or with names; then it grows, and the build goes on."""
     row = Row("full disk: said with what is needed, whole results stand, gone on from")
     try:
         with mounted(shop, f"size={LARGE}") as folder:
             shop.run(folder)
-            most = sum(p.stat().st_blocks * 512 for p in folder.rglob("*"))
+            written = [folder, *folder.rglob("*")]
+            most, names = sum(p.stat().st_blocks * 512 for p in written), len(written)
     except PermissionError as e:
         row.happened = f"SKIPPED: {e}"
         return row
     ends = Counter[str]()
     while shop.more(row.tried, tries):
-        size = rng.randrange(16_384, most)
-        with mounted(shop, f"size={size}") as folder:
+        few_names = row.tried % 4 == 3
+        size, count = rng.randrange(SMALLEST, most), rng.randrange(2, names)
+        with mounted(shop, f"size={LARGE},nr_inodes={count}" if few_names else f"size={size}") as folder:
             ended = shop.run(folder, *rng.choice(((), (unforeseen,))))
             faults = refused(ended, ends) + damage_in(folder)
-            mount("-o", f"remount,size={LARGE}", folder)
-            row.check(f"{size} bytes", faults + gone_on(shop, folder))
-    row.happened = f"tmpfs of 16 KB to {most // 1000} KB; " + ", ".join(f"{n} {what}" for what, n in ends.items())
+            remount(folder, f"size={LARGE},nr_inodes=0")
+            row.check(f"{count} names" if few_names else f"{size} bytes", faults + gone_on(shop, folder))
+    row.happened = f"tmpfs of 16 KB to {most // 1000} KB, or of 2 to {names} names; {counted(ends)}"
     return row
 
 
 def limit(shop: Workshop, tries: int, rng: random.Random) -> Row:
-    """Quotas: of a user on a tmpfs, where this kernel has them, and of a file's size."""
-    row, ends, users = Row("quotas: of a user, and of a file's size"), Counter[str](), True
+    """Quotas of a folder, where this machine has a file system with them, and of a file's size."""
+    row, ends = Row("quotas: of a folder, and of a file's size"), Counter[str]()
+    rationed, name = quota_of(shop)
     while shop.more(row.tried, tries):
-        if users and row.tried % 2:
-            quota = rng.randrange(16_384, 300_000)
-            try:
-                with mounted(shop, f"size={LARGE},usrquota,usrquota_block_hardlimit={quota},mode=777") as folder:
-                    faults = refused(shop.run(folder, nobody), ends)
-                    row.check(f"quota of {quota} bytes", faults + damage_in(folder))
-            except PermissionError as e:
-                users, row.happened = False, f"user quotas SKIPPED ({e}); "
+        if rationed and row.tried % 2:
+            size = rng.randrange(65_536, 600_000)
+            with rationed(shop, size) as ration:
+                faults = refused(shop.run(ration.folder, ration.first), ends) + damage_in(ration.folder)
+                ration.lift()
+                row.check(f"quota of {size} bytes", faults + gone_on(shop, ration.folder))
             continue
         folder, _ = start(shop)
         faults = refused(shop.run(folder, small_files(rng.randrange(1000, 70_000))), ends)
         row.check("RLIMIT_FSIZE", faults + damage_in(folder) + gone_on(shop, folder))
-    row.happened += ", ".join(f"{n} {what}" for what, n in ends.items())
+    row.happened = f"{name if rationed else f'SKIPPED: {name}'}; {counted(ends)}"
     return row
 
 
 def forbid(shop: Workshop, tries: int, rng: random.Random) -> Row:
-    """Folders that another user may only read: refused in words, and left as they were."""
-    row, ends = Row("read-only folders: refused in words, what was there stands"), Counter[str]()
+    """Folders that another user may only read, and a mount that nobody may write: refused, and left as they were."""
+    row, ends = Row("read-only folders and mounts: refused in words, what was there stands"), Counter[str]()
     folder, _ = start(shop)
     shop.run(folder)
-    within = [p for p in sorted((folder / "runs").rglob("*")) if p.is_dir() and ".locks" not in p.parts]
+    sound = shop.root / "sound"
+    shutil.copytree(folder, sound)
+    within = [p for p in sorted((sound / "runs").rglob("*")) if p.is_dir() and ".locks" not in p.parts]
     while shop.more(row.tried, tries):
-        shutil.rmtree(shop.root / "locked", ignore_errors=True)
-        shutil.copytree(folder, shop.root / "locked")
-        copy = shop.root / "locked"
-        gone = rng.choice(within).relative_to(folder)  # something to be made again, where it may not be
-        shutil.rmtree(copy / gone)
-        for path in [copy, *copy.rglob("*")]:
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        before = digest_of(copy)
-        faults = refused(shop.run(copy, nobody), ends)
-        if digest_of(copy) != before:
-            faults.append("what was there has changed")
-        row.check(f"without {gone}", faults)
-    row.happened = ", ".join(f"{n} {what}" for what, n in ends.items())
+        gone = rng.choice(within).relative_to(sound)  # something to be made again, where it may not be
+        way = (locked, mounted_to_read)[row.tried % 2]
+        try:
+            with way(shop, sound, gone) as (copy, first):
+                before = digest_of(copy)
+                faults = refused(shop.run(copy, first), ends)
+                faults += ["what was there has changed"] if digest_of(copy) != before else []
+        except PermissionError as e:
+            ends[f"SKIPPED: {e}"] += 1
+            faults = []
+        row.check(f"{way.__name__} without {gone}", faults)
+    shutil.rmtree(sound)
+    row.happened = counted(ends)
     return row
+
+
+@contextmanager
+def locked(shop: Workshop, sound: Path, gone: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A copy without `gone` that others may only read, and what makes a build another's."""
+    copy = shop.fresh("locked")
+    shutil.copytree(sound, copy, dirs_exist_ok=True)
+    shutil.rmtree(copy / gone)
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield copy, nobody
+
+
+@contextmanager
+def mounted_to_read(shop: Workshop, sound: Path, gone: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A copy without `gone` on a tmpfs that is mounted to read: root may not write it either."""
+    with mounted(shop, f"size={LARGE}") as copy:
+        shutil.copytree(sound, copy, dirs_exist_ok=True)
+        shutil.rmtree(copy / gone)
+        remount(copy, "ro")
+        yield copy, lambda: None
 
 
 def refused(ended: Ended, ends: Counter[str]) -> list[str]:
@@ -124,30 +146,6 @@ def small_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def nobody() -> None:
-    """Be a user without rights: root may write anywhere."""
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
-
-
-@contextmanager
-def mounted(shop: Workshop, options: str) -> Iterator[Path]:
-    """A tmpfs of its own on the folder of the tries.
-
-    Raises:
-        PermissionError: this user, or this kernel, cannot mount one so.
-    """
-    folder, _ = start(shop)
-    mount("-t", "tmpfs", "-o", options, "soak", folder)
-    try:
-        yield folder
-    finally:
-        os.chdir(shop.root)
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def mount(*argv: object) -> None:
-    """The command, and an error in words."""
-    done = subprocess.run(["mount", *map(str, argv)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PermissionError((done.stderr.strip() or f"mount ended with {done.returncode}").splitlines()[0])
+def counted(ends: Counter[str]) -> str:
+    """3 of this, 2 of that."""
+    return ", ".join(f"{n} {what}" for what, n in ends.items())
