@@ -79,9 +79,9 @@ def load_plan(
     wanted = _pick(inside, tables["members"], alone=not outside)
     names = [*(m.name for m in wanted), *(o.name for o in outside)]
     ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
-    _known(ensemble.weights, names, "ensemble.weights names member", "this build has")
-    if not any(ensemble.weights.get(name, 1) for name in names):
-        raise ConfigError(f"ensemble.weights {ensemble.weights}: every member has weight 0; one must count")
+    _check_weights("ensemble.weights", ensemble.weights, names)
+    for domain, own in ensemble.domain_settings.items():
+        _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, names)
     return Plan(
         members=wanted,
         recipe=checked,
@@ -160,6 +160,12 @@ def _known(names: Iterable[str], allowed: Sequence[str], complaint: str, has: st
     for name in names:
         if name not in allowed:
             raise ConfigError(f"{complaint} {name!r}; {has}: {', '.join(allowed)}")
+
+
+def _check_weights(where: str, weights: Mapping[str, float], members: Sequence[str]) -> None:
+    _known(weights, members, f"{where} names member", "this build has")
+    if not any(weights.get(name, 1) for name in members):
+        raise ConfigError(f"{where} {dict(weights)}: every member has weight 0; one must count")
 
 
 def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> None:

@@ -125,13 +125,18 @@ class Recipe(Frozen):
 
 
 class DomainSettings(Frozen):
-    """What re-ranking does otherwise inside one domain; a key that is not given is the ensemble's."""
+    """What is done otherwise inside one domain; a key that is not given is the ensemble's.
 
+    weights: member -> weight, in place of all of the ensemble's; 1 where not named.
+    """
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
     rerank: Literal["k_reciprocal", "none"] | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
     lam: float | None = Field(default=None, ge=0, le=1)
     power: Literal[1, 2] | None = None
+    fusion: Literal["sum_then_rerank", "rerank_then_sum"] | None = None
 
 
 class Pseudo(Frozen):
@@ -183,7 +188,7 @@ class Ensemble(Frozen):
         default="none", description="search each domain by itself: green and normal by colour, or the table's column"
     )
     domain_settings: dict[str, DomainSettings] = Field(
-        default_factory=dict, description="domain -> its own rerank, k1, k2, lam, power"
+        default_factory=dict, description="domain -> its own weights, rerank, k1, k2, lam, power, fusion"
     )
     tracks: Literal["none", "mean"] = Field(
         default="none", description="find tracks of the gallery by their mean feature, and list them one by one"

@@ -8,13 +8,14 @@ What is chosen in the end is chosen on all persons; its own score there is not r
 
 A choice is taken only where its cross-fitted gain is more than chance, by a paired bootstrap over persons: first the
 settings of the re-ranking at equal weights against the defaults, then the weights, with settings of their own, against
-what was taken so far. Two looks are made, each at 97.5 %, so that both together err with 5 % at most (Bonferroni).
+what was taken so far. Two looks are made, each at 97.5 %, so that both together err with 5 % at most (Bonferroni);
+where domains are tuned one by one, each has its halves, and 5 % is shared out over all their looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from ensemble.mix import Mix
 from ensemble.seek import Grid, climb, fit, tidy
 
 RUNGS = ("settings", "weights and settings")
-LEVEL = 0.975
+ERROR = 0.05  # of all looks together
 LEAST_PERSONS = 10  # with fewer, every half is an anecdote
 Totals = Callable[[Mix], NDArray[np.float64]]
 
@@ -58,7 +59,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came of it. base: equal weights, default settings, and its total. mix: what to build with."""
+    """What came of it. base: equal weights, default settings, and its total. mix: what to build with.
+
+    before, after: (Q,) totals of the base, and of what was taken, each query by what the other half chose.
+    """
 
     base: Mix
     base_total: float
@@ -66,6 +70,28 @@ class Tuned:
     mix: Mix
     persons: int
     queries: int
+    before: NDArray[np.float64] = field(repr=False, compare=False)
+    after: NDArray[np.float64] = field(repr=False, compare=False)
+
+
+def level_of(problems: int) -> float:
+    """Of each look's interval, where so many problems are tuned."""
+    return 1 - ERROR / (len(RUNGS) * problems)
+
+
+def persons_asking(pids: NDArray[np.int64], asked: NDArray[np.bool_]) -> int:
+    """How many there are among the queries that count."""
+    return len(np.unique(pids[asked]))
+
+
+def too_few(persons: int) -> str:
+    """Why nothing is chosen on so few persons; nothing where they suffice."""
+    if persons >= LEAST_PERSONS:
+        return ""
+    return (
+        f"{persons} persons ask here; choosing on one half and scoring on the other wants at least "
+        f"{LEAST_PERSONS}. Hold more aside: --holdout, or python -m ensemble.split"
+    )
 
 
 def halves(pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -78,17 +104,16 @@ def halves(pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int) -> tupl
         DataError: too few persons.
     """
     persons = np.unique(pids[asked])
-    if len(persons) < LEAST_PERSONS:
-        raise DataError(
-            f"{len(persons)} persons ask here; choosing on one half and scoring on the other wants at least "
-            f"{LEAST_PERSONS}. Hold more aside: --holdout, or python -m ensemble.split"
-        )
+    if too_few(len(persons)):
+        raise DataError(too_few(len(persons)))
     drawn = np.random.default_rng([seed, 5]).permutation(persons)
     first = np.isin(pids, drawn[: len(drawn) // 2])
     return asked & first, asked & ~first
 
 
-def tune(fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: Grid, seed: int) -> Tuned:
+def tune(
+    fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: Grid, seed: int, problems: int = 1
+) -> Tuned:
     """Choose, cross-fit and decide.
 
     Args:
@@ -97,6 +122,7 @@ def tune(fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: 
         pids: (Q,) whom each query shows.
         base: equal weights and default settings.
         seed: of the halves and the bootstrap.
+        problems: how many are tuned by themselves, this one among them.
     """
     before = exact(base)
     asked = ~np.isnan(before)
@@ -110,14 +136,15 @@ def tune(fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: 
         found = [exact(mix) for mix in chosen]
         crossed = np.where(parts[0], found[1], np.where(parts[1], found[0], np.nan))
         own = np.where(parts[0], found[0], np.where(parts[1], found[1], np.nan))
-        gain = difference(crossed, held, groups=pids, level=LEVEL, seed=seed)
+        gain = difference(crossed, held, groups=pids, level=level_of(problems), seed=seed)
         apparent = float(np.nanmean(own - held))
         rung = Rung(name, over, (chosen[0], chosen[1], chosen[2]), float(np.nanmean(crossed)), gain, apparent)
         rungs.append(rung)
         starts = rung.chosen
         if rung.taken:
             taken, over, held = chosen[2], name, crossed
-    return Tuned(base, float(before[asked].mean()), tuple(rungs), taken, len(np.unique(pids[asked])), int(asked.sum()))
+    counted = persons_asking(pids, asked), int(asked.sum())
+    return Tuned(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
 
 
 def _choose(name: str, fast: Totals, part: NDArray[np.bool_], start: Mix, grid: Grid) -> Mix:

@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import Competition
+from ensemble import fuse, parts
 from ensemble.distances import Feats
 from ensemble.metrics import Score
 from ensemble.mix import Mix, stream
+from ensemble.parts import Part
 from ensemble.record import Evaluation, all_camids
 from ensemble.rule import score_stream, total_per_query
 
 
 @dataclass(frozen=True)
 class Judge:
-    """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them."""
+    """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them.
+
+    evaluation: of the queries that count. parts: what is searched by itself, and whose queries those are, in their
+    order; none where everything is one search.
+    """
 
     feats: Sequence[Feats]
     names: Sequence[str]
     evaluation: Evaluation
     competition: Competition
     device: str = "auto"
-    _kept: dict[Mix, Score] = field(default_factory=dict, repr=False)
+    parts: tuple[Part, ...] = ()
+    _kept: dict[tuple[Mix, ...], Score] = field(default_factory=dict, repr=False)
 
-    def score(self, mix: Mix) -> Score:
-        """The exact score of a mix, with its per-query facts."""
-        if mix not in self._kept:
-            said = {"distance": "cosine", "rerank": mix.describe(), "members": self._members(mix)}
-            dist = stream(
-                *self._used(mix),
-                len(self.evaluation.query_pids),
-                device=self.device,
-                camids=all_camids(self.evaluation),
-            )
-            self._kept[mix] = score_stream(dist, self.evaluation, self.competition, said)
-        return self._kept[mix]
+    @property
+    def rows(self) -> int:
+        """Of the features that are queries, whether they count here or not."""
+        return len(self.feats[0]) - len(self.evaluation.gallery_pids)
 
-    def totals(self, mix: Mix) -> NDArray[np.float64]:
+    def score(self, *mixes: Mix) -> Score:
+        """The exact score of a mix, or of one a part, with its per-query facts."""
+        if mixes not in self._kept:
+            said = {"distance": "cosine", "rerank": self._described(mixes), "members": self._members(mixes)}
+            self._kept[mixes] = score_stream(self._stream(mixes), self.evaluation, self.competition, said)
+        return self._kept[mixes]
+
+    def totals(self, *mixes: Mix) -> NDArray[np.float64]:
         """(Q,) each query's share of the total; NaN where it was skipped."""
-        return total_per_query(self.score(mix), self.competition)
+        return total_per_query(self.score(*mixes), self.competition)
 
-    def _used(self, mix: Mix) -> tuple[Mix, list[Feats]]:
-        """The mix of those members alone that have a weight: the others cost no product."""
-        used = [(a, w) for a, w in zip(self.feats, mix.weights, strict=True) if w > 0]
-        return replace(mix, weights=tuple(w for _, w in used)), [a for a, _ in used]
+    def _stream(self, mixes: tuple[Mix, ...]) -> Iterator[fuse.Block]:
+        if self.parts:
+            return parts.blocks(mixes, self.feats, self.parts, self.rows, self.device)
+        feats, mix = parts.used(self.feats, mixes[0])
+        return stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
 
-    def _members(self, mix: Mix) -> str:
-        return "+".join(f"{name}*{w:g}" for name, w in zip(self.names, mix.weights, strict=True) if w > 0)
+    def _described(self, mixes: tuple[Mix, ...]) -> str:
+        return parts.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
+
+    def _members(self, mixes: tuple[Mix, ...]) -> str:
+        """Those that have a weight, each with that of the first mix; a part with others says so in its description."""
+        first = zip(self.names, mixes[0].weights, strict=True)
+        anywhere = [any(weights) for weights in zip(*(mix.weights for mix in mixes), strict=True)]
+        return "+".join(f"{name}*{w:g}" for (name, w), there in zip(first, anywhere, strict=True) if there)
+
+
+def of_parts(judge: Judge, wanted: Sequence[Part]) -> Judge:
+    """The same members judged by some parts, on the queries of these alone."""
+    asked = np.sort(np.concatenate([part.query for part in wanted]))
+    e = judge.evaluation
+    pids, camids = ([numbers[i] for i in asked] for numbers in (e.query_pids, e.query_camids))
+    evaluation = replace(e, query_pids=pids, query_camids=camids)
+    return Judge(judge.feats, judge.names, evaluation, judge.competition, judge.device, tuple(wanted))

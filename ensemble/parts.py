@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from configs.schema import Ensemble
+from configs.schema import DomainSettings, Ensemble
 from ensemble import fuse
 from ensemble.distances import Distances, Feats
-from ensemble.mix import Mix, stream
+from ensemble.mix import Mix, mix_of, stream
 from ensemble.parallel import spans
 from ensemble.record import Kinds
 
@@ -38,6 +38,10 @@ class Part:
     def gallery(self) -> NDArray[np.intp]:
         """Its gallery rows, unit by unit."""
         return np.concatenate([*self.units, np.empty(0, np.intp)])
+
+    def others(self, n_gallery: int) -> NDArray[np.intp]:
+        """The gallery rows that are not in it."""
+        return np.setdiff1d(np.arange(n_gallery), self.gallery)
 
 
 def parts_of(
@@ -76,16 +80,28 @@ def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[n
     return tuple(np.array(unit, np.intp) for unit in members.values())
 
 
-def mix_for(mix: Mix, ensemble: Ensemble, part: str) -> Mix:
-    """The mix with a domain's own settings in place of the general ones."""
-    own = ensemble.domain_settings.get(part)
-    return replace(mix, **own.model_dump(exclude_none=True)) if own else mix
+def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Part]) -> tuple[Mix, ...]:
+    """What a plan asks for of these members, one a part: a domain's own settings in place of the general ones."""
+    general, mixes = mix_of(ensemble, members), []
+    for part in parts:
+        own = ensemble.domain_settings.get(part.name, DomainSettings()).model_dump(exclude_none=True)
+        if "weights" in own:
+            own["weights"] = tuple(float(own["weights"].get(name, 1.0)) for name in members)
+        mixes.append(replace(general, **own))
+    return tuple(mixes)
 
 
-def describe(mix: Mix, ensemble: Ensemble, parts: Sequence[Part]) -> str:
-    """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one."""
-    said = "+".join(f"{part.name}:{mix_for(mix, ensemble, part.name).describe()}" for part in parts)
-    return said if ensemble.tracks == "none" else f"{said},tracks={ensemble.tracks}"
+def describe(mixes: Sequence[Mix], parts: Sequence[Part], weights: Sequence[float]) -> str:
+    """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one.
+
+    weights: the general ones; a part that has others says so, in the order of the members: `green[1,0.5]:...`.
+    """
+    said = []
+    for mix, part in zip(mixes, parts, strict=True):
+        own = f"[{','.join(f'{w:g}' for w in mix.weights)}]" if mix.weights != tuple(weights) else ""
+        said.append(f"{part.name}{own}:{mix.describe()}")
+    tracks = any(len(unit) > 1 for part in parts for unit in part.units)
+    return "+".join(said) + ",tracks=mean" * tracks
 
 
 def by(ensemble: Ensemble) -> str:
@@ -95,30 +111,32 @@ def by(ensemble: Ensemble) -> str:
 
 
 def blocks(
-    mix: Mix, ensemble: Ensemble, feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
+    mixes: Sequence[Mix], feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
 ) -> Iterator[fuse.Block]:
-    """Distances of every query to the whole gallery: (slice of queries, (b, G) float32).
+    """Distances to the whole gallery of the queries that are in these parts: (slice of those queries, (b, G) float32).
 
     Each part answers its queries in their order, so a block takes its rows from the parts in turn.
+
+    Args:
+        mixes: one a part.
+        n_query: rows of `feats` that are queries, whether the parts have them all or not.
     """
     part_of = np.full(n_query, -1)
     for number, part in enumerate(parts):
         part_of[part.query] = number
-    if (part_of < 0).any():
-        raise ValueError("a query is in no part")
-    rows = [_rows(mix, ensemble, feats, part, n_query, device) for part in parts]
-    for span in spans(n_query, BLOCK):
+    part_of = part_of[part_of >= 0]
+    rows = [_rows(mix, feats, part, n_query, device) for mix, part in zip(mixes, parts, strict=True)]
+    for span in spans(len(part_of), BLOCK):
         yield span, np.stack([next(rows[number]) for number in part_of[span]])
 
 
-def _rows(
-    mix: Mix, ensemble: Ensemble, feats: Sequence[Feats], part: Part, n_query: int, device: str
-) -> Iterator[NDArray[np.float32]]:
+def _rows(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[NDArray[np.float32]]:
     """The distances of a part's queries to the whole gallery, (G,) each."""
     n_gallery = len(feats[0]) - n_query
-    others = np.setdiff1d(np.arange(n_gallery), part.gallery)
-    own = _own(mix_for(mix, ensemble, part.name), feats, part, n_query, device)
-    for (_, near), far in zip(own, _plain(mix, feats, part, others, n_query, device), strict=True):
+    others = part.others(n_gallery)
+    feats, mix = used(feats, mix)
+    own = _own(mix, feats, part, n_query, device)
+    for (_, near), (_, far) in zip(own, plain(mix.weights, feats, part, others, n_query, device), strict=True):
         dist = np.empty((len(near), n_gallery), np.float32)
         for place, unit in enumerate(part.units):
             dist[:, unit] = near[:, place, None]
@@ -130,24 +148,30 @@ def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str
     """Distances of a part's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
-    return stream(mix, [_taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device)
+    return stream(mix, [taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device)
 
 
-def _plain(
-    mix: Mix, feats: Sequence[Feats], part: Part, others: NDArray[np.intp], n_query: int, device: str
-) -> Iterator[NDArray[np.float32]]:
+def plain(
+    weights: Sequence[float], feats: Sequence[Feats], part: Part, others: NDArray[np.intp], n_query: int, device: str
+) -> Iterator[fuse.Block]:
     """Summed distances of a part's queries to the images that are not in it, (b, O)."""
     if not len(others):
-        return (dist for _, dist in _nothing(len(part.query)))
-    taken = [_taken(a, part.query, tuple(others[:, None]), n_query) for a in feats]
-    return (dist for _, dist in fuse.blocks(taken, len(part.query), weights=mix.weights, device=device))
+        return _nothing(len(part.query))
+    apart = [taken(a, part.query, tuple(others[:, None]), n_query) for a in feats]
+    return fuse.blocks(apart, len(part.query), weights=weights, device=device)
 
 
 def _nothing(n_query: int) -> Iterator[fuse.Block]:
     return ((rows, np.empty((rows.stop - rows.start, 0), np.float32)) for rows in spans(n_query, BLOCK))
 
 
-def _taken(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
+def used(feats: Sequence[Feats], mix: Mix) -> tuple[list[Feats], Mix]:
+    """Those members alone that have a weight: the others cost no product."""
+    pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
+    return [a for a, _ in pairs], replace(mix, weights=tuple(w for _, w in pairs))
+
+
+def taken(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
     """The features of some queries and units, a unit of several images by the unit-length mean of theirs."""
     single = all(len(unit) == 1 for unit in units)
     if isinstance(feats, Distances):

@@ -99,11 +99,12 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
         feats, n_query = [bank.feats for bank in banks], banks[0].n_query
         found = parts.of_kinds(kinds, n_query, len(feats[0]))
-        blocks = parts.blocks(mix, settings, feats, found, n_query, job.device)
+        mixes = parts.mixes_of(settings, list(addressed), found)
+        blocks = parts.blocks(mixes, feats, found, n_query, job.device)
         order, dist = fuse.ranked(blocks, top_k)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
-            f"{parts.describe(mix, settings, found)}"
+            f"{parts.describe(mixes, found, mix.weights)}"
         ) + "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 

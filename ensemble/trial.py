@@ -3,7 +3,8 @@
 Where this is not exact, and `ensemble.judge` is: other weights have their neighbours among the candidates of
 `ensemble.reweigh`, which says how many rows are proved; a list is made of a query's `depth` nearest by the distance
 before re-ranking, so nothing from beyond them enters it; and of AP `market` right images beyond them count as not
-found. The last two do not happen where `depth` is the whole gallery, as it is for small ones.
+found. The last two do not happen where `depth` is the whole gallery, as it is for small ones. Of a part (a domain, or
+tracks found as one) the search is over its own images or tracks; `ensemble/unroll.py` writes out its lists.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from ensemble.kernels import lists, sets, trials
 from ensemble.mix import Mix
 from ensemble.neighbours import Neighbours
 from ensemble.parallel import over_rows
+from ensemble.parts import taken
 from ensemble.rule import cameras
 from ensemble.seek import tidy
 from ensemble.source import Features, source_of
+from ensemble.unroll import unroll
 
 T = TypeVar("T")
 WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
@@ -52,19 +55,25 @@ class Lately:
 class Trial:
     """The members' candidates, and the totals of the mixes that were tried.
 
-    reach: neighbours a row that the largest settings read. depth: images of a query's list.
+    judge: of one search over everything, or of one part. reach: neighbours a row that the largest settings read. depth:
+    what is searched for a query, and put in order.
     kept: mix -> totals. seconds: that took. proved: weights -> the share of rows whose neighbours are proved exact.
     """
 
     def __init__(self, judge: Judge, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
         self.judge = judge
-        source = source_of(list(judge.feats))
+        feats, part = list(judge.feats), judge.parts[0] if judge.parts else None
+        if part:
+            feats = [taken(a, part.query, part.units, judge.rows) for a in feats]
+        source = source_of(feats)
         if not isinstance(source, Features):
             raise TypeError("members are features")
         self.source, self.n_query = source, len(judge.evaluation.query_pids)
-        n_gallery = source.n - self.n_query
-        whole = len(source.members) * self.n_query * n_gallery <= WHOLE
-        self.depth = n_gallery if whole else min(n_gallery, max(judge.competition.top_k, 200) + self._most_junk())
+        length = len(judge.evaluation.gallery_pids)
+        if len(source.members) * self.n_query * length > WHOLE:
+            length = min(length, max(judge.competition.top_k, 200) + self._most_junk())
+        self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
+        self.depth = min(source.n - self.n_query, length)
         self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, self.depth, anchors=anchors)
         self.kept: dict[Mix, NDArray[np.float64]] = {}
         self.seconds = 0.0
@@ -95,7 +104,8 @@ class Trial:
 
     def _scored(self, order: NDArray[np.int32]) -> NDArray[np.float64]:
         e, rules = self.judge.evaluation, self.judge.competition
-        cut = order.shape[1] < self.source.n - self.n_query
+        order = self.unroll(order) if self.unroll else order
+        cut = order.shape[1] < len(e.gallery_pids)
         cams = cameras(e)
         score = metrics.evaluate(
             order,

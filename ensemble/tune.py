@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from rich.console import Console
 
 from configs.artifact import Address
 from configs.command import CommandLine, run
-from configs.errors import ConfigError
+from configs.errors import DataError
 from configs.load import load_ensemble
 from configs.progress import Progress, duration
 from configs.version import code_version
 from ensemble import crossfit, tuned_table
-from ensemble.addresses import retrieval_code
+from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.case import Case, add_arguments, open_case
+from ensemble.crossfit import Tuned, persons_asking, too_few
 from ensemble.judge import Judge
-from ensemble.kept import open_banks
 from ensemble.mix import Mix, mix_of
+from ensemble.parts import ALL
+from ensemble.problems import Held, built_mix, domain_sets, problems, sets, together
 from ensemble.seek import Grid
 from ensemble.trial import Trial
 
@@ -65,75 +67,74 @@ def main(argv: list[str] | None = None) -> None:
     kept = case.store.get(address, make)
     found = json.loads((kept.path / TUNED).read_text(encoding="utf-8"))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
-    for one in found["problems"]:
-        tuned_table.show(console, case, one)
+    tuned_table.show(console, case, found)
     print(kept.path / TUNED)
 
 
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ("tune", "crossfit", "seek", "trial", "judge", "rule", "metrics", "bootstrap", "reweigh")
+    names = ("tune", "problems", "crossfit", "seek", "trial", "unroll", "judge", "rule", "metrics", "bootstrap")
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
-        "built": mix_of(case.plan.ensemble, list(case.evaluation.banks)).__dict__ | {"seed": seed},
+        "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_settings(case.plan.ensemble)},
+        "seed": seed,
         "grid": asdict(grid),
-        "code": retrieval_code() + code_version(*(HERE / f"{name}.py" for name in names)),
+        "code": retrieval_code() + code_version(*(HERE / f"{name}.py" for name in (*names, "reweigh", "pool"))),
     }
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
 
 
-def problems(case: Case, device: str) -> dict[str, Judge]:
-    """What is tuned by itself: one search over everything. A domain with settings of its own would be one more."""
-    banks = open_banks(case.store, case.evaluation.banks)
-    given = [bank.member for bank in banks if not isinstance(bank.feats, np.ndarray)]
-    if given:
-        raise ConfigError(
-            f"{given[0]}: distances from outside; tuning wants features. Build without it to tune the rest"
-        )
-    if (case.plan.ensemble.domains, case.plan.ensemble.tracks) != ("none", "none"):
-        raise ConfigError(
-            f"{case.key} searched by domains or tracks, which is not tuned yet: build with --set ensemble.domains=none "
-            "--set ensemble.tracks=none to tune one search over everything"
-        )
-    names = [bank.fingerprint.split("/")[1] for bank in banks]
-    return {"all": Judge([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)}
-
-
 def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress) -> dict[str, Any]:
-    """The outcome as JSON holds it."""
-    return {
-        "problems": [
-            tune_one(name, judge, case, grid, seed, progress) for name, judge in problems(case, device).items()
-        ]
-    }
+    """The outcome as JSON holds it: of each problem, of all queries together, and the line to build with.
 
-
-def tune_one(name: str, judge: Judge, case: Case, grid: Grid, seed: int, progress: Progress) -> dict[str, Any]:
-    """Tune one problem, and write down everything that was seen."""
-    members = list(case.evaluation.banks)
+    Raises:
+        DataError: too few persons ask, in every problem. ConfigError: a member that gives distances.
+    """
+    judges, members = problems(case, device), list(case.evaluation.banks)
     base = replace(mix_of(load_ensemble(), members), weights=(1.0,) * len(members))
-    built = mix_of(case.plan.ensemble, members)
-    pids = np.array(judge.evaluation.query_pids)
-    begun = time.monotonic()
-    crossfit.halves(pids, ~np.isnan(judge.totals(base)), seed)  # too few persons: said before the work
+    found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, Mix]()
+    for name, judge in judges.items():
+        pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
+        few = too_few(persons_asking(pids, ~np.isnan(before)))
+        if few:
+            kept[name], mixes[name] = few, base
+            held.append((pids, before, before))
+            continue
+        tuned, told = tune_one(name, judge, case, base, grid, seed, len(judges), progress)
+        found.append(told)
+        mixes[name] = tuned.mix
+        held.append((pids, tuned.before, tuned.after))
+    if not found:
+        raise DataError(kept[max(judges, key=lambda name: len(judges[name].evaluation.query_pids))])
+    domains = case.evaluation.kinds is not None
+    line = domain_sets(mixes, members, case.plan.ensemble) if domains else sets(mixes[ALL], members)
+    whole = together(held, seed) if len(judges) > 1 else None
+    return {"problems": found, "kept": kept, "together": whole, "sets": line}
+
+
+def tune_one(
+    name: str, judge: Judge, case: Case, base: Mix, grid: Grid, seed: int, of: int, progress: Progress
+) -> tuple[Tuned, dict[str, Any]]:
+    """Tune one problem of so many, and write down everything that was seen."""
+    members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
+    pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
     trial = Trial(judge, grid.reach)
-    progress.say(
-        f"candidates of {trial.source.n:,} images by {len(members)} members: {duration(time.monotonic() - begun)}"
-    )
-    found = crossfit.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed)
-    return {
+    took = duration(time.monotonic() - begun)
+    progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
+    found = crossfit.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of)
+    return found, {
         "name": name,
         "members": members,
         "persons": found.persons,
         "queries": found.queries,
+        "gallery": trial.source.n - trial.n_query,
         "signature": judge.score(base).signature,
         "built": asdict(built) | {"total": judge.score(built).total},
         "base": asdict(base) | {"total": found.base_total},
         "rungs": [asdict(rung) | {"optimism": rung.optimism, "taken": rung.taken} for rung in found.rungs],
         "mix": asdict(found.mix),
-        "sets": sets(found.mix, members),
         "tried": len(trial.kept),
         "a_minute": trial.rate,
         "seconds": trial.seconds,
@@ -141,15 +142,6 @@ def tune_one(name: str, judge: Judge, case: Case, grid: Grid, seed: int, progres
         "depth": trial.depth,
         "seed": seed,
     }
-
-
-def sets(mix: Mix, members: Sequence[str]) -> list[str]:
-    """What follows --set in a build that is to be mixed so."""
-    weights = ", ".join(f"{name}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
-    out = [f"ensemble.weights={{{weights}}}", f"ensemble.rerank={mix.rerank}"]
-    if mix.rerank != "none":
-        out += [f"ensemble.{key}={value:g}" for key, value in mix.setting.items()] + [f"ensemble.fusion={mix.fusion}"]
-    return out
 
 
 def _telling(trial: Trial, progress: Progress) -> Callable[[Mix], NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,21 +11,34 @@ from rich.console import Console
 from rich.table import Table
 
 from ensemble.case import TEST, Case
-from ensemble.crossfit import LEVEL
+from ensemble.parts import ALL
 from ensemble.rule import describe
 
 HALVES = ("one half", "other half", "everybody")
 
 
 def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
-    """Everything about one problem."""
+    """Everything that `ensemble.tune` found, problem by problem; then what to build with."""
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
+    for one in found["problems"]:
+        _show_one(console, say, case, one)
+    for name, why in found["kept"].items():
+        say(f"{name}: keeps equal weights and the default settings: {why}")
+    for line in _together(found["together"]) if found["together"] else ():
+        say(line)
+    say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
+    if case.name == TEST:
+        say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
+
+
+def _show_one(console: Console, say: Callable[[str], None], case: Case, found: Mapping[str, Any]) -> None:
+    where = "" if found["name"] == ALL else f", domain {found['name']}: {found['gallery']:,} to find"
     say(
-        f"{case.name}: {found['queries']:,} queries of {found['persons']:,} persons; {describe(found['signature'])}; "
-        f"chosen on half of the persons, scored on the other (seed {found['seed']})"
+        f"{case.name}{where}: {found['queries']:,} queries of {found['persons']:,} persons; "
+        f"{describe(found['signature'])}; chosen on half of the persons, scored on the other (seed {found['seed']})"
     )
     console.print()
     console.print(_worth(found))
@@ -38,16 +51,26 @@ def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
     )
     for line in _verdict(found):
         say(line)
-    say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
-    if case.name == TEST:
-        say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
+    console.print()
+
+
+def _together(whole: Mapping[str, Any]) -> list[str]:
+    """All queries, each answered in its own domain."""
+    gain = whole["gain"]
+    low, high = 100 * gain["low"], 100 * gain["high"]
+    return [
+        f"all queries together: {100 * whole['base']:.1f} with equal weights and default settings, "
+        f"{100 * whole['total']:.1f} with what was taken, cross-fitted: {100 * gain['mean']:+.1f} "
+        f"({low:+.1f} to {high:+.1f}, {100 * gain['level']:g} %)"
+    ]
 
 
 def _worth(found: Mapping[str, Any]) -> Table:
     """A row a rung: cross-fitted total, gain, how good it looked where it was chosen."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
-    columns = ("total", "gain", f"{100 * LEVEL:g} % of the time", "over", "where chosen", "optimism", "")
+    level = found["rungs"][0]["gain"]["level"]
+    columns = ("total", "gain", f"{100 * level:g} % of the time", "over", "where chosen", "optimism", "")
     for column in columns:
         table.add_column(column, justify="right")
     built, base = found["built"], found["base"]

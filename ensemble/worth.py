@@ -1,6 +1,7 @@
 """What each member of a build is worth: alone, and by what the ensemble loses without it: `python -m ensemble.worth`.
 
-All with the build's own weights and re-ranking, by the competition's rule. Intervals and differences come from a
+All with the build's own weights and re-ranking, by domain and track where the build went by them, on the lists that are
+handed in, by the competition's rule. Intervals and differences come from a
 bootstrap over persons (`ensemble/bootstrap.py`), the differences query by query. Members that err on the same queries
 add little to each other: the correlation is Pearson's of their errors 1 - AP, query by query.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from configs.command import CommandLine, run
 from configs.progress import duration
 from configs.schema import Competition, Ensemble
 from configs.version import code_version
+from ensemble import parts
 from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.bootstrap import Interval, difference, interval
 from ensemble.case import add_arguments, open_case
-from ensemble.judge import Judge
+from ensemble.judge import Judge, of_parts
 from ensemble.kept import open_banks
 from ensemble.mix import Mix, mix_of
 from ensemble.record import Evaluation
@@ -45,11 +47,11 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class MemberWorth:
-    """One member. alone: its total by itself. left_out: the ensemble's total less that without it; None for the only
-    one. seconds: of training; None where not known."""
+    """One member. weights: one a part, in the order of their names. alone: its total by itself. left_out: the
+    ensemble's total less that without it; None for the only one. seconds: of training; None where not known."""
 
     name: str
-    weight: float
+    weights: tuple[float, ...]
     alone: Interval
     left_out: Interval | None
     seconds: float | None
@@ -87,28 +89,33 @@ def worth_of(
         banks = open_banks(store, evaluation.banks)
         names = [bank.fingerprint.split("/")[1] for bank in banks]
         judge = Judge([bank.feats for bank in banks], names, evaluation, competition, device)
-        found = measure(judge, mix_of(ensemble, [bank.member for bank in banks]), [bank.member for bank in banks])
+        members = list(evaluation.banks)
+        mixes: tuple[Mix, ...] = (mix_of(ensemble, members),)
+        if evaluation.kinds is not None:
+            apart = parts.of_kinds(evaluation.kinds, judge.rows, len(judge.feats[0]))
+            judge, mixes = of_parts(judge, apart), parts.mixes_of(ensemble, members, apart)
+        found = measure(judge, mixes, members)
         (folder / WORTH).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
 
     kept = store.get(Address("worth", name, request), make)
     return _read(json.loads((kept.path / WORTH).read_text(encoding="utf-8")), store, evaluation.banks)
 
 
-def measure(judge: Judge, mix: Mix, members: list[str]) -> Worth:
-    """Score the whole mix, each member alone, and the mix without each."""
+def measure(judge: Judge, mixes: Sequence[Mix], members: list[str]) -> Worth:
+    """Score the whole mix, or that of one mix a part; each member alone; and the whole without each."""
     persons = np.array(judge.evaluation.query_pids)
-    whole = judge.totals(mix)
+    whole = judge.totals(*mixes)
     found, errors = [], []
     for m, name in enumerate(members):
-        alone = replace(mix, weights=tuple(float(i == m) for i in range(len(members))))
-        others = replace(mix, weights=tuple(0.0 if i == m else w for i, w in enumerate(mix.weights)))
-        errors.append(1 - judge.score(alone).ap_per_query)
-        lost = difference(whole, judge.totals(others), groups=persons) if any(others.weights) else None
-        found.append(
-            MemberWorth(name, mix.weights[m], interval(judge.totals(alone), groups=persons), lost, seconds=None)
-        )
+        alone = [replace(mix, weights=tuple(float(i == m) for i in range(len(members)))) for mix in mixes]
+        others = [replace(mix, weights=tuple(0.0 if i == m else w for i, w in enumerate(mix.weights))) for mix in mixes]
+        errors.append(1 - judge.score(*alone).ap_per_query)
+        left = all(any(mix.weights) for mix in others)  # somebody, in every part
+        lost = difference(whole, judge.totals(*others), groups=persons) if left else None
+        weights = tuple(mix.weights[m] for mix in mixes)
+        found.append(MemberWorth(name, weights, interval(judge.totals(*alone), groups=persons), lost, seconds=None))
     total = interval(whole, groups=persons)
-    return Worth(tuple(found), total, correlation(np.array(errors)), judge.score(mix).signature)
+    return Worth(tuple(found), total, correlation(np.array(errors)), judge.score(*mixes).signature)
 
 
 def correlation(errors: np.ndarray) -> tuple[tuple[float, ...], ...]:
@@ -125,7 +132,7 @@ def _read(raw: dict[str, Any], store: Store, banks: Mapping[str, str]) -> Worth:
     members = tuple(
         MemberWorth(
             row["name"],
-            row["weight"],
+            tuple(row["weights"]),
             Interval(**row["alone"]),
             Interval(**row["left_out"]) if row["left_out"] else None,
             training_seconds(store, banks[row["name"]]),
@@ -157,7 +164,8 @@ def show(console: Console, found: Worth, name: str) -> None:
     for member in found.members:
         lost = member.left_out
         verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "chance could do it"
-        cells = [f"{member.weight:g}", told(member.alone), told(lost, "+") if lost else "-", verdict]
+        weights = member.weights if len(set(member.weights)) > 1 else member.weights[:1]
+        cells = [", ".join(f"{w:g}" for w in weights), told(member.alone), told(lost, "+") if lost else "-", verdict]
         table.add_row(member.name, *cells, "-" if member.seconds is None else duration(member.seconds))
     table.add_row("all", "", told(found.total), "", "", "")
     console.print(table)

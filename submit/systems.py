@@ -48,9 +48,11 @@ def systems_of(
 
     if evaluation.kinds is not None:
         found = parts.of_kinds(evaluation.kinds, n_query, len(feats[0]))
-        apart = partial(parts.blocks, mix, ensemble, feats, found, n_query, device)
-        name = ("sum" if len(banks) > 1 else banks[0].member) + ", re-ranked" * (mix.rerank != "none")
-        systems.append(System(name + parts.by(ensemble), members, parts.describe(mix, ensemble, found), apart))
+        mixes = parts.mixes_of(ensemble, [bank.member for bank in banks], found)
+        apart = partial(parts.blocks, mixes, feats, found, n_query, device)
+        reranks = any(own.rerank != "none" for own in mixes)
+        name = ("sum" if len(banks) > 1 else banks[0].member) + ", re-ranked" * reranks
+        systems.append(System(name + parts.by(ensemble), members, parts.describe(mixes, found, mix.weights), apart))
     elif mix.rerank != "none" or mix.camera:
         how = "re-ranked" if mix.rerank != "none" else "penalised"
         whole = "sum of re-ranked" if mix.each else f"sum, {how}"

@@ -181,6 +181,19 @@ def test_a_yaml_file_that_is_missing(folder):
         load_plan(["r50"], folder=folder)
 
 
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("{rx50: 1}", r"domain_settings\.green\.weights names member 'rx50'; this build has: r50"),
+        ("{r50: 0}", r"domain_settings\.green\.weights .*every member has weight 0"),
+        ("{r50: -1}", r"domain_settings\.green\.weights\.r50: .*greater than or equal to 0"),
+    ],
+)
+def test_weights_of_a_domain_are_checked_as_the_general_ones(weights, words):
+    with pytest.raises(ConfigError, match=words):
+        load_plan(["r50"], sets=["ensemble.domains=colours", f"ensemble.domain_settings.green.weights={weights}"])
+
+
 def test_a_key_that_is_missing(folder):
     text = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text("\n".join(x for x in text.splitlines() if not x.startswith("epochs")))

@@ -24,10 +24,17 @@ def setup(seed=0, q=11, g=40, domains=("green", "normal")):
     return feats, [list(rng.choice(domains, n)) for n in (q, g)], q, q + g
 
 
+def mixes(mix, settings, found):
+    """One a part: the mix, with what the domain has of its own."""
+    names = [f"m{i}" for i in range(len(mix.weights))]
+    plan = {"weights": dict(zip(names, mix.weights, strict=True)), "rerank": mix.rerank, **mix.setting}
+    return parts.mixes_of(settings.model_copy(update=plan), names, found)
+
+
 def whole(feats, weights, mix, settings, found, q):
     """(Q, G) distances in the order of the queries, and the lists."""
     dist = np.full((q, len(feats[0]) - q), np.nan, np.float32)
-    for rows, block in parts.blocks(mix, settings, feats, found, q, "cpu"):
+    for rows, block in parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"):
         dist[rows] = block
     return dist
 
@@ -43,7 +50,7 @@ def test_equals_each_domain_run_by_itself():
     settings = ensemble(domains="colours", domain_settings={"green": {"k1": 3, "k2": 2, "lam": 0.6}})
     found = parts.parts_of(asked, there, [], q, n)
     mix = Mix((1.0, 0.5), **{k: SETTINGS[k] for k in ("k1", "k2", "lam", "power")})
-    order, dist = fuse.ranked(parts.blocks(mix, settings, feats, found, q, "cpu"), 8)
+    order, dist = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), 8)
     for name, (k1, k2, lam) in (("green", (3, 2, 0.6)), ("normal", (5, 3, 0.3))):
         query = [i for i in range(q) if asked[i] == name]
         gallery = [j for j in range(n - q) if there[j] == name]
@@ -54,6 +61,34 @@ def test_equals_each_domain_run_by_itself():
             np.testing.assert_allclose(dist[i], np.sort(row)[:8], atol=2e-5)
 
 
+def test_a_domain_with_weights_and_a_fusion_of_its_own():
+    feats, (asked, there), q, n = setup(seed=1)
+    own = {"green": {"weights": {"m0": 0.2}, "fusion": "rerank_then_sum"}, "normal": {"weights": {"m1": 0}, "k1": 4}}
+    settings = ensemble(domains="colours", domain_settings=own)
+    found, mix = parts.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
+    dist = whole(feats, None, mix, settings, found, q)
+    for part in found:
+        rows = [*part.query, *(q + part.gallery)]
+        one, other = (oracles.fused_distance([a[rows]], [1.0]) for a in feats)
+        ranked = [oracles.k_reciprocal(d, len(part.query), 5, 3, 0.3, 2) for d in (one, other)]
+        want = 0.2 * ranked[0] + ranked[1]  # the member that is not named weighs 1
+        if part.name == "normal":
+            want = oracles.k_reciprocal(one, len(part.query), 4, 3, 0.3, 2)
+        np.testing.assert_allclose(dist[np.ix_(part.query, part.gallery)], want, atol=2e-5)
+    said = parts.describe(mixes(mix, settings, found), found, (1.0, 0.5))
+    assert said.startswith("green[0.2,1]:k_reciprocal(k1=5,k2=3,lam=0.3,power=2),rerank_then_sum+normal[1,0]:k_")
+    assert parts.describe([mix, mix], found, (1.0, 0.5)).startswith("green:k_")
+
+
+def test_some_parts_answer_their_own_queries_alone():
+    feats, (asked, there), q, n = setup(seed=2)
+    found, mix = parts.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
+    every = whole(feats, None, mix, ensemble(domains="colours"), found, q)
+    blocks = list(parts.blocks([mix], feats, found[1:], q, "cpu"))
+    assert blocks[0][0] == slice(0, len(found[1].query)) and len(blocks) == 1
+    assert (blocks[0][1] == every[found[1].query]).all()
+
+
 def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
     """A domain of three images, and one of none: the list goes on with the others by plain distance."""
     feats, _, q, n = setup()
@@ -62,7 +97,7 @@ def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
     settings = ensemble(domains="table")
     mix = Mix((1.0, 0.5), k1=5, k2=3)
     found = parts.parts_of(asked, there, [], q, n)
-    order, dist = fuse.ranked(parts.blocks(mix, settings, feats, found, q, "cpu"), n - q)
+    order, dist = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     plain = oracles.fused_distance(feats, [1.0, 0.5])[:q, q:]
     for i in range(q):
         assert sorted(order[i].tolist()) == list(range(n - q))
@@ -90,7 +125,7 @@ def test_tracks_are_found_by_their_mean_and_listed_as_a_whole(rerank):
     tracks = rng.integers(-1, 9, n - q).tolist()
     mix, settings = Mix((1.0, 0.5), rerank, k1=5, k2=3), ensemble(tracks="mean", rerank=rerank)
     found = parts.parts_of([], [], tracks, q, n)
-    order, _ = fuse.ranked(parts.blocks(mix, settings, feats, found, q, "cpu"), n - q)
+    order, _ = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     units, at = [], {}
     for j, track in enumerate(tracks):  # in the order of each track's first image
         if track < 0 or track not in at:

@@ -5,8 +5,9 @@ import pytest
 
 from configs.schema import Competition
 from ensemble import trial
-from ensemble.judge import Judge
+from ensemble.judge import Judge, of_parts
 from ensemble.mix import EACH_FIRST, Mix
+from ensemble.parts import parts_of
 from ensemble.trial import Trial
 from tests.boards import people
 
@@ -73,3 +74,48 @@ def test_a_mix_is_tried_once_however_it_is_written(both):
     assert (tried.totals(Mix((2.0, 2.0, 2.0))) == tried.totals(Mix((1.0, 1.0, 1.0)))).all()
     assert len(tried.kept) == before and tried.rate > 0
     assert all(0 <= share <= 1 for share in tried.proved.values()) and tried.proved
+
+
+def part_of(judge, tracks):
+    """The smaller of two domains: 30 queries, and a gallery of 50 images, on tracks of up to three or on none."""
+    q, g = len(judge.evaluation.query_pids), len(judge.evaluation.gallery_pids)
+    sides = [
+        ["few" if i < small else "many" for i in np.random.default_rng(1).permutation(n)]
+        for n, small in ((q, 30), (g, 50))
+    ]
+    units = (np.arange(g) // 3).tolist() if tracks else []
+    return of_parts(judge, parts_of(*sides, units, q, q + g)[:1])
+
+
+@pytest.mark.parametrize("tracks", [False, True])
+@pytest.mark.parametrize("rule", ["hits", "relevant_at_k"])
+def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
+    """Lists begin with the part's own; right images of another domain count, on whole lists and cut ones."""
+    judge = part_of(judge_of(rule), tracks)
+    for whole in (trial.WHOLE, 0):
+        monkeypatch.setattr(trial, "WHOLE", whole)
+        tried = Trial(judge, 21)
+        assert tried.n_query == 30 and tried.source.n == 30 + len(judge.parts[0].units)
+        for mix in (mix for mix in MIXES if mix.lam):
+            want = judge.totals(mix)
+            assert len(want) == 30 and 0.1 < np.nanmean(want) < 0.98
+            np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
+
+
+def test_of_a_part_under_market_the_ends_of_lists_are_those_of_equal_weights():
+    judge = part_of(judge_of("market"), False)
+    tried = Trial(judge, 21)
+    np.testing.assert_allclose(tried.totals(MIXES[0]), judge.totals(MIXES[0]), atol=1e-9)
+    off = np.abs(tried.totals(MIXES[1]) - judge.totals(MIXES[1]))
+    assert 0 < np.nanmean(off) < 0.01
+
+
+def test_tracks_alone_are_one_part_of_everything():
+    judge = judge_of("market")
+    q, g = len(judge.evaluation.query_pids), len(judge.evaluation.gallery_pids)
+    judge = of_parts(judge, parts_of([], [], (np.arange(g) // 4).tolist(), q, q + g))
+    tried = Trial(judge, 21)
+    assert tried.depth == g / 4
+    for mix in MIXES[:4]:
+        if mix.lam:
+            np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)

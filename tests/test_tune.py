@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from configs.command import run
 from configs.load import load_plan
-from ensemble import tune
+from ensemble import parts, problems, tune
 from ensemble.mix import EACH_FIRST, Mix, mix_of
+from ensemble.record import Kinds
 from tests.boards import finished_build, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
@@ -20,7 +22,12 @@ def tuned(runs, capsys, *argv):
     """What the command printed and kept."""
     tune.main(["--runs", str(runs), *argv])
     out = capsys.readouterr().out
-    return out, json.loads(Path(out.splitlines()[-1]).read_text(encoding="utf-8"))["problems"][0]
+    return out, kept(out)["problems"][0]
+
+
+def kept(out):
+    """What the last line names."""
+    return json.loads(Path(out.splitlines()[-1]).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +110,76 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
 
 
 def test_the_line_names_all_that_a_mix_is():
-    said = tune.sets(Mix((1.0, 0.25), k1=7, k2=2, lam=0.6, power=1, fusion=EACH_FIRST), ["r50", "rx50"])
+    said = problems.sets(Mix((1.0, 0.25), k1=7, k2=2, lam=0.6, power=1, fusion=EACH_FIRST), ["r50", "rx50"])
     assert said[0] == "ensemble.weights={r50: 1, rx50: 0.25}" and "ensemble.lam=0.6" in said
     assert mix_of(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
-    assert tune.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
+    assert problems.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
 
 
-def test_a_build_by_domains_is_not_tuned_as_if_it_were_one(tmp_path, capsys):
-    feats, evaluation = people(np.random.default_rng(2), n_people=12, each=4)
-    finished_build(tmp_path, feats, evaluation, ["r50"], sets=["ensemble.domains=colours"])
-    with pytest.raises(ValueError, match="domains or tracks, which is not tuned"):
+def by_domain(feats, evaluation, day):
+    """The first member knows the persons of the day alone, the second those of the night."""
+    known = np.array([*evaluation.query_pids, *evaluation.gallery_pids]) < day
+    noise = feats[2]
+    feats = [np.where(known[:, None], feats[0], noise), np.where(known[:, None], noise, feats[1])]
+    names, q = np.where(known, "day", "night").tolist(), len(evaluation.query_pids)
+    return feats, replace(evaluation, kinds=Kinds(names[:q], names[q:], []))
+
+
+TABLE = ["ensemble.domains=table"]
+
+
+def test_each_domain_gets_the_member_that_knows_it(tmp_path, capsys):
+    shape = {"n_people": 48, "each": 5, "queries": 2, "d": 24, "spreads": (1.2, 1.2, None)}
+    feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 24)
+    finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
+    out, _ = tuned(tmp_path, capsys)
+    found = kept(out)
+    day, night = found["problems"]
+    assert (day["name"], night["name"]) == ("day", "night") and (day["queries"], day["gallery"]) == (48, 72)
+    assert day["rungs"][0]["gain"]["level"] == 0.9875
+    for one, knows in ((day, 0), (night, 1)):
+        assert one["rungs"][1]["taken"] and one["mix"]["weights"][knows] == 1 and one["mix"]["weights"][1 - knows] < 0.5
+    whole = found["together"]
+    assert whole["base"] == pytest.approx((day["base"]["total"] + night["base"]["total"]) / 2)
+    assert whole["total"] == pytest.approx((day["rungs"][1]["total"] + night["rungs"][1]["total"]) / 2)
+    assert whole["gain"]["mean"] == pytest.approx(whole["total"] - whole["base"]) and whole["gain"]["low"] > 0
+    assert "domain day: 72 to find" in out and "all queries together: " in out
+    words = shlex.split(next(x for x in out.splitlines() if x.startswith("build with:")).removeprefix("build with:"))
+    settings = load_plan(MEMBERS[:2], sets=words[1::2]).ensemble
+    got = parts.mixes_of(settings, MEMBERS[:2], [parts.Part(name, np.arange(0), ()) for name in ("day", "night")])
+    assert settings.domains == "table"
+    assert [asdict(mix) | {"weights": list(mix.weights)} for mix in got] == [day["mix"], night["mix"]]
+
+
+def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
+    shape = {"n_people": 30, "each": 5, "queries": 2, "d": 24, "spreads": (1.2, 1.2, None)}
+    feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 6)
+    finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
+    out, first = tuned(tmp_path, capsys)
+    assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 persons ask here" in out
+    own = load_plan(MEMBERS[:2], sets=kept(out)["sets"]).ensemble.domain_settings
+    assert own["day"].weights == {"r50": 1, "rx50": 1} and own["day"].k1 == 20 and own["night"].weights["rx50"] == 1
+    found = kept(out)
+    share = 12 / 60
+    rest = (found["together"]["base"] - (1 - share) * first["base"]["total"]) / share
+    taken = next((r["total"] for r in reversed(first["rungs"]) if r["taken"]), first["base"]["total"])
+    assert found["together"]["total"] == pytest.approx(share * rest + (1 - share) * taken)
+
+
+def test_too_few_persons_in_every_domain(tmp_path):
+    feats, evaluation = by_domain(*people(np.random.default_rng(3), n_people=15, spreads=(1, 1, None)), 7)
+    finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
+    with pytest.raises(ValueError, match="8 persons ask here"):
         tune.main(["--runs", str(tmp_path)])
+
+
+def test_tracks_are_tuned_as_they_are_found(tmp_path, capsys):
+    shape = {"n_people": 24, "each": 6, "queries": 2, "d": 24, "spreads": (1.2, None)}
+    feats, evaluation = people(np.random.default_rng(3), **shape)
+    tracks = [2 * pid + i % 2 for i, pid in enumerate(evaluation.gallery_pids)]
+    evaluation = replace(evaluation, kinds=Kinds([], [], tracks))
+    finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=["ensemble.tracks=mean"])
+    out, found = tuned(tmp_path, capsys)
+    assert found["gallery"] == len(set(tracks)) and "tracks=mean" in found["signature"]
+    assert kept(out)["together"] is None and kept(out)["sets"][-1] == "ensemble.tracks=mean"
+    assert found["mix"]["weights"][0] == 1

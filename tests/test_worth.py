@@ -9,8 +9,9 @@ from configs.artifact import Address, Store
 from configs.command import run
 from configs.schema import Competition
 from ensemble import worth
-from ensemble.judge import Judge
+from ensemble.judge import Judge, of_parts
 from ensemble.mix import Mix
+from ensemble.parts import parts_of
 from ensemble.training_time import training_seconds
 from ensemble.worth import correlation, measure
 from tests.boards import people
@@ -23,7 +24,7 @@ def test_a_member_that_knows_all_and_one_that_knows_nothing():
     rng = np.random.default_rng(0)
     feats, evaluation = people(rng, spreads=(0.3, None))
     judge = Judge(feats, ["good", "noise"], evaluation, RULE)
-    found = measure(judge, Mix((1.0, 0.2), **PLAIN), ["good", "noise"])
+    found = measure(judge, [Mix((1.0, 0.2), **PLAIN)], ["good", "noise"])
     good, bad = found.members
     assert good.alone.mean == pytest.approx(1) and found.total.mean == pytest.approx(1)
     assert bad.alone.mean < 0.4
@@ -35,14 +36,35 @@ def test_copies_err_alike_and_lose_nothing():
     rng = np.random.default_rng(1)
     feats, evaluation = people(rng, spreads=(1.5,))
     judge = Judge(feats * 2, ["a", "b"], evaluation, RULE)
-    found = measure(judge, Mix((1.0, 1.0), **PLAIN), ["a", "b"])
+    found = measure(judge, [Mix((1.0, 1.0), **PLAIN)], ["a", "b"])
     assert found.members[0].left_out.mean == pytest.approx(0)
     np.testing.assert_allclose(found.correlation, 1)
 
 
+def test_by_domain_it_is_what_the_merged_lists_lose():
+    """A member that knows the first domain alone, one that knows the second alone: each is missed where it knows."""
+    rng = np.random.default_rng(4)
+    feats, evaluation = people(rng, n_people=20, queries=2, each=6, spreads=(0.3, 0.3, None))
+    q, g = len(evaluation.query_pids), len(evaluation.gallery_pids)
+    here = [np.array(pids) < 10 for pids in (evaluation.query_pids, evaluation.gallery_pids)]
+    noise, day = feats.pop(), np.concatenate(here)
+    feats = [np.where(day[:, None], feats[0], noise), np.where(day[:, None], noise, feats[1])]
+    found = parts_of(*(["day" if x else "night" for x in side] for side in here), [], q, q + g)
+    judge = of_parts(Judge(feats, ["a", "b"], evaluation, RULE), found)
+    got = measure(judge, [Mix((1.0, 0.0), **PLAIN), Mix((0.5, 1.0), **PLAIN)], ["a", "b"])
+    assert got.members[0].weights == (1.0, 0.5) and got.total.mean == pytest.approx(1)
+    assert got.members[0].left_out is None  # without it the first domain has nobody
+    alone = judge.totals(*[Mix((0.0, 1.0), **PLAIN)] * 2)
+    assert got.members[1].alone.mean == pytest.approx(alone.mean())
+    assert alone[~here[0]].mean() == pytest.approx(1) and alone[here[0]].mean() < 0.5
+    without = judge.totals(Mix((1.0, 0.0), **PLAIN), Mix((0.5, 0.0), **PLAIN))
+    assert without[here[0]].mean() == pytest.approx(1)
+    assert got.members[1].left_out.mean == pytest.approx(1 - without.mean()) and got.members[1].left_out.beyond_zero
+
+
 def test_the_only_member_cannot_be_left_out():
     feats, evaluation = people(np.random.default_rng(2))
-    found = measure(Judge(feats, ["a"], evaluation, RULE), Mix((1.0,), k1=3, k2=2), ["a"])
+    found = measure(Judge(feats, ["a"], evaluation, RULE), [Mix((1.0,), k1=3, k2=2)], ["a"])
     assert found.members[0].left_out is None and found.members[0].alone == found.total
 
 
