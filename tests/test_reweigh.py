@@ -79,6 +79,39 @@ def test_no_wrong_row_is_proved():
     assert not (wrong & proved).any()
 
 
+def test_a_row_with_a_wrong_farthest_image_is_not_proved():
+    """Identities that all members tell apart, in a space where nothing else agrees: the nearest are sure, the farthest
+    is not."""
+    rng, weights = np.random.default_rng(0), [0.6, 1, 1, 1]
+    which = rng.integers(0, 90, 900)
+    feats = [unit_noise(rng, unit_rows(rng, 90, 64)[which], 0.3) for _ in range(4)]
+    found, proved = reweigh.nearest(reweigh.gather(feats, 4, 100, 4, anchors=[[1, 0, 0, 0]]), weights)
+    wanted = neighbours.nearest(feats, 4, weights=weights, n_query=100, top_k=4, near_share=1)
+    wrong = np.abs(found.least - wanted.least) > 1e-6
+    assert (wrong & (found.order == wanted.order).all(axis=1)).any()
+    assert not (wrong & proved).any()
+    assert proved.any()
+
+
+@pytest.mark.parametrize("weights", [[0.6, 1, 1], [1, 1, 1], [1, 0.2, 0], [0.1, 3, 0.5]])
+def test_the_bounds_hold_for_whatever_is_no_candidate(weights):
+    """Every image outside a row's candidates, as similar as it really is; with anchors that outweigh w in a member."""
+    rng = np.random.default_rng(5)
+    feats = [unit_rows(rng, 300, 16) for _ in range(3)]
+    pool = reweigh.gather(feats, 6, 60, 10, anchors=[[1, 1, 1], [1, 2, 0]])
+    sim = sum(w * (a.astype(float) @ a.T.astype(float)) for w, a in zip(weights, feats, strict=True))
+    others = np.ones((300, 300), bool)
+    others[np.repeat(np.arange(300), np.diff(pool.indptr)), pool.index] = False
+    assert others.sum(axis=1).min() > 50
+    most, least, near_most = reweigh._bounds(pool, np.array(weights, float))
+    above, below = np.where(others, sim, -np.inf), np.where(others, sim, np.inf)
+    assert (above.max(axis=1) <= most + 1e-6).all()
+    assert (below.min(axis=1) >= least - 1e-6).all()
+    assert (above[:60, 60:].max(axis=1) <= near_most + 1e-6).all()
+    if weights == [1, 1, 1]:  # an anchor: nothing is between the bound and the best of what it bounds but rounding
+        assert np.median(most - above.max(axis=1)) < 0.05
+
+
 def test_a_member_added_costs_its_own_search(members):
     two = reweigh.gather(members[:2], 15, 100, 30)
     three = reweigh.extended(two, members, [0, 0, 1])

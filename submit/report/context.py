@@ -94,7 +94,7 @@ def _sentence(trial: Trial, found: Inquiry, rows: Sequence[Row]) -> str:
             "Query and gallery have no identities, so nothing here is right or wrong: the lists, how far the members "
             "agree, and the nearest pairs."
         )
-    said = f"The first answer is right for {100 * rows[-1].rank1:.0f} of 100 queries."
+    said = f"The first answer is right for {100 * rows[-1].rank1:.0f} % of the queries."
     moves = overview.moved(trial, found)
     if moves:
         said += f" Re-ranking raised the average precision of {moves[0]:,} queries and lowered that of {moves[1]:,}."
