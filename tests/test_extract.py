@@ -11,7 +11,7 @@ from models import extract as module
 from models import registry, train
 from models.data.batches import normalise
 from models.extract import BATCH, extract, load_member
-from models.shards import SHARD, find_shard
+from models.shards import SHARD, find_shard, keep_shard
 from models.views import make_views
 from tests import tiny
 
@@ -175,6 +175,14 @@ def test_a_damaged_shard_is_said_and_made_again(tmp_path):
     assert find_shard(tmp_path, 0, 4, said.append) is None
     assert len(said) == 1 and "damaged shard" in said[0] and not shard.exists()
     np.testing.assert_array_equal(features(make_net(), images, keep=tmp_path), want)
+
+
+def test_a_shard_of_another_length_is_not_taken(tmp_path):
+    """Whole, but kept when a shard was of another size."""
+    keep_shard(tmp_path, 0, np.ones((3, 2), np.float32))
+    said = []
+    assert find_shard(tmp_path, 0, 3, said.append) is not None and not said
+    assert find_shard(tmp_path, 0, 4, said.append) is None and len(said) == 1
 
 
 def test_a_shard_is_a_number_of_batches():

@@ -75,10 +75,49 @@ def test_what_is_trained_on(two, people):
     old = next(pids for name, pids in classes.items() if name in before)
     new = next(pids for name, pids in classes.items() if name not in before)
     assert new[: len(old)] == old and len(new) == len(old) + done["groups"]
-    packed = {p.parent.name.rsplit("-", 1)[0]: np.load(p) for p in runs.glob("images/*/images.npy")}
-    with open(runs / done["labels"] / "labels.csv", encoding="utf-8") as f:
+    packed = packed_in(runs)
+    assert np.array_equal(packed["train-2"], with_labelled(packed, runs / done["labels"]))
+
+
+def packed_in(runs):
+    """What lies in each array of decoded images: by its name without the hash."""
+    return {p.parent.name.rsplit("-", 1)[0]: np.load(p) for p in runs.glob("images/*/images.npy")}
+
+
+def with_labelled(packed, labels):
+    """The training images that are known, then those of the pool that these labels give a group."""
+    with open(labels / "labels.csv", encoding="utf-8") as f:
         kept = [int(row["label"]) >= 0 for row in csv.DictReader(f)]
-    assert np.array_equal(packed["train-2"], np.concatenate((packed["train"], packed["unlabelled"][kept])))
+    return np.concatenate((packed["train"], packed["unlabelled"][kept]))
+
+
+def test_other_known_identities_make_another_report_and_no_other_member(two, people, tmp_path, capsys):
+    runs, folder = tmp_path / "runs", tmp_path / "people"
+    shutil.copytree(two[0], runs)
+    shutil.copytree(people, folder)
+    rows = (folder / "unlabelled_ids.csv").read_text(encoding="utf-8").splitlines()
+    strangers = [f"{row.split(',')[0]},{900 + i}" for i, row in enumerate(rows[1:])]
+    (folder / "unlabelled_ids.csv").write_text("\n".join([rows[0], *strangers]) + "\n", encoding="utf-8")
+    argv = list(two[1])
+    argv[argv.index("--data") + 1], argv[argv.index("--out") + 1] = str(folder), str(runs)
+    said = say_build(capsys, *argv)
+    assert "training a," not in said
+    (done,) = record_of(runs).rounds
+    assert done["precision"] == 0 and done["joined"] == record_of(two[0]).rounds[0]["joined"]
+
+
+def test_a_third_round_labels_anew(two, tmp_path):
+    """What the second round guessed is forgotten: the third trains on what is known, and on its own labels."""
+    runs = tmp_path / "runs"
+    shutil.copytree(two[0], runs)
+    argv = [*two[1][:-4], *ASK[2:], "--rounds", "3"]
+    argv[argv.index("--out") + 1] = str(runs)
+    build.main(argv)
+    second, third = record_of(runs).rounds
+    assert (second["round"], third["round"]) == (2, 3) and second["labels"] != third["labels"]
+    packed = packed_in(runs)
+    for done in (second, third):
+        assert np.array_equal(packed[f"train-{done['round']}"], with_labelled(packed, runs / done["labels"]))
 
 
 def test_every_result_says_so(two, tmp_path, capsys):
