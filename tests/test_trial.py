@@ -48,6 +48,15 @@ def test_equals_a_whole_search_where_lists_are_of_the_whole_gallery(both, mix):
     np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
 
 
+def test_what_is_kept_between_mixes_is_of_the_right_settings(both):
+    """One thing changed at a time, so that whatever is kept from the mix before is asked for again."""
+    judge, tried = both
+    for change in ({}, {"power": 1}, {"power": 1, "k2": 2}, {"power": 1, "k2": 2, "lam": 0.6}, {"k1": 9, "lam": 0.6}):
+        for fusion in ("sum_then_rerank", EACH_FIRST):
+            mix = Mix((1.0, 1.0, 0.5), fusion=fusion, **{"k1": 12, "k2": 4, "lam": 0.3, "power": 2} | change)
+            np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
+
+
 @pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.lam], ids=Mix.describe)  # lam 0 ties nearly everything
 def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, monkeypatch):
     """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
