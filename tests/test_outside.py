@@ -186,6 +186,20 @@ def test_a_sum_of_members_from_outside_with_weights_by_name(data, rows, tmp_path
     assert [row["name"] for row in scores] == ["one", "b", "sum", "sum, re-ranked"]
 
 
+def test_a_member_of_no_weight_has_no_part_where_each_is_re_ranked_first(data, rows, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    for name, far in (("one", 0.0), ("two", 2.0), ("none", 9.0)):
+        write_npz(tmp_path / f"{name}.npz", data, {n: row + far * rng.standard_normal(12) for n, row in rows.items()})
+    each = ["--set", "ensemble.fusion=rerank_then_sum"]
+    paths = [tmp_path / f"{name}.npz" for name in ("one", "two", "none")]
+    want, _ = built(data, tmp_path, capsys, "--members", ",".join(map(str, paths[:2])), *each)
+    other, _ = built(data, tmp_path, capsys, "--members", ",".join(map(str, paths)), *each)
+    found, _ = built(
+        data, tmp_path, capsys, "--members", ",".join(map(str, paths)), *each, "--set", "ensemble.weights.none=0"
+    )
+    assert found == want != other
+
+
 def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     query, gallery = lists(data)
     q, n = len(query), len(query) + len(gallery)
