@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.augment import cutout, image_rng, random_patch
+from models.data.augment import cutout, erase, image_rng, random_patch
 from models.data.batches import epoch_loader
 
 SIZE = (40, 20)
@@ -92,13 +92,26 @@ def test_pixels_are_the_same_for_any_number_of_workers():
     assert torch.equal(alone, epoch(1)) and torch.equal(alone, epoch(3))
 
 
+@pytest.mark.parametrize("bounds", [(0.5, 1.1), (0.5, 3.9), (0.02, 0.3), (0.9, 2.0)])
+def test_what_can_fit_is_not_refused(bounds):
+    """Of an image twice as high as wide: half of it at aspect 1 would be wider than the image, at 4 higher."""
+    share, aspect = bounds
+    blank = np.full((64, 32, 3), 255, np.uint8)
+    cover = erase(images=blank[None], p=1, area=(share, share), aspect=(aspect, aspect), fill="mean")
+    assert (cover(blank, image_rng(0, 0, 0)) < 255).all(axis=2).mean() == pytest.approx(share, abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("make", "options", "said"),
     [
         (cutout, {"size": (1.2, 0.5)}, "inside the image"),
         (cutout, {"size": (0, 0.5)}, "inside the image"),
         (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "aspect": (8, 10)}, "no patch of area"),
+        (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "attempts": 1}, "in 1 attempts; lower the area"),
         (random_patch, {"images": numbered(2), "area": (0.5, 0.1)}, "area"),
+        (erase, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (0.1, 0.9)}, "aspect nearer to 2"),
+        (erase, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (4.1, 9)}, "no rectangle of area"),
+        (erase, {"images": numbered(2), "area": (1, 1), "aspect": (2, 2)}, "no rectangle of area"),
         (random_patch, {"images": numbered(2), "pool": 0}, "pool 0"),
     ],
 )

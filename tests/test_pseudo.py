@@ -162,6 +162,16 @@ def test_every_image_is_with_the_nearest_mean(mini, monkeypatch):
     assert score_round(labels, pids).purity > 0.6
 
 
+def test_mini_batches_of_images_in_the_order_of_their_identities(monkeypatch):
+    """A list is sorted by identity: a batch of consecutive images would hold a few, and begin all centres there."""
+    monkeypatch.setattr(groups, "MINI_BATCH_ABOVE", 100)
+    monkeypatch.setattr(groups, "BLOCK", 64)
+    feats, pids = people(40, 25, noise=0.25)
+    order = np.argsort(pids, kind="stable")
+    scored = score_round(clusters(feats[order], 40), pids[order])
+    assert scored.purity > 0.9 and scored.recall > 0.9
+
+
 def test_more_groups_than_images():
     with pytest.raises(ConfigError, match="30 groups of 10 images; take 1 to 10"):
         clusters(people(5, 2)[0], 30)

@@ -26,19 +26,20 @@ Labels = NDArray[np.int64]
 Feats = NDArray | Sequence[NDArray]
 MINI_BATCH_ABOVE = 50_000  # images; full k-means holds a copy of all features and passes over it some 300 times
 BLOCK, PASSES = 4096, 10  # of the mini-batch form
+FIRST = 3  # times as many images as groups, among which the first centres are chosen (k-means++)
 
 
 def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | None = None, seed: int = 0) -> Labels:
     """k-means with a set number of groups: too few mix identities, too many split them.
 
     On the members' rows scaled by sqrt(w_m) and laid side by side, where the squared distance is twice the cosine
-    distance. Above MINI_BATCH_ABOVE images it is mini-batch k-means (Sculley, WWW 2010) over blocks read one by one.
+    distance. Above MINI_BATCH_ABOVE images it is mini-batch k-means (Sculley, WWW 2010) of random rows.
 
     Args:
         feats: one (N, D) array or a sequence of (N, D_m), unit rows.
         groups: how many.
         weights: one a member; None is 1 each.
-        seed: of the first centres and of the order of the blocks.
+        seed: of the first centres and of the batches.
 
     Raises:
         ConfigError: fewer images than groups.
@@ -53,13 +54,19 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
         )
     if source.n <= MINI_BATCH_ABOVE:
         return renumbered(KMeans(groups, n_init=1, random_state=seed).fit_predict(_side_by_side(source, slice(None))))
-    rng, blocks = np.random.default_rng(seed), spans(source.n, max(BLOCK, groups))
-    means = MiniBatchKMeans(groups, n_init=1, random_state=seed)
+    return renumbered(_mini_batches(source, groups, seed))
+
+
+def _mini_batches(source: Features, groups: int, seed: int) -> NDArray[np.int32]:
+    """Batches of random rows: lists lie in the order of their identities, and a block of a list would hold a few."""
+    rng, size = np.random.default_rng(seed), max(BLOCK, groups)
+    means = MiniBatchKMeans(groups, n_init=1, init_size=FIRST * groups, compute_labels=False, random_state=seed)
+    means.partial_fit(_side_by_side(source, np.sort(rng.permutation(source.n)[: max(size, FIRST * groups)])))
     for _ in range(PASSES):
-        for b in rng.permutation(len(blocks)):
-            if blocks[b].stop - blocks[b].start >= groups or hasattr(means, "cluster_centers_"):
-                means.partial_fit(_side_by_side(source, blocks[b]))
-    return renumbered(np.concatenate([means.predict(_side_by_side(source, block)) for block in blocks]))
+        order = rng.permutation(source.n)
+        for batch in spans(source.n, size):
+            means.partial_fit(_side_by_side(source, np.sort(order[batch])))
+    return np.concatenate([means.predict(_side_by_side(source, block)) for block in spans(source.n, size)])
 
 
 def loop_search(neighbours: Neighbours, threshold: float = 0.5) -> Labels:
@@ -181,7 +188,7 @@ def renumbered(labels: NDArray) -> Labels:
     return numbers[inverse]
 
 
-def _side_by_side(source: Features, rows: slice) -> NDArray[np.float32]:
+def _side_by_side(source: Features, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
     pairs = zip(source.members, source.weights, strict=True)
     return np.concatenate([a[rows] * np.float32(w**0.5) for a, w in pairs if w], axis=1)
 

@@ -40,8 +40,23 @@ def random_box(
     return None
 
 
+def check_fits(what: str, size: tuple[int, int], area: Sequence[float], aspect: Sequence[float]) -> None:
+    """A box of share a and aspect r lies inside H x W where a H / W < r < H / (a W).
+
+    Raises:
+        ValueError: no box of these bounds does, so that nothing would ever happen.
+    """
+    shape, least = size[0] / size[1], max(area[0], 1e-9)
+    if not max(aspect[0], least * shape) <= min(aspect[1], shape / least) or least >= 1:
+        raise ValueError(
+            f"no {what} of area {list(area)} and aspect {list(aspect)} fits into {size[0]}x{size[1]} pixels; lower the "
+            f"area, or take the aspect nearer to {shape:g}"
+        )
+
+
 def erase(
     *,
+    images: NDArray[np.uint8] | None = None,
     p: float = 0.5,
     area: Sequence[float] = (0.02, 0.4),
     aspect: Sequence[float] = (0.3, 3.33),
@@ -51,6 +66,7 @@ def erase(
     """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by noise, or by ImageNet's mean.
 
     Args:
+        images: (N, H, W, 3), the training images, for their size.
         p: probability of erasing at all.
         area: least and greatest share of the image.
         aspect: least and greatest height / width, drawn evenly in between.
@@ -58,13 +74,15 @@ def erase(
         attempts: rectangles drawn until one fits into the image.
 
     Raises:
-        ValueError: bounds that are out of order or out of range, or another fill.
+        ValueError: bounds that are out of order or range, or so that nothing fits into the image, or another fill.
     """
     check_share("p", p)
     check_range("area", area, 0, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
     if fill not in ("random", "mean"):
         raise ValueError(f"fill {fill!r}; there are random, mean")
+    if images is not None:
+        check_fits("rectangle", images.shape[1:3], area, aspect)
 
     def apply(image: Image, rng: np.random.Generator) -> Image:
         if rng.random() >= p:
@@ -146,13 +164,14 @@ def random_patch(
     check_range("aspect", aspect, 1e-3, 1e3)
     if pool < 1:
         raise ValueError(f"pool {pool!r}; wanted 1 image or more")
+    check_fits("patch", images.shape[1:3], area, aspect)
     patches = []
     for row in range(min(pool, len(images))):
         box = random_box(np.random.default_rng([seed, row, 2]), images.shape[1:3], area, aspect, attempts)
         if box is None:
             raise ValueError(
                 f"no patch of area {list(area)} and aspect {list(aspect)} fits into {images.shape[1]}x"
-                f"{images.shape[2]} pixels after {attempts} attempts; lower the area, or take the aspect nearer to 1"
+                f"{images.shape[2]} pixels in {attempts} attempts; lower the area, or raise attempts"
             )
         top, left, h, w = box
         patches.append(np.array(images[row, top : top + h, left : left + w]))

@@ -1,0 +1,91 @@
+"""What somebody gets wrong in a recipe ends, on the command line, in one sentence that says what to change."""
+
+import pytest
+
+from configs.command import run
+from ensemble import build
+from ensemble.pseudo.__main__ import main as group
+from tests.conftest import TINY
+
+
+def sentence(capsys, command, argv):
+    """The last line on stderr, of a command that leaves with status 2 and no traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        run(lambda: command([str(a) for a in argv]))
+    err = capsys.readouterr().err
+    assert left.value.code == 2 and "Traceback" not in err, err
+    return err.splitlines()[-1]
+
+
+PATCH = "recipe.augment=[{name: random_patch, area: [0.9, 1], aspect: [8, 10]}]"
+ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("members.a.head=mgm", "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl"),
+        ("recipe.losses={circle: {}}", "unknown loss 'circle'; models/registry.py has: id, triplet, center"),
+        (
+            ["recipe.size=[32,32]", "members.a.head=mgn"],
+            "3 stripes of a feature map of 2 rows: each needs a row at least. Raise the height in recipe.size (a "
+            "resnet's map has one row for 16 pixels), or take fewer stripes",
+        ),
+        (
+            ["recipe.size=[64,48]", "members.a.head=mgn_grid"],
+            "a 2x2 grid does not divide a feature map of 4x3; change recipe.size (a resnet's map has one row or column "
+            "for 16 pixels)",
+        ),
+        (
+            "members.a.head={name: rmgl, stripes: [3]}",
+            "3 stripes do not divide a feature map of 4 rows, which is cut before the branch's blocks; change "
+            "recipe.size (a resnet's map has one row for 16 pixels), or the number of stripes",
+        ),
+        (
+            PATCH,
+            "augmentation 'random_patch': no patch of area [0.9, 1] and aspect [8, 10] fits into 64x32 pixels; lower "
+            "the area, or take the aspect nearer to 2",
+        ),
+        (
+            ERASE,
+            "augmentation 'erase': no rectangle of area [0.9, 1] and aspect [3, 3.3] fits into 64x32 pixels; lower the "
+            "area, or take the aspect nearer to 2",
+        ),
+        (
+            "recipe.augment=[{name: cutout, size: [1.5, 0.5]}]",
+            "augmentation 'cutout': size [1.5, 0.5]: the rectangle must lie inside the image; wanted two shares of its "
+            "height and width, above 0 and not above 1",
+        ),
+        (
+            "recipe.identities_per_batch=7",
+            "identities_per_batch 7 is more than the 6 training identities; --set recipe.identities_per_batch=6 or "
+            "less",
+        ),
+    ],
+    ids=str,
+)
+def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
+    changes = [part for one in ([change] if isinstance(change, str) else change) for part in ("--set", one)]
+    argv = ["--members", "a", "--data", people, "--out", tmp_path, *TINY, *changes, "--dry-run"]
+    assert sentence(capsys, build.main, argv) == f"error: {said}"
+
+
+@pytest.mark.parametrize(
+    ("how", "begins", "ends"),
+    [
+        (
+            ["--threshold", "1e-9"],
+            "loop_search with threshold 1e-09 labels none of ",
+            "take a threshold above that, with --threshold (in a build --set ensemble.pseudo.threshold=...)",
+        ),
+        (
+            ["--method", "dbscan", "--eps", "1e-3"],
+            "dbscan with eps 0.001 labels none of ",
+            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)",
+        ),
+    ],
+)
+def test_pseudo_labels_of_nobody(tiny_build, capsys, how, begins, ends):
+    said = sentence(capsys, group, ["--runs", tiny_build.runs, *how])
+    assert said.startswith(f"error: {begins}") and said.endswith(ends)
