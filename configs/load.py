@@ -70,10 +70,13 @@ def load_plan(
         _apply(tables, change)
     chosen = _check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml")
     tables["recipe"] |= chosen.recipe
-    if recipe is not None:
-        _name_recipe(tables, folder, recipe)
+    listed = set(tables["members"])
+    of_each = {} if recipe is None else _name_recipe(tables, folder, recipe)
     for change in (c for c in changes if not _of_competition(c)):
         _apply(tables, change)
+    for name in set(tables["members"]) - listed:  # made on the command line: the named recipe holds for them too
+        if isinstance(tables["members"][name], dict):
+            tables["members"][name] = of_each | tables["members"][name]
     checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
     inside, outside = part_members(members)
     wanted = _pick(inside, tables["members"], alone=not outside)
@@ -168,15 +171,17 @@ def _check_weights(where: str, weights: Mapping[str, float], members: Sequence[s
         raise ConfigError(f"{where} {dict(weights)}: every member has weight 0; one must count")
 
 
-def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> None:
-    """Lay a named recipe's keys over the recipe, and its `member` keys over every member."""
+def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """Lay a named recipe's keys over the recipe, and its `member` keys over every member; those are given back."""
     there = sorted(p.stem for p in (folder / "recipes").glob("*.yaml"))
     _known([name], there, "unknown recipe", "configs/recipes has")
     changes = _read(folder / "recipes" / f"{name}.yaml")
     _known(list(changes), ("recipe", "member"), f"configs/recipes/{name}.yaml: unknown key", "it knows")
     tables["recipe"] |= changes.get("recipe") or {}
+    of_each: dict[str, Any] = changes.get("member") or {}
     for member, given in tables["members"].items():
-        tables["members"][member] = (given or {}) | (changes.get("member") or {})
+        tables["members"][member] = (given or {}) | of_each
+    return of_each
 
 
 def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[Member, ...]:

@@ -62,6 +62,13 @@ def test_it_comes_after_the_competition_and_before_the_command_line(tmp_path):
     assert [m.head.name for m in plan.members] == ["mgn", "global"]
 
 
+def test_it_holds_for_members_made_on_the_command_line():
+    sets = ["members.a.backbone={name: resnet}", "members.b={backbone: resnet, head: rmgl}", "members.r50.head=global"]
+    plan = load_plan(["a", "b", "r50", "ibn_a"], recipe="abp", sets=sets)
+    assert [m.head.name for m in plan.members] == ["mgn", "rmgl", "global", "mgn"]
+    assert plan.members[0].head.options == {"adaptive": True}
+
+
 def test_unknown_recipe():
     with pytest.raises(ConfigError, match=r"unknown recipe 'weak'; configs/recipes has: .*baseline.*strong"):
         load_plan(["r50"], recipe="weak")
