@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from configs.errors import ConfigError, ResultError
 from ensemble.pseudo import __main__ as pseudo
@@ -37,6 +37,20 @@ def test_groups_lie_in_rows_and_strangers_are_framed(pictures):
     assert at(1, 2)[0] == list(sheet.PAPER)
 
 
+def test_a_long_title_is_broken_and_moves_the_rows_down(pictures):
+    labels, words = np.zeros(8, int), [f"word{i}" for i in range(20)]
+    plain = np.asarray(sheet.group_sheet(pictures, labels, None, size=(32, 16), columns=4))
+    seen = np.asarray(sheet.group_sheet(pictures, labels, None, size=(32, 16), columns=4, title=" ".join(words)))
+    font = ImageFont.load_default(12)
+    lines = sheet.wrapped(" ".join(words), font, 100)
+    assert " ".join(lines).split() == words and len(lines) > 3 and all(font.getlength(line) <= 100 for line in lines)
+    more = len(seen) - len(plain)
+    assert more > 0 and more % sheet.LINE == 0
+    assert (seen[-36:] == plain[-36:]).all(), "the pictures themselves are the same"
+    written = (seen[: sheet.TOP + more] != sheet.PAPER).any(axis=(1, 2))
+    assert written[-sheet.LINE :].any(), "the last line is written too"
+
+
 def test_no_group_no_sheet(pictures):
     with pytest.raises(ConfigError, match="no group to show"):
         sheet.group_sheet(pictures, np.full(8, -1), None, size=(32, 16))
@@ -47,8 +61,8 @@ def test_the_groups_of_a_build(tiny_build, tmp_path, capsys):
     pseudo.main(argv)
     assert str(tmp_path / "g.png") in capsys.readouterr().out
     with Image.open(tmp_path / "g.png") as seen:
-        height = seen.height
-    assert height == sheet.TOP + 5 * (pseudo.SHEET_HEIGHT + sheet.GAP)
+        rows, title = divmod(seen.height - sheet.TOP, pseudo.SHEET_HEIGHT + sheet.GAP)
+    assert rows == 5 and title % sheet.LINE == 0
     with pytest.raises(ConfigError, match="--round 2: the rounds of this build with labels are none"):
         pseudo.main(["--runs", str(tiny_build.runs), "--round", "2"])
 
@@ -73,6 +87,7 @@ def test_the_stripes_of_a_trained_member(tiny_build, tmp_path, capsys):
     with Image.open(tmp_path / "s.png") as seen:
         height = seen.height
     assert height == heads.TOP + 64 + heads.GAP
+    assert "this member was trained without ABP" in capsys.readouterr().out
     with pytest.raises(ResultError, match="no trained member is there"):
         heads.main(["--member", str(tmp_path), *argv])
 
@@ -85,6 +100,7 @@ def test_what_a_head_with_abp_cuts():
     backbone = {"name": "resnet", "depth": 26, "base": 8}
     member = Member.model_validate({"name": "m", "backbone": backbone, "head": {"name": "mgn", "adaptive": True}})
     stripes, counts = heads.cut_maps(make_net(member, 3).eval(), np.zeros((2, 64, 32, 3), np.uint8), 5)
+    assert heads.has_abp(make_net(member, 3))
     assert [s.shape for s in stripes] == [(2, 2, 4), (2, 3, 4)] and counts.shape == (2, 4)
     plain = Member.model_validate({"name": "m", "backbone": backbone})
     stripes, _ = heads.cut_maps(make_net(plain, 3).eval(), np.zeros((2, 64, 32, 3), np.uint8), 4)

@@ -14,6 +14,7 @@ from models.data.images import decode
 
 PAPER, INK, WRONG = (250, 249, 246), (40, 40, 44), (220, 30, 30)
 GAP, LEFT, TOP, EDGE = 4, 76, 20, 3  # pixels: between pictures, for names, above, and of a frame
+LINE = 15  # pixels of a line of the title
 
 
 def group_sheet(
@@ -41,12 +42,16 @@ def group_sheet(
         raise ConfigError("there is no group to show; take a wider threshold")
     by_size = np.argsort(-counts, kind="stable")
     picked = by_size[np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)]
-    height, width = size
-    sheet = Image.new("RGB", (LEFT + columns * (width + GAP), TOP + len(picked) * (height + GAP)), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    draw.text((GAP, 3), title, INK, font)
+    (height, width), font = size, ImageFont.load_default(12)
+    across = LEFT + columns * (width + GAP)
+    lines = wrapped(title, font, across - 2 * GAP)
+    above = TOP + (len(lines) - 1) * LINE
+    sheet = Image.new("RGB", (across, above + len(picked) * (height + GAP)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((GAP, 3 + number * LINE), line, INK, font)
     for row, place in enumerate(picked):
-        members, top = np.flatnonzero(labels == groups[place]), TOP + row * (height + GAP)
+        members, top = np.flatnonzero(labels == groups[place]), above + row * (height + GAP)
         most = _most_frequent(pids[members]) if pids is not None else None
         right = "" if most is None else f"\n{np.mean(pids[members] == most):.0%} of one"  # type: ignore[index]
         draw.text((GAP, top + height // 3), f"{len(members)} images{right}", INK, font)
@@ -57,6 +62,18 @@ def group_sheet(
             if most is not None and pids[image] != most:  # type: ignore[index]
                 draw.rectangle((left, top, left + width - 1, top + height - 1), outline=WRONG, width=EDGE)
     return sheet
+
+
+def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of at most so many pixels, broken between words; a longer word has a line to itself."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _most_frequent(pids: NDArray[np.int64]) -> int | None:

@@ -86,7 +86,14 @@ def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Te
     return [adaptive_stripes(x, parts) for x, parts in maps], row_maxima(maps[0][0])
 
 
-def stripe_sheet(images: NDArray[np.uint8], stripes: Sequence[Tensor], counts: Tensor, columns: int) -> Image.Image:
+def has_abp(net: Net) -> bool:
+    """Whether a branch of the member is pooled by ABP."""
+    return any(isinstance(m, Branch) and m.adaptive and m.grid[0] > 1 for m in net.modules())
+
+
+def stripe_sheet(
+    images: NDArray[np.uint8], stripes: Sequence[Tensor], counts: Tensor, columns: int, what: str = "ABP"
+) -> Image.Image:
     """Each image once a branch: red its borders, grey at the edges those of equal height; bars of the maxima by row."""
     (height, width), each = images.shape[1:3], len(stripes)
     across, down = width * each + GAP * (each - 1) + BARS + 3 * GAP, height + GAP
@@ -94,7 +101,9 @@ def stripe_sheet(images: NDArray[np.uint8], stripes: Sequence[Tensor], counts: T
     sheet = Image.new("RGB", (columns * across + GAP, rows * down + TOP), PAPER)
     draw = ImageDraw.Draw(sheet)
     parts = ", ".join(str(s.shape[1]) for s in stripes)
-    draw.text((GAP, 3), f"ABP, {parts} stripes: red; equal: grey ticks; bars: maxima", INK, ImageFont.load_default(12))
+    draw.text(
+        (GAP, 3), f"{what}, {parts} stripes: red; equal: grey ticks; bars: maxima of the left one", INK, ImageFont.load_default(12)
+    )
     for i, image in enumerate(images):
         left, top = GAP + i % columns * across, TOP + i // columns * down
         for cut in stripes:
@@ -130,7 +139,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = np.stack(list(decode_all(picked, size)))
     stripes, counts = cut_maps(net, images, args.stripes)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    stripe_sheet(images, stripes, counts, args.columns).save(args.out, "PNG")
+    what = "ABP" if has_abp(net) else "as ABP would cut (this member has none)"
+    stripe_sheet(images, stripes, counts, args.columns, what).save(args.out, "PNG")
+    if not has_abp(net):
+        print("this member was trained without ABP: these are the borders that it would get")
     print(args.out)
 
 
