@@ -176,3 +176,11 @@ def test_manifests_that_cannot_be_read_are_passed_over(store):
         folder.mkdir()
         (folder / "manifest.json").write_text(content)
     assert Past(store).changes(member(seed=1), NONE) == ["recipe.seed none -> 1"]
+
+
+def test_of_several_the_one_that_differs_least_is_told(tmp_path):
+    store = Store(tmp_path)
+    for x, y in ((1, 1), (2, 2)):  # the second is the newer
+        store.get(Address("members", "a", {"x": x, "y": y}), lambda folder: (folder / "w").write_text("w"))
+    assert Past(store).changes(Address("members", "a", {"x": 1, "y": 3}), NONE) == ["y 1 -> 3"]
+    assert Past(store).changes(Address("members", "a", {"x": 2, "y": 3}), NONE) == ["y 2 -> 3"]
