@@ -342,6 +342,10 @@ def test_layumis_file_without_names(data, rows, tmp_path, capsys):
     assert "3 query rows that are no junk for 12" in refused(
         data, tmp_path / "c", capsys, "--members", tmp_path / "short.mat"
     )
+    savemat(tmp_path / "cameras.mat", layumi(data, rows, query_cam=[1] * 11 + [2]))
+    assert "identity 5 and camera 1, where it says 5 and 2 (1 such rows)" in refused(
+        data, tmp_path / "d", capsys, "--members", tmp_path / "cameras.mat"
+    )
 
 
 @pytest.mark.parametrize(
