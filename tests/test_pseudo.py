@@ -172,6 +172,15 @@ def test_mini_batches_of_images_in_the_order_of_their_identities(monkeypatch):
     assert scored.purity > 0.9 and scored.recall > 0.9
 
 
+def test_weights_count_as_in_the_mean_distance():
+    """A member of weight 4 is worth four of weight 1, as in every other place; not sixteen."""
+    a, _ = people(8, 6, noise=1.2, seed=3)
+    b, _ = people(8, 6, noise=1.2, width=8, seed=4)
+    got = clusters([a, b], 8, weights=[4, 1])
+    assert same_groups(got, clusters([a, a, a, a, b], 8))
+    assert not same_groups(got, clusters([a] * 16 + [b], 8))
+
+
 def test_more_groups_than_images():
     with pytest.raises(ConfigError, match="30 groups of 10 images; take 1 to 10"):
         clusters(people(5, 2)[0], 30)
