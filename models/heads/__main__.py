@@ -101,9 +101,8 @@ def stripe_sheet(
     sheet = Image.new("RGB", (columns * across + GAP, rows * down + TOP), PAPER)
     draw = ImageDraw.Draw(sheet)
     parts = ", ".join(str(s.shape[1]) for s in stripes)
-    draw.text(
-        (GAP, 3), f"{what}, {parts} stripes: red; equal: grey ticks; bars: maxima of the left one", INK, ImageFont.load_default(12)
-    )
+    said = f"{what}, {parts} stripes: red; equal: grey ticks; bars: maxima of the left one"
+    draw.text((GAP, 3), said, INK, ImageFont.load_default(12))
     for i, image in enumerate(images):
         left, top = GAP + i % columns * across, TOP + i // columns * down
         for cut in stripes:
