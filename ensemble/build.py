@@ -28,6 +28,7 @@ from models.device import choose_device, choose_precision, made_with
 from models.follow import follow
 from models.registry import check
 from models.team import Team, joined
+from models.view_sizes import check_views
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
 WHAT = "Train the members, keep their features, sum their distances, re-rank. What exists is not made again."
@@ -131,6 +132,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     )
     for member in plan.members:
         check(member, plan.recipe)
+        check_views(member, plan)
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))

@@ -8,14 +8,16 @@ What is chosen in the end is chosen on all persons; its own score there is not r
 
 A choice is taken only where its cross-fitted gain is more than chance, by a paired bootstrap over persons: first the
 settings of the re-ranking at equal weights against the defaults, then the weights, with settings of their own, against
-what was taken so far. Two looks are made, each at 97.5 %, so that both together err with 5 % at most (Bonferroni);
-where domains are tuned one by one, each has its halves, and 5 % is shared out over all their looks.
+what was taken so far. A member that alone is not better than chance on the persons that choose gets no weight: with few
+persons the luck of a member of noise would earn it one. Two looks are made, each at 97.5 %, so that both together err
+with 5 % at most (Bonferroni); where domains are tuned one by one, each has its halves, and 5 % is shared out over all
+their looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,7 @@ Totals = Callable[[Mix], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Rung:
-    """One kind of choice. chosen: on the first half, on the second, on all.
+    """One kind of choice. chosen: on the first half, on the second, on all. noise: the members left out of each.
 
     total: cross-fitted, of all queries, each scored under what the other half chose. gain: of that on `over`.
     apparent: the gain on `over` that each half shows on the very persons it was chosen on.
@@ -45,6 +47,7 @@ class Rung:
     total: float
     gain: Interval
     apparent: float
+    noise: tuple[tuple[int, ...], ...] = ((), (), ())
 
     @property
     def optimism(self) -> float:
@@ -112,7 +115,14 @@ def halves(pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int) -> tupl
 
 
 def tune(
-    fast: Totals, exact: Totals, pids: NDArray[np.int64], base: Mix, grid: Grid, seed: int, problems: int = 1
+    fast: Totals,
+    exact: Totals,
+    pids: NDArray[np.int64],
+    base: Mix,
+    grid: Grid,
+    seed: int,
+    problems: int = 1,
+    chance: NDArray[np.float64] | None = None,
 ) -> Tuned:
     """Choose, cross-fit and decide.
 
@@ -123,6 +133,7 @@ def tune(
         base: equal weights and default settings.
         seed: of the halves and the bootstrap.
         problems: how many are tuned by themselves, this one among them.
+        chance: (Q,) each query's share of the total in lists of no order; None: no member is asked to be better.
     """
     before = exact(base)
     asked = ~np.isnan(before)
@@ -130,15 +141,18 @@ def tune(
     rungs: list[Rung] = []
     taken, over, held, starts = base, "default", before, (base, base, base)
     for name in RUNGS[: min(2, len(base.weights))]:
+        out = [() if name == RUNGS[0] else noise_among(fast, base, pids, part, chance) for part in (*parts, asked)]
         chosen = tuple(
-            _choose(name, fast, part, start, grid) for part, start in zip((*parts, asked), starts, strict=True)
+            _choose(name, fast, part, start, grid, left)
+            for part, start, left in zip((*parts, asked), starts, out, strict=True)
         )
         found = [exact(mix) for mix in chosen]
         crossed = np.where(parts[0], found[1], np.where(parts[1], found[0], np.nan))
         own = np.where(parts[0], found[0], np.where(parts[1], found[1], np.nan))
         gain = difference(crossed, held, groups=pids, level=level_of(problems), seed=seed)
         apparent = float(np.nanmean(own - held))
-        rung = Rung(name, over, (chosen[0], chosen[1], chosen[2]), float(np.nanmean(crossed)), gain, apparent)
+        three = chosen[0], chosen[1], chosen[2]
+        rung = Rung(name, over, three, float(np.nanmean(crossed)), gain, apparent, tuple(out))
         rungs.append(rung)
         starts = rung.chosen
         if rung.taken:
@@ -147,10 +161,24 @@ def tune(
     return Tuned(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
 
 
-def _choose(name: str, fast: Totals, part: NDArray[np.bool_], start: Mix, grid: Grid) -> Mix:
+def noise_among(
+    fast: Totals, base: Mix, pids: NDArray[np.int64], part: NDArray[np.bool_], chance: NDArray[np.float64] | None
+) -> tuple[int, ...]:
+    """The members whose total alone is not above chance beyond doubt (5 %, one side) on these queries; never all."""
+    if chance is None:
+        return ()
+    members, out = range(len(base.weights)), []
+    for m in members:
+        alone = fast(replace(base, weights=tuple(float(i == m) for i in members)))
+        if difference(alone[part], chance[part], groups=pids[part], level=1 - 2 * ERROR).low <= 0:
+            out.append(m)
+    return tuple(out) if len(out) < len(members) else ()
+
+
+def _choose(name: str, fast: Totals, part: NDArray[np.bool_], start: Mix, grid: Grid, noise: tuple[int, ...]) -> Mix:
     def score(mix: Mix) -> float:
         return float(fast(mix)[part].mean())
 
     if name == RUNGS[0]:
-        return climb(score, tidy(start), grid, weights=False)
-    return fit(score, start, grid)
+        return climb(score, tidy(start), grid)
+    return fit(score, start, grid, [m for m in range(len(start.weights)) if m not in noise])

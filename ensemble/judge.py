@@ -13,7 +13,8 @@ from ensemble import fuse, parts
 from ensemble.distances import Feats
 from ensemble.metrics import Score
 from ensemble.mix import Mix, stream
-from ensemble.parts import Part
+from ensemble.parallel import spans
+from ensemble.parts import BLOCK, Part
 from ensemble.record import Evaluation, all_camids
 from ensemble.rule import score_stream, total_per_query
 
@@ -49,6 +50,18 @@ class Judge:
     def totals(self, *mixes: Mix) -> NDArray[np.float64]:
         """(Q,) each query's share of the total; NaN where it was skipped."""
         return total_per_query(self.score(*mixes), self.competition)
+
+    def chance(self, seed: int, draws: int = 5) -> NDArray[np.float64]:
+        """(Q,) each query's share of the total in lists of no order, the mean of some draws."""
+        rng, n_gallery = np.random.default_rng([seed, 6]), len(self.evaluation.gallery_pids)
+
+        def block(rows: slice) -> fuse.Block:
+            return rows, rng.random((rows.stop - rows.start, n_gallery), np.float32)
+
+        queries = spans(len(self.evaluation.query_pids), BLOCK)
+        scores = (score_stream(map(block, queries), self.evaluation, self.competition, {}) for _ in range(draws))
+        totals: NDArray[np.float64] = np.mean([total_per_query(score, self.competition) for score in scores], axis=0)
+        return totals
 
     def _stream(self, mixes: tuple[Mix, ...]) -> Iterator[fuse.Block]:
         if self.parts:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.kernels import counts
-from ensemble.parallel import over_rows
+from ensemble import listed
 
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
 CMC_RANKS = (1, 5, 10)
+CELLS = 2**21  # of lists at a time
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
 
 @dataclass(frozen=True)
 class _Facts:
-    """A query's sum of k / rank_k, hits found, first and last rank (see `kernels/counts.py`), each (Q,)."""
+    """A query's sum of k / rank_k, hits found, first and last rank (see `listed.py`), each (Q,)."""
 
     total: NDArray[np.float64]
     found: NDArray[np.int64]
@@ -119,7 +119,7 @@ def _score(
 ) -> Score:
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
-    right = counts.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
+    right = listed.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
     kept = (labels.query_pids >= 0) & ((right > 0) | (labels.ap == "hits"))
     scored, n = int(kept.sum()), kept.size
     if not scored:
@@ -148,7 +148,7 @@ def _score(
     )
 
 
-def _facts(parts: list[counts.Facts]) -> _Facts:
+def _facts(parts: list[listed.Facts]) -> _Facts:
     return _Facts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -164,7 +164,6 @@ def evaluate(
     junk: str | None = None,
     weights: tuple[float, float] = (0.5, 0.5),
     extra: Mapping[str, object] | None = None,
-    n_jobs: int = -1,
 ) -> Score:
     """Score ranked lists.
 
@@ -187,13 +186,12 @@ def evaluate(
         raise ValueError(f"ap 'market' needs whole lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
     gallery = labels.gallery_pids, labels.gallery_camids, labels.junk != "none", top_k or lists.shape[1]
 
-    def count(rows: slice) -> counts.Facts:
-        part = lists[rows]
-        if part.min() < 0 or part.max() >= n_gallery:
-            raise ValueError(f"order holds {part.min()}..{part.max()}: want gallery indices 0..{n_gallery - 1}")
-        return counts.from_lists(part, labels.query_pids[rows], labels.query_camids[rows], *gallery)
-
-    return _score(labels, _facts(over_rows(count, n_query, n_jobs)), lists.shape[1], weights, extra)
+    if lists.min() < 0 or lists.max() >= n_gallery:
+        raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
+    step = max(1, CELLS // lists.shape[1])
+    parts = [slice(start, start + step) for start in range(0, n_query, step)]
+    found = [listed.from_lists(lists[p], labels.query_pids[p], labels.query_camids[p], *gallery) for p in parts]
+    return _score(labels, _facts(found), lists.shape[1], weights, extra)
 
 
 def evaluate_blocks(
@@ -214,6 +212,9 @@ def evaluate_blocks(
 
     The same score as `evaluate` gives for those rows sorted with ties by lower index. Arguments as there.
     """
+    from ensemble.kernels import counts  # a quarter of a second, which scores of lists do without
+    from ensemble.parallel import over_rows
+
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
     group, pointers, by_pid = _groups(labels)

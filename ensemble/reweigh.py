@@ -36,6 +36,7 @@ def gather(
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
+    quick: bool = False,
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Pool:
@@ -45,6 +46,7 @@ def gather(
         feats, n_jobs: as `neighbours.nearest`'s; on the CPU, without penalties.
         k, n_query, top_k: the lists to serve: k nearest of all, each query's top_k in the gallery.
         anchors: (A, M) weightings. Each member alone is always one; None adds equal weights.
+        quick: similarities a few 1e-7 off, in less time: what `nearest` says is proved is then nearly so.
         progress: called with anchors done and anchors in all.
 
     Raises:
@@ -59,7 +61,7 @@ def gather(
     sizes = {"most": (0, n), "least": (0, n), "near_most": (0, n_query), "anchors": (0, members)}
     pool = Pool(
         n_query, min(k, n), min(top_k, n - n_query), np.zeros(n + 1, np.int64), np.empty(0, np.int32),
-        np.empty((members, 0), np.float32), **{name: np.empty(shape) for name, shape in sizes.items()},
+        np.empty((members, 0), np.float32), quick=quick, **{name: np.empty(shape) for name, shape in sizes.items()},
     )  # fmt: skip
     return with_anchors(pool, source, wanted, n_jobs, progress)
 

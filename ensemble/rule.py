@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import Competition
-from ensemble import fuse, metrics
+from ensemble import metrics
 from ensemble.metrics import Score
 from ensemble.record import Evaluation
+
+if TYPE_CHECKING:
+    from ensemble import fuse
 
 UNKNOWN = -1
 

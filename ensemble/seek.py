@@ -10,7 +10,7 @@ What is searched is a function of a mix; whom it is measured on is not known her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ensemble.mix import FUSIONS, Mix
@@ -60,32 +60,30 @@ def tidy(mix: Mix) -> Mix:
     return out if out.each else replace(out, fusion=Mix(weights).fusion)
 
 
-def greedy(score: Objective, start: Mix, steps: int) -> Mix:
+def greedy(score: Objective, start: Mix, steps: int, among: Sequence[int]) -> Mix:
     """Greedy selection with replacement under the settings of `start`, whose own weights do not count.
 
-    Of members that score the same the first is taken, of bags the smallest.
+    Of members that score the same the first is taken, of bags the smallest. among: the members to choose from.
     """
-    members = len(start.weights)
-    bag = [0] * members
+    bag = [0] * len(start.weights)
     best, best_score = start, -float("inf")
     for _ in range(steps):
-        grown = [
-            tidy(replace(start, weights=tuple(float(n + (i == m)) for i, n in enumerate(bag)))) for m in range(members)
-        ]
-        found = [score(mix) for mix in grown]
-        m = max(range(members), key=lambda i: (found[i], -i))
+        grown = {m: tidy(replace(start, weights=tuple(float(n + (i == m)) for i, n in enumerate(bag)))) for m in among}
+        found = {m: score(mix) for m, mix in grown.items()}
+        m = max(among, key=lambda i: (found[i], -i))
         bag[m] += 1
         if found[m] > best_score + LEAST_GAIN:
             best, best_score = grown[m], found[m]
     return best
 
 
-def climb(score: Objective, start: Mix, grid: Grid, *, weights: bool) -> Mix:
-    """Line searches over everything, one thing at a time, until a round gains nothing; with or without the weights."""
+def climb(score: Objective, start: Mix, grid: Grid, *, weights: Sequence[int] = ()) -> Mix:
+    """Line searches over everything, one thing at a time, until a round gains nothing; over the weights of these
+    members too."""
     best, best_score = tidy(start), score(tidy(start))
     for _ in range(grid.rounds):
         before = best_score
-        for line in _lines(best, weights):
+        for line in _lines(weights):
             for other in line(best, grid):
                 found = score(other)
                 if found > best_score + LEAST_GAIN:
@@ -95,23 +93,27 @@ def climb(score: Objective, start: Mix, grid: Grid, *, weights: bool) -> Mix:
     return best
 
 
-def fit(score: Objective, start: Mix, grid: Grid) -> Mix:
-    """Weights and settings: greedy selection under the settings of `start`, then line searches from the better."""
-    if len(start.weights) == 1:
-        return climb(score, start, grid, weights=False)
-    chosen = greedy(score, start, grid.steps)
-    if score(chosen) <= score(tidy(start)) + LEAST_GAIN:
+def fit(score: Objective, start: Mix, grid: Grid, among: Sequence[int] | None = None) -> Mix:
+    """Weights and settings: greedy selection under the settings of `start`, then line searches from the better.
+
+    among: the members that may have a weight; None is all.
+    """
+    among = range(len(start.weights)) if among is None else among
+    start = tidy(replace(start, weights=tuple(w if m in among else 0.0 for m, w in enumerate(start.weights))))
+    if len(among) == 1:
+        return climb(score, start, grid)
+    chosen = greedy(score, start, grid.steps, among)
+    if score(chosen) <= score(start) + LEAST_GAIN:
         chosen = start
-    return climb(score, chosen, grid, weights=True)
+    return climb(score, chosen, grid, weights=among)
 
 
 Line = Callable[[Mix, Grid], Iterable[Mix]]
 
 
-def _lines(mix: Mix, weights: bool) -> Iterator[Line]:
+def _lines(weights: Sequence[int]) -> Iterator[Line]:
     """Each thing that may be changed; the fusion last, so that none is judged by settings that do not suit it."""
-    if weights:
-        yield from (_weight_line(m) for m in range(len(mix.weights)))
+    yield from (_weight_line(m) for m in weights)
     yield _known_line
     yield from (_setting_line(key) for key in ("k1", "k2", "power", "lam"))
     yield _fusion_line

@@ -1,10 +1,10 @@
 """Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
 
 Where this is not exact, and `ensemble.judge` is: other weights have their neighbours among the candidates of
-`ensemble.reweigh`, which says how many rows are proved; a list is made of a query's `depth` nearest by the distance
-before re-ranking, so nothing from beyond them enters it; and of AP `market` right images beyond them count as not
-found. The last two do not happen where `depth` is the whole gallery, as it is for small ones. Of a part (a domain, or
-tracks found as one) the search is over its own images or tracks; `ensemble/unroll.py` writes out its lists.
+`ensemble.reweigh`, which says how many rows are proved. Beyond that, small galleries are scored whole
+(`ensemble/pairs.py`). Of larger ones a list is made of a query's `depth` nearest by the distance before re-ranking, so
+nothing from beyond them enters it; of AP `market` right images beyond them count as not found; and lists of a part (a
+domain, or tracks found as one) end as `ensemble/unroll.py` says.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from numpy.typing import NDArray
 from ensemble import metrics, rerank, reweigh
 from ensemble.judge import Judge
 from ensemble.kernels import lists, sets, trials
+from ensemble.metrics import Score
 from ensemble.mix import Mix
 from ensemble.neighbours import Neighbours
+from ensemble.pairs import Overlap, Overlaps, Pairs
 from ensemble.parallel import over_rows
 from ensemble.parts import taken
-from ensemble.rule import cameras
+from ensemble.rule import cameras, score_stream, total_per_query
 from ensemble.seek import tidy
 from ensemble.source import Features, source_of
-from ensemble.unroll import unroll
+from ensemble.unroll import Unroll, unroll
 
 T = TypeVar("T")
 WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
-Overlaps = list[tuple[slice, tuple[NDArray, NDArray, NDArray]]]
 
 
 class Lately:
@@ -69,23 +70,30 @@ class Trial:
         if not isinstance(source, Features):
             raise TypeError("members are features")
         self.source, self.n_query = source, len(judge.evaluation.query_pids)
-        length = len(judge.evaluation.gallery_pids)
-        if len(source.members) * self.n_query * length > WHOLE:
+        n_units, length = source.n - self.n_query, len(judge.evaluation.gallery_pids)
+        self.pairs: Pairs | None = None
+        self.unroll: Unroll | None = None
+        if len(source.members) * self.n_query * length <= WHOLE:
+            self.pairs, self.depth = Pairs(source, self.n_query, part, judge.feats, judge.rows), n_units
+        else:
             length = min(length, max(judge.competition.top_k, 200) + self._most_junk())
-        self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
-        self.depth = min(source.n - self.n_query, length)
-        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, self.depth, anchors=anchors)
+            self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
+            self.depth = min(n_units, length)
+        listed = 1 if self.pairs else self.depth
+        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors, quick=True)
         self.kept: dict[Mix, NDArray[np.float64]] = {}
         self.seconds = 0.0
         self.proved: dict[tuple[float, ...], float] = {}
-        self.near, self.overlaps, self.jaccards = Lately(3 + len(source.members)), Lately(2), Lately(2)
+        members = len(source.members)
+        self.near, self.overlaps, self.jaccards = Lately(3 + members), Lately(1 + members), Lately(2)
 
     def totals(self, mix: Mix) -> NDArray[np.float64]:
         """(Q,) each query's share of the total, nearly; NaN where it cannot be scored."""
         mix = tidy(mix)
         if mix not in self.kept:
             begun = time.monotonic()
-            self.kept[mix] = self._scored(self._order(mix))
+            score = self._counted(self.pairs, mix) if self.pairs else self._scored(self._order(mix))
+            self.kept[mix] = total_per_query(score, self.judge.competition)
             self.seconds += time.monotonic() - begun
         return self.kept[mix]
 
@@ -102,12 +110,16 @@ class Trial:
         _, counts = np.unique(np.array([e.gallery_pids, e.gallery_camids]), axis=1, return_counts=True)
         return int(counts.max())
 
-    def _scored(self, order: NDArray[np.int32]) -> NDArray[np.float64]:
+    def _counted(self, pairs: Pairs, mix: Mix) -> Score:
+        dist = pairs.whole(mix, self._near, self._overlap)
+        return score_stream([(slice(0, len(dist)), dist)], self.judge.evaluation, self.judge.competition, {})
+
+    def _scored(self, order: NDArray[np.int32]) -> Score:
         e, rules = self.judge.evaluation, self.judge.competition
         order = self.unroll(order) if self.unroll else order
         cut = order.shape[1] < len(e.gallery_pids)
         cams = cameras(e)
-        score = metrics.evaluate(
+        return metrics.evaluate(
             order,
             e.query_pids,
             e.gallery_pids,
@@ -116,8 +128,6 @@ class Trial:
             top_k=None if rules.ap == "market" else rules.top_k,
             junk=rules.junk if cams else "none",
         )
-        totals: NDArray[np.float64] = rules.score.rank1 * score.hit_per_query + rules.score.map * score.ap_per_query
-        return totals
 
     def _order(self, mix: Mix) -> NDArray[np.int32]:
         if mix.each:
@@ -127,13 +137,17 @@ class Trial:
             raise RuntimeError("the candidates hold no lists of the gallery")
         if mix.rerank == "none":
             return near.near_order
-        order, sim, shared = near.near_order, near.near_sim, (np.float32(near.total), mix.power, np.float32(mix.lam))
-        out = np.empty_like(order)
+        order, sim, out = near.near_order, near.near_sim, np.empty_like(near.near_order)
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-        for rows, found in self._overlap(mix.weights, mix):
-            ends = np.zeros(rows.stop - rows.start + 1, np.int64)
-            parts = order[rows], sim[rows], *found, ends, *nothing, near.least[rows], *shared
-            out[rows], _ = lists.merged(*parts)
+        total, lam, overlaps = np.float32(near.total), np.float32(mix.lam), self._overlap(mix.weights, mix)
+
+        def work(span: slice) -> None:
+            for rows, found in overlaps[span]:
+                ends = np.zeros(rows.stop - rows.start + 1, np.int64)
+                rest: tuple[Any, ...] = ends, *nothing, near.least[rows], total, mix.power, lam
+                out[rows], _ = lists.merged(order[rows], sim[rows], *found, *rest)
+
+        over_rows(work, len(overlaps), -1, most=1)
         return out
 
     def _near(self, weights: tuple[float, ...]) -> Neighbours:
@@ -154,7 +168,7 @@ class Trial:
         inverse = sets.inverted(v.indptr, v.members, v.weights, self.n_query)
         n_gallery = self.source.n - self.n_query
 
-        def work(rows: slice) -> tuple[slice, tuple[NDArray, NDArray, NDArray]]:
+        def work(rows: slice) -> tuple[slice, Overlap]:
             return rows, sets.overlap(v.indptr, v.members, v.weights, *inverse, n_gallery, rows.start, rows.stop)
 
         return over_rows(work, self.n_query, -1)

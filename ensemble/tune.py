@@ -74,14 +74,15 @@ def main(argv: list[str] | None = None) -> None:
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ("tune", "problems", "crossfit", "seek", "trial", "unroll", "judge", "rule", "metrics", "bootstrap")
+    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "bootstrap"]
+    names += ["trial", "pairs", "unroll", "reweigh", "pool"]
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
         "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_settings(case.plan.ensemble)},
         "seed": seed,
         "grid": asdict(grid),
-        "code": retrieval_code() + code_version(*(HERE / f"{name}.py" for name in (*names, "reweigh", "pool"))),
+        "code": retrieval_code() + code_version(*(HERE / f"{name}.py" for name in names)),
     }
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
 
@@ -98,6 +99,8 @@ def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress
     for name, judge in judges.items():
         pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
         few = too_few(persons_asking(pids, ~np.isnan(before)))
+        if judge.parts and not judge.parts[0].units:
+            few = "the gallery has nothing of it"
         if few:
             kept[name], mixes[name] = few, base
             held.append((pids, before, before))
@@ -123,7 +126,8 @@ def tune_one(
     trial = Trial(judge, grid.reach)
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
-    found = crossfit.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of)
+    chance = judge.chance(seed)
+    found = crossfit.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of, chance)
     return found, {
         "name": name,
         "members": members,

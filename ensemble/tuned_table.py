@@ -109,6 +109,11 @@ def _verdict(found: Mapping[str, Any]) -> Sequence[str]:
     rungs, lines = found["rungs"], []
     if len(found["members"]) == 1:
         lines.append("one member: there are no weights to choose, only the settings of the re-ranking")
+    for rung in rungs:
+        for half, left in zip(HALVES, rung["noise"], strict=True):
+            if left:
+                names = ", ".join(found["members"][m] for m in left)
+                lines.append(f"{names}: alone not better than chance on {half}, so left out there")
     taken = [rung for rung in rungs if rung["taken"]]
     if not taken:
         lines.append("no gain is more than chance: equal weights and the default settings stay")

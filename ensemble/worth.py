@@ -42,6 +42,7 @@ EXAMPLE = """
   python -m ensemble.worth --runs runs --evaluation holdout
 """
 WORTH = "worth.json"
+CODE = ("worth", "judge", "rule", "metrics", "listed")
 HERE = Path(__file__).parent
 
 
@@ -82,7 +83,7 @@ def worth_of(
         "weights": ensemble.weights,
         "rerank": rerank_settings(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
-        "code": retrieval_code() + code_version(*(HERE / f"{x}.py" for x in ("worth", "judge", "rule", "metrics"))),
+        "code": retrieval_code() + code_version(*(HERE / f"{x}.py" for x in CODE)),
     }
 
     def make(folder: Path) -> None:

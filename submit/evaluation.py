@@ -72,9 +72,8 @@ def score_evaluation(
 
 def _code() -> str:
     """Of everything between features and a score."""
-    return retrieval_code() + code_version(
-        HERE / "evaluation.py", HERE / "systems.py", *(ENSEMBLE / f"{name}.py" for name in ("metrics", "rule"))
-    )
+    scoring = (ENSEMBLE / f"{name}.py" for name in ("metrics", "listed", "rule"))
+    return retrieval_code() + code_version(HERE / "evaluation.py", HERE / "systems.py", *scoring)
 
 
 def _measure(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from configs.errors import ConfigError, SubmissionError
@@ -15,8 +17,9 @@ from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
-from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet
+from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet, broken
 
+ENTRY, ROOM, LEAST_ROOM = 64, 2, 4 << 20  # bytes beside a name, times what is needed, bytes of any file
 LONGEST = 800  # characters of a fault that are printed
 
 
@@ -33,6 +36,15 @@ class Desk:
     def length(self) -> int:
         """Of a list."""
         return self.form.length(self.tokens, self.competition.top_k)
+
+    @cached_property
+    def most_bytes(self) -> int:
+        """Of a file that is read: a valid one of generous spaces, names escaped and distances written out, and more."""
+        asked, there = (
+            sum(len(json.dumps(t)) + ENTRY for t in side) for side in (self.tokens.query, self.tokens.gallery)
+        )
+        lists = len(self.tokens.query) * self.length * there // max(1, len(self.tokens.gallery))
+        return ROOM * (asked + lists) + LEAST_ROOM
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,16 @@ def receive(path: Path, desk: Desk) -> Handed:
     Raises:
         SubmissionError: it cannot be opened.
     """
-    sheet = desk.form.read(read_file(path))
+    content = read_file(path)
+    if len(content) > desk.most_bytes:
+        size = f"{len(content):,}" if len(content) <= MAX_BYTES else f"more than {MAX_BYTES:,}"
+        text = f"{size} bytes; a valid file has some {desk.most_bytes // ROOM:,} at the most. It is not read"
+        return Handed(path, broken(None, text), (Fault(None, text),), ())
+    sheet = desk.form.read(content)
     faults = tuple(find_faults(sheet, desk.tokens, desk.length))
     notes = (*sheet.notes, *suspicions(sheet, desk.tokens))
+    if desk.form.ordered and not faults and [*sheet.answers.queries] != [*desk.tokens.query]:
+        notes += ("its rows are in another order than the given ones; some graders go by their place",)
     if desk.length < desk.competition.top_k and not desk.form.whole and desk.tokens.gallery:
         notes += (f"lists of {desk.length:,}, not {desk.competition.top_k:,}: the gallery has no more",)
     return Handed(path, sheet, faults, notes)
@@ -132,4 +151,4 @@ def order_of(handed: Handed, desk: Desk) -> list[list[int]]:
     """A valid file's lists as places in the gallery, in the order of the data set's queries."""
     place = {token: i for i, token in enumerate(desk.tokens.gallery)}
     lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))
-    return [[place[token] for token in lists[query]] for query in desk.tokens.query]
+    return [[*map(place.__getitem__, lists[query])] for query in desk.tokens.query]

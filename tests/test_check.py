@@ -3,6 +3,7 @@
 import json
 import random
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from configs.command import run
 from submit import check
+from submit.formats import FORMATS
+from submit.formats.naic_json import NAIC_JSON
 from tests.conftest import run_command
 
 
@@ -126,6 +129,31 @@ def test_a_name_of_a_megabyte_is_not_printed_whole(naic, good, tmp_path, capsys)
     good["q1.png"][0] = "x" * (1 << 20)
     status, said = checked(naic, write(tmp_path / "sub.json", good), capsys)
     assert status == 1 and len(said) < 2000 and "'xxx" in said and "is not in the gallery" in said
+
+
+def test_a_file_larger_than_any_valid_one_is_not_read(naic, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "sub.json"
+    path.write_bytes(b"[" * (5 << 20))
+    monkeypatch.setitem(FORMATS, "naic_json", replace(NAIC_JSON, read=lambda _: pytest.fail("it was read")))
+    status, said = checked(naic, path, capsys)
+    assert status == 1 and "5,242,880 bytes; a valid file has some 2," in said and "It is not read" in said
+
+
+def test_the_largest_valid_file_there_could_be_is_read(naic, good, tmp_path, capsys):
+    """Every name escaped letter by letter, on a line of its own behind forty spaces."""
+    path = tmp_path / "sub.json"
+    many = {q: [f"g{i:02d}.png" for i in range(5)] for q in good}
+    path.write_text(json.dumps(many, indent=40))
+    assert checked(naic, path, capsys)[0] == 0
+
+
+def test_rows_of_given_pairs_in_another_order_are_noted(naic, tmp_path, capsys):
+    (naic / "pairs.csv").write_text("row_id,query,gallery\n7,q0.png,g00.png\nx,q1.png,g01.png\n")
+    path = tmp_path / "sub.csv"
+    for rows, note in ((("7,1", "x,0.5"), False), (("x,0.5", "7,1"), True)):
+        path.write_text("\n".join(("row_id,similarity", *rows)) + "\n")
+        status, said = checked(naic, path, capsys, "--format", "pairs_csv")
+        assert status == 0 and ("note: its rows are in another order than the given ones" in said) == note
 
 
 def test_a_file_of_another_format(naic, tmp_path, capsys):

@@ -66,6 +66,29 @@ def test_weights_are_taken_for_a_gain_of_their_own():
     assert found.rungs[1].gain.mean == pytest.approx(0.1, abs=0.02)
 
 
+def test_a_member_no_better_than_chance_gets_no_weight_however_lucky():
+    """The second member alone is as chance is, and yet every mix with a little of it looks better by luck."""
+
+    def totals(mix):
+        share = mix.weights[1] / sum(mix.weights)
+        alone = 0.1 if share == 1 else 0.6 + 0.2 * share
+        return alone + 0.05 * np.random.default_rng(int(1e4 * share)).standard_normal(40)[PIDS]
+
+    chance = np.full(120, 0.1)
+    found = tune(totals, totals, PIDS, BASE, GRID, 0, chance=chance).rungs[1]
+    assert found.noise == ((1,),) * 3 and all(mix.weights == (1.0, 0.0) for mix in found.chosen)
+    without = tune(totals, totals, PIDS, BASE, GRID, 0).rungs[1]
+    assert without.noise == ((),) * 3 and without.chosen[2].weights[1] > 0
+
+
+def test_where_no_member_is_better_than_chance_none_is_left_out():
+    totals = noisy(4, 0.1, lambda mix: 0.0)
+    found = tune(totals, totals, PIDS, BASE, GRID, 0, chance=np.full(120, 0.5)).rungs[1]
+    assert found.noise[2] in ((), (0,), (1,))
+    high = tune(totals, totals, PIDS, BASE, GRID, 0, chance=np.full(120, 0.9)).rungs[1]
+    assert high.noise == ((),) * 3
+
+
 def test_each_half_is_scored_by_what_the_other_chose():
     """Persons of one half want k1 5, those of the other 20: whichever is chosen on one costs on the other."""
     a, _ = halves(PIDS, np.ones(120, bool), 0)

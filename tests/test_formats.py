@@ -155,7 +155,7 @@ def test_what_is_no_file_of_the_kind(name, content):
         ('{\n\n"0001.png" ["a.png"]}', 3, "wanted ':'"),
         ('{"0001.png": ["a.png"', 1, "delimiter"),
         ('{"0001.png": ' + "[" * 100_000, None, "nested too deeply"),
-        ('{"0001.png": [' + "9" * 5000 + "]}", None, "digit"),
+        ('{\n"0001.png": [' + "9" * 5000 + "]}", 2, "a number of thousands of digits"),
     ],
 )
 def test_json_faults(text, line, words):
@@ -185,6 +185,10 @@ def test_json_faults(text, line, words):
         ("atrw_json", '[{"query_id": 0, "query_id": 1, "ans_ids": []}]', 1, "repeated key"),
         ("atrw_json", '[{"query_id": true, "ans_ids": []}]', 1, "true or false"),
         ("atrw_json", '[{"query": 0}]', 1, "keys ['query']"),
+        ("atrw_json", '[\n{"query_id": ' + "9" * 5000 + ', "ans_ids": []}]', 2, "a number of thousands of digits"),
+        ("prcv_csv", "0001.png,a.png,1\r0002.png,a.png,1\r", 1, "a CR without LF"),
+        ("prcv_csv", "0001.png,a.png,1\n0002.png,a.png,1\r", 2, "a CR without LF"),
+        ("pairs_csv", "row_id,similarity\r7,1\r", 1, "a CR without LF"),
         ("pairs_csv", "id,similarity\n", 1, "wanted the header row_id,similarity"),
         ("pairs_csv", "row_id,similarity\n7,inf\n", 2, "not a finite number"),
         ("pairs_csv", "row_id,similarity\n7,1,2\n", 2, "3 fields"),

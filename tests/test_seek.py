@@ -31,7 +31,7 @@ def bags(members, most):
 def test_greedy_equals_every_bag_of_its_size(goal):
     """Where the goal is such a bag, greedy selection gets there; nothing of the kind scores better."""
     score = near(*goal)
-    found = greedy(score, EQUAL, 5)
+    found = greedy(score, EQUAL, 5, range(3))
     assert score(found) == pytest.approx(max(score(bag) for bag in bags(3, 5)))
     assert share(found) == pytest.approx(goal, abs=1e-4)
 
@@ -42,8 +42,15 @@ def test_a_useless_member_gets_weight_0():
     assert found.weights[2] == 0 and max(found.weights) == 1
 
 
+def test_only_those_among_whom_it_chooses_get_a_weight():
+    """The score likes the third best; it is not to be had."""
+    found = fit(near(0.2, 0.2, 0.6), EQUAL, GRID, [0, 1])
+    assert found.weights[2] == 0 and share(found)[:2] == pytest.approx([0.5, 0.5], abs=0.05)
+    assert fit(near(0, 0, 1), EQUAL, GRID, [1]).weights == (0.0, 1.0, 0.0)
+
+
 def test_of_equal_bags_the_first_and_smallest_is_taken():
-    assert greedy(lambda mix: 0.5, EQUAL, 6).weights == (1.0, 0.0, 0.0)
+    assert greedy(lambda mix: 0.5, EQUAL, 6, range(3)).weights == (1.0, 0.0, 0.0)
 
 
 def test_line_searches_find_the_best_of_a_score_without_cross_terms():
@@ -52,12 +59,12 @@ def test_line_searches_find_the_best_of_a_score_without_cross_terms():
             return -99
         return -abs(mix.k1 - 10) - abs(mix.k2 - 3) - abs(mix.lam - 0.5) - (mix.power == 2) + (mix.fusion == EACH_FIRST)
 
-    found = climb(score, EQUAL, GRID, weights=False)
+    found = climb(score, EQUAL, GRID)
     assert found == Mix((1.0, 1.0, 1.0), k1=10, k2=3, lam=0.5, power=1, fusion=EACH_FIRST)
 
 
 def test_no_re_ranking_is_a_choice_too():
-    found = climb(lambda mix: float(mix.rerank == "none"), EQUAL, GRID, weights=False)
+    found = climb(lambda mix: float(mix.rerank == "none"), EQUAL, GRID)
     assert found == Mix((1.0, 1.0, 1.0), rerank="none")
 
 
@@ -67,14 +74,13 @@ def test_known_settings_are_tried_together():
         lambda mix: float((mix.k1, mix.k2, mix.lam) == (14, 4, 0.4)),
         EQUAL,
         Grid(k1=(5,), k2=(1,), lam=(0.1,)),
-        weights=False,
     )
     assert (found.k1, found.k2, found.lam) == (14, 4, 0.4)
 
 
 def test_nothing_gained_is_nothing_changed():
     tried = []
-    assert climb(lambda mix: tried.append(mix) or 1.0, EQUAL, GRID, weights=True) == EQUAL
+    assert climb(lambda mix: tried.append(mix) or 1.0, EQUAL, GRID, weights=range(3)) == EQUAL
     assert len(set(tried)) > 15
 
 

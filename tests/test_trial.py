@@ -97,11 +97,11 @@ def part_of(judge, tracks):
 
 
 @pytest.mark.parametrize("tracks", [False, True])
-@pytest.mark.parametrize("rule", ["hits", "relevant_at_k"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
     """Lists begin with the part's own; right images of another domain count, on whole lists and cut ones."""
     judge = part_of(judge_of(rule), tracks)
-    for whole in (trial.WHOLE, 0):
+    for whole in (trial.WHOLE, 0) if rule != "market" else (trial.WHOLE,):
         monkeypatch.setattr(trial, "WHOLE", whole)
         tried = Trial(judge, 21)
         assert tried.n_query == 30 and tried.source.n == 30 + len(judge.parts[0].units)
@@ -109,14 +109,6 @@ def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
             want = judge.totals(mix)
             assert len(want) == 30 and 0.1 < np.nanmean(want) < 0.98
             np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
-
-
-def test_of_a_part_under_market_the_ends_of_lists_are_those_of_equal_weights():
-    judge = part_of(judge_of("market"), False)
-    tried = Trial(judge, 21)
-    np.testing.assert_allclose(tried.totals(MIXES[0]), judge.totals(MIXES[0]), atol=1e-9)
-    off = np.abs(tried.totals(MIXES[1]) - judge.totals(MIXES[1]))
-    assert 0 < np.nanmean(off) < 0.01
 
 
 def test_tracks_alone_are_one_part_of_everything():
@@ -128,3 +120,12 @@ def test_tracks_alone_are_one_part_of_everything():
     for mix in MIXES[:4]:
         if mix.lam:
             np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
+
+
+def test_chance_is_the_score_of_lists_without_order():
+    judge = judge_of("market", spreads=(None, None, None), n_people=60)
+    noise = judge.totals(Mix((1.0, 1.0, 1.0), rerank="none"))
+    chance = judge.chance(0)
+    assert chance.shape == noise.shape and 0.01 < np.nanmean(chance) < 0.1
+    assert np.nanmean(chance) == pytest.approx(np.nanmean(noise), abs=0.02)
+    assert (judge.chance(0) == chance).all() and (judge.chance(1) != chance).any()

@@ -39,10 +39,12 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_a_member_of_noise_counts_little_and_the_build_takes_the_line(runs, capsys):
+def test_a_member_of_noise_gets_no_weight_and_the_build_takes_the_line(runs, capsys):
     out, found = tuned(runs, capsys)
     weights = found["mix"]["weights"]
-    assert found["rungs"][1]["taken"] and weights[2] < 0.5 and max(weights[:2]) == 1
+    assert found["rungs"][1]["taken"] and weights[2] == 0 and max(weights[:2]) == 1
+    assert found["rungs"][1]["noise"] == [[2]] * 3 and found["rungs"][0]["noise"] == [[]] * 3
+    assert "ibn_a: alone not better than chance on everybody, so left out there" in out
     assert "weights and settings are taken" in out
     line = next(line for line in out.splitlines() if line.startswith("build with:"))
     words = shlex.split(line.removeprefix("build with:"))

@@ -1,4 +1,4 @@
-"""Ranks of the right images, from lists or by counting in rows of distances: no row is sorted.
+"""Ranks of the right images, by counting in rows of distances: no row is sorted.
 
 A query's facts are four numbers: the sum of k / rank_k over the right images found, how many were found, the first
 one's rank and the last one's, ranks from 1 and counted without junk.
@@ -9,53 +9,10 @@ from numpy.typing import NDArray
 
 from ensemble.kernels.cpu import Real, Whole, jit
 
-RUN = 32
 FEW = 48
 SHARE, WIDE = 8, 128
 Ints = NDArray[np.int64]
 Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
-
-
-@jit
-def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery_cams: Ints, junk: bool) -> Ints:
-    """How many gallery images are right for each query: those of its group that are not junk; group -1 has none."""
-    out = np.zeros(group.size, np.int64)
-    for q in range(group.size):
-        if group[q] >= 0:
-            for e in range(pid_ptr[group[q]], pid_ptr[group[q] + 1]):
-                out[q] += not (junk and gallery_cams[by_pid[e]] == query_cams[q])
-    return out
-
-
-@jit
-def from_lists(
-    order: NDArray[np.int32], pids: Ints, cams: Ints, gallery_pids: Ints, gallery_cams: Ints, junk: bool, top_k: int
-) -> Facts:
-    """Facts of ranked lists order (B, K), of each list's first top_k once junk is gone."""
-    rows, width = order.shape
-    total, found = np.zeros(rows), np.zeros(rows, np.int64)
-    first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    for q in range(rows):
-        removed = 0
-        for start in range(0, width, RUN):
-            stop, hits = min(width, start + RUN), 0
-            for g in order[q, start:stop]:
-                hits += gallery_pids[g] == pids[q]
-            if hits == 0 or pids[q] < 0:
-                continue
-            for p in range(start, stop):
-                g = order[q, p]
-                if gallery_pids[g] != pids[q]:
-                    continue
-                if junk and gallery_cams[g] == cams[q]:
-                    removed += 1
-                elif p + 1 - removed <= top_k:
-                    last[q] = p + 1 - removed
-                    found[q] += 1
-                    total[q] += found[q] / last[q]
-                    if found[q] == 1:
-                        first[q] = last[q]
-    return total, found, first, last
 
 
 @jit

@@ -6,9 +6,11 @@ tokens of a data set's names, in the same order; everything else works on tokens
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ensemble.ranking import Ranking
@@ -72,7 +74,8 @@ class Format:
 
     file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> Sheet; it never
     raises. tokens: names -> tokens. arrange: what of a ranking is handed in. whole: lists hold the whole gallery,
-    whatever K is. scored: its lists can be scored.
+    whatever K is. scored: its lists can be scored. ordered: queries are handed in in the order that they are given in,
+    though their names tell them apart.
     """
 
     file: str
@@ -82,6 +85,7 @@ class Format:
     arrange: Callable[[Ranking, Names, Names], Answers] = arrange_lists
     whole: bool = False
     scored: bool = True
+    ordered: bool = False
 
     def length(self, tokens: Names, top_k: int) -> int:
         """How long a list must be."""
@@ -123,6 +127,33 @@ def csv_line(fields: Sequence[str]) -> str:
     """One line of CSV (RFC 4180); Python's own writer leaves a bare CR unquoted, and then cannot read it back."""
     quoted = ('"' + f.replace('"', '""') + '"' if set(f) & set('",\r\n') else f for f in fields)
     return ",".join(quoted) + "\n"
+
+
+def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV and the line each begins on, from 1. Only LF and CR LF end a row; a quoted field may hold any.
+
+    Raises:
+        BadCsv: what follows is not CSV.
+    """
+    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+    line = 1
+    try:
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as e:
+        said = "a CR without LF; end lines in LF" if "new-line character" in str(e) else f"not CSV ({e})"
+        raise BadCsv(Fault(line, said)) from e
+    if text.endswith("\r"):
+        raise BadCsv(Fault(max(1, line - 1), "a CR without LF; end lines in LF"))
+
+
+class BadCsv(Exception):
+    """Text that is not CSV; it holds the fault."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def is_number(text: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+HUGE = "a number of thousands of digits in the value that begins here"
 SPACE = re.compile(r"[ \t\n\r]*")
 KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
@@ -57,6 +58,10 @@ class Scan:
             value, self.at = DECODER.raw_decode(self.text, self.at)
         except StopIteration as e:
             raise json.JSONDecodeError("wanted a value", self.text, self.at) from e
+        except json.JSONDecodeError:
+            raise
+        except ValueError as e:  # Python reads no number of thousands of digits
+            raise json.JSONDecodeError(HUGE, self.text, self.at) from e
         self.skip()
         return value
 
@@ -79,7 +84,6 @@ def members(text: str) -> Iterator[tuple[int, str, Any]]:
 
     Raises:
         json.JSONDecodeError: it is not JSON, not one object, or more follows. RecursionError: it is too deep.
-        ValueError: a number of thousands of digits.
     """
     scan = Scan(text)
     for _ in scan.entries("{", "}", "wanted one object, query name -> list of names"):

@@ -37,8 +37,6 @@ def read(content: bytes) -> Sheet:
         return broken(e.lineno, f"not naic_json: {e.msg} (column {e.colno})")
     except RecursionError:
         return broken(None, "not naic_json: nested too deeply; wanted one object, query name -> list of names")
-    except ValueError as e:  # a number of thousands of digits
-        return broken(None, f"not naic_json: {e}")
     return Sheet(Answers(queries, lists), lines, tuple(faults), notes)
 
 

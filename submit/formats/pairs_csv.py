@@ -9,7 +9,19 @@ from pathlib import Path
 
 from configs.errors import DataError, SubmissionError
 from ensemble.ranking import Ranking
-from submit.formats.base import Answers, Fault, Format, Names, Sheet, broken, csv_line, decode_text, parse_number
+from submit.formats.base import (
+    Answers,
+    BadCsv,
+    Fault,
+    Format,
+    Names,
+    Sheet,
+    broken,
+    csv_line,
+    csv_rows,
+    decode_text,
+    parse_number,
+)
 
 HEADER = ["row_id", "similarity"]
 PAIRS = "pairs.csv"
@@ -83,13 +95,11 @@ def read(content: bytes) -> Sheet:
         return broken(decoded.line, decoded.text)
     text, notes = decoded
     queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
-    reader, last = csv.reader(io.StringIO(text, newline=""), strict=True), 0
     try:
-        if next(reader, None) != HEADER:
+        rows = csv_rows(text)
+        if next(rows, (1, []))[1] != HEADER:
             return broken(1, f"wanted the header {','.join(HEADER)}")
-        last = reader.line_num
-        for row in reader:
-            line, last = last + 1, reader.line_num
+        for line, row in rows:
             if len(row) != 2:
                 faults.append(Fault(line, f"{len(row)} fields; wanted row_id and similarity"))
                 continue
@@ -99,9 +109,9 @@ def read(content: bytes) -> Sheet:
             queries.append(row[0])
             dists.append([1 / value - 1 if 0 < value <= 1 else math.nan])
             lines.append(line)
-    except csv.Error as e:
-        return broken(last + 1, f"not CSV ({e})")
+    except BadCsv as e:
+        return broken(e.fault.line, e.fault.text)
     return Sheet(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
 
 
-PAIRS_CSV = Format("submission.csv", write, read, tokens, arrange, scored=False)
+PAIRS_CSV = Format("submission.csv", write, read, tokens, arrange, scored=False, ordered=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
-from submit.formats.base import Answers, Fault, Format, Sheet, broken, csv_line, decode_text, parse_number
+from submit.formats.base import (
+    Answers,
+    BadCsv,
+    Fault,
+    Format,
+    Sheet,
+    broken,
+    csv_line,
+    csv_rows,
+    decode_text,
+    parse_number,
+)
 
 
 def write(answers: Answers) -> bytes:
@@ -36,11 +45,8 @@ def read(content: bytes) -> Sheet:
     all_dists: list[list[float]] = []
     lines: list[int] = []
     faults: list[Fault] = []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    last = 0
     try:
-        for row in reader:
-            line, last = last + 1, reader.line_num
+        for line, row in csv_rows(text):
             if not row:
                 faults.append(Fault(line, "an empty line"))
                 continue
@@ -50,8 +56,8 @@ def read(content: bytes) -> Sheet:
             lists.append(row[1::2])
             all_dists.append(dists)
             lines.append(line)
-    except csv.Error as e:
-        return broken(last + 1, f"not CSV ({e})")
+    except BadCsv as e:
+        return broken(e.fault.line, e.fault.text)
     return Sheet(Answers(queries, lists, all_dists), lines, tuple(faults), notes)
 
 

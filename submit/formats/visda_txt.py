@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from dataclasses import replace
 
 from submit.formats.base import MAX_BYTES, Answers, Fault, Format, Names, Sheet, broken, read_number_lines
@@ -11,6 +14,10 @@ from submit.formats.base import MAX_BYTES, Answers, Fault, Format, Names, Sheet,
 INSIDE = "result.txt"
 WIDTH = 4  # at least: the organisers' page counts 0000 to 3599
 LARGE, SWELL = 64 << 20, 100  # past so many bytes, unpacking to so many times the size is a bomb
+DAMAGED = (  # what zipfile and its unpackers raise: no zip, a password, an unknown method, bytes that were changed
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError,
+    OverflowError, struct.error, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 ANY_TIME = (2020, 1, 1, 0, 0, 0)  # in the archive, so that the same lists give the same bytes
 
 
@@ -64,10 +71,8 @@ def _unpack(content: bytes) -> bytes | Fault:
                 return Fault(None, f"{INSIDE}: {swell}, as no lists of numbers do; it is not read")
             with archive.open(inside[0]) as file:
                 return file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as e:
-        return Fault(None, f"a zip that cannot be unpacked ({e})")
-    except Exception as e:  # zlib, lzma and bz2 raise their own when the bytes are damaged
-        return Fault(None, f"a zip that cannot be unpacked ({type(e).__name__}: {e})")
+    except DAMAGED as e:
+        return Fault(None, f"a zip that cannot be unpacked ({e or type(e).__name__})")
 
 
 VISDA_TXT = Format("result.zip", write, read, tokens)

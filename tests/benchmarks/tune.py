@@ -89,7 +89,7 @@ def main() -> None:
     def score(mix: Mix) -> float:
         return float(trial.totals(mix)[half].mean())
 
-    found = fit(score, climb(score, base, grid, weights=False), grid)
+    found = fit(score, climb(score, base, grid), grid)
     tried, spent = len(trial.kept) - tried, trial.seconds - spent
     print(f"a search of {tried} settings: {spent:.1f} s, {60 * tried / spent:.0f} a minute", flush=True)
     print(f"least share of rows proved: {min(trial.proved.values()):.3f}")
