@@ -11,7 +11,7 @@ from scipy.io import savemat
 from configs.command import run
 from configs.errors import ConfigError
 from configs.load import load_plan
-from ensemble import build, outside
+from ensemble import build, outside, tune
 from submit import make
 from tests import oracles
 from tests.features import clustered, unit_rows
@@ -218,6 +218,10 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     got, said = built(data, tmp_path, capsys, "--members", members, "--set", "ensemble.weights.d=0.3")
     assert got == expected(data, [(dist, 0.3), (rows, 1.0)])
     assert "distances as they are" in said
+    with pytest.raises(ConfigError, match=r"d: distances from outside; tuning wants features\. Build"):
+        tune.main(["--runs", str(tmp_path / "runs")])
+    twice = refused(data, tmp_path / "a", capsys, "--members", f"d={folder}", "--rounds", 2)
+    assert "every member is from outside, nothing is trained" in twice
     got, _ = built(
         data, tmp_path, capsys, "--members", f"{folder}/,{tmp_path / 'one.npz'}", "--set", "ensemble.rerank=none"
     )
