@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.benchmarks.paired import beyond, pooled_scatter, table
+from tests.benchmarks.paired import beyond, pooled_scatter, rule, table
 
 
 def rows(part, totals, images=1000):
@@ -44,6 +44,11 @@ def test_missing_seeds_are_told_and_pair_with_nothing():
 def test_of_one_seed_nothing_is_marked():
     text = table([*rows("baseline", {0: 0.1}), *rows("mgn", {0: 0.9})], asked=3)
     assert "| +80.0 | 1,000 | 1 of 3 |" in text and " *" not in text and text.endswith("no difference is marked.")
+
+
+def test_the_rule_names_the_limit_of_each_number_of_seeds():
+    """2.66 x 0.02 / sqrt(3) and / sqrt(2), in per cent."""
+    assert "is far from 0: 3.1 with 3 seeds, 3.8 with 2 seeds or more." in rule(0.02, {1, 2, 3})
 
 
 def test_the_scatter_is_pooled_over_parts():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def table(rows: Rows, asked: int) -> str:
             cells.append((spread(values, "+") if values else "?") + (" *" if beyond(values, scatter) else ""))
         seeds = f"{len(of)}" if len(of) == asked else f"{len(of)} of {asked}"
         lines.append(f"| {part} | {' | '.join(cells)} | {np.mean([row['images'] for row in of]):,.0f} | {seeds} |")
-    return "\n".join([*lines, "", rule(scatter, max(len(values) for values in gains.values()))])
+    return "\n".join([*lines, "", rule(scatter, {len(values) for values in gains.values()})])
 
 
 def beyond(gains: Sequence[float], scatter: float) -> bool:
@@ -57,14 +57,14 @@ def pooled_scatter(parts: Sequence[Sequence[float]]) -> float:
     return math.sqrt(squares / free) if free else math.nan
 
 
-def rule(scatter: float, seeds: int) -> str:
+def rule(scatter: float, seeds: Collection[int]) -> str:
     """The line under the table that says what * means there."""
     if math.isnan(scatter):
         return "One seed: no scatter is known, and no difference is marked."
+    limits = [f"{100 * limit(scatter, n):.1f} with {n} seeds" for n in sorted(seeds, reverse=True) if n > 1]
     return (
-        f"*: all seeds agree in sign, and the mean is {100 * limit(scatter, seeds):.1f} or more from 0 ({seeds} seeds; "
-        f"a difference scatters by {100 * scatter:.1f} from seed to seed, pooled over the parts; one mean in a hundred "
-        "is so far by chance)."
+        f"*: all seeds agree in sign, and the mean is far from 0: {', '.join(limits)} or more. A difference scatters by "
+        f"{100 * scatter:.1f} from seed to seed (pooled over the parts); one mean in a hundred is so far by chance."
     )
 
 
