@@ -63,8 +63,8 @@ def rule(scatter: float, seeds: Collection[int]) -> str:
         return "One seed: no scatter is known, and no difference is marked."
     limits = [f"{100 * limit(scatter, n):.1f} with {n} seeds" for n in sorted(seeds, reverse=True) if n > 1]
     return (
-        f"*: all seeds agree in sign, and the mean is far from 0: {', '.join(limits)} or more. A difference scatters by "
-        f"{100 * scatter:.1f} from seed to seed (pooled over the parts); one mean in a hundred is so far by chance."
+        f"*: all seeds agree in sign, and the mean is far from 0, {', '.join(limits)} or more. A difference scatters "
+        f"by {100 * scatter:.1f} from seed to seed (pooled over the parts); one mean in a hundred is so far by chance."
     )
 
 
