@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -200,6 +201,18 @@ def test_decode_all_keeps_the_order(tmp_path):
     paths = [save(tmp_path, Image.new("L", (2, 2), i), f"{i}.png") for i in range(40)]
     got = [int(image[0, 0, 0]) for image in decode_all(paths, (2, 2), n_jobs=3)]
     assert got == list(range(40))
+
+
+def test_images_that_nobody_asks_for_any_more_are_no_warning(tmp_path):
+    """As where the disk is full: joblib would tell the user of tasks that were cancelled."""
+    paths = [tmp_path / f"{i}.png" for i in range(40)]
+    for path in paths:
+        Image.new("RGB", (4, 4)).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = decode_all(paths, (2, 2), n_jobs=2)
+        assert next(images).shape == (2, 2, 3)
+        images.close()
 
 
 def test_decode_all_names_the_broken_one(tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +86,17 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{facts.st_size:,} bytes, more than {MAX_BYTES:,}")
 
 
-def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -> Iterable[NDArray[np.uint8]]:
+def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -> Iterator[NDArray[np.uint8]]:
     """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size."""
     tasks = (delayed(decode)(path, size) for path in paths)
-    result: Iterable[NDArray[np.uint8]] = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
-    return result
+    images = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
+    try:
+        for image in images:
+            yield image
+    finally:
+        with warnings.catch_warnings():  # joblib's, of images decoded in vain: the disk was full, or Ctrl-C came
+            warnings.simplefilter("ignore")
+            images.close()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
