@@ -6,6 +6,7 @@ Ctrl-C leaves with 130, SIGTERM with 143: each with the command that goes on fro
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -52,14 +53,17 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt as e:
         stopped = e if isinstance(e, Stopped) else Stopped()
         kept = f" {stopped.kept};" if stopped.kept else ""
-        print(f"stopped;{kept} what was finished is kept. To go on:\n  {same_command()}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one says it for all
+            print(f"stopped;{kept} what was finished is kept. To go on:\n  {same_command()}", file=sys.stderr)
         sys.exit(128 + stopped.number)
     except BrokenPipeError:
         sys.exit(0)
 
 
 def same_command() -> str:
-    """The command line that started this process, as it may be typed again."""
+    """The command line that started this process, or on one machine torchrun's, as it may be typed again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    begin = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else ["python", sys.argv[0]]
-    return shlex.join([*begin, *sys.argv[1:]])
+    begin = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
+    count, machines = os.environ.get("WORLD_SIZE", "1"), os.environ.get("GROUP_WORLD_SIZE")
+    by = ["torchrun", "--nproc-per-node", count] if count != "1" and machines == "1" else ["python"]
+    return shlex.join([*by, *begin, *sys.argv[1:]])

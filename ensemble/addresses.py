@@ -150,7 +150,7 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
 
 def _training_code() -> str:
     """Every file that can change a weight."""
-    names = ("net", "train", "together", "team", "schedule", "pretrained", "device", "registry", "zero_start")
+    names = ("net", "run", "train", "together", "team", "schedule", "pretrained", "device", "registry", "zero_start")
     files = [MODELS / f"{name}.py" for name in names]
     data = [MODELS / "data" / f for f in ("augment", "batches.py", "sampler.py", "balance.py")]
     return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,8 @@ def extract(
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
 
-    def features_of(batch: Tensor) -> NDArray[np.float32]:
+    def features_of(raw: Tensor) -> NDArray[np.float32]:
+        batch = normalise(raw, device, channels_last=channels_last)
         with torch.inference_mode(), autocast(device, precision):
             feats = net(views[0](batch)).bn_feats.float()
             for view in views[1:]:
@@ -84,31 +85,50 @@ def extract(
         unit: NDArray[np.float32] = normalize(feats, dim=1).cpu().numpy()
         return unit
 
-    shards = []
     with progress.task(what, len(images)) as step:
-        for start in range(0, len(images), SHARD):
-            part = images[start : start + SHARD]
-            kept = find_shard(keep, start, len(part), progress.say) if keep else None
-            if team.told(kept is None):
-                rows = []
-                for _, raw in plain_batches(part[team.part(len(part))], BATCH):
-                    rows.append(features_of(normalise(raw, device, channels_last=channels_last)))
-                    step(len(raw) * team.size)
-                kept = team.gather(np.concatenate(rows) if rows else None, len(part))
-                if keep:
-                    keep_shard(keep, start, kept)
-            else:
-                step(len(part))
-            if kept is not None:
-                shards.append(kept)
+        shards = list(_shards(features_of, images, keep, team, step, progress.say))
     result = np.concatenate(shards) if shards else np.empty((0, 0), np.float32)
-    if not team.leads:
-        return result
-    lengths = np.einsum("nd,nd->n", result, result)
+    if team.leads:
+        check_unit(result, names, what)
+    return result
+
+
+def _shards(
+    features_of: Callable[[Tensor], NDArray[np.float32]],
+    images: NDArray[np.uint8],
+    keep: Path | None,
+    team: Team,
+    step: Callable[[float], None],
+    say: Callable[[str], None],
+) -> Iterator[NDArray[np.float32]]:
+    """The features of SHARD images after another, made now or found in `keep`; those found, for the leader alone."""
+    for start in range(0, len(images), SHARD):
+        part = images[start : start + SHARD]
+        kept = find_shard(keep, start, len(part), say) if keep else None
+        if team.told(kept is None):
+            rows = []
+            for _, raw in plain_batches(part[team.part(len(part))], BATCH):
+                rows.append(features_of(raw))
+                step(len(raw) * team.size)
+            kept = team.gather(np.concatenate(rows) if rows else None, len(part))
+            if keep:
+                keep_shard(keep, start, kept)
+        else:
+            step(len(part))
+        if kept is not None:
+            yield kept
+
+
+def check_unit(feats: NDArray[np.float32], names: Sequence[str], what: str) -> None:
+    """Whether every row is of length 1.
+
+    Raises:
+        TrainingError: a feature is not finite, or is zero; the message names the images.
+    """
+    lengths = np.einsum("nd,nd->n", feats, feats)
     bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
     if len(bad):
         raise TrainingError(
-            f"{what}: {len(bad)} of {len(result)} features are not finite or are zero, first of "
+            f"{what}: {len(bad)} of {len(feats)} features are not finite or are zero, first of "
             f"{', '.join(names[i] for i in bad[:3])}. The member's training went wrong: lower recipe.optimizer.lr"
         )
-    return result

@@ -31,17 +31,16 @@ def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
         return net
     # a 1x1 convolution's gradient, made as a matrix product, has other strides than its weight, and the same memory
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    warnings.filterwarnings("ignore", message=".broadcast_buffers. is deprecated")  # torch 2.11 has nothing else
     for name, module in net.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) not in NORMS:
             raise ConfigError(f"{name} is a {type(module).__name__}, which several processes cannot share; run one")
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], broadcast_buffers=False)
+        return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], forward_sync_buffers=False)
     for module in net.modules():
         if type(module) in NORMS:
             module.__class__ = SharedNorm
-    return DistributedDataParallel(net, broadcast_buffers=False)
+    return DistributedDataParallel(net, forward_sync_buffers=False)
 
 
 def whole_batch(output: Output, labels: Tensor, team: Team) -> tuple[Output, Tensor]:

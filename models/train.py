@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from configs.disk import write_file, write_text
@@ -20,41 +19,19 @@ from configs.errors import TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
 from configs.stopping import Stopped, at_a_good_moment
-from models import registry
 from models.checkpoint import load_checkpoint, save_checkpoint
-from models.data.augment import Augment
 from models.data.balance import Training
 from models.data.batches import epoch_loader, normalise
 from models.device import autocast
 from models.epochs import EpochMetrics, Point
 from models.losses import Learner
 from models.net import Net
-from models.pretrained import load_weights
+from models.run import Run, set_up, start
 from models.sound import Broken, broken_gradients, broken_output, check_weights, collapse
 from models.team import ALONE, Team
-from models.together import check_shares, spread, whole_batch
-from models.zero_start import zero_residuals
+from models.together import whole_batch
 
-WEIGHTS, LABELS, EPOCHS, STARTED_FROM = "weights.safetensors", "labels.json", "epochs.jsonl", "pretrained.json"
-Losses = dict[str, tuple[float, Callable[..., Tensor]]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What each step of one training needs."""
-
-    net: Net
-    forward: nn.Module  # the network itself, or what runs it together with other processes
-    team: Team
-    losses: Losses
-    learned: nn.ModuleDict  # those of the losses that learn something of their own
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    rate: Callable[[float], float]
-    augments: list[Augment]
-    recipe: Recipe
-    device: torch.device
-    precision: str
+WEIGHTS, LABELS, EPOCHS = "weights.safetensors", "labels.json", "epochs.jsonl"
 
 
 def train_member(
@@ -83,8 +60,8 @@ def train_member(
         ConfigError: a batch that they cannot share.
         TrainingError: a loss, feature, gradient or weight is not finite; the message names epoch, batch and images.
     """
-    net = _start(member, recipe, len(training.pids), folder, pretrained, progress, team)
-    run = _set_up(net, recipe, len(training.pids), images, device, precision, team)
+    net = start(member, recipe, len(training.pids), folder, pretrained, progress, team)
+    run = set_up(net, recipe, len(training.pids), images, device, precision, team)
     point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
     team.check_same("the checkpoint to go on from", str(point))
     if point != Point() and team.leads:
@@ -106,79 +83,41 @@ def train_member(
                 seen = [training.split.names[i] for i in rows[reached.batch]]
                 raise TrainingError(reached.told(member.name, recipe, seen, point.epoch, len(rows)))
             point, stop = reached, asked()
-            if stop or point.epoch % recipe.checkpoint_every == 0:
-                check_weights(member.name, net.state_dict(), str(point))
-                if team.leads:
-                    save_checkpoint(folder, point, net, run.optimizer, run.scaler, run.learned)
-            if team.leads:
-                write_text(folder / EPOCHS, point.text)
+            _write_down(run, point, folder, member.name, asked_to_stop=bool(stop))
             if not point.batch:
                 metrics = json.loads(point.lines[-1])
                 progress.event("epoch", **told | metrics)
-                warning = collapse(member.name, metrics["apart"], point.epoch)
-                if warning and not collapsed:
-                    progress.say(warning)
-                collapsed = warning is not None
+                collapsed = _warn(member.name, metrics["apart"], point, progress, before=collapsed)
             if stop:
                 raise Stopped(stop, f"{member.name} is saved after {point}")
-    if not team.leads:
-        return
-    _keep(net, training, folder, member.name)
+    if team.leads:
+        _keep(net, training, folder, member.name)
+        progress.say(f"  {member.name}: {_described(point)}, {duration(time.monotonic() - begun)}")
+
+
+def _write_down(run: Run, point: Point, folder: Path, name: str, *, asked_to_stop: bool) -> None:
+    """A checkpoint where one is due, of weights that are numbers, and the metrics so far."""
+    if asked_to_stop or point.epoch % run.recipe.checkpoint_every == 0:
+        check_weights(name, run.net.state_dict(), str(point))
+        if run.team.leads:
+            save_checkpoint(folder, point, run.net, run.optimizer, run.scaler, run.learned)
+    if run.team.leads:
+        write_text(folder / EPOCHS, point.text)
+
+
+def _described(point: Point) -> str:
+    """The last epoch in words."""
     last = json.loads(point.lines[-1])
-    progress.say(
-        f"  {member.name}: loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, "
-        f"{last['images'] / last['seconds']:.0f} images/s, {duration(time.monotonic() - begun)}"
-    )
+    rate = last["images"] / last["seconds"]
+    return f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
 
 
-def _start(
-    member: Member,
-    recipe: Recipe,
-    classes: int,
-    folder: Path,
-    pretrained: Path | None,
-    progress: Progress,
-    team: Team = ALONE,
-) -> Net:
-    """The network before the first step: random by the recipe's seed, then the pretrained weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        net = registry.make_net(member, classes)
-        if recipe.zero_init_residual and pretrained is None:
-            zero_residuals(net, member)
-        if pretrained is not None and member.weights is not None:
-            report = load_weights(net.backbone, pretrained, member.weights)
-            net.branch_off()
-            progress.say(f"  {member.name}: {report}")
-            if team.leads:
-                write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
-    return net
-
-
-def _set_up(
-    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str, team: Team
-) -> Run:
-    """Lay the network on its device, and make what trains it."""
-    check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
-    net.to(device)
-    if recipe.channels_last:
-        net.to(memory_format=torch.channels_last)
-    trained = [p for p in net.parameters() if p.requires_grad]
-    losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
-    return Run(
-        net=net,
-        forward=spread(net, team, device),
-        team=team,
-        losses=losses,
-        learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
-        optimizer=registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
-        rate=registry.make_schedule(recipe),
-        augments=registry.make_augments(recipe, images),
-        recipe=recipe,
-        device=device,
-        precision=precision,
-    )
+def _warn(name: str, apart: float, point: Point, progress: Progress, *, before: bool) -> bool:
+    """Whether the features have collapsed, which is said when they had not `before`."""
+    warning = collapse(name, apart, point.epoch)
+    if warning and not before:
+        progress.say(warning)
+    return warning is not None
 
 
 def _loader(

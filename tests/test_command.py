@@ -78,6 +78,23 @@ def test_sigterm_leaves_with_143_and_the_command_that_goes_on():
     assert done.stderr.endswith("To go on:\n  python -c --set 'a b'\n")
 
 
+@pytest.mark.parametrize(
+    ("rank", "machines", "said"),
+    [("0", "1", "\n  torchrun --nproc-per-node 2 "), ("0", "3", "\n  python "), ("1", "1", "")],
+)
+def test_one_of_several_processes_says_how_to_go_on(capsys, monkeypatch, rank, machines, said):
+    for name, value in (("WORLD_SIZE", "2"), ("GROUP_WORLD_SIZE", machines), ("RANK", rank)):
+        monkeypatch.setenv(name, value)
+
+    def main():
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as left:
+        run(main)
+    err = capsys.readouterr().err
+    assert left.value.code == 143 and (said in err if said else err == "")
+
+
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

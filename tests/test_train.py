@@ -19,6 +19,7 @@ from configs.progress import Progress
 from configs.stopping import Stopped
 from models import registry, train
 from models.data.batches import epoch_loader, normalise
+from models.run import start
 from tests import oracles, tiny
 
 CPU = torch.device("cpu")
@@ -217,7 +218,7 @@ def test_training_leaves_torchs_random_state_alone(tmp_path):
     registry.make_net(tiny.member(), 3)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    train._start(tiny.member(), tiny.recipe(), 3, tmp_path, None, Progress(quiet=True))
+    start(tiny.member(), tiny.recipe(), 3, tmp_path, None, Progress(quiet=True))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -257,7 +258,7 @@ def test_the_first_step_is_adams_on_the_total_loss(tmp_path, monkeypatch):
     data = tiny.training(identities=4, each=2)
     recipe = tiny.recipe(epochs=1, augment=[], optimizer={"name": "adam", "lr": 1e-3, "weight_decay": 5e-4})
     after = run(tmp_path / "a", recipe, data=data)
-    net = train._start(tiny.member(), recipe, 4, tmp_path, None, Progress(quiet=True)).train()
+    net = start(tiny.member(), recipe, 4, tmp_path, None, Progress(quiet=True)).train()
     (raw, labels), *more = epoch_loader(data[1], data[0].labels, [], identities=4, per_identity=2, seed=3, epoch=0)
     assert not more
     output = net(normalise(raw, CPU, channels_last=True))

@@ -1,0 +1,95 @@
+"""What one training needs: its network before the first step, and all that moves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from configs.disk import write_text
+from configs.progress import Progress
+from configs.schema import Member, Recipe
+from models import registry
+from models.data.augment import Augment
+from models.net import Net
+from models.pretrained import load_weights
+from models.team import ALONE, Team
+from models.together import check_shares, spread
+from models.zero_start import zero_residuals
+
+STARTED_FROM = "pretrained.json"
+Losses = dict[str, tuple[float, Callable[..., Tensor]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What each step of one training needs."""
+
+    net: Net
+    forward: nn.Module  # the network itself, or what runs it together with other processes
+    team: Team
+    losses: Losses
+    learned: nn.ModuleDict  # those of the losses that learn something of their own
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    rate: Callable[[float], float]
+    augments: list[Augment]
+    recipe: Recipe
+    device: torch.device
+    precision: str
+
+
+def start(
+    member: Member,
+    recipe: Recipe,
+    classes: int,
+    folder: Path,
+    pretrained: Path | None,
+    progress: Progress,
+    team: Team = ALONE,
+) -> Net:
+    """The network before the first step: random by the recipe's seed, then the pretrained weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        net = registry.make_net(member, classes)
+        if recipe.zero_init_residual and pretrained is None:
+            zero_residuals(net, member)
+        if pretrained is not None and member.weights is not None:
+            report = load_weights(net.backbone, pretrained, member.weights)
+            net.branch_off()
+            progress.say(f"  {member.name}: {report}")
+            if team.leads:
+                write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
+    return net
+
+
+def set_up(
+    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str, team: Team
+) -> Run:
+    """Lay the network on its device, and make what trains it."""
+    check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
+    net.to(device)
+    if recipe.channels_last:
+        net.to(memory_format=torch.channels_last)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
+    return Run(
+        net=net,
+        forward=spread(net, team, device),
+        team=team,
+        losses=losses,
+        learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
+        optimizer=registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        rate=registry.make_schedule(recipe),
+        augments=registry.make_augments(recipe, images),
+        recipe=recipe,
+        device=device,
+        precision=precision,
+    )
