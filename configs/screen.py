@@ -53,9 +53,9 @@ class Screen:
     def __rich__(self) -> Group:
         return Group(self.bar(), self.table())
 
-    def add(self, stages: Sequence[Stage]) -> None:
-        """More to make, that was not known at the start."""
-        self.whole.add(stages)
+    def renew(self, stages: Sequence[Stage]) -> None:
+        """What is left is another list now."""
+        self.whole.renew(stages)
         for stage in stages:
             self.rows.setdefault(stage.row, {})
         self.show(now=True)

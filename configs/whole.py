@@ -46,8 +46,9 @@ class Whole:
         self.spent: dict[str, float] = {}  # kind -> seconds of this run
         self.gained: dict[str, float] = {}  # kind -> seconds that were thought to go into what this run made
 
-    def add(self, stages: Sequence[Stage]) -> None:
-        """More to make, that was not known at the start; what is on the list already stays as it is."""
+    def renew(self, stages: Sequence[Stage]) -> None:
+        """What is left is another list now; what was made, or is under way, stays as it is."""
+        self.stages = {key: s for key, s in self.stages.items() if self.done[key] >= 1 or key in self.open}
         for stage in stages:
             if stage.key not in self.stages:
                 self.stages[stage.key], self.done[stage.key] = stage, stage.done

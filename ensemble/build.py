@@ -16,7 +16,7 @@ from configs.progress import Progress, duration
 from configs.schema import Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
-from ensemble.needs import check_room, foreseen
+from ensemble.needs import check_room
 from ensemble.record import Record, point_at, save_record
 from ensemble.rounds import describe_rounds, run_rounds
 from ensemble.stages import prepare, record_address, run_stages
@@ -141,11 +141,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
-    known, told = describe_rounds(job, work, benchmark)
+    known, needs, told = describe_rounds(job, work, benchmark)
     progress.say(describe(job, known))
     if told:
         progress.say(told)
-    needs = foreseen(job, known)
     progress.say(str(needs))
     if args.dry_run:
         return

@@ -17,6 +17,7 @@ from configs.progress import duration
 from ensemble.items import Item, items_of
 from ensemble.job import Job
 from ensemble.mix import mix_of
+from ensemble.neighbours import NEAR_SHARE
 from ensemble.pace import training_rate
 from ensemble.rank import width
 from ensemble.stages import Work
@@ -147,7 +148,8 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
         k = min(width(mix_of(job.plan.ensemble, [m.name for m in job.plan.members])), n)
-        size = 8 * n * k + 4 * n + 8 * len(query) * top_k + 6 * HEADER
+        near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
+        size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
         return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
     return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from configs.artifact import Address
 from ensemble import addresses
+from ensemble.ahead import needs_ahead
 from ensemble.forecast import kept_members
 from ensemble.job import Job
 from ensemble.kept import open_banks
+from ensemble.needs import Needs, foreseen
 from ensemble.pseudo.method import find_groups, say_settings, settings_of
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
 from ensemble.stages import Work, features, features_of
 from ensemble.unlabelled import Pool, joined_work, pool_of
+from ensemble.watch import renew
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
@@ -41,15 +44,16 @@ def run_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, list[d
     for number in range(2, job.plan.ensemble.rounds + 1):
         address = label(job, pool, work, number)
         work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
+        renew(job, needs_ahead(job, first, pool, work, number))
         reports.append(report_of(job, address, number, len(work.training.split) - len(first.training.split)))
         job.progress.say(say_round(job, pool, address, work, number))
     return work, reports
 
 
-def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, str]:
-    """The last round's work as far as it is known, and what the rounds will do; behind unmade labels nothing is."""
+def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, Needs, str]:
+    """The last round's work as far as it is known, what is needed to the end, and what the rounds will do."""
     if job.plan.ensemble.rounds == 1:
-        return work, ""
+        return work, foreseen(job, work), ""
     pool, first, lines = pool_of(job, work, benchmark), work, []
     for number in range(2, job.plan.ensemble.rounds + 1):
         lines.append(f"round {number - 1}: {kept_members(job, pool.within(work))}")
@@ -58,12 +62,13 @@ def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, s
             how = say_settings(job.plan.ensemble.pseudo)
             lines.append(
                 f"round {number}: labels {len(pool.split):,} images{_of_test(job)} by {how}, and trains again with "
-                "them; what of it is kept, and its cost (a training as above, or more), can be said then"
+                "them; what of it is kept can be said then, and the cost is reckoned as if all of them joined"
             )
-            return work, "\n".join(lines)
+            return work, needs_ahead(job, first, pool, work, number - 1), "\n".join(lines)
         work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
         lines.append(say_round(job, pool, address, work, number))
-    return work, "\n".join([*lines, f"round {job.plan.ensemble.rounds}: {kept_members(job, work)}"])
+    lines.append(f"round {job.plan.ensemble.rounds}: {kept_members(job, work)}")
+    return work, foreseen(job, work), "\n".join(lines)
 
 
 def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:

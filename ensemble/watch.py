@@ -87,10 +87,10 @@ def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
         curves.close()
 
 
-def also(job: Job, needs: Needs) -> None:
-    """More to make than was known at the start, such as another round: the bar and the table take it in."""
+def renew(job: Job, needs: Needs) -> None:
+    """What is left is known better now, such as another round: the bar and the table go by this."""
     if isinstance(job.progress.display, Screen):
-        job.progress.display.add([stage_of(job, need) for need in needs.needs])
+        job.progress.display.renew([stage_of(job, need) for need in needs.needs])
 
 
 def stage_of(job: Job, need: Need) -> Stage:

@@ -1,5 +1,6 @@
 """What a build will need, in words and sums, and the refusal where the disk cannot hold it."""
 
+import re
 import shutil
 
 import pytest
@@ -36,6 +37,22 @@ def test_a_build_that_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=5_999_999))
     with pytest.raises(ResultError, match="needs 6 MB on the disk and 6 MB are free"):
         check_room(store, needs)
+
+
+SIZE = re.compile(r"(\w+) ([\d.]+) (B|KB|MB|GB)")
+UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def test_bytes_on_the_disk_are_as_forecast(tiny_build):
+    """What the finished build's files take, a kind after another; `while it runs` has gone again."""
+    (line,) = [x for x in tiny_build.err.splitlines() if x.startswith("disk: ")]
+    told = {kind: float(n) * UNITS[unit] for kind, n, unit in SIZE.findall(line.partition("(")[2])}
+    assert set(told) == {"images", "members", "features", "neighbours", "rankings", "runs"}
+    del told["runs"]
+    for kind, forecast in told.items():
+        taken = sum(p.stat().st_size for p in (tiny_build.runs / kind).glob("*/*"))
+        spare = 4000 * len(list((tiny_build.runs / kind).glob("*")))  # manifests are reckoned as the longest are
+        assert 0.99 * taken <= forecast <= 1.02 * taken + spare, kind
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from configs.artifact import Store
 from configs.errors import ConfigError
 from configs.load import load_plan
-from ensemble import build, rounds
+from ensemble import build, rounds, watch
 from ensemble.pseudo.method import guessed_labels
 from ensemble.record import last_build, load_record
 from submit import make
@@ -146,6 +147,47 @@ def test_another_threshold_keeps_the_first_round(two, capsys):
     said = say_build(capsys, *argv, "--set", "ensemble.pseudo.threshold=0.2", "--dry-run")
     assert "round 1: kept: a, b; to make: none" in said
     assert "by loop_search(threshold=0.2), and trains again with them; what of it is kept" in said
+
+
+def test_all_rounds_are_forecast(two, people, tmp_path, capsys):
+    """Nothing is there: members are trained in both rounds, and the second packs what the first did and the pool."""
+    runs, argv, _ = two
+    argv = [
+        *argv[: argv.index("--out")],
+        "--out",
+        str(tmp_path / "runs"),
+        *argv[argv.index("--out") + 2 :],
+        "--dry-run",
+    ]
+    told = [disk_of(say_build(capsys, *argv, "--rounds", str(n))) for n in (1, 2, 3)]
+    taken = {kind: sum(p.stat().st_size for p in runs.glob(f"{kind}/*/*")) for kind in ("images", "members")}
+    assert told[1]["members"] == pytest.approx(taken["members"], rel=0.02)
+    assert told[1]["members"] == pytest.approx(2 * told[0]["members"], rel=0.02)
+    assert told[1]["images"] == pytest.approx(taken["images"], rel=0.05)  # all of the pool joins; here it did
+    one, other = (told[n + 1]["members"] - told[n]["members"] for n in (0, 1))
+    assert one == pytest.approx(other, rel=0.02)
+    assert told[2]["neighbours"] == told[0]["neighbours"]
+
+
+def disk_of(said):
+    """Kind -> bytes, from the line that forecasts them."""
+    (line,) = [x for x in said.splitlines() if x.startswith("disk: ")]
+    units = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+    found = re.findall(r"(\w+) ([\d.]+) (B|KB|MB|GB)", line.partition("(")[2])
+    return {kind: float(n) * units[unit] for kind, n, unit in found}
+
+
+def test_the_bar_knows_the_second_round(people, tmp_path, monkeypatch):
+    """Supposed images and members are replaced by those that are made: at the end nothing of the list is left."""
+    seen, real = [], watch.Screen.__exit__
+
+    def at_the_end(screen, *reason):
+        seen.append((screen.whole.share(), len([s for s in screen.whole.stages if s.startswith("members/")])))
+        return real(screen, *reason)
+
+    monkeypatch.setattr(watch.Screen, "__exit__", at_the_end)
+    build.main(["--members", "a", "--data", str(people), "--out", str(tmp_path / "runs"), *TINY, *ASK])
+    assert seen == [(1.0, 2)]
 
 
 def test_stopped_between_the_rounds(two, tmp_path, monkeypatch, capsys):

@@ -108,7 +108,12 @@ def test_nothing_to_do(clock):
     assert Whole([], clock).share() == 1 and Whole([], clock).left() == 0
 
 
-def test_more_to_make_than_was_known(clock):
-    whole = Whole([stage("a", done=1.0)], clock)
-    whole.add([stage("a"), stage("b")])
-    assert whole.share() == pytest.approx(1 / 2) and whole.left() == pytest.approx(100)
+def test_what_is_left_is_known_better(clock):
+    """a was made and b is under way, half of it done; c was only supposed, d and e come in its place."""
+    whole = Whole([stage("a", done=1.0), stage("b"), stage("c", seconds=900.0)], clock)
+    whole.begin("b")
+    whole.step(5)
+    whole.renew([stage("a"), stage("b"), stage("d"), stage("e")])
+    assert whole.share() == pytest.approx((100 + 50) / 400) and whole.left() == pytest.approx(50 + 200)
+    whole.step(5)
+    assert whole.share() == pytest.approx(200 / 400)
