@@ -91,7 +91,7 @@ def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -
     tasks = (delayed(decode)(path, size) for path in paths)
     images = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
     try:
-        for image in images:
+        for image in images:  # noqa: UP028 - `yield from` would close it where the warnings are not caught yet
             yield image
     finally:
         with warnings.catch_warnings():  # joblib's, of images decoded in vain: the disk was full, or Ctrl-C came
