@@ -48,7 +48,7 @@ def test_of_one_seed_nothing_is_marked():
 
 def test_the_rule_names_the_limit_of_each_number_of_seeds():
     """2.66 x 0.02 / sqrt(3) and / sqrt(2), in per cent."""
-    assert "is far from 0, 3.1 with 3 seeds, 3.8 with 2 seeds or more." in rule(0.02, {1, 2, 3})
+    assert "the mean is 3.1 (3 seeds), 3.8 (2 seeds) or more from 0." in rule(0.02, {1, 2, 3})
 
 
 def test_the_scatter_is_pooled_over_parts():

@@ -61,9 +61,9 @@ def rule(scatter: float, seeds: Collection[int]) -> str:
     """The line under the table that says what * means there."""
     if math.isnan(scatter):
         return "One seed: no scatter is known, and no difference is marked."
-    limits = [f"{100 * limit(scatter, n):.1f} with {n} seeds" for n in sorted(seeds, reverse=True) if n > 1]
+    limits = [f"{100 * limit(scatter, n):.1f} ({n} seeds)" for n in sorted(seeds, reverse=True) if n > 1]
     return (
-        f"*: all seeds agree in sign, and the mean is far from 0, {', '.join(limits)} or more. A difference scatters "
+        f"*: all seeds agree in sign, and the mean is {', '.join(limits)} or more from 0. A difference scatters "
         f"by {100 * scatter:.1f} from seed to seed (pooled over the parts); one mean in a hundred is so far by chance."
     )
 
