@@ -17,7 +17,7 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import data_digest, describe
+from ensemble.rule import data_digest, describe, total_per_query
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
 from submit.signature import differences
@@ -122,7 +122,7 @@ def show(
     for column in ("rank-1", "rank-5", "mAP", "total", "95 % of the time"):
         table.add_column(column, justify="right")
     for name, score in zip(names, scores, strict=True):
-        spread = bootstrap.interval(_per_query(score, desk), groups=groups)
+        spread = bootstrap.interval(total_per_query(score, desk.competition), groups=groups)
         cells = [score.rank1, score.cmc[1], score.map, score.total]
         table.add_row(name, *(f"{100 * x:.1f}" for x in cells), f"{100 * spread.low:.1f} to {100 * spread.high:.1f}")
     query, gallery = desk.benchmark.query, desk.benchmark.gallery
@@ -135,7 +135,9 @@ def show(
     console.print()
     for name, score in zip(names[1:], scores[1:], strict=True):
         unlike = differences(scores[0].signature, score.signature)
-        gain = bootstrap.difference(_per_query(score, desk), _per_query(scores[0], desk), groups=groups)
+        gain = bootstrap.difference(
+            total_per_query(score, desk.competition), total_per_query(scores[0], desk.competition), groups=groups
+        )
         verdict = "more than chance" if gain.beyond_zero else "chance alone could do it"
         said = (
             f"{name} against {names[0]}: total {100 * gain.mean:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
@@ -143,13 +145,6 @@ def show(
         console.print(f"{said}; {verdict}", soft_wrap=True, markup=False)
         for difference in unlike:
             console.print(f"note: not measured alike: {difference}", soft_wrap=True, markup=False)
-
-
-def _per_query(score: Score, desk: Desk) -> NDArray[np.float64]:
-    """Each query's share of the total."""
-    weights = desk.competition.score
-    per_query: NDArray[np.float64] = weights.rank1 * score.hit_per_query + weights.map * score.ap_per_query
-    return per_query
 
 
 if __name__ == "__main__":
