@@ -84,7 +84,8 @@ def test_every_score_is_the_oracles(made, tiny_build, people):
         for key in ("rank1", "map", "minp"):
             values = [answer[key] for answer in answers]
             least, most = min(values), max(values)
-            assert most - least < 0.02, "too wide to say anything"
+            step = 1 / n if key == "rank1" else 0.0  # rank-1 moves by whole queries: one may be a tie
+            assert most - least < step + 0.02, "too wide to say anything"
             assert least - (most - least) - 1e-9 <= row[key] <= most + (most - least) + 1e-9, (row["name"], key)
         assert row["cmc"] == pytest.approx([answers[0]["cmc"][r - 1] for r in (1, 5, 10)], abs=0.06)
         assert row["total"] == pytest.approx((row["rank1"] + row["map"]) / 2)
