@@ -166,6 +166,7 @@ def retrieval_code(*more: Path) -> str:
         "fuse",
         "mix",
         "neighbours",
+        "on_card",
         "parallel",
         "parts",
         "rerank",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bill import default_superblock, fitted
+from ensemble.bill import check_card_memory, default_superblock, fitted
 from ensemble.device import choose
 from ensemble.distances import Distances
 from ensemble.parallel import here, spans, tasks, workers
@@ -101,6 +101,8 @@ def nearest(
     if isinstance(source, Features) and chosen == "cuda":
         from ensemble import on_card
 
+        dims = [a.shape[1] for a in source.members]
+        check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
         own, near, held = on_card.search(source, min(k, source.n), n_query, top_k, memory, progress)
         near_order, near_sim = near if n_query is not None else (None, None)
         return Neighbours(*own, source.total, near_order, near_sim, held)

@@ -7,6 +7,7 @@ devices each searches a part of the rows, and the first goes on with the lists o
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import lies_on_card
+from ensemble.kernels import cpu
 from ensemble.kernels.cuda import card, rerank, scores
-from ensemble.kernels.cuda.features import CardFeatures, load
+from ensemble.kernels.cuda import search as card_search
+from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padded
 from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
 
@@ -37,6 +40,35 @@ class Held:
     lists: Lists
     near: Lists
     device: int
+
+
+def work_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
+    """Bytes that a search and a re-ranking take on the device at their peak, above the features, where they fit."""
+    lists = 8 * (n * k + n_query * top_k)
+    block = min(card_search.BLOCK_BYTES, 4 * n * min(n, card_search.BLOCK_ROWS))
+    found = min(n, card_search.BLOCK_ROWS) * 8 * (cpu.capacity(k) + (cpu.capacity(top_k) if top_k else 0))
+    sets = n * (12 * rerank.SET_ROOM + 16 * rerank.GAP_ROOM + 8 * 6 * rerank.SET_ROOM)  # of the usual k2
+    overlaps = 8 * 2 * n * rerank.SET_ROOM + min(rerank.SCRATCH_BYTES, 8 * n_query * (n - n_query))
+    return lists + max(2 * n * padded(dims) + block + found, sets + overlaps)
+
+
+def least_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
+    """The least that a search can do with, above the features: by small parts of them."""
+    rows = min(n, LEAST_PART)
+    return 8 * (n * k + n_query * top_k) + 2 * 6 * rows * padded(dims) + 4 * rows * rows
+
+
+def product_rate(dims: int) -> float:
+    """Multiplications and additions a second of the products of a search, measured on a block of this size."""
+    xp, size = card.xp, 4096
+    halves, out = xp.zeros((size, padded([dims])), np.uint16), xp.empty((size, size), np.float32)
+    best = np.inf
+    for _ in range(3):
+        begun = time.perf_counter()
+        card.half_product(halves, halves, out)
+        out[:1, :1].sum().item()  # until it is done
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size * size * dims / best
 
 
 def device_of(source: Features) -> int:

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ensemble import device, fuse, metrics, neighbours, rerank
+from ensemble import bill, device, fuse, metrics, neighbours, rerank
 from ensemble.kernels import counts
 from tests import cuda_twin, oracles
 from tests.features import clustered, signs, unit_rows
 
 pytest.importorskip("cupy")
 card = pytest.importorskip("ensemble.kernels.cuda.card")
+from ensemble import on_card  # noqa: E402
 from ensemble.kernels.cuda import features as card_features  # noqa: E402
 from ensemble.kernels.cuda import rerank as card_rerank  # noqa: E402
 from ensemble.kernels.cuda import search as card_search  # noqa: E402
@@ -344,6 +345,28 @@ def test_a_bound_that_holds_decides_what_is_rescored(there):
     assert (np.argsort(-(half @ half.T), axis=1, kind="stable")[:, :5] != other.order).any()
 
 
+def test_what_it_will_cost_is_said_of_the_device(there):
+    told = bill.forecast(30, 100, [32, 21], k=21, top_k=6, device="cuda")
+    assert "on a CUDA device" in str(told) and 0 < told.seconds < 60
+    halves, lists = 2 * 130 * 56, 8 * (130 * 21 + 30 * 6)
+    assert told.feature_bytes == 4 * 130 * 53 and told.work_bytes > halves + lists
+    assert bill.forecast(30, 100, [], k=21, device="cuda").workers > 0  # distance matrices are read on the CPU
+    with pytest.raises(bill.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
+        bill.forecast(30, 100, [32, 21], k=21, device="cuda", memory=1000)
+
+
+def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
+    feats, options = case_of("members")
+    monkeypatch.setattr(card_features, "LEAST_PART", 40)
+    monkeypatch.setattr(on_card, "LEAST_PART", 40)
+    monkeypatch.setattr(card_features, "WORK_SHARE", 0.8)
+    one = neighbours.nearest(feats, 21, device="cuda", memory=60_000, **options)
+    assert not one.held.feats.resident
+    np.testing.assert_array_equal(one.order, neighbours.nearest(feats, 21, device="cpu", **options).order)
+    with pytest.raises(bill.DoesNotFit, match="allow more, or take shorter lists"):
+        neighbours.nearest(feats, 21, device="cuda", memory=10_000, **options)
+
+
 def test_arguments_of_a_kernel_are_checked(there):
     with pytest.raises(TypeError, match="kernel row_keys takes 4 arguments, got 1"):
         card.converted("row_keys", (1,))
@@ -356,7 +379,7 @@ def test_counting_twins_agree(there):
     rng = np.random.default_rng(9)
     for groups in (1, 7, 60):
         dist = rng.integers(0, 9, (12, 90)).astype(np.float32)
-        pids = rng.integers(0, groups, 90)
+        pids = rng.permutation(np.concatenate([np.arange(groups), rng.integers(0, groups, 90 - groups)]))
         by_pid = np.argsort(pids, kind="stable")
         pid_ptr = np.concatenate([[0], np.cumsum(np.bincount(pids, minlength=groups))]).astype(np.int64)
         group, cams, gallery = rng.integers(-1, groups, 12), rng.integers(0, 2, 12), rng.integers(0, 2, 90)

@@ -14,7 +14,7 @@ from ensemble.kernels import dots
 from ensemble.kernels.cuda import card
 
 SHARE_OF_MEMORY = 0.9  # of what is free, for features and all that is done with them
-WORK_SHARE = 0.3  # of that, for what is done with them
+WORK_SHARE = 0.3  # of what is left beside the features, for all but their half-precision copy
 COLUMN_BYTES = 1 << 28  # of float64 columns at a time in exact products
 LEAST_PART = 256  # images, whatever the memory
 STAGED_ROWS_BYTES = 1 << 28  # of rows that are uploaded for their lengths alone
@@ -128,17 +128,19 @@ def load(
     Args:
         members: (N, D_m) float32 each, of the host or of the device. weights: one each; those of 0 are left out.
         penalties: (labels (N,), amount) each.
-        memory: bytes that may be taken above features that lie on the device; None is what is free.
+        memory: bytes that may be taken above the features; None is what is free.
 
     Raises:
         ValueError: rows that are zero, NaN or not of unit length, by member and row.
     """
     used = [(a, float(w)) for a, w in zip(members, weights, strict=True) if w]
     dims = [a.shape[1] for a, _ in used]
-    n, free = len(used[0][0]), card.free_memory() * SHARE_OF_MEMORY if memory is None else memory
+    n, free = len(used[0][0]), card.free_memory() * SHARE_OF_MEMORY
     missing = sum(4 * n * a.shape[1] for a, _ in used if not lies_on_card(a))
-    resident = not missing or missing + 2 * n * padded(dims) <= free * (1 - WORK_SHARE)
-    part_rows = n if resident else max(LEAST_PART, int(free * (1 - WORK_SHARE) / (2 * 6 * padded(dims))))
+    halves, above = 2 * n * padded(dims), free - missing if memory is None else min(free - missing, memory)
+    resident = not missing or halves <= above * (1 - WORK_SHARE)
+    budget = free if memory is None else min(free, memory)
+    part_rows = n if resident else max(LEAST_PART, int(budget * (1 - WORK_SHARE) / (2 * 6 * padded(dims))))
     arrays = []
     for number, (array, weight) in enumerate(zip(members, weights, strict=True)):
         mine = card.upload(array) if weight and resident and not lies_on_card(array) else array

@@ -139,7 +139,7 @@ def overlaps(v: Encoded, n: int, n_query: int) -> Overlaps:
     rows, values = xp.empty(held, np.int32), xp.empty(held, np.uint32)
     cursor = columns.astype(np.uint64)
     card.launch("fill_columns", n_gallery, *v.arrays, n_query, cursor, rows, values, threads=ROW_THREADS)
-    blocks = max(1, min(n_query, card.resident_blocks() // 4, SCRATCH_BYTES // (8 * n_gallery)))
+    blocks = max(1, min(n_query, card.resident_blocks() // 2, SCRATCH_BYTES // (8 * n_gallery)))
     t, touched = xp.zeros((blocks, n_gallery), np.uint32), xp.empty((blocks, n_gallery), np.int32)
     return Overlaps(v, (columns, rows, values), n_query, n_gallery, t, touched)
 
