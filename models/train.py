@@ -172,7 +172,7 @@ def _epoch(
         run.scaler.update()
         for _, loss in run.losses.values():
             if isinstance(loss, Learner):
-                loss.learn(output, labels)
+                loss.learn(output, labels, torch.zeros((), dtype=torch.bool, device=run.device))
         metrics.add(total, terms, output, labels)
         step(1 / batches)
         if asked() and batch + 1 < batches:
