@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ Batched = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class Drawn(NamedTuple):
     """What an augmentation drew for one image: its numbers and, of one that paints, pixels (h, w, 3) for its box."""
 
-    numbers: tuple[float, ...] = ()
+    numbers: tuple[Any, ...] = ()
     noise: NDArray[np.uint8] | None = None
 
 

@@ -31,7 +31,7 @@ def pad_crop(pad: int, device: torch.device, size: Size) -> Batched:
     return apply
 
 
-def within(index: Tensor, length: int) -> Tensor:
+def within(index: Tensor, length: int | Tensor) -> Tensor:
     """Which of the indices lie in 0..length - 1."""
     return (index >= 0) & (index < length)
 

@@ -47,7 +47,8 @@ class Chain:
             table: (B, width), to be filled. noise: a canvas (B, H, W, 3) for each that paints, to be painted on.
         """
         for i, place in enumerate(places):
-            rng, row, painted = image_rng(seed, epoch, place), [], 0
+            rng, painted = image_rng(seed, epoch, place), 0
+            row: list[float] = []
             for augment in self.augments:
                 drawn = augment.draw(rng, self.size)
                 row += (0.0,) * (1 + augment.width) if drawn is None else (1.0, *drawn.numbers)
