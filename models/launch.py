@@ -15,7 +15,7 @@ Body = Callable[[Sequence[Tensor]], None]
 
 
 def settle(asked: str, device: torch.device, team: Team, say: Callable[[str], None]) -> str:
-    """`auto` is `graph` on a GPU where one process trains, else `eager`; what is not done is said.
+    """`auto` stays where one process trains on a GPU, and is captured if it can be; else it is `eager`, which is said.
 
     Raises:
         ConfigError: a graph is asked for where there can be none.
@@ -29,9 +29,7 @@ def settle(asked: str, device: torch.device, team: Team, say: Callable[[str], No
         raise ConfigError(f"recipe.launch graph: a step cannot be captured, {problem}; --set recipe.launch=auto")
     if asked in ("auto", "compile") and device.type == "cuda" and problem:
         say(f"  steps are launched piece by piece, not captured: {problem}")
-    if asked == "auto":
-        return "eager" if problem else "graph"
-    return asked
+    return "eager" if asked == "auto" and problem else asked
 
 
 def compiled(forward: nn.Module, how: str) -> nn.Module:
@@ -46,11 +44,11 @@ def make_launch(body: Body, how: str, device: torch.device, team: Team, say: Cal
     """What to call with the inputs of one step after another.
 
     Args:
-        how: eager, graph or compile, as `settle` gave it.
+        how: as `settle` gave it; `graph` must be captured, the others may fall back to pieces, which is said.
     """
     if how == "eager" or device.type != "cuda" or team.size > 1:
         return body
-    return Captured(body, say)
+    return Captured(body, None if how == "graph" else say)
 
 
 class Captured:
@@ -60,7 +58,8 @@ class Captured:
     there on the graph is launched: every step is made once, and what it makes is the same to the bit.
     """
 
-    def __init__(self, body: Body, say: Callable[[str], None]) -> None:
+    def __init__(self, body: Body, say: Callable[[str], None] | None) -> None:
+        """say: told of a step that cannot be captured; without it that is an error."""
         self.body, self.say = body, say
         self.done = 0
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -68,7 +67,11 @@ class Captured:
         self.refused = False
 
     def __call__(self, inputs: Sequence[Tensor]) -> None:
-        """One step; the inputs are read by what is launched here, and may be changed by what is launched later."""
+        """One step; the inputs are read by what is launched here, and may be changed by what is launched later.
+
+        Raises:
+            ConfigError: it cannot be captured, and must be.
+        """
         self.done += 1
         if self.done > EAGER_STEPS and self.graph is None and not self.refused:
             self._capture(inputs)
@@ -89,6 +92,10 @@ class Captured:
         except RuntimeError as e:
             self.refused = True
             reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+            if self.say is None:
+                raise ConfigError(
+                    f"recipe.launch graph: the step cannot be captured ({reason}); --set recipe.launch=eager"
+                ) from e
             self.say(f"  steps are launched piece by piece, they cannot be captured: {reason}")
             return
         self.graph = graph
