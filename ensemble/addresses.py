@@ -68,7 +68,9 @@ def features_address(
         "flip": ensemble.flip,
         "views": [view.model_dump(mode="json") for view in ensemble.views],
         "precision": precision,
-        "code": code_version(*(MODELS / f"{x}.py" for x in ("extract", "fold", "shards", "views")), HERE / "bank.py"),
+        "code": code_version(
+            *(MODELS / f"{x}.py" for x in ("extract", "fold", "fused", "shards", "views")), HERE / "bank.py"
+        ),
     }
     return Address("features", f"{weights.name}-{name}", request)
 

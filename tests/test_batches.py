@@ -11,7 +11,7 @@ from configs.schema import Named
 from models import registry
 from models.data import batches
 from models.data.augment import image_rng
-from models.data.batches import normalise, pack, plain_batches
+from models.data.batches import normalise, pack
 from models.data.split import make_split
 from tests import tiny
 
@@ -165,15 +165,6 @@ def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ on the way to the net
-
-
-def test_plain_batches_are_the_images_in_order():
-    images = pictures(7)
-    images.flags.writeable = False
-    parts = list(plain_batches(images, 3))
-    assert [(s.start, s.stop) for s, _ in parts] == [(0, 3), (3, 6), (6, 7)]
-    together = torch.cat([x for _, x in parts])
-    np.testing.assert_array_equal(together.permute(0, 2, 3, 1).numpy(), images)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ DEPTH = 4  # pieces of work that are made, copied or in use at once
 
 def ahead(
     works: Iterator[tuple[What, Fill]], like: Like, device: torch.device, depth: int = DEPTH
-) -> Iterator[tuple[What, list[Tensor]]]:
+) -> Generator[tuple[What, list[Tensor]], None, None]:
     """Pieces of work in order, each filled into arrays by a thread and copied to the device while others are used.
 
     On a GPU the arrays are page-locked and the copies run on a stream of their own, so neither host nor device waits

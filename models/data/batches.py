@@ -127,13 +127,6 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def plain_batches(images: NDArray[np.uint8], size: int) -> Iterator[tuple[slice, Tensor]]:
-    """The images in order, unchanged: (rows, (B, 3, H, W) uint8)."""
-    for start in range(0, len(images), size):
-        rows = slice(start, min(start + size, len(images)))
-        yield rows, torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
-
-
 def normalise(images: Tensor, device: torch.device, *, channels_last: bool) -> Tensor:
     """(B, 3, H, W) uint8 -> float32 on the device, ImageNet's mean 0 and deviation 1."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
