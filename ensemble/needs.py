@@ -101,7 +101,7 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
     needs = tuple(_need(job, work, item, prints, rates) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
-    writes = recipe.checkpoint_every <= recipe.epochs
+    writes = recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
     passing = max((2 * prints[name].checkpoint() for name in training), default=0) if writes else 0
     passing += max((n.disk for n in needs if n.item.kind == "features" and not n.item.kept), default=0)  # its shards
     passing += sum(_start_bytes(job, prints, name) for name in training)
