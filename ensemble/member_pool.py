@@ -63,7 +63,7 @@ class Pool:
         self.job, self.work, self.count = job, work, count
         self.order: tuple[Any, ...] = ()
         self.workers: list[Worker] = []
-        self.dismissed: list[Worker] = []
+        self.gone: list[Worker] = []
         self.left: deque[Member] = deque()
         self.failed: list[Exception] = []
         self.saved: list[str] = []
@@ -77,7 +77,7 @@ class Pool:
     def __exit__(self, *reason: object) -> None:
         for worker in self.workers:
             worker.process.kill()
-        for worker in (*self.workers, *self.dismissed):
+        for worker in (*self.workers, *self.gone):
             worker.line.close()
             worker.process.wait()
 
@@ -86,7 +86,7 @@ class Pool:
         self.order = self._order(members)
         self.left.extend(members)
         with at_a_good_moment() as asked:
-            while self.workers:
+            while self.left or any(worker.member for worker in self.workers):
                 ready = wait([worker.line for worker in self.workers], LOOK_S)
                 for worker in list(self.workers):
                     if worker.line in ready or worker.process.poll() is not None:
@@ -163,38 +163,38 @@ class Pool:
             worker.line.send(words)
 
     def _deal(self, worker: Worker) -> None:
-        """The next member; where none is left the worker is let go by closing its socket."""
+        """The next member; where none is left the worker is let go, and gives the memory of its card back."""
         worker.member = self.left.popleft() if self.left else None
         if worker.member:
             self._send(worker, worker.member.name)
         else:
-            self.workers.remove(worker)
-            self.dismissed.append(worker)
-            worker.line.close()
+            self._let_go(worker)
 
     def _made(self, worker: Worker, error: Exception | None) -> None:
         if error and worker.member:
             self._give_up(worker.member, error)
         if error and not isinstance(error, ReidError):
-            self._replace(worker)
+            self._let_go(worker, replaced=True)
         else:
             self._deal(worker)
 
     def _lost(self, worker: Worker) -> None:
         """A worker died, or stopped as it was asked to."""
-        status = worker.process.wait()
+        status = ended(worker.process.wait())
         for fields in reversed(worker.begun):
             self.job.progress.event("stopped", **fields, pid=worker.process.pid)
-        if worker.member is None and not self.stopping:
-            raise RuntimeError(f"a worker process {ended(status)} before it had a member; what it said stands above")
         if worker.member and not self.stopping:
-            self._give_up(worker.member, TrainingError(f"{worker.member.name}: its process {ended(status)}"))
-        self._replace(worker)
+            self._give_up(worker.member, TrainingError(f"{worker.member.name}: its process {status}"))
+        self._let_go(worker, replaced=worker.member is not None)
+        if not self.workers and self.left:
+            raise RuntimeError(f"a worker process {status}, before it had a member; what it said stands above")
 
-    def _replace(self, worker: Worker) -> None:
+    def _let_go(self, worker: Worker, *, replaced: bool = False) -> None:
+        """A worker that hears no more than that its socket is closed."""
+        worker.line.close()
         self.workers.remove(worker)
-        self.dismissed.append(worker)
-        if self.left:
+        self.gone.append(worker)
+        if replaced and self.left:
             self._start(worker.card)
 
     def _give_up(self, member: Member, error: Exception) -> None:
@@ -202,11 +202,12 @@ class Pool:
         give_up(self.job, member, error)
 
     def _stop(self) -> None:
-        """Ask every worker to stop after its batch in hand; those without a member have nothing to save."""
+        """Ask every worker that has a member to stop after its batch in hand."""
         self.stopping = True
         self.left.clear()
         for worker in self.workers:
-            worker.process.send_signal(signal.SIGTERM if worker.member else signal.SIGKILL)
+            if worker.member:
+                worker.process.terminate()
 
     def _tell(self, worker: Worker, event: str, fields: Mapping[str, Any]) -> None:
         """What was told in a worker, told here."""
