@@ -92,7 +92,13 @@ class Needs:
         parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
         parts += [f"while it runs {amount(self.passing)}"] if self.passing else []
         lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
-        where = "; this machine has " + amount(_machine()) if self.device == "cpu" else " of each GPU"
+        where = (
+            "; this machine has " + amount(_machine())
+            if self.device == "cpu"
+            else " of each GPU"
+            if self.apart > 1
+            else " of the GPU"
+        )
         lines += [f"memory: some {amount(self.memory)}{where}"] if self.memory else []
         known = (
             f"some {duration(self.seconds)}"
