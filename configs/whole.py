@@ -45,6 +45,17 @@ def makespan(loads: Iterable[float], workers: int) -> float:
     return max(busy)
 
 
+def wall_seconds(loads: Iterable[tuple[str, str, float]], parallel: int) -> float:
+    """How long (kind, row, seconds) take together: rows of the PARALLEL kinds so many at a time, the rest by itself."""
+    alone, rows = 0.0, dict[str, float]()
+    for kind, row, seconds in loads:
+        if kind in PARALLEL:
+            rows[row] = rows.get(row, 0.0) + seconds
+        else:
+            alone += seconds
+    return alone + makespan(rows.values(), parallel)
+
+
 class Whole:
     """Follows the stages of a build as they begin, advance and end. Those of one process may lie in each other.
 
@@ -122,19 +133,15 @@ class Whole:
         overall = None
         if sum(self.spent.values()) >= SETTLED_S and sum(self.gained.values()) > 0:
             overall = sum(self.spent.values()) / sum(self.gained.values())
-        alone, rows = 0.0, dict[str, float]()
+        loads = []
         for stage in self.stages.values():
             if self.done[stage.key] >= 1:
                 continue
             pace = self._pace(stage.kind) or (1.0 if stage.measured else overall)
             if pace is None:
                 return None
-            seconds = pace * stage.seconds * (1 - self.done[stage.key])
-            if stage.kind in PARALLEL:
-                rows[stage.row] = rows.get(stage.row, 0.0) + seconds
-            else:
-                alone += seconds
-        return alone + makespan(rows.values(), self.parallel)
+            loads.append((stage.kind, stage.row, pace * stage.seconds * (1 - self.done[stage.key])))
+        return wall_seconds(loads, self.parallel)
 
     def _pace(self, kind: str) -> float | None:
         spent, gained = self.spent.get(kind, 0.0), self.gained.get(kind, 0.0)

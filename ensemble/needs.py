@@ -14,7 +14,7 @@ import numpy as np
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import duration
-from configs.whole import PARALLEL, makespan
+from configs.whole import wall_seconds
 from ensemble.items import Item, items_of
 from ensemble.job import Job
 from ensemble.mix import mix_of
@@ -77,13 +77,8 @@ class Needs:
     @property
     def seconds(self) -> float | None:
         """Of what is to make, where members that share a device take turns; None where that is not known yet."""
-        if not all(n.measured for n in self.left):
-            return None
-        rows: dict[str, float] = {}
-        for n in self.left:
-            if n.item.kind in PARALLEL:
-                rows[n.item.row] = rows.get(n.item.row, 0.0) + n.seconds
-        return makespan(rows.values(), self.apart) + sum(n.seconds for n in self.left if n.item.kind not in PARALLEL)
+        loads = [(n.item.kind, n.item.row, n.seconds) for n in self.left]
+        return wall_seconds(loads, self.apart) if all(n.measured for n in self.left) else None
 
     def __str__(self) -> str:
         if not self.left:
