@@ -1,30 +1,24 @@
 """Members made side by side: the bytes of one after another, and what becomes of workers that fail or are stopped."""
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from multiprocessing import Pipe
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
-from configs.errors import ConfigError, ResultError, TrainingError
+from configs.errors import TrainingError
 from configs.schema import Member
-from configs.stopping import Stopped, at_a_good_moment
-from ensemble import build, member_pool, member_worker, parallelism
+from configs.stopping import Stopped
+from ensemble import build
 from ensemble.member_pool import Pool
-from ensemble.member_worker import Relay, attempt
-from ensemble.parallelism import AUTO, members_at_a_time, settle
-from models import cards, registry
-from models.team import Team
+from models import registry
 from tests.conftest import ROOT, TINY
 
 BACKBONES = {"a": "{name: resnet, depth: 26, base: 16}", "b": "{name: resnet, depth: 26, base: 16, ibn: a}"}
@@ -127,6 +121,7 @@ def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(alone
     said = capsys.readouterr().err
     assert "members: 2 at a time on the CPU" in said and f"{interrupted[0]}: going on after epoch" in said
     assert made(runs) == made(alone)
+    assert not [e for e in events(runs) if e.get("kind") == "images" and e["pid"] != os.getpid()]  # nor hashed there
     assert len({e["pid"] for e in events(runs) if e["event"] == "done" and e["kind"] == "features"}) == 2
 
 
@@ -189,194 +184,6 @@ def test_rounds_side_by_side_are_those_of_one_after_another(alone, people, tmp_p
     build.main(argv(people, tmp_path / "alone", *rounds))
     build.main(argv(people, tmp_path / "runs", *rounds, "--parallel", "2"))
     assert made(tmp_path / "runs") == made(tmp_path / "alone")
-
-
-# ------------------------------------------------------------------------------------------------- what can be asked
-
-
-@pytest.mark.parametrize(("text", "count"), [("1", 1), ("12", 12), ("auto", AUTO)])
-def test_how_many(text, count):
-    assert members_at_a_time(text) == count
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
-def test_how_many_not(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="wanted how many members are trained at a time, 1 or more"):
-        members_at_a_time(text)
-
-
-def test_not_under_torchrun(tmp_path):
-    asked = build.parse(["--parallel", "2", "--out", str(tmp_path)])
-    with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
-        build.build(asked, [], Team(0, 2))
-
-
-@pytest.fixture
-def job(monkeypatch):
-    """job(seen, threads, need, free): a job on a machine of 8 cores that sees these cards."""
-
-    def on(seen, threads=8, need=10e9, free=140e9):
-        monkeypatch.setattr(parallelism, "cards", lambda device: seen)
-        monkeypatch.setattr(parallelism, "free_bytes", lambda: int(free))
-        monkeypatch.setattr(parallelism, "foreseen", lambda job, work: SimpleNamespace(memory=int(need)))
-        monkeypatch.setattr(parallelism.os, "sched_getaffinity", lambda pid: set(range(8)))
-        monkeypatch.setattr(parallelism, "replace", lambda job, **new: SimpleNamespace(**vars(job) | new))
-        store = SimpleNamespace(made_with={"threads": str(threads)})
-        return SimpleNamespace(device="cuda" if seen else "cpu", store=store)
-
-    return on
-
-
-@pytest.mark.parametrize(
-    ("seen", "need", "free", "count", "why"),
-    [
-        ((), 0, 0, 1, "uses every core"),
-        (("0", "1", "2"), 0, 0, 3, "a member on each GPU"),
-        (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU, and a member takes some 10"),
-        (("0",), 50e9, 90e9, 1, "90 GB are free"),
-        (("0",), 50e9, 20e9, 1, "20 GB are free"),
-        (("0",), 0, 20e9, 2, "20 GB are free"),
-    ],
-)
-def test_auto(job, seen, need, free, count, why):
-    settled, said = settle(AUTO, job(seen, need=need, free=free), None)
-    assert (settled.parallel, settled.cards) == (count, seen)
-    assert f"--parallel auto: {count}, " in said and why in said
-
-
-@pytest.mark.parametrize(
-    ("asked", "seen", "threads", "said"),
-    [
-        (1, (), 8, []),
-        (4, (), 2, ["members: 4 at a time on the CPU, each in a process of its own"]),
-        (5, (), 2, ["members: 5 at a time on the CPU", "5 processes of 2 threads on 8 cores", "OMP_NUM_THREADS=1"]),
-        (2, (), 8, ["2 at a time", "2 processes of 8 threads on 8 cores slow each other down", "OMP_NUM_THREADS=4"]),
-        (5, ("0",), 8, ["members: 5 at a time on one GPU"]),
-        (5, ("0", "1"), 8, ["members: 5 at a time on 2 GPUs"]),
-    ],
-)
-def test_what_is_said_of_it(job, asked, seen, threads, said):
-    settled, told = settle(asked, job(seen, threads), None)
-    assert settled.parallel == asked and (told == "") == (said == [])
-    assert all(words in told for words in said) and ("note:" in told) == any("slow" in s or "OMP" in s for s in said)
-
-
-@pytest.mark.parametrize(
-    ("visible", "count", "seen"),
-    [
-        (None, 3, ("0", "1", "2")),
-        ("2,5", 2, ("2", "5")),
-        ("GPU-8f, GPU-1c ,-1,3", 2, ("GPU-8f", "GPU-1c")),
-        ("", 0, ()),
-    ],
-)
-def test_cards_are_those_that_this_process_sees(monkeypatch, visible, count, seen):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert cards.cards("cuda") == seen and cards.cards("cpu") == ()
-
-
-def test_cards_are_dealt_in_turn(monkeypatch):
-    started = []
-
-    def popen(command, *, env, start_new_session, **more):
-        started.append((env.get("CUDA_VISIBLE_DEVICES"), env["OMP_NUM_THREADS"], start_new_session))
-        return SimpleNamespace(kill=lambda: None, wait=lambda: 0)
-
-    monkeypatch.setattr(member_pool.subprocess, "Popen", popen)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f")
-    job = SimpleNamespace(cards=("3", "GPU-8f"), store=SimpleNamespace(made_with={"threads": "7"}))
-    with Pool(job, None, 5) as pool:
-        pool._start("GPU-8f")
-    turns = ["3", "GPU-8f", "3", "GPU-8f", "3", "GPU-8f"]
-    assert started == [(card, "7", True) for card in turns]
-
-
-# --------------------------------------------------------------------------------------------------------- a worker
-
-
-@pytest.fixture
-def work(monkeypatch):
-    """work(error): a member that is trained with this error, and the job and work of it."""
-
-    def with_(error=None, changed=False):
-        made = []
-
-        def train(job, work, member):
-            if error:
-                raise error
-            made.append("trained")
-
-        addresses = {"a": "members/a-1"}
-        monkeypatch.setattr(member_worker, "member_addresses", lambda *_: {"a": "other"} if changed else addresses)
-        monkeypatch.setattr(member_worker, "train", train)
-        monkeypatch.setattr(member_worker, "features", lambda job, work, member, test: made.append(test))
-        work = SimpleNamespace(train_images="images", training=None, members=addresses, tests={"test": 0, "holdout": 0})
-        return attempt(None, work, SimpleNamespace(name="a"), 3), made
-
-    return with_
-
-
-def test_a_worker_trains_and_extracts(work):
-    assert work() == (None, ["trained", "test", "holdout"])
-
-
-def test_code_that_was_changed_meanwhile_makes_nothing_under_the_old_address(work):
-    error, made = work(changed=True)
-    assert isinstance(error, ResultError) and "was changed while the build ran" in str(error) and made == []
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "words"),
-    [
-        (TrainingError("a: NaN"), TrainingError, "^a: NaN$"),
-        (ResultError("full"), ResultError, "^full$"),
-        (torch.OutOfMemoryError("CUDA"), TrainingError, r"^a: the GPU has no room for it .*\(3 members at a time\)"),
-        (KeyError("x"), RuntimeError, r"(?s)^a, in its worker process:\nTraceback .*KeyError: 'x'"),
-    ],
-)
-def test_what_a_member_ended_with(work, error, kind, words):
-    ended, made = work(error)
-    assert type(ended) is kind and made == []
-    with pytest.raises(kind, match=words):
-        raise ended
-
-
-def test_steps_are_told_ten_times_a_second_and_before_anything_else():
-    here, there = Pipe()
-    now = [0.0]
-    relay = Relay(there, lambda: now[0])
-    step = relay.task("a, epochs", 12, 3)
-    for _ in range(30):
-        now[0] += 1 / 64
-        step(0.5)
-    relay("said", {"text": "x"})
-    told = []
-    while here.poll():
-        told.append(here.recv())
-    assert told[0] == ("task", "a, epochs", 12, 3) and told[-1] == ("event", "said", {"text": "x"})
-    assert [what for what, _ in told[1:-1]] == ["step"] * 5 and sum(n for _, n in told[1:-1]) == 15
-
-
-def test_where_the_main_process_is_gone_a_worker_is_asked_to_stop_once():
-    here, there = Pipe()
-    relay = Relay(there)
-    here.close()
-    with pytest.raises(Stopped) as stopped, at_a_good_moment() as asked:
-        relay.send("ready")
-        relay.send("ready")
-        assert asked() == signal.SIGTERM
-    assert stopped.value.number == signal.SIGTERM
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [(-9, "was killed (SIGKILL)"), (-11, "was ended by SIGSEGV"), (1, "ended with status 1"), (0, "with status 0")],
-)
-def test_how_a_process_ended(status, words):
-    assert words in member_pool.ended(status)
 
 
 # ------------------------------------------------------------------------------------------------------ on a device
