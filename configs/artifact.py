@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,17 @@ class Store:
         say: Say = print,
         tell: Tell = lambda what, address: None,
         made_with: Mapping[str, str] | None = None,
+        checked: Collection[str] = (),
     ) -> None:
-        """made_with: what is written into each manifest beside the request, by default the versions of the packages."""
+        """A folder that is made where it is not there.
+
+        Args:
+            made_with: what is written into each manifest beside the request, by default the versions of the packages.
+            checked: keys of results that this build's main process has just found whole; they are not hashed again.
+        """
         self.root, self.say, self.tell = Path(root), say, tell
         self.made_with = versions() if made_with is None else made_with
+        self.checked = frozenset(checked)
         self._told: set[str] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -75,6 +82,8 @@ class Store:
             ResultError: the disk refuses (full, read-only); what was there before still stands.
         """
         path = self.path(address)
+        if address.key in self.checked:
+            return Kept(path, made=False)
         with self._locked(address):
             if path.exists():
                 damage = find_damage(path, address)

@@ -28,8 +28,11 @@ LINE_EVERY_SHARE = 0.02  # of the time that has passed: a night's log has some h
 class Display(Protocol):
     """Shows tasks in a way of its own, in the place of a bar for each."""
 
-    def task(self, name: str, total: float, done: float) -> Step:
-        """A task begins, of which `done` were done before; its steps are told to what this gives."""
+    def task(self, name: str, total: float, done: float, process: int = 0) -> Step:
+        """A task begins, of which `done` were done before; its steps are told to what this gives.
+
+        process: the worker process that it runs in, 0 for this one.
+        """
 
 
 class Progress:

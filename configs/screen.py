@@ -28,12 +28,20 @@ WINDOW_S = 10.0  # images a second are those of the last so many seconds
 class Screen:
     """A display of `Progress`, and a listener of it."""
 
-    def __init__(self, console: Console, stages: Sequence[Stage], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        stages: Sequence[Stage],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        parallel: int = 1,
+    ) -> None:
+        """parallel: members that are made at a time, each in a process of its own."""
         self.console, self.clock = console, clock
-        self.whole = Whole(stages, clock)
+        self.whole = Whole(stages, clock, parallel=parallel)
         self.rows: dict[str, dict[str, str]] = {s.row: {} for s in stages}
         self.made: set[str] = set()  # keys of what this run made
-        self.recent: deque[tuple[float, float]] = deque()  # (time, images)
+        self.recent: dict[int, deque[tuple[float, float]]] = {}  # process -> (time, images)
         self.begun = self.shown = clock()
         self.live: Live | None = None
 
@@ -62,26 +70,26 @@ class Screen:
 
     # ------------------------------------------------------------------------------------------------ what happens
 
-    def task(self, name: str, total: float, done: float) -> Step:
-        """A task of the current stage begins."""
+    def task(self, name: str, total: float, done: float, process: int = 0) -> Step:
+        """A task of the current stage of a process begins."""
         if done:
-            self.whole.resume(done)
-        return self.step
+            self.whole.resume(done, process)
+        return lambda steps: self.step(steps, process)
 
-    def step(self, steps: float) -> None:
+    def step(self, steps: float, process: int = 0) -> None:
         """So much more of it is done."""
-        if stage := self.whole.current:
-            self.recent.append((self.clock(), steps * stage.images))
-        self.whole.step(steps)
+        if stage := self.whole.current(process):
+            self.recent.setdefault(process, deque()).append((self.clock(), steps * stage.images))
+        self.whole.step(steps, process)
         self.show()
 
     def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Follow what is told of results and epochs."""
-        key = str(fields.get("key"))
+        """Follow what is told of results and epochs; `pid` is there where a worker process tells it."""
+        key, process = str(fields.get("key")), int(fields.get("pid", 0))
         if event == "begun":
-            self.whole.begin(key)
+            self.whole.begin(key, process)
         elif event in ("done", "stopped"):
-            self.whole.end(key, finished=event == "done")
+            self.whole.end(key, process, finished=event == "done")
             self.made |= {key} if event == "done" else set()
         elif event == "kept":
             self.whole.keep(key)
@@ -96,7 +104,7 @@ class Screen:
         else:
             return
         if event != "epoch":
-            self.recent.clear()
+            self.recent.pop(process, None)
         self.show(now=event != "kept")
 
     def _row(self, fields: Mapping[str, Any]) -> dict[str, str]:
@@ -111,23 +119,25 @@ class Screen:
             if now or time_ - self.shown >= REDRAW_S:
                 self.shown = time_
                 self.live.refresh()
-        elif time_ - self.shown >= max(LINE_EVERY_S, LINE_EVERY_SHARE * (time_ - self.begun)) and self.whole.current:
+            return
+        due = self.shown + max(LINE_EVERY_S, LINE_EVERY_SHARE * (time_ - self.begun))
+        if time_ >= due and self.whole.under_way():
             self.shown = time_
             self.console.print(self.line(), markup=False)
             self.console.file.flush()
 
     def line(self) -> str:
         """`  r50: training, epoch 7/16, loss 2.310, 121 images/s; whole build 43 %, 1 h 05 min left`."""
-        stage = self.whole.current
-        what = []
-        if stage:
+        told = []
+        for process, stage in self.whole.under_way().items():
             row = self.rows.get(stage.row, {})
             what = [f"{stage.row}: {self.stage_text(stage.row)}"]
             if stage.kind == "members":
                 what += [f"{name} {row[key]}" for key, name in (("epoch", "epoch"), ("loss", "loss")) if key in row]
-            if rate := self.rate(stage):
+            if rate := self.rate(process, stage):
                 what += [f"{rate} images/s"]
-        return f"  {', '.join(what)}; whole build {self.whole_text()}"
+            told.append(", ".join(what))
+        return f"  {'; '.join(told)}; whole build {self.whole_text()}"
 
     def whole_text(self) -> str:
         """43 %, 1 h 05 min left."""
@@ -149,18 +159,18 @@ class Screen:
         for name, side in (("", "left"), ("stage", "left"), ("epoch", "right"), ("loss", "right")):
             table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         table.add_column("images/s", justify="right", no_wrap=True)
-        current = self.whole.current
+        under_way = {stage.row: (process, stage) for process, stage in self.whole.under_way().items()}
         for name, row in self.rows.items():
-            here = current is not None and current.row == name
-            rate = self.rate(current) if here and current else row.get("rate", "")
+            here = under_way.get(name)
+            rate = self.rate(*here) if here else row.get("rate", "")
             cells = name, self.stage_text(name), row.get("epoch", ""), row.get("loss", ""), rate
             table.add_row(*(Text(c) for c in cells), style="bold" if here else "")
         return table
 
     def stage_text(self, row: str) -> str:
         """`training 43 %`, `trained`, `kept` or `waiting`: where a row is."""
-        current = self.whole.current
-        if current and current.row == row:
+        current = next((s for s in self.whole.under_way().values() if s.row == row), None)
+        if current:
             return f"{current.doing} {_per_cent(self.whole.done[current.key])}"
         own = [s for s in self.whole.stages.values() if s.row == row]
         ready = [s for s in own if self.whole.done[s.key] >= 1]
@@ -171,14 +181,15 @@ class Screen:
         last = ready[-1]
         return last.made + ("" if last.key in self.made else ", kept")
 
-    def rate(self, stage: Stage) -> str:
+    def rate(self, process: int, stage: Stage) -> str:
         """Images a second of late; nothing where too little has happened to tell."""
-        while self.recent and self.recent[-1][0] - self.recent[0][0] > WINDOW_S:
-            self.recent.popleft()
-        if len(self.recent) < 2 or not stage.images:
+        recent = self.recent.get(process, deque())
+        while recent and recent[-1][0] - recent[0][0] > WINDOW_S:
+            recent.popleft()
+        if len(recent) < 2 or not stage.images:
             return self.rows.get(stage.row, {}).get("rate", "") if stage.kind == "members" else ""
-        took = self.recent[-1][0] - self.recent[0][0]
-        return f"{(sum(n for _, n in self.recent) - self.recent[0][1]) / took:,.0f}" if took > 0 else ""
+        took = recent[-1][0] - recent[0][0]
+        return f"{(sum(n for _, n in recent) - recent[0][1]) / took:,.0f}" if took > 0 else ""
 
 
 def _per_cent(share: float) -> str:

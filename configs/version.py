@@ -23,6 +23,9 @@ class Digest(str):
         made.parts = dict(parts)
         return made
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Mapping[str, str]]]:  # a worker process is sent addresses
+        return type(self), (str(self), self.parts)
+
 
 class CodeVersion(Digest):
     """The version of some files, by their places in the project. A manifest keeps them, so that a changed one can be

@@ -42,4 +42,6 @@ def together(parts: list[Needs]) -> Needs:
         max(part.passing for part in parts),
         max(part.memory for part in parts),
         parts[-1].device,
+        parts[-1].parallel,
+        parts[-1].apart,
     )

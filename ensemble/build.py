@@ -17,9 +17,11 @@ from configs.schema import Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
 from ensemble.needs import check_room
+from ensemble.parallelism import members_at_a_time, settle
 from ensemble.record import Record, point_at, save_record
 from ensemble.rounds import describe_rounds, run_rounds
-from ensemble.stages import prepare, record_address, run_stages
+from ensemble.run import run_stages
+from ensemble.stages import prepare, record_address
 from ensemble.watch import listened_to, watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
@@ -73,6 +75,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
     parser.add_argument(
+        "--parallel",
+        type=members_at_a_time,
+        default=1,
+        metavar="N",
+        help="members trained at a time, each in a process of its own, the GPUs dealt in turn (default: 1); auto: a "
+        "member on each GPU, on one GPU what it holds, on a CPU 1. Every byte is that of one after another, with the "
+        "same number of threads (OMP_NUM_THREADS)",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what is kept, what would be made again and why, and the cost; stop"
     )
     parser.add_argument(
@@ -121,6 +132,11 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     """Everything from the plan to the record."""
     progress = listened_to(args.log)
     begun = time.monotonic()
+    if args.parallel != 1 and team.size > 1:
+        raise ConfigError(
+            f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel out, "
+            "or start python -m ensemble.build without torchrun for a member in each process"
+        )
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_plan(
@@ -141,6 +157,9 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.out, progress)
     work = prepare(job, benchmark, args.holdout)
+    job, parallel = settle(args.parallel, job, work)
+    if parallel:
+        progress.say(parallel)
     known, needs, told = describe_rounds(job, work, benchmark)
     progress.say(describe(job, known))
     if told:

@@ -12,7 +12,11 @@ from models.team import ALONE, Team
 
 @dataclass(frozen=True)
 class Job:
-    """One build: its plan, where results are kept, who is told, and what it runs on."""
+    """One build: its plan, where results are kept, who is told, and what it runs on.
+
+    workers: loader processes of each training. parallel: members that are made at a time, each in a process of its own.
+    cards: the CUDA devices for these, as `models/cards.py` names them.
+    """
 
     plan: Plan
     store: Store
@@ -21,3 +25,5 @@ class Job:
     precision: str
     workers: int
     team: Team = ALONE
+    parallel: int = 1
+    cards: tuple[str, ...] = ()

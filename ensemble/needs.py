@@ -14,6 +14,7 @@ import numpy as np
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import duration
+from configs.whole import wall_seconds
 from ensemble.items import Item, items_of
 from ensemble.job import Job
 from ensemble.mix import mix_of
@@ -28,6 +29,7 @@ from models.pretrained import identify
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
+CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
 EPOCH_BYTES = 260
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
@@ -52,12 +54,15 @@ class Need:
 @dataclass(frozen=True)
 class Needs:
     """needs: of every item. passing: bytes on the disk beside the results, while the build runs. memory: bytes at the
-    most."""
+    most, of each GPU or of the machine. parallel: members that are made at a time, `apart` of them on devices of their
+    own."""
 
     needs: tuple[Need, ...]
     passing: int
     memory: int
     device: str = "cpu"
+    parallel: int = 1
+    apart: int = 1
 
     @property
     def left(self) -> list[Need]:
@@ -71,8 +76,9 @@ class Needs:
 
     @property
     def seconds(self) -> float | None:
-        """Of what is to make; None where that is not known yet."""
-        return sum(n.seconds for n in self.left) if all(n.measured for n in self.left) else None
+        """Of what is to make, where members that share a device take turns; None where that is not known yet."""
+        loads = [(n.item.kind, n.item.row, n.seconds) for n in self.left]
+        return wall_seconds(loads, self.apart) if all(n.measured for n in self.left) else None
 
     def __str__(self) -> str:
         if not self.left:
@@ -81,13 +87,21 @@ class Needs:
         parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
         parts += [f"while it runs {amount(self.passing)}"] if self.passing else []
         lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
-        where = "; this machine has " + amount(_machine()) if self.device == "cpu" else " of the GPU"
+        where = (
+            "; this machine has " + amount(_machine())
+            if self.device == "cpu"
+            else " of each GPU"
+            if self.apart > 1
+            else " of the GPU"
+        )
         lines += [f"memory: some {amount(self.memory)}{where}"] if self.memory else []
         known = (
             f"some {duration(self.seconds)}"
             if self.seconds is not None
             else "not known yet: nothing like it was trained here"
         )
+        if self.parallel > self.apart and self.seconds is not None:
+            known += ", if members on one device took turns; what sharing it gains is not forecast"
         return "\n".join([*lines, f"time: {known}"])
 
 
@@ -102,15 +116,32 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     needs = tuple(_need(job, work, item, prints, rates) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     writes = recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
-    passing = max((2 * prints[name].checkpoint() for name in training), default=0) if writes else 0
-    passing += max((n.disk for n in needs if n.item.kind == "features" and not n.item.kept), default=0)  # its shards
+    checkpoints = [2 * prints[name].checkpoint() if writes else 0 for name in training]
+    passing = _largest(checkpoints, job.parallel)
+    shards = [n.disk for n in needs if n.item.kind == "features" and not n.item.kept]
+    passing += _largest(shards, job.parallel)
     passing += sum(_start_bytes(job, prints, name) for name in training)
-    batch = recipe.identities_per_batch * recipe.images_per_identity
-    memory = max((prints[name].memory(batch, job.precision) for name in training), default=0)
-    if job.device == "cpu" and training:
-        # a checkpoint is copied twice on its way to the disk
-        memory += PROCESS + (2 * max(prints[name].checkpoint() for name in training) if writes else 0)
-    return Needs(needs, passing, memory, job.device)
+    apart, together = _sharing(job)
+    memory = 0
+    if training:
+        batch = recipe.identities_per_batch * recipe.images_per_identity
+        each = [prints[name].memory(batch, job.precision) for name in training]
+        if job.device == "cpu":  # a checkpoint is copied twice on its way to the disk
+            each = [a + b for a, b in zip(each, checkpoints, strict=True)]
+        processes = min(together, len(training)) + (job.parallel > 1)
+        memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
+    return Needs(needs, passing, memory, job.device, job.parallel, apart)
+
+
+def _largest(values: Sequence[int], count: int) -> int:
+    """The sum of the largest so many."""
+    return sum(sorted(values, reverse=True)[:count])
+
+
+def _sharing(job: Job) -> tuple[int, int]:
+    """Members that are made at a time on devices of their own, and on one device."""
+    apart = min(job.parallel, max(1, len(job.cards)))
+    return apart, -(-job.parallel // apart)
 
 
 def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates: dict[str, float | None]) -> Need:

@@ -23,6 +23,7 @@ from ensemble.kept import open_banks
 from ensemble.needs import Needs, foreseen
 from ensemble.pseudo.method import find_groups, say_settings, settings_of
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
+from ensemble.run import make_members
 from ensemble.stages import Work, features, features_of
 from ensemble.unlabelled import Pool, joined_work, pool_of
 from ensemble.watch import renew
@@ -91,6 +92,7 @@ def label(job: Job, pool: Pool, work: Work, number: int) -> Address:
     address, e, within = labels_address(job, pool, work, number), job.plan.ensemble, pool.within(work)
 
     def make(folder: Path) -> None:
+        make_members(job, within)
         keys = [{m.name: features(job, within, m, test).key for m in job.plan.members} for test in pool.tests]
         banks = [open_banks(job.store, of_test) for of_test in keys]
         feats = [_whole([bank.feats for bank in of_member]) for of_member in zip(*banks, strict=True)]

@@ -1,4 +1,4 @@
-"""The stages of a build, each kept under its address: images, members, features, neighbours, ranking."""
+"""The stages of a member, each kept under its address: images, weights, features."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.artifact import RESUME, Address
-from configs.errors import TrainingError
 from configs.schema import Member
 from ensemble import addresses
 from ensemble.bank import save_bank
-from ensemble.expanded import expanded
 from ensemble.job import Job
-from ensemble.kinds import check_kinds, kinds_of
+from ensemble.kinds import check_kinds
 from ensemble.outside.incoming import Incoming, receive
-from ensemble.rank import rank
-from ensemble.record import Evaluation, Record
+from ensemble.record import Record
 from ensemble.stale import save_parts
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
@@ -89,45 +86,6 @@ def features_of(job: Job, work: Work, member: str, test: str) -> Address:
     """Where one member's features of one test lie."""
     query, gallery = work.test_images[test]
     return addresses.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
-
-
-def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
-    """Make whatever is not there: members, their features, and a ranking for each test.
-
-    Raises:
-        TrainingError: the numbers of a member's training went wrong; the other members were trained first.
-    """
-    for incoming in work.outside.values():
-        incoming.take_in(job.store, work.tests, job.progress.say)
-    broken = []
-    for member in job.plan.members:
-        wanted = [features_of(job, work, member.name, test) for test in work.tests]
-        if not all(job.store.has(address) for address in wanted):
-            try:
-                train(job, work, member)
-            except TrainingError as e:
-                broken.append(e)
-                job.progress.say(f"error: {e}\n  {member.name} is given up; the other members are trained all the same")
-    if broken:
-        raise TrainingError("; ".join(map(str, broken)))
-    evaluations = {}
-    for test, (query, gallery) in work.tests.items():
-        banks = {m.name: features(job, work, m, test) for m in job.plan.members}
-        banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
-        kinds = kinds_of(job, test, query, gallery)
-        neighbours, ranking = rank(job, test, banks, camids, kinds)
-        evaluations[test] = Evaluation(
-            banks={name: address.key for name, address in banks.items()},
-            ranking=ranking.key,
-            neighbours=neighbours.key if neighbours else None,
-            query_pids=query.pids.tolist() if query.labelled and gallery.labelled else [],
-            query_camids=query.camids.tolist(),
-            gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
-            gallery_camids=gallery.camids.tolist(),
-            kinds=kinds,
-        )
-    return evaluations
 
 
 def train(job: Job, work: Work, member: Member) -> Path:

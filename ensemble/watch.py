@@ -51,7 +51,7 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
             if "tensorboard" in logs:
                 progress.listeners.append(stack.enter_context(curves_of(job, kept)))
             if not progress.quiet:
-                progress.display = screen = stack.enter_context(Screen(progress.console, stages))
+                progress.display = screen = stack.enter_context(Screen(progress.console, stages, parallel=job.parallel))
                 progress.listeners.append(screen)
                 show_kept(job, screen, stages)
             yield

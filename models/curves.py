@@ -21,44 +21,49 @@ class Curves:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.name = ""
-        self.writer: SummaryWriter | None = None
+        self.names: dict[int, str] = {}  # worker process, 0 for this one -> the result that it trains
+        self.writers: dict[int, SummaryWriter] = {}
 
     def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
         """Follow the trainings among the results."""
+        process = int(fields.get("pid", 0))
         if event == "begun" and fields.get("kind") == "members":
-            self.name = str(fields["key"]).split("/")[1]
+            self.names[process] = str(fields["key"]).split("/")[1]
         elif event == "training":
-            self._open(self.name or str(fields["member"]), Path(fields["metrics"]), int(fields["done"]))
-        elif event == "epoch" and self.writer:
-            add_epoch(self.writer, fields)
+            name = self.names.get(process, str(fields["member"]))
+            self._open(process, name, Path(fields["metrics"]), int(fields["done"]))
+        elif event == "epoch" and process in self.writers:
+            add_epoch(self.writers[process], fields)
         elif event in ("done", "stopped") and fields.get("kind") == "members":
-            self.close()
+            self._close(process)
 
     def write_kept(self, name: str, metrics: Path) -> None:
         """The curves of a member that was trained when nobody asked for them."""
         if not any((self.folder / name).glob(EVENT_FILES)) and metrics.is_file():
-            self._open(name, metrics, None)
-            self.close()
+            self._open(0, name, metrics, None)
+            self._close(0)
 
     def close(self) -> None:
         """Write out what is still in memory."""
-        if self.writer:
-            self.writer.close()
-            self.writer = None
+        for process in list(self.writers):
+            self._close(process)
 
-    def _open(self, name: str, metrics: Path, done: int | None) -> None:
+    def _close(self, process: int) -> None:
+        if writer := self.writers.pop(process, None):
+            writer.close()
+
+    def _open(self, process: int, name: str, metrics: Path, done: int | None) -> None:
         """A new file, with the epochs that stand: `done` of them, or all."""
-        self.close()
+        self._close(process)
         folder = self.folder / name
         for old in folder.glob(EVENT_FILES):
             old.unlink()
-        self.writer = SummaryWriter(str(folder))
+        self.writers[process] = writer = SummaryWriter(str(folder))
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
         for epoch in map(json.loads, lines):
             if done is None or epoch["epoch"] <= done:
-                add_epoch(self.writer, epoch)
-        self.writer.flush()
+                add_epoch(writer, epoch)
+        writer.flush()
 
 
 def add_epoch(writer: SummaryWriter, epoch: Mapping[str, Any]) -> None:

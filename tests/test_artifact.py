@@ -92,6 +92,16 @@ def test_a_kept_result_is_not_made_again(store):
     assert store.has(ASKED) and not store.has(Address("things", "one", {}))
 
 
+def test_what_the_main_process_has_just_checked_is_neither_hashed_nor_waited_for(store):
+    """A worker process reads it though somebody holds its lock; what was not checked is hashed as ever."""
+    path = store.get(ASKED, write_two).path
+    flip_bit(path)
+    with store._lock(ASKED.kind, path.name):
+        kept = Store(store.root, checked=[ASKED.key]).get(ASKED, lambda folder: pytest.fail("made again"))
+    assert kept.path == path and not kept.made
+    assert Store(store.root, checked=["things/other"]).get(ASKED, write_two).made
+
+
 def test_the_manifest_holds_the_request_and_every_digest(store):
     path = store.get(ASKED, write_two).path
     manifest = json.loads((path / "manifest.json").read_text())

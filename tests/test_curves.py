@@ -82,6 +82,24 @@ def test_what_was_written_before_a_kill_is_on_disk(tmp_path):
     check(tmp_path / "logs" / "r50-0123456789ab", [line(1), line(2)])
 
 
+def test_two_trainings_at_once_have_curves_of_their_own(tmp_path):
+    curves = Curves(tmp_path / "logs")
+    members = {11: "r50", 12: "ibn_a"}
+    for pid, name in members.items():
+        curves("begun", {"kind": "members", "key": f"members/{name}-0", "pid": pid})
+    for pid, name in members.items():
+        told = {"member": name, "epochs": 9, "done": 0, "images": 64, "metrics": str(tmp_path / "none"), "pid": pid}
+        curves("training", told)
+    for epoch in (1, 2):
+        for pid in members:
+            curves("epoch", {"pid": pid, "epochs": 9} | line(epoch, loss=pid))
+    curves("done", {"kind": "members", "key": "members/r50-0", "pid": 11})
+    curves("epoch", {"pid": 12, "epochs": 9} | line(3, loss=12))
+    curves.close()
+    assert read(tmp_path / "logs" / "r50-0")["loss"] == [(1, 11), (2, 11)]
+    assert read(tmp_path / "logs" / "ibn_a-0")["loss"] == [(1, 12), (2, 12), (3, 12)]
+
+
 def test_a_build_writes_the_curves_of_kept_members_once(tiny_build, tmp_path, capsys):
     """Asked for later than the training: from its epochs. Asked for again: nothing more."""
 

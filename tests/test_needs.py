@@ -2,14 +2,19 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from configs.artifact import Address, Store
 from configs.errors import ResultError
+from configs.stopping import Stopped
+from ensemble import build
 from ensemble import needs as module
 from ensemble.items import Item
-from ensemble.needs import Need, Needs, amount, check_room
+from ensemble.needs import Need, Needs, amount, check_room, foreseen
+from models.footprint import footprint
+from tests.conftest import TINY
 
 
 def need(kind, disk, seconds=60.0, measured=True, kept=False):
@@ -37,6 +42,75 @@ def test_a_build_that_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=5_999_999))
     with pytest.raises(ResultError, match="needs 6 MB on the disk and 6 MB are free"):
         check_room(store, needs)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "apart", "seconds", "words"),
+    [
+        (1, 1, 100 + 20 + 60 + 10 + 30 + 7, "time: some 3 min 47 s"),
+        (2, 2, 120 + 7, "time: some 2 min 07 s"),  # r50 on one, the other two on the other
+        (3, 2, 120 + 7, "time: some 2 min 07 s, if members on one device took turns; what sharing it gains is not"),
+        (2, 1, 227, "time: some 3 min 47 s, if members on one device took turns"),
+    ],
+)
+def test_time_of_members_side_by_side(parallel, apart, seconds, words):
+    """Each member's training and features follow each other; the ranking waits for all of them."""
+    loads = {"r50": (100, 20), "ibn_a": (60, 10), "ibn_b": (30, 0)}
+    needs = [
+        Need(Item(Address(kind, row, {}), row, 10, False), 1, took, True, 10)
+        for row, both in loads.items()
+        for kind, took in zip(("members", "features"), both, strict=True)
+    ]
+    needs.append(Need(Item(Address("rankings", "test", {}), "test", 10, False), 1, 7, True, 10))
+    total = Needs(tuple(needs), 0, 0, "cuda", parallel, apart)
+    assert total.seconds == seconds and str(total).splitlines()[-1].startswith(words)
+    assert ("not forecast" in str(total)) == (parallel > apart)
+
+
+@pytest.fixture(scope="module")
+def planned(people, tmp_path_factory):
+    """The job and the work of a build of two members of other sizes, that was not begun; and what each costs."""
+    seen = []
+
+    def catch(job, work, benchmark):
+        seen.append((job, work))
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(build, "describe_rounds", catch)
+        runs = tmp_path_factory.mktemp("planned") / "runs"
+        build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *TINY, "--set", WIDE])
+    job, work = seen[0]
+    return job, work, {m.name: footprint(m, job.plan.recipe, len(work.training.pids)) for m in job.plan.members}
+
+
+WIDE = "members.b={backbone: {name: resnet, width_per_group: 64}}"
+
+
+@pytest.mark.parametrize(
+    ("device", "parallel", "cards", "at_once", "processes"),
+    [
+        ("cpu", 1, (), "b", 1),
+        ("cpu", 2, (), "ab", 3),  # and the main process
+        ("cpu", 5, (), "ab", 3),
+        ("cuda", 1, ("0",), "b", 1),
+        ("cuda", 2, ("0",), "ab", 3),
+        ("cuda", 2, ("0", "1"), "b", 2),
+        ("cuda", 3, ("0", "1"), "ab", 3),
+    ],
+)
+def test_memory_and_passing_disk_side_by_side(planned, monkeypatch, device, parallel, cards, at_once, processes):
+    job, work, prints = planned
+    monkeypatch.setattr(module, "footprint", lambda member, *_: prints[member.name])
+    needs = foreseen(replace(job, device=device, parallel=parallel, cards=cards), work)
+    kept = {name: 2 * one.checkpoint() for name, one in prints.items()}  # the old one and the new
+    held = {name: one.memory(8, job.precision) + (kept[name] if device == "cpu" else 0) for name, one in prints.items()}
+    each = module.PROCESS if device == "cpu" else module.CONTEXT
+    assert needs.memory == sum(held[name] for name in at_once) + processes * each
+    shards = {n.item.row: n.disk for n in needs.needs if n.item.kind == "features"}
+    running = "ab"[2 - min(parallel, 2) :]
+    assert needs.passing == sum(kept[name] + shards[name] for name in running)
+    assert (needs.parallel, needs.apart) == (parallel, min(parallel, max(1, len(cards))))
 
 
 SIZE = re.compile(r"(\w+) ([\d.]+) (B|KB|MB|GB)")

@@ -30,7 +30,7 @@ def stages(done=0.0):
     return [*made, Stage("rankings/test", "test", "rankings", "ranking", "ranked", 1, 0, 10, True, 0.0)]
 
 
-def board_on(terminal, clock, width=80, **kwargs):
+def board_on(terminal, clock, width=80, parallel=1, **kwargs):
     progress = Progress()
     progress.console = Console(
         file=io.StringIO(),
@@ -41,7 +41,7 @@ def board_on(terminal, clock, width=80, **kwargs):
         soft_wrap=True,
         color_system=None,
     )
-    board = Screen(progress.console, stages(**kwargs), clock)
+    board = Screen(progress.console, stages(**kwargs), clock, parallel=parallel)
     progress.display = board
     progress.listeners.append(board)
     return progress, board, progress.console.file.getvalue
@@ -159,3 +159,34 @@ def test_no_line_where_nothing_has_begun(clock):
         progress.event("kept", key="members/r50")
         progress.event("said", text="x")
     assert text() == ""
+
+
+def side_by_side(progress, clock, board):
+    """Two members begun in processes 11 and 12; 5 s of one epoch of each, the second at half the speed."""
+    steps = {}
+    for name, process in (("r50", 11), ("se_ibn_a", 12)):
+        progress.event("begun", kind="members", key=f"members/{name}", pid=process)
+        steps[process] = board.task(f"{name}, epochs", 12, 0, process)
+    for _ in range(5):
+        clock.now += 1
+        steps[11](0.2)
+        steps[12](0.1)
+    progress.event("epoch", member="r50", epochs=12, epoch=1, loss=2.0, images=600, seconds=5.0, pid=11)
+
+
+def test_two_members_at_a_time_are_two_lines_under_way(clock):
+    progress, board, _ = board_on(True, clock, parallel=2)
+    side_by_side(progress, clock, board)
+    lines = screen(board)
+    assert lines[2].split() == ["r50", "training", "8", "%", "1/12", "2.000", "120"]
+    assert lines[3].split() == ["se_ibn_a", "training", "4", "%", "60"]
+    progress.event("stopped", key="members/r50", pid=11)
+    assert [line.split()[1] for line in screen(board)[2:4]] == ["waiting", "training"]
+
+
+def test_two_members_at_a_time_in_a_pipe_are_one_line(clock):
+    """Both at 0.8 of the forecast seconds: 96 x 0.8 s of training are left of the slower row, 20 and 10 of the rest."""
+    progress, board, _ = board_on(False, clock, parallel=2)
+    side_by_side(progress, clock, board)
+    one, other = "r50: training 8 %, epoch 1/12, loss 2.000, 120 images/s", "se_ibn_a: training 4 %, 60 images/s"
+    assert board.line() == f"  {one}; {other}; whole build 5 %, 1 min 47 s left"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from configs.errors import TrainingError
 from configs.progress import Progress
 from configs.schema import Named
-from ensemble import stages
+from ensemble import run as build_run
 from models import registry, train
 from models.epochs import EpochMetrics
 from models.net import Output
@@ -217,13 +217,13 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
             raise TrainingError("a: the loss is not a finite number")
         trained.append(member.name)
 
-    monkeypatch.setattr(stages, "train", train_one)
-    monkeypatch.setattr(stages, "features_of", lambda *_: None)
+    monkeypatch.setattr(build_run, "train", train_one)
+    monkeypatch.setattr(build_run, "features_of", lambda *_: None)
     members = [SimpleNamespace(name=name) for name in "abc"]
     job = SimpleNamespace(
-        plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress
+        plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress, parallel=1
     )
     with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
-        stages.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}))
+        build_run.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}))
     assert trained == ["b", "c"]
     assert "a is given up" in progress.said[0]

@@ -1,5 +1,7 @@
 """The code version counts code, and not words."""
 
+import copy
+
 import pytest
 
 from configs.version import code_files, code_version
@@ -52,6 +54,12 @@ def test_the_files_behind_a_version(tmp_path):
     assert set(before.parts) == {place, f"{tmp_path.name}/n.py"} and len(before) == 12
     after = version_of(tmp_path, SOURCE.replace("X = 1", "X = 2"))
     assert [f for f in after.parts if after.parts[f] != before.parts[f]] == [place]
+
+
+def test_a_version_that_another_process_is_sent_keeps_its_files(tmp_path):
+    before = version_of(tmp_path, SOURCE)
+    sent = copy.copy(before)  # by the same protocol as a pipe's
+    assert sent == before and type(sent) is type(before) and sent.parts == before.parts
 
 
 def test_files_of_the_project_are_named_from_its_root():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.whole import Stage, Whole
+from configs.whole import Stage, Whole, makespan
 
 
 class Clock:
@@ -88,11 +88,11 @@ def test_what_is_not_on_the_list_does_no_harm(clock):
     whole.begin("weights/resnet50-x")
     clock.now += 10
     whole.end("weights/resnet50-x", finished=True)
-    assert whole.current.key == "a"
+    assert whole.current().key == "a"
     whole.keep("weights/other")
     whole.end("a", finished=False)
     whole.end("a", finished=False)
-    assert whole.current is None and whole.share() == 0
+    assert whole.current() is None and whole.share() == 0
     whole.step(1)
 
 
@@ -117,3 +117,41 @@ def test_what_is_left_is_known_better(clock):
     assert whole.share() == pytest.approx((100 + 50) / 400) and whole.left() == pytest.approx(50 + 200)
     whole.step(5)
     assert whole.share() == pytest.approx(200 / 400)
+
+
+def test_two_members_at_a_time(clock):
+    """Three of 100 s; a and b are half done after 50 s of both. Then a third of c is done while b ends."""
+    whole = Whole([stage("a"), stage("b"), stage("c"), stage("r", "rankings", 7.0)], clock, parallel=2)
+    assert whole.left() == pytest.approx(200 + 7)
+    whole.begin("a", 11)
+    whole.begin("b", 12)
+    clock.now += 50
+    whole.step(5, 11)
+    whole.step(5, 12)
+    assert whole.spent == {"members": 100} and whole.left() == pytest.approx(50 + 100 + 7)
+    whole.end("a", 11, finished=True)
+    assert {p: s.key for p, s in whole.under_way().items()} == {12: "b"}
+    whole.begin("c", 11)
+    whole.step(2, 11)
+    assert whole.done == {"a": 1.0, "b": 0.5, "c": 0.2, "r": 0.0}
+    whole.renew([stage("d")])
+    assert set(whole.stages) == {"a", "b", "c", "d"}
+
+
+def test_each_process_has_results_within_results_of_its_own(clock):
+    whole = Whole([stage("fa", "features"), stage("a"), stage("b")], clock, parallel=2)
+    for key, process in (("fa", 11), ("b", 12), ("a", 11)):
+        whole.begin(key, process)
+    whole.resume(4, 12)
+    assert whole.done["b"] == 0.4 and whole.current(11).key == "a" and whole.current(12).key == "b"
+    whole.end("fa", 11, finished=False)
+    assert whole.current(11) is None and whole.current(12).key == "b" and whole.current() is None
+
+
+@pytest.mark.parametrize(
+    ("loads", "workers", "seconds"),
+    [([], 3, 0), ([5, 4], 1, 9), ([5, 4], 3, 5), ([4, 5, 3, 2], 2, 7), ([2, 2, 8], 2, 10)],
+)
+def test_makespan(loads, workers, seconds):
+    """By hand, the third but last: 4 and 3 on one, 5 and 2 on the other."""
+    assert makespan(loads, workers) == seconds

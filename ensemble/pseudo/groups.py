@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import DBSCAN, KMeans, MiniBatchKMeans
-from sklearn.neighbors import sort_graph_by_row_values
 
 from configs.errors import ConfigError
 from ensemble.kernels import sets
@@ -44,6 +42,8 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
     Raises:
         ConfigError: fewer images than groups.
     """
+    from sklearn.cluster import KMeans  # a second to import, which every start of a build and of its workers would pay
+
     source = source_of(feats, weights)
     if not isinstance(source, Features):
         raise ValueError("clusters needs features, not distance matrices")
@@ -59,6 +59,8 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
 
 def _mini_batches(source: Features, groups: int, seed: int) -> NDArray[np.int32]:
     """Batches of random rows: lists lie in the order of their identities, and a block of a list would hold a few."""
+    from sklearn.cluster import MiniBatchKMeans
+
     rng, size = np.random.default_rng(seed), max(BLOCK, groups)
     means = MiniBatchKMeans(groups, n_init=1, init_size=FIRST * groups, compute_labels=False, random_state=seed)
     means.partial_fit(_side_by_side(source, np.sort(rng.permutation(source.n)[: max(size, FIRST * groups)])))
@@ -130,6 +132,8 @@ def dbscan(
     Raises:
         ConfigError: eps out of bounds, or no place has so many images so near.
     """
+    from sklearn.cluster import DBSCAN
+
     if not (0 < eps < 1 and least >= 2 and k1 >= 1 and k2 >= 1):
         raise ConfigError(
             f"dbscan: eps {eps:g}, least {least}, k1 {k1}, k2 {k2}; wanted eps above 0 and below 1, 2 images at least, "
@@ -157,6 +161,8 @@ def jaccard_graph(
     n_jobs: int = -1,
 ) -> csr_matrix:
     """(N, N) sparse Jaccard distances of at most eps, each row's nearest first, every image at 0 from itself."""
+    from sklearn.neighbors import sort_graph_by_row_values
+
     source, setting = source_of(feats, weights), Setting(k1, k2, 0.0, power)
     n, need = source.n, min(source.n, max(k1 + 1, k2))
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:

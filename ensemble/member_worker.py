@@ -1,0 +1,148 @@
+"""A worker process: it makes members, one after another, as the main process of the build tells it over a socket.
+
+It calls what a build of one member at a time calls, on the same store. What is said and done goes to the main process,
+which alone has a screen and a log: ("ready",), then ("event", name, fields), ("task", name, total, done), ("step", n)
+and, when a member is finished, ("made", None or the error); in the end perhaps ("stopped", what was saved).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from configs.artifact import Store
+from configs.errors import ReidError, ResultError, TrainingError
+from configs.progress import Progress, Step
+from configs.schema import Member, Plan
+from configs.stopping import Stopped, heard, stop
+from ensemble.job import Job
+from ensemble.stages import Work, features, member_addresses, train
+from models.cards import out_of_memory
+
+STEPS_EVERY_S = 0.1
+
+
+class Relay:
+    """Tells the main process what a `Progress` here is told: it is its listener and its display.
+
+    Where the main process is gone it stops the work here as SIGTERM does: after the batch in hand, which is saved.
+    """
+
+    def __init__(self, line: Connection, clock: Callable[[], float] = time.monotonic) -> None:
+        self.line, self.clock = line, clock
+        self.steps, self.told = 0.0, clock()
+        self.broken = False  # nobody listens, or a signal came in the middle of a word
+
+    def send(self, *words: Any) -> None:
+        """One message."""
+        if self.broken:
+            return
+        self.broken = True
+        try:
+            self.line.send(words)
+        except OSError:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            self.broken = False
+
+    def flush(self) -> None:
+        """Tell the steps that were not told yet."""
+        if self.steps:
+            steps, self.steps, self.told = self.steps, 0.0, self.clock()
+            self.send("step", steps)
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        self.flush()
+        self.send("event", event, dict(fields))
+
+    def task(self, name: str, total: float, done: float, process: int = 0) -> Step:
+        """A task begins; its steps are told ten times a second at most."""
+        self.flush()
+        self.send("task", name, total, done)
+        return self._step
+
+    def _step(self, steps: float) -> None:
+        self.steps += steps
+        if self.clock() - self.told >= STEPS_EVERY_S:
+            self.flush()
+
+
+def job_of(
+    relay: Relay,
+    plan: Plan,
+    root: Path,
+    made_with: Mapping[str, str],
+    checked: frozenset[str],
+    device: str,
+    precision: str,
+    workers: int,
+) -> Job:
+    """The job of the main process as it is here: told to the relay, one member at a time."""
+    progress = Progress(quiet=True)
+    progress.listeners.append(relay)
+    progress.display = relay
+    return Job(plan, Store(root, progress.say, progress.tell, made_with, checked), progress, device, precision, workers)
+
+
+def attempt(job: Job, work: Work, member: Member, parallel: int) -> Exception | None:
+    """Train a member and extract its features; the error that it ended with.
+
+    Args:
+        parallel: members that the build makes at a time.
+    """
+    try:
+        if work.train_images is None or member_addresses(job, work.training, work.train_images) != work.members:
+            raise ResultError(
+                f"{member.name}: the code of training, or a file of weights, was changed while the build ran; start it "
+                "again: it keeps what is finished, and makes the rest with what is there now"
+            )
+        train(job, work, member)
+        for test in work.tests:
+            features(job, work, member, test)
+    except ReidError as e:
+        return e
+    except Exception as e:
+        if out_of_memory(e):
+            return TrainingError(
+                f"{member.name}: the GPU has no room for it beside what else is there ({parallel} members at a time); "
+                "a smaller --parallel or recipe.identities_per_batch takes less"
+            )
+        return RuntimeError(f"{member.name}, in its worker process:\n{traceback.format_exc()}")
+    return None
+
+
+def serve(line: Connection) -> None:
+    """Make members until the main process closes the socket, or is gone, or asks to stop."""
+    relay = Relay(line)
+    try:
+        with heard(stop):
+            relay.send("ready")
+            order, work, parallel = line.recv()
+            job = job_of(relay, **order)
+            members = {m.name: m for m in job.plan.members}
+            while True:
+                error = attempt(job, work, members[line.recv()], parallel)
+                relay.flush()
+                relay.send("made", error)
+                if error and not isinstance(error, ReidError):
+                    return  # a defect may have left anything behind: another process makes what is left
+    except (EOFError, ConnectionResetError):
+        return
+    except Stopped as stopped:
+        if not relay.broken:
+            with suppress(OSError):
+                line.send(("stopped", stopped.kept))
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))
+    sys.stderr.flush()
+    os._exit(0)  # the libraries take two seconds to leave, and all that is kept is on the disk

@@ -1,0 +1,77 @@
+"""What a build does, in its order: members from outside, members trained, and a ranking for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from configs.errors import ReidError, TrainingError
+from configs.schema import Member
+from ensemble.expanded import expanded
+from ensemble.job import Job
+from ensemble.kinds import kinds_of
+from ensemble.member_pool import give_up, side_by_side
+from ensemble.rank import rank
+from ensemble.record import Evaluation
+from ensemble.stages import Work, features, features_of, train
+
+
+def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
+    """Make whatever is not there: members, their features, and a ranking for each test.
+
+    Raises:
+        TrainingError: members that were given up; the other members were trained first.
+    """
+    for incoming in work.outside.values():
+        incoming.take_in(job.store, work.tests, job.progress.say)
+    make_members(job, work)
+    evaluations = {}
+    for test, (query, gallery) in work.tests.items():
+        banks = {m.name: features(job, work, m, test) for m in job.plan.members}
+        banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
+        banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
+        kinds = kinds_of(job, test, query, gallery)
+        neighbours, ranking = rank(job, test, banks, camids, kinds)
+        evaluations[test] = Evaluation(
+            banks={name: address.key for name, address in banks.items()},
+            ranking=ranking.key,
+            neighbours=neighbours.key if neighbours else None,
+            query_pids=query.pids.tolist() if query.labelled and gallery.labelled else [],
+            query_camids=query.camids.tolist(),
+            gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
+            gallery_camids=gallery.camids.tolist(),
+            kinds=kinds,
+        )
+    return evaluations
+
+
+def make_members(job: Job, work: Work) -> None:
+    """Train every member whose features are not there; where several are made at a time, extract the features too.
+
+    Raises:
+        ReidError: of a member that was given up; the others were trained first. Of several it is a TrainingError.
+    """
+    left = [
+        m
+        for m in job.plan.members
+        if not all(job.store.has(features_of(job, work, m.name, test)) for test in work.tests)
+    ]
+    count = min(job.parallel, len(left))
+    failed = side_by_side(job, work, left, count) if count > 1 else _one_by_one(job, work, left)
+    for error in failed:
+        if len(failed) == 1 or not isinstance(error, ReidError):
+            raise error
+    if failed:
+        raise TrainingError("; ".join(map(str, failed)))
+
+
+def _one_by_one(job: Job, work: Work, members: Sequence[Member]) -> list[Exception]:
+    failed: list[Exception] = []
+    for member in members:
+        try:
+            train(job, work, member)
+        except TrainingError as e:
+            failed.append(e)
+            give_up(job, member, e)
+    return failed
