@@ -30,8 +30,7 @@ bench: $(READY)
 	$(RUN) -m tests.benchmarks.throughput
 
 bench-gpu: $(READY)
-	$(RUN) -m tests.benchmarks.retrieval --device cuda --figures lists sweep plain score
-	$(RUN) -m tests.benchmarks.throughput --device cuda
+	$(RUN) -m tests.benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) runs submissions reports
