@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from configs.errors import ConfigError, TrainingError
 from configs.stopping import Stopped
@@ -103,6 +104,23 @@ def test_nothing_learns_from_a_broken_batch_nor_after_it(tmp_path, monkeypatch, 
     assert checkpoint.name == "epoch-1-0.safetensors"
     seen[:] = [1] * 1000
     assert same(run(tmp_path / "whole", recipe()), run(tmp_path / "a", recipe())) == []
+
+
+def test_no_checkpoint_is_made_after_a_broken_batch(tmp_path, monkeypatch):
+    """One is overdue after every batch, and nobody would look before the epoch's end: a look comes before each."""
+    looks(monkeypatch, 100)
+    seen, real = [], step.normalise
+
+    def broken(raw, *args, **kwargs):
+        seen.append(1)
+        batch = real(raw, *args, **kwargs)
+        return batch * float("nan") if len(seen) == 2 else batch
+
+    monkeypatch.setattr(step, "normalise", broken)
+    with pytest.raises(TrainingError, match=r"features of 8 of 8 images are not finite in epoch 1, batch 2 of"):
+        run(tmp_path / "a", recipe(checkpoint_every=None, checkpoint_minutes=1e-9))
+    (kept,) = (tmp_path / "a" / "resume").glob("*.safetensors")
+    assert kept.name == "epoch-0-1.safetensors" and all(torch.isfinite(v).all() for v in load_file(kept).values())
 
 
 def rows(epoch):

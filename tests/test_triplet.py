@@ -83,6 +83,9 @@ def test_an_image_alone_of_its_identity_is_no_anchor_but_a_negative():
     alone = torch.cat((feats, feats[:1] + 1e-3)), torch.cat((labels, torch.tensor([-5])))
     (gap, both), (without, _) = hardest_gap(*alone), hardest_gap(feats, labels)
     assert both.tolist() == [True] * 6 + [False] and gap[6] == 0
+    pairs = batch_hard_pairs(alone[0].numpy(), alone[1].tolist())[:6]
+    want = sum(max(0.0, 0.3 + positive - negative) for positive, negative in pairs) / 6
+    assert triplet_loss(margin=0.3)(output(alone[0]), alone[1]).item() == pytest.approx(want, rel=1e-9)
     assert gap[0] > without[0] and gap[0] == pytest.approx(without[0].item(), abs=3)
 
 
