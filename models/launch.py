@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 
 import torch
@@ -85,6 +86,7 @@ class Captured:
     def _capture(self, inputs: Sequence[Tensor]) -> None:
         self.inputs = [x.clone() for x in inputs]
         graph = torch.cuda.CUDAGraph()
+        gc.collect()  # an older graph that went away in the middle of a capture would end it
         try:
             # thread_local: the threads that read batches ahead and write checkpoints go on beside it
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):

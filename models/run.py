@@ -96,9 +96,9 @@ def set_up(
 
 
 def make_optimizer(recipe: Recipe, trained: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's; on a GPU its rate is a tensor there and its step may be captured."""
+    """The recipe's; on a GPU its rate is a tensor there, which a captured step reads."""
     optimizer: torch.optim.Optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained)
     if device.type == "cuda":
         for group in optimizer.param_groups:
-            group["lr"], group["capturable"] = torch.tensor(group["lr"], dtype=torch.float32, device=device), True
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
     return optimizer

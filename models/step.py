@@ -50,7 +50,7 @@ class Step:
         scaler, optimizer, tally = self.run.scaler, self.run.optimizer, self.tally
         if scaler.is_enabled():  # it looks for gradients that are no numbers, and passes over them
             skip = tally.judge(at, seen, gradients=False)
-            scaler.scale(total.masked_fill(skip, torch.nan)).backward()
+            scaler.scale(total * torch.where(skip, torch.nan, 1.0)).backward()
             scaler.step(optimizer)
             scaler.update()
             return skip
@@ -61,9 +61,13 @@ class Step:
 
 
 def set_rate(optimizer: Optimizer, rate: Tensor) -> None:
-    """Write the rate where the optimizer reads it: on a GPU that is a tensor there, which a captured step reads."""
+    """Write the rate where the optimizer reads it: on a GPU that is a tensor there, which a captured step reads.
+
+    torch refuses a capture without `capturable`, and warns of it in a step that is not captured.
+    """
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].copy_(rate)
+            group["capturable"] = torch.cuda.is_current_stream_capturing()
         else:
             group["lr"] = float(rate)

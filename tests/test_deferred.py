@@ -69,10 +69,16 @@ def test_a_signal_between_two_looks_loses_nothing(tmp_path, monkeypatch):
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("every", [1, 100])
-def test_nothing_learns_from_a_broken_batch_nor_after_it(tmp_path, monkeypatch, every):
-    """Batch 1 of the second epoch is of NaN. Weights, moments, steps and centres are those of before it, and told."""
+def test_nothing_learns_from_a_broken_batch_nor_after_it(tmp_path, monkeypatch, every, scaled):
+    """Batch 1 of the second epoch is of NaN. Weights, moments, steps and centres are those of before it, and told.
+
+    scaled: with a gradient scaler, as float16 has on a GPU.
+    """
     looks(monkeypatch, every)
+    real_scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda kind, enabled: real_scaler("cpu", 64.0, enabled=scaled))
     seen, real, states, each = [], step.normalise, [], batches()
     assert each >= 3
 
