@@ -122,6 +122,7 @@ def test_every_kind_of_member_is_captured_and_repeats_to_the_bit(tmp_path, backb
     assert different(one, two) == []
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # that it does not see every wait
 def test_no_step_waits_for_the_device(tmp_path, monkeypatch):
     """torch raises at every wait inside; the first step may make constants."""
     real, calls = step.Step.__call__, []
@@ -256,7 +257,7 @@ def test_a_loader_gives_the_same_weights_where_pixels_are_exact(tmp_path):
 # -------------------------------------------------------------------------------------------------- processes together
 
 
-@pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")  # as `distributed` has it
+@pytest.mark.filterwarnings("default")  # of torch's process groups
 def test_one_process_of_a_team_over_nccl_trains_as_one_alone(tmp_path, monkeypatch):
     alone, _ = run(tmp_path / "alone", recipe(launch="eager"))
 

@@ -68,6 +68,8 @@ def ahead(
         over.set()
         free.put(slots[0])  # wakes the thread where it waits for one
         thread.join()
+        if stream is not None:  # a copy on its way must not meet the memory's next owner
+            torch.cuda.current_stream().wait_stream(stream)
 
 
 class Slot:
