@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -37,10 +37,12 @@ def test_how_many_not(text):
         members_at_a_time(text)
 
 
-def test_not_under_torchrun(tmp_path):
-    asked = build.parse(["--parallel", "2", "--out", str(tmp_path)])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_not_under_torchrun(monkeypatch, rank):
+    """Every process says so by itself: one that waited for the others would end with a traceback."""
+    monkeypatch.setattr(build, "joined", lambda device: nullcontext(Team(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
-        build.build(asked, [], Team(0, 2))
+        build.main(["--parallel", "auto"])
 
 
 @pytest.fixture
