@@ -17,9 +17,7 @@ from tests.soak.workshop import Workshop, damage_in, digest_of, leftovers_in
 
 COMMAND = ("builds", "last.json", "score.json")  # --parallel stands in it
 PATIENCE_S = 60.0
-HOOK = (
-    "from tests.soak.workshop import register\nregister()\n"  # a worker begins anew: nothing of this process is in it
-)
+HOOK = "from tests.soak.workshop import register\nregister()\n"  # for workers, which are no forks of this process
 
 
 def disturb_side_by_side(shop: Workshop, tries: int, rng: random.Random) -> Row:
