@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+
+from configs.frozen import Frozen, Named
+from configs.recipe import Recipe
 
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
-
-
-class Frozen(BaseModel):
-    """Immutable, and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Named(BaseModel):
-    """A row of one of the tables in `models/registry.py`, and its options: `{name: resnet, depth: 101}`.
-
-    The options are checked against the signature of what the row names, before any work starts.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys beside `name`."""
-        return dict(self.model_extra or {})
 
 
 class Weights(Frozen):
@@ -72,56 +48,6 @@ class Outside(Frozen):
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
     file: str
-
-
-class Resample(Frozen):
-    """Which identities have their images doubled: each with 2 images or more and fewer than so many, with p."""
-
-    p: float = Field(default=0.5, ge=0, le=1)
-    fewer_than: int = Field(default=100, ge=3)
-
-
-class Recipe(Frozen):
-    """Everything about training that is a number or a choice."""
-
-    size: tuple[int, int] = Field(description="height, width in pixels")
-    epochs: int = Field(ge=1)
-    seed: int = Field(ge=0)
-    identities_per_batch: int = Field(ge=2)
-    images_per_identity: int = Field(ge=2)
-    min_images: int = Field(ge=1, description="identities with fewer training images are left out")
-    resample: Resample | None = None
-    pretrained: bool
-    zero_init_residual: bool = Field(
-        default=False, description="random weights start with every residual branch at zero"
-    )
-    optimizer: Named
-    schedule: Named
-    losses: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="name -> its weight in the total and its options"
-    )
-    augment: tuple[Named, ...]
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
-    channels_last: bool
-    checkpoint_every: int = Field(ge=1, description="epochs between the checkpoints that a killed run resumes from")
-
-    @field_validator("losses")
-    @classmethod
-    def _weighed(cls, losses: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name, options in losses.items():
-            weight = options.get("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-                raise ValueError(f"the weight of {name} is {weight!r}; wanted a number of 0 or more")
-            if "name" in options:
-                raise ValueError(f"{name} has an option 'name'; a loss is named by its key alone")
-        return losses
-
-    @field_validator("size")
-    @classmethod
-    def _big_enough(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if min(size) < 32:
-            raise ValueError(f"size is height, width, each at least 32 pixels; {list(size)} given")
-        return size
 
 
 class DomainSettings(Frozen):

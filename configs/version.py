@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 PROJECT = Path(__file__).parent.parent
+KINDS = "*.py", "*.cu"
 
 
 class Digest(str):
@@ -39,8 +40,8 @@ def code_version(*folders_or_files: Path) -> CodeVersion:
     """
     digest, files = hashlib.sha256(), {}
     for root in folders_or_files:
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            source = ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))).encode()
+        for path in sorted(p for kind in KINDS for p in root.rglob(kind)) if root.is_dir() else [root]:
+            source = _source(path).encode()
             digest.update(path.relative_to(root.parent).as_posix().encode())
             digest.update(source)
             files[_place(path, root)] = hashlib.sha256(source).hexdigest()[:12]
@@ -59,6 +60,15 @@ def code_files(request: object) -> dict[str, str]:
 def _place(path: Path, root: Path) -> str:
     """models/train.py; of a file outside the project, its name below the folder that was given."""
     return path.relative_to(PROJECT if path.is_relative_to(PROJECT) else root.parent).as_posix()
+
+
+def _source(path: Path) -> str:
+    """A file without its comments, blanks at the ends of lines aside."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return ast.dump(_without_docstrings(ast.parse(text)))
+    lines = (line.partition("//")[0].rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -18,7 +18,7 @@ from ensemble.pseudo.method import guessed_labels
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "models"
-NO_EFFECT = {"checkpoint_every"}  # keys of the recipe that change no weight
+NO_EFFECT = {"checkpoint_every", "checkpoint_minutes", "feed", "launch"}  # keys of the recipe that change no weight
 KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
 
 
@@ -47,6 +47,8 @@ def weights_address(
     request = {
         "member": member.model_dump(mode="json") | {"weights": start},
         "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
+        "feed": recipe.feed_on(device),  # a level may differ
+        "compiled": recipe.launch == "compile",  # captured or not, the bits are the same
         "device": device,
         "images": images.digest,
         "labels": labels,
@@ -66,7 +68,9 @@ def features_address(
         "flip": ensemble.flip,
         "views": [view.model_dump(mode="json") for view in ensemble.views],
         "precision": precision,
-        "code": code_version(*(MODELS / f"{x}.py" for x in ("extract", "fold", "shards", "views")), HERE / "bank.py"),
+        "code": code_version(
+            *(MODELS / f"{x}.py" for x in ("extract", "fold", "fused", "shards", "views")), HERE / "bank.py"
+        ),
     }
     return Address("features", f"{weights.name}-{name}", request)
 
@@ -150,9 +154,10 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
 
 def _training_code() -> str:
     """Every file that can change a weight."""
-    names = ("net", "run", "train", "together", "team", "schedule", "pretrained", "device", "registry", "zero_start")
-    files = [MODELS / f"{name}.py" for name in names]
-    data = [MODELS / "data" / f for f in ("augment", "batches.py", "sampler.py", "balance.py")]
+    work = ("train", "step", "launch", "tally", "together", "team", "schedule", "device")
+    files = [MODELS / f"{name}.py" for name in ("net", "run", *work, "pretrained", "registry", "zero_start")]
+    reads = ("augment", "feed.py", "ahead.py", "batches.py", "sampler.py", "balance.py")
+    data = [MODELS / "data" / f for f in reads]
     return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")
 
 
@@ -166,6 +171,7 @@ def retrieval_code(*more: Path) -> str:
         "fuse",
         "mix",
         "neighbours",
+        "on_card",
         "parallel",
         "parts",
         "rerank",

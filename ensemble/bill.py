@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ensemble.device import choose
 from ensemble.kernels import amx, cpu
 from ensemble.parallel import one_thread_products, workers
 from ensemble.search import STEP, Filter, FloatBlocks, HalfBlocks
@@ -19,6 +20,8 @@ SMALLEST_BLOCK = 256
 SCAN_SECONDS = 2e-9  # a pair of images, one worker
 GATHER_BYTES = 10e9  # features read by rescoring, a second, one worker
 SETS_SECONDS = 1.5e-5  # an image in the sparse steps, one worker
+CARD_BYTES = 2e12  # similarities and features that a CUDA device reads or writes a second
+CARD_SETS_SECONDS = 2e-7  # an image in the sparse steps there
 
 
 class DoesNotFit(ValueError):
@@ -27,7 +30,10 @@ class DoesNotFit(ValueError):
 
 @dataclass(frozen=True)
 class Bill:
-    """Q, G, sum of D; bytes of float32 features and of all else at its peak; seconds; workers; rows of a block."""
+    """Q, G, sum of D; bytes of float32 features and of all else at its peak; seconds; workers; rows of a block.
+
+    On a CUDA device there are no workers, and the bytes are of its memory.
+    """
 
     n_query: int
     n_gallery: int
@@ -40,6 +46,11 @@ class Bill:
 
     def __str__(self) -> str:
         features, above = self.feature_bytes / 2**30, self.work_bytes / 2**30
+        if not self.workers:
+            return (
+                f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: some "
+                f"{self.seconds:.2g} s on a CUDA device; {features:.2f} GiB of features and {above:.2f} GiB above them"
+            )
         return (
             f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: some {self.seconds:.1f} s "
             f"by {self.workers} workers; {features:.2f} GiB of features and {above:.2f} GiB above them, "
@@ -96,18 +107,47 @@ def forecast(
     top_k: int = 0,
     memory: int | None = None,
     n_jobs: int = -1,
+    device: str = "cpu",
 ) -> Bill:
-    """The bill of a search and re-ranking on the CPU, its blocks small enough for `memory` bytes above the features.
+    """The bill of a search and re-ranking, its blocks small enough for `memory` bytes above the features.
+
+    device: auto, cpu or cuda; distance matrices (no dims) are read on the CPU.
 
     Raises:
-        DoesNotFit: it cannot be made to fit.
+        DoesNotFit: it cannot be made to fit. ValueError: a device that is not there.
     """
+    if choose(device) == "cuda" and any(dims):
+        return _on_card(n_query, n_gallery, list(dims), k, top_k, memory)
     n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
     superblock, need = fitted(n, n_query, dims, k, top_k, count, memory)
     per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
     gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
     seconds = (n * n / 2 * per_pair + gathered / GATHER_BYTES + n * SETS_SECONDS) / count
     return Bill(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)
+
+
+def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, memory: int | None) -> Bill:
+    from ensemble import on_card
+
+    n, total = n_query + n_gallery, sum(dims)
+    check_card_memory(n, n_query, dims, k, top_k, memory)
+    need = on_card.work_bytes(n, n_query, dims, k, top_k)
+    need = need if memory is None else min(need, memory)
+    products = 2 * total * n * n / on_card.product_rate(total) + 8 * n * n / CARD_BYTES
+    gathered = 1.5 * (2 * n * k + n_query * top_k) * 4 * total / CARD_BYTES
+    return Bill(n_query, n_gallery, total, 4 * n * total, need, products + gathered + n * CARD_SETS_SECONDS, 0, 0)
+
+
+def check_card_memory(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, memory: int | None) -> None:
+    """Raise DoesNotFit where a CUDA device may not use as much memory as the least that a search needs."""
+    from ensemble import on_card
+
+    least = on_card.least_bytes(n, n_query, list(dims), k, top_k)
+    if memory is not None and least > memory:
+        raise DoesNotFit(
+            f"{n:,} images with lists of {k} and {top_k} need {least / 2**30:.2f} GiB above the features on a CUDA "
+            f"device, {memory / 2**30:.2f} GiB allowed: allow more, or take shorter lists"
+        )
 
 
 def product_rate(dims: int) -> float:

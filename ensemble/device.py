@@ -3,8 +3,10 @@
 import functools
 import importlib.util
 import logging
+from typing import Any
 
 DEVICES = ("auto", "cpu", "cuda")
+CUDA = 2  # DLPack's number of that kind of device
 log = logging.getLogger(__name__)
 
 
@@ -13,20 +15,33 @@ def cuda_problem() -> str | None:
     """None where a CUDA device can be used through CuPy, else why not."""
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed"
-    from ensemble.kernels import cuda
+    from ensemble.kernels.cuda import card
 
-    return cuda.problem()
+    return card.problem()
 
 
-def choose(device: str) -> str:
+def lies_on_card(array: Any) -> bool:
+    """Whether something is an array on a CUDA device: CuPy's, torch's, anything that speaks DLPack."""
+    says = getattr(array, "__dlpack_device__", None)
+    return says is not None and says()[0] == CUDA
+
+
+def choose(device: str, feats: Any = ()) -> str:
     """cpu or cuda; auto takes cuda where there is one, and logs which it took and why.
 
+    feats: what is to be read, an array or several.
+
     Raises:
-        ValueError: unknown device, or cuda where there is none.
+        ValueError: unknown device, cuda where there is none, or cpu for arrays that lie on a CUDA device.
     """
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}; there are: {', '.join(DEVICES)}")
     if device == "cpu":
+        given = feats if isinstance(feats, list | tuple) else getattr(feats, "members", [feats])
+        if any(lies_on_card(a) for a in given):
+            raise ValueError(
+                "device 'cpu' and features on a CUDA device: use 'auto' or 'cuda', or bring them here first"
+            )
         return "cpu"
     problem = cuda_problem()
     if problem is None:

@@ -10,7 +10,7 @@ from ensemble.distances import Distances
 from ensemble.kernels import lists
 from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.parallel import one_thread_products, over_rows, spans
-from ensemble.source import Penalties, Source, source_of
+from ensemble.source import Features, Penalties, Source, source_of
 
 Block = tuple[slice, NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -28,11 +28,16 @@ def blocks(
 ) -> Iterator[Block]:
     """Stream sum_m w_m (1 - cos): pairs of (slice of query rows, (b, G) float32).
 
-    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time. Made on the CPU.
+    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time on a CPU. What a CUDA
+    device makes stays there for `ensemble.metrics.evaluate_blocks` and `ranked`, and comes here where it is iterated.
     """
-    source = source_of(feats, weights, penalties, n_jobs)
-    choose(device)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, None)
+    if isinstance(source, Features) and chosen == "cuda":
+        from ensemble import on_card
+
+        return on_card.plain(source, n_query)
     return _stream(source, n_query, block, n_jobs)
 
 
@@ -68,11 +73,11 @@ def rank(
 
     top_k None ranks the whole gallery. Arguments and errors as `ensemble.neighbours.nearest`'s.
     """
-    source = source_of(feats, weights, penalties, n_jobs)
-    choose(device)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
     if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-        return ranked(_stream(source, n_query, 256, n_jobs), top_k, n_jobs)
+        return ranked(blocks(source, n_query, device=chosen, n_jobs=n_jobs), top_k, n_jobs)
     order, sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
     return order, np.maximum(np.float32(source.total) - sim, 0)
 
@@ -81,6 +86,9 @@ def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Rank
     """Sort streamed distances, ties by lower index, and keep the first top_k (None: all)."""
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
+    there = getattr(stream, "ranked", None)  # of a stream on a CUDA device
+    if there is not None:
+        return there(top_k)
     orders, dists = [], []
     for _, dist in stream:
         keep = dist.shape[1] if top_k is None else min(top_k, dist.shape[1])
@@ -102,6 +110,13 @@ def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iter
     """
     if len(streams) != len(weights) or not streams:
         raise ValueError(f"{len(weights)} weights for {len(streams)} streams: give one each, and at least one")
+    together = getattr(streams[0], "summed", None)  # of streams on a CUDA device
+    if together is not None and all(hasattr(s, "summed") for s in streams):
+        return together(streams[1:], weights)
+    return _summed(streams, weights)
+
+
+def _summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:
     for parts in zip(*streams, strict=True):
         if any(rows != parts[0][0] or dist.shape != parts[0][1].shape for rows, dist in parts):
             raise ValueError("the streams hold different queries or galleries")

@@ -23,7 +23,7 @@ def open_banks(store: Store, keys: Mapping[str, str]) -> list[FeatureBank]:
 def save_neighbours(folder: Path, found: Neighbours) -> None:
     """Write the lists as arrays; what was not asked for is not there."""
     for name, value in vars(found).items():
-        if value is not None:
+        if value is not None and name != "held":
             save_array(folder / f"{name}.npy", np.asarray(value))
 
 

@@ -219,6 +219,15 @@ def evaluate_blocks(
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
     group, pointers, by_pid = _groups(labels)
     rest = pointers, by_pid, labels.gallery_camids, labels.junk != "none", top_k or n_gallery
+    there = getattr(blocks, "facts", None)  # of a stream on a CUDA device
+    if there is not None:
+        if (blocks.n_query, blocks.n_gallery) != (n_query, n_gallery):  # type: ignore[attr-defined]
+            shape = blocks.n_query, blocks.n_gallery  # type: ignore[attr-defined]
+            raise ValueError(f"the stream holds {shape} distances: want ({n_query}, {n_gallery})")
+        facts = _Facts(*there(group, labels.query_camids, *rest))
+        if np.isnan(facts.total).any():
+            raise ValueError("the stream holds NaN distances")
+        return _score(labels, facts, n_gallery, weights, extra)
     parts: list[counts.Facts] = []
     seen = 0
     for rows, dist in blocks:

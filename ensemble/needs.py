@@ -115,12 +115,11 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
     needs = tuple(_need(job, work, item, prints, rates) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
-    writes = recipe.checkpoint_every <= recipe.epochs
+    writes = recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
     checkpoints = [2 * prints[name].checkpoint() if writes else 0 for name in training]
     passing = _largest(checkpoints, job.parallel)
-    passing += _largest(
-        [n.disk for n in needs if n.item.kind == "features" and not n.item.kept], job.parallel
-    )  # shards
+    shards = [n.disk for n in needs if n.item.kind == "features" and not n.item.kept]
+    passing += _largest(shards, job.parallel)
     passing += sum(_start_bytes(job, prints, name) for name in training)
     apart, together = _sharing(job)
     memory = 0

@@ -5,12 +5,13 @@ sqrt(w_m) and laid side by side: no array of N x N, and no such copy of the feat
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bill import default_superblock, fitted
+from ensemble.bill import check_card_memory, default_superblock, fitted
 from ensemble.device import choose
 from ensemble.distances import Distances
 from ensemble.parallel import here, spans, tasks, workers
@@ -28,6 +29,7 @@ class Neighbours:
     order (N, k) int32; sim (N, k) float32, the summed similarity; least (N,) float32, the row's smallest similarity
     over all N columns; total W, the sum of the weights: the distance is W - sim.
     near_order, near_sim (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way.
+    held: what a search on a CUDA device leaves there (`ensemble.on_card.Held`), so that a re-ranking finds it.
     """
 
     order: NDArray[np.int32]
@@ -36,12 +38,16 @@ class Neighbours:
     total: float
     near_order: NDArray[np.int32] | None = None
     near_sim: NDArray[np.float32] | None = None
+    held: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "held": None}
 
     def shortened(self, k: int) -> "Neighbours":
         """The lists cut to k, as a search for k finds them; ValueError for k below 1 or over what is held."""
         if not 1 <= k <= self.order.shape[1]:
             raise ValueError(f"k is {k}: these lists hold 1 to {self.order.shape[1]}")
-        return replace(self, order=self.order[:, :k], sim=self.sim[:, :k])
+        return replace(self, order=self.order[:, :k], sim=self.sim[:, :k], held=None)
 
 
 def nearest(
@@ -69,7 +75,8 @@ def nearest(
         penalties: (labels (N,), amount) each, added to the distance of two different images of one label >= 0: the same
             camera, say, or the same domain.
         n_query, top_k: find each query's top_k nearest gallery images in the same pass.
-        device: auto, cpu or cuda; distance matrices are read on the CPU.
+        device: auto, cpu or cuda; distance matrices are read on the CPU. Features that lie on a CUDA device already
+            (CuPy, torch, anything with `__dlpack__`) are used there, and are not copied.
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
         superblock: rows and columns a task; None fits it to N and the workers.
@@ -85,15 +92,20 @@ def nearest(
         raise ValueError(f"k is {k}: want at least 1")
     if (n_query is None) != (top_k is None):
         raise ValueError("n_query and top_k go together: give both, or neither")
-    source = source_of(feats, weights, penalties, n_jobs)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, penalties, n_jobs, chosen)
     if n_query is not None and top_k is not None:
         check_lists(n_query, source.n, top_k)
         if top_k > near_share * (source.n - n_query):
             n_query = top_k = None
-    if isinstance(source, Features) and choose(device) == "cuda":
-        from ensemble.kernels import cuda
+    if isinstance(source, Features) and chosen == "cuda":
+        from ensemble import on_card
 
-        return Neighbours(*cuda.search(source, min(k, source.n), n_query, top_k))
+        dims = [a.shape[1] for a in source.members]
+        check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
+        own, near, held = on_card.search(source, min(k, source.n), n_query, top_k, memory, progress)
+        near_order, near_sim = near if n_query is not None else (None, None)
+        return Neighbours(*own, source.total, near_order, near_sim, held)
     search = Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
     if superblock is None:
         dims = [a.shape[1] for a in source.members] if isinstance(source, Features) else []
@@ -113,12 +125,13 @@ def nearest_gallery(
     precision: str = "auto",
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and similarity (Q, K) float32."""
-    source = source_of(feats, weights, None, n_jobs)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, None, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
-    if isinstance(source, Features) and choose(device) == "cuda":
-        from ensemble.kernels import cuda
+    if isinstance(source, Features) and chosen == "cuda":
+        from ensemble import on_card
 
-        return cuda.gallery(source, n_query, top_k)
+        return on_card.gallery(source, n_query, top_k)
     search = Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
     return search.gallery_only(default_superblock(source.n, workers(n_jobs)))
 

@@ -142,7 +142,8 @@ def find_neighbours(
     def make(folder: Path) -> None:
         banks = load()
         n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
-        bill = forecast(n_query, n - n_query, [f.shape[1] for f in feats], k=k, top_k=top_k)
+        dims = [f.shape[1] for f in feats]
+        bill = forecast(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device)
         job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
         with job.progress.task("neighbours, blocks done, per cent", 100) as step:
             told = 0.0

@@ -25,16 +25,16 @@ from ensemble.fuse import Block, Ranked, distances, ranked
 from ensemble.kernels import lists, sets
 from ensemble.neighbours import NEAR_SHARE, Neighbours, check_lists, nearest_gallery
 from ensemble.parallel import over_rows, spans
-from ensemble.source import Penalties, Source, source_of
+from ensemble.source import Features, Penalties, Source, source_of
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """Rows of V: row i holds members[indptr[i]:indptr[i + 1]] with those weights."""
+    """Rows of V: row i holds members[indptr[i]:indptr[i + 1]] with those weights, in units of 1 / `sets.UNIT`."""
 
     indptr: NDArray[np.int64]
     members: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    weights: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int
     """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
     order, n = neighbours.order, source.n
     full, half = (_reciprocal(order, min(n, c), n_jobs) for c in (setting.k1 + 1, round(setting.k1 / 2) + 1))
+    k2 = min(n, setting.k2)
 
     def weigh(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
         indptr, members = sets.expanded(*full, *half, rows.start, rows.stop)
@@ -85,15 +86,13 @@ def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int
         gaps = np.flatnonzero(np.isnan(sim))
         ids = np.arange(rows.start, rows.stop)
         sim[gaps] = source.pairs(ids, np.searchsorted(gaps, indptr), members[gaps])
-        at = np.repeat(ids, np.diff(indptr))
-        value = np.exp(-scaled(sim, neighbours.least[at], neighbours.total, setting.power))
-        value /= np.bincount(at - rows.start, value, len(ids))[at - rows.start]
-        return indptr, members, value
+        total = np.float32(neighbours.total)
+        weights = sets.weighed(indptr, sim, neighbours.least[rows], total, setting.power, sets.UNIT / k2)
+        return indptr, members, weights
 
     v = _joined(over_rows(weigh, n, n_jobs))
-    if setting.k2 == 1:
+    if k2 == 1:
         return v
-    k2 = min(n, setting.k2)
     parts = over_rows(lambda r: sets.average(v.indptr, v.members, v.weights, order, k2, r.start, r.stop), n, n_jobs)
     return _joined(parts)
 
@@ -140,12 +139,17 @@ def blocks(
 ) -> Iterator[Block]:
     """Stream (1 - lam) J + lam s: pairs of (slice of query rows, (b, G) float32), for scores of whole lists.
 
-    Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time. Made on the CPU.
+    Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time on a CPU. What a CUDA device makes
+    stays there for `ensemble.metrics.evaluate_blocks` and `ensemble.fuse.ranked`, and comes here where it is iterated.
     """
-    source = source_of(feats, weights, penalties, n_jobs)
-    choose(device)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, penalties, n_jobs, chosen)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source.n, n_query, None)
+    if isinstance(source, Features) and chosen == "cuda":
+        from ensemble import on_card
+
+        return on_card.stream(neighbours, source, n_query, setting)
     return _stream(neighbours, source, n_query, setting, n_jobs, block)
 
 
@@ -199,10 +203,16 @@ def k_reciprocal(
     Raises:
         ValueError: settings out of range, neighbours of other images or too short for k1 and k2, bad features.
     """
-    source = source_of(feats, weights, penalties, n_jobs)
-    choose(device)
+    chosen = choose(device, feats)
+    source = source_of(feats, weights, penalties, n_jobs, chosen)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source.n, n_query, top_k)
+    if isinstance(source, Features) and chosen == "cuda":
+        from ensemble import on_card
+
+        if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
+            return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
+        return on_card.first_k(neighbours, source, n_query, setting, top_k)
     near, near_sim = neighbours.near_order, neighbours.near_sim
     if top_k is None or near is None or near_sim is None or near.shape[1] < top_k or len(near) != n_query:
         if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):

@@ -15,7 +15,7 @@ from ensemble.blend import Blend
 from ensemble.distances import Distances
 from ensemble.kernels import amx, cpu, dots, tiles
 from ensemble.parallel import over_rows, settle_in, spans
-from ensemble.source import UNIT_TOLERANCE, Features, Source
+from ensemble.source import Features, Source
 
 STEP = 512
 UNIT_ROUNDOFF = 2.0**-24
@@ -62,7 +62,7 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
             error += np.concatenate(
                 over_rows(_surveyor(feats, np.float32(scale * weight**0.5), kind), source.n, n_jobs)
             )
-    length, lost = np.sqrt(source.total) * (1 + UNIT_TOLERANCE), np.sqrt(error.max()) / scale
+    length, lost = np.sqrt(source.total) * (1 + dots.UNIT_TOLERANCE), np.sqrt(error.max()) / scale
     operations = sum(a.shape[1] + 8 for a in source.members) + 2 * len(source.penalties) + 4
     bound = lost * (2 * length + lost) + operations * UNIT_ROUNDOFF * ((length + lost) ** 2 + _penalty_sum(source))
     return Filter(kind, float(scale), float(2.01 * bound * scale**2))

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.blend import Blend, blend
+from ensemble.device import lies_on_card
 from ensemble.distances import Distances
 from ensemble.kernels import dots
 from ensemble.parallel import over_rows
 
 Penalties = Sequence[tuple[ArrayLike, float]]
-UNIT_TOLERANCE = 1e-3
 
 
 class Memory(Protocol):
@@ -136,6 +136,7 @@ def source_of(
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
     n_jobs: int = -1,
+    device: str = "cpu",
 ) -> Source:
     """What a caller gave, checked: equal N, unit rows, one weight a member, finite, >= 0, not all zero.
 
@@ -143,6 +144,7 @@ def source_of(
         feats: one (N, D) array, a sequence of (N, D_m) and of distances, or a source made before, which is returned.
         weights: one a member; None is 1 each.
         penalties: (labels (N,), amount) each: amount is added to the distance of two images of one label.
+        device: cuda leaves the rows' lengths to be checked there, where features may lie already.
 
     Raises:
         ValueError: anything else; rows that are zero, NaN or not of unit length are named.
@@ -151,13 +153,14 @@ def source_of(
         if weights is not None or penalties is not None:
             raise ValueError("weights and penalties belong to features: give them where the source is made")
         return feats
-    members = [feats] if isinstance(feats, np.ndarray) else list(feats)
+    members: list[Any] = [feats] if hasattr(feats, "ndim") else list(feats)
     if not members:
         raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
     chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
     matrices = [(a, w) for a, w in zip(members, chosen, strict=True) if isinstance(a, Distances)]
     arrays = [(_float32(a), w) for a, w in zip(members, chosen, strict=True) if not isinstance(a, Distances)]
-    features = _features(arrays, penalties, n_jobs) if any(w for _, w in arrays) else None
+    there = device == "cuda" and not any(w for _, w in matrices)
+    features = _features(arrays, penalties, n_jobs, check=not there) if any(w for _, w in arrays) else None
     if features is None and penalties:
         raise ValueError("penalties are added to members' features, and there are none of weight above 0")
     if features is not None and not any(w for _, w in matrices):
@@ -165,12 +168,15 @@ def source_of(
     return blend(features, [m for m, _ in matrices], [w for _, w in matrices], n_jobs)
 
 
-def _features(given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int) -> Features:
+def _features(
+    given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int, *, check: bool
+) -> Features:
     members = tuple(array for array, _ in given)
     for m, member in enumerate(members):
         if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
-        _check_unit(member, m, n_jobs)
+        if check:
+            _check_unit(member, m, n_jobs)
     return Features(members, tuple(w for _, w in given), tuple(_penalty(p, len(members[0])) for p in penalties or ()))
 
 
@@ -185,6 +191,10 @@ def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]
 
 
 def _float32(array: NDArray) -> NDArray[np.float32]:
+    if lies_on_card(array):
+        from ensemble.kernels.cuda import card
+
+        return card.adopt(array)
     if array.dtype == np.float32 and array.flags.c_contiguous:
         return array
     return np.ascontiguousarray(array, np.float32)
@@ -201,8 +211,6 @@ def _check_unit(feats: NDArray[np.float32], member: int, n_jobs: int) -> None:
     norm = np.sqrt(
         np.concatenate(over_rows(lambda rows: dots.squares(feats, rows.start, rows.stop), len(feats), n_jobs))
     )
-    bad = np.flatnonzero(~(np.abs(norm - 1) <= UNIT_TOLERANCE))
+    bad = np.flatnonzero(~(np.abs(norm - 1) <= dots.UNIT_TOLERANCE))
     if bad.size:
-        shown = ", ".join(f"{i} (norm {norm[i]:.4g})" for i in bad[:5])
-        more = f" and {bad.size - 5} more" if bad.size > 5 else ""
-        raise ValueError(f"member {member}: rows not of unit length: {shown}{more}; L2-normalise the features first")
+        raise ValueError(f"member {member}: {dots.not_unit(bad, norm)}")

@@ -6,8 +6,9 @@ kept too: sums of another number round otherwise, and the promise of the same bi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +26,60 @@ from models.epochs import EpochMetrics, Point
 STATE = "state.json"
 
 
-def save_checkpoint(
-    folder: Path, point: Point, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
-) -> None:
-    """Keep the state at `point` under `folder/resume/`; the previous one stands until this one is on disk."""
-    resume = folder / RESUME
-    resume.mkdir(exist_ok=True)
+@dataclass(frozen=True)
+class Snapshot:
+    """The state at one point, on the host: training may go on while it is written. copied: once a GPU has let it go."""
+
+    point: dict[str, Any]
+    tensors: dict[str, Tensor]
+    scaler: dict[str, Any]
+    threads: int
+    copied: torch.cuda.Event | None = None
+
+    def write(self, folder: Path) -> None:
+        """Keep it under `folder/resume/`; the previous one stands until this one is on disk."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        resume = folder / RESUME
+        resume.mkdir(exist_ok=True)
+        path = resume / f"epoch-{self.point['epoch']}-{self.point['batch']}.safetensors"
+        content = save_safetensors(self.tensors)
+        write_file(path, content)
+        state = {
+            "point": self.point,
+            "file": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "scaler": self.scaler,
+            "threads": self.threads,
+        }
+        write_text(resume / STATE, sealed(state))
+        flush(resume)
+        for old in resume.glob("*.safetensors"):
+            if old != path:
+                old.unlink()
+
+
+def snapshot(
+    point: Point, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+) -> Snapshot:
+    """Copy the state: off a GPU into page-locked memory, which takes milliseconds of it and none of the host's."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     tensors |= {f"losses.{k}": v for k, v in losses.state_dict().items()} if losses else {}
-    groups = optimizer.state_dict()
-    for i, slots in groups["state"].items():
+    for i, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
-    path = resume / f"epoch-{point.epoch}-{point.batch}.safetensors"
-    write_file(path, save_safetensors({k: v.contiguous() for k, v in tensors.items()}))
-    state = {
-        "point": asdict(point),
-        "file": path.name,
-        "sha256": file_digest(path),
-        "scaler": scaler.state_dict(),
-        "threads": torch.get_num_threads(),
-    }
-    write_text(resume / STATE, sealed(state))
-    flush(resume)
-    for old in resume.glob("*.safetensors"):
-        if old != path:
-            old.unlink()
+    kept = {k: _on_the_host(v) for k, v in tensors.items()}
+    copied = None
+    if any(v.is_cuda for v in tensors.values()):
+        copied = torch.cuda.Event()
+        copied.record()
+    return Snapshot(asdict(point), kept, scaler.state_dict(), torch.get_num_threads(), copied)
+
+
+def _on_the_host(value: Tensor) -> Tensor:
+    """A copy that is contiguous; off a GPU it is there once the stream has come to it."""
+    if not value.is_cuda:
+        return value.clone(memory_format=torch.contiguous_format)
+    return torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value.contiguous(), non_blocking=True)
 
 
 def load_checkpoint(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -61,3 +62,25 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
+
+
+@contextmanager
+def computing(device: torch.device) -> Iterator[None]:
+    """Where work on a GPU repeats to the bit and can be captured; on a CPU nothing changes.
+
+    cuDNN takes algorithms that repeat, and chooses them by rule: by timing, two processes might choose two. All of it
+    is on a stream of its own, since the default one cannot be captured.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before, stream = (cudnn.deterministic, cudnn.benchmark), torch.cuda.Stream(device)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    stream.wait_stream(torch.cuda.current_stream())
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        torch.cuda.current_stream().wait_stream(stream)
+        cudnn.deterministic, cudnn.benchmark = before

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-
-from torch import Tensor
-
-from models.net import Output
-from models.sound import distances_apart
 
 
 @dataclass
 class EpochMetrics:
-    """One line of `epochs.jsonl`; means over the epoch's images."""
+    """One line of `epochs.jsonl`: means over the epoch's images; until it is done, sums."""
 
     epoch: int
     lr: float = 0.0
@@ -24,17 +18,6 @@ class EpochMetrics:
     images: int = 0
     seconds: float = 0.0
     apart: float = 0.0  # largest less smallest cosine distance of a batch; near 0 the features tell nobody apart
-
-    def add(self, total: Tensor, terms: Mapping[str, Tensor], output: Output, labels: Tensor) -> None:
-        """Count one batch in."""
-        n = len(labels)
-        self.images += n
-        self.loss += n * total.item()
-        for name, term in terms.items():
-            self.terms[name] += n * term.item()
-        self.apart += n * distances_apart(output)
-        if output.logits:
-            self.accuracy += (output.logits[0].argmax(dim=1) == labels).sum().item()
 
     def done(self, seconds: float) -> EpochMetrics:
         """Sums become means."""

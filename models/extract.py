@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +20,19 @@ from configs.errors import TrainingError, WeightsError
 from configs.progress import Progress
 from configs.schema import Member
 from models import registry
-from models.data.batches import normalise, plain_batches
-from models.device import autocast
+from models.data.ahead import ahead
+from models.data.batches import normalise
+from models.device import DTYPES, autocast, computing
 from models.fold import ready
+from models.fused import fuse
+from models.launch import make_launch
 from models.net import Net
 from models.shards import SHARD, find_shard, keep_shard
 from models.team import ALONE, Team
 from models.train import LABELS, WEIGHTS
 from models.views import View
 
-BATCH = 128
+BATCH, GPU_BATCH = 128, 512  # images; both divide a shard
 
 
 def load_member(member: Member, folder: Path) -> Net:
@@ -72,51 +78,114 @@ def extract(
     Raises:
         TrainingError: a feature is not finite, or is zero; the message names the images.
     """
-    net = ready(net.to(device), precision)
-    if channels_last:
-        net = net.to(memory_format=torch.channels_last)
-
-    def features_of(raw: Tensor) -> NDArray[np.float32]:
-        batch = normalise(raw, device, channels_last=channels_last)
-        with torch.inference_mode(), autocast(device, precision):
-            feats = net(views[0](batch)).bn_feats.float()
-            for view in views[1:]:
-                feats = feats + net(view(batch)).bn_feats.float()
-        unit: NDArray[np.float32] = normalize(feats, dim=1).cpu().numpy()
-        return unit
-
-    with progress.task(what, len(images)) as step:
-        shards = list(_shards(features_of, images, keep, team, step, progress.say))
-    result = np.concatenate(shards) if shards else np.empty((0, 0), np.float32)
+    starts = range(0, len(images), SHARD)
+    found = (
+        {start: find_shard(keep, start, len(images[start : start + SHARD]), progress.say) for start in starts}
+        if keep
+        else {}
+    )
+    found = {start: kept for start, kept in found.items() if kept is not None}
+    todo: list[int] = team.told([start for start in starts if start not in found])
+    with computing(device), progress.task(what, len(images)) as step:
+        step(sum(len(images[start : start + SHARD]) for start in starts if start not in todo))
+        features = Features(net, views, channels_last, device, precision, progress.say)
+        for start, own in made(features, images, todo, team, step):
+            whole = team.gather(own, len(images[start : start + SHARD]))
+            found[start] = whole
+            if keep:
+                keep_shard(keep, start, whole)
+    result = np.concatenate([found[s] for s in starts if s in found]) if found else np.empty((0, 0), np.float32)
     if team.leads:
         check_unit(result, names, what)
     return result
 
 
-def _shards(
-    features_of: Callable[[Tensor], NDArray[np.float32]],
-    images: NDArray[np.uint8],
-    keep: Path | None,
-    team: Team,
-    step: Callable[[float], None],
-    say: Callable[[str], None],
-) -> Iterator[NDArray[np.float32]]:
-    """The features of SHARD images after another, made now or found in `keep`; those found, for the leader alone."""
-    for start in range(0, len(images), SHARD):
-        part = images[start : start + SHARD]
-        kept = find_shard(keep, start, len(part), say) if keep else None
-        if team.told(kept is None):
-            rows = []
-            for _, raw in plain_batches(part[team.part(len(part))], BATCH):
-                rows.append(features_of(raw))
-                step(len(raw) * team.size)
-            kept = team.gather(np.concatenate(rows) if rows else None, len(part))
-            if keep:
-                keep_shard(keep, start, kept)
-        else:
-            step(len(part))
-        if kept is not None:
-            yield kept
+class Features:
+    """A network made ready, and what it gives for one batch after another; on a GPU captured as one graph."""
+
+    def __init__(
+        self,
+        net: Net,
+        views: Sequence[View],
+        channels_last: bool,
+        device: torch.device,
+        precision: str,
+        say: Callable[[str], None],
+    ) -> None:
+        net = ready(net.to(device), precision)
+        if channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        on_gpu = device.type == "cuda"
+        self.net = fuse(net) if on_gpu and precision in DTYPES else net
+        self.views, self.channels_last, self.device, self.precision = views, channels_last, device, precision
+        self.batch = GPU_BATCH if on_gpu else BATCH
+        self.launch = make_launch(self._forward, "auto" if on_gpu else "eager", device, ALONE, say)
+        self.unit = torch.empty(0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 on the device to unit rows (B, D) float32 there, which the next call may write over."""
+        self.launch([images])
+        return self.unit
+
+    def _forward(self, inputs: Sequence[Tensor]) -> None:
+        batch = normalise(inputs[0].permute(0, 3, 1, 2), self.device, channels_last=self.channels_last)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            feats = self.net(self.views[0](batch)).bn_feats.float()
+            for view in self.views[1:]:
+                feats = feats + self.net(view(batch)).bn_feats.float()
+        self.unit = normalize(feats, dim=1)
+
+
+def made(
+    features: Features, images: NDArray[np.uint8], todo: Sequence[int], team: Team, step: Callable[[float], None]
+) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
+    """This process's part of the features of some shards, each with its first image; None where it has no part.
+
+    A batch holds the same images in an interrupted extraction, and on a GPU as many in every launch: the last one is
+    filled up with images that it holds. There a shard is fetched while the next is made, so that neither waits.
+    """
+    shares = {start: range(len(images))[start : start + SHARD] for start in todo}
+    shares = {start: share[team.part(len(share))] for start, share in shares.items()}
+    size, full = features.batch, features.device.type == "cuda"
+    batches = [(start, share[i : i + size]) for start, share in shares.items() for i in range(0, len(share), size)]
+
+    def fill(rows: range, arrays: Sequence[NDArray[np.uint8]]) -> None:
+        arrays[0][: len(rows)] = images[rows.start : rows.stop]
+        arrays[0][len(rows) :] = arrays[0][0]
+
+    works = ((rows, partial(fill, rows)) for _, rows in batches)
+    like = [((size if full else min(size, len(images)), *images.shape[1:]), torch.uint8)]
+    waiting: deque[tuple[int, Callable[[], NDArray[np.float32]] | None]] = deque()
+    with closing(ahead(works, like, features.device)) as pieces:
+        for start, share in shares.items():
+            parts = []
+            for _ in range(0, len(share), size):
+                rows, (pictures,) = next(pieces)
+                unit = features(pictures if full else pictures[: len(rows)])[: len(rows)]
+                parts.append(unit.clone() if full else unit)
+                step(len(rows) * team.size)
+            waiting.append((start, landing(torch.cat(parts)) if parts else None))
+            if len(waiting) > full:
+                first, land = waiting.popleft()
+                yield first, land and land()
+        for first, land in waiting:
+            yield first, land and land()
+
+
+def landing(made: Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Start the way of a tensor to the host; what waits for it there."""
+    if not made.is_cuda:
+        return made.numpy
+    host = torch.empty(made.shape, dtype=made.dtype, pin_memory=True).copy_(made, non_blocking=True)
+    come = torch.cuda.Event()
+    come.record()
+
+    def wait() -> NDArray[np.float32]:
+        come.synchronize()
+        result: NDArray[np.float32] = host.numpy().copy()  # page-locked memory is scarce
+        return result
+
+    return wait
 
 
 def check_unit(feats: NDArray[np.float32], names: Sequence[str], what: str) -> None:

@@ -47,6 +47,7 @@ SCHEDULES: Table = {
     "constant_warmup": schedule.constant_warmup,
     "gradual_warmup": schedule.gradual_warmup,
 }
+# Each heeds `found_inf`, a tensor (): where it is 1 a step moves nothing. torch's fused ones do.
 OPTIMIZERS: Table = {"adam": partial(torch.optim.Adam, fused=True)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def set_up(
         team=team,
         losses=losses,
         learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
-        optimizer=registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained),
+        optimizer=make_optimizer(recipe, trained, device),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
         rate=registry.make_schedule(recipe),
         augments=registry.make_augments(recipe, images),
@@ -93,3 +93,12 @@ def set_up(
         device=device,
         precision=precision,
     )
+
+
+def make_optimizer(recipe: Recipe, trained: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's; on a GPU its rate is a tensor there and its step may be captured."""
+    optimizer: torch.optim.Optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained)
+    if device.type == "cuda":
+        for group in optimizer.param_groups:
+            group["lr"], group["capturable"] = torch.tensor(group["lr"], dtype=torch.float32, device=device), True
+    return optimizer

@@ -1,4 +1,4 @@
-"""Features kept a shard at a time while they are extracted, so that an interrupted extraction loses one at most."""
+"""Features kept a shard at a time, so that an interrupted extraction loses those on their way alone."""
 
 from __future__ import annotations
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from configs.errors import TrainingError
 from configs.schema import Recipe
 from models.net import Output, at_least_float32
 
+LARGEST = torch.finfo(torch.float32).max ** 0.5  # whose square still is a float32
 COLLAPSED = 1e-3  # of cosine distances, which go from 0 to 2; bfloat16 alone makes some 1e-5 of nothing
 
 
@@ -40,36 +41,36 @@ class Broken:
         )
 
 
-def broken_output(batch: int, output: Output, terms: Mapping[str, Tensor], total: Tensor) -> Broken | None:
-    """What of a forward pass is not finite: features, a loss, or their sum."""
-    fine = torch.isfinite(output.feats)
-    if torch.isfinite(total) & fine.all():
-        return None
-    places = torch.nonzero(~fine.all(dim=1)).flatten().tolist()
+def described(
+    batch: int, features: Sequence[bool], losses: Mapping[str, bool], gradients: Mapping[str, float]
+) -> Broken:
+    """What is wrong with a batch, by what comes first in a step: features, losses, gradients.
+
+    Args:
+        features: of each image, whether its are finite. losses: the same of each loss, "the sum" among them.
+        gradients: the largest absolute value of each.
+    """
+    places = tuple(i for i, fine in enumerate(features) if not fine)
     if places:
-        return Broken(batch, f"the features of {len(places)} of {len(fine)} images are not finite", tuple(places))
-    names = [name for name, term in terms.items() if not torch.isfinite(term)]
-    return Broken(batch, f"the loss is not a finite number ({', '.join(names) or 'the sum'})")
-
-
-def broken_gradients(batch: int, net: nn.Module) -> Broken | None:
-    """Whether a gradient is not finite, and the first one's name; one pass over all of them where none is."""
-    grads = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
-    if torch.isfinite(torch.nn.utils.get_total_norm(list(grads.values()))):
-        return None
-    bad = [name for name, grad in grads.items() if not torch.isfinite(grad).all()]
+        return Broken(batch, f"the features of {len(places)} of {len(features)} images are not finite", places)
+    if not losses["the sum"]:
+        names = [name for name, fine in losses.items() if not fine and name != "the sum"]
+        return Broken(batch, f"the loss is not a finite number ({', '.join(names) or 'the sum'})")
+    bad = [name for name, largest in gradients.items() if not math.isfinite(largest)]
     if not bad:
         return Broken(batch, "the gradients are so large that their squares are not finite")
-    return Broken(batch, f"{len(bad)} of {len(grads)} gradients are not finite, first that of {bad[0]},")
+    return Broken(batch, f"{len(bad)} of {len(gradients)} gradients are not finite, first that of {bad[0]},")
 
 
 def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
-    """Weights that are no numbers are not kept.
+    """Weights that are no numbers are not kept. One look at the device, whatever the number of tensors.
 
     Raises:
         TrainingError: a tensor is not finite.
     """
-    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
+    floats = {k: v for k, v in state.items() if v.is_floating_point()}
+    fine = torch.stack([torch.isfinite(v).all() for v in floats.values()]).tolist()
+    broken = [k for k, ok in zip(floats, fine, strict=True) if not ok]
     if broken:
         raise TrainingError(
             f"{name}: {len(broken)} of {len(state)} tensors are not finite after {when}, first {broken[0]}. "
@@ -77,12 +78,12 @@ def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
         )
 
 
-def distances_apart(output: Output) -> float:
-    """How far the largest cosine distance between two images of a batch is above the smallest: 0 to 2."""
+def distances_apart(output: Output) -> Tensor:
+    """How far the largest cosine distance between two images of a batch is above the smallest: (), 0 to 2."""
     unit = normalize(at_least_float32(output.feats.detach()), dim=1, eps=1e-6)
     dist = 1 - unit @ unit.T
     pairs = torch.ones_like(dist, dtype=torch.bool).triu(1)
-    return float(dist[pairs].max() - dist[pairs].min())
+    return dist.masked_fill(~pairs, -torch.inf).max() - dist.masked_fill(~pairs, torch.inf).min()
 
 
 def collapse(name: str, apart: float, epoch: int) -> str | None:

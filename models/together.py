@@ -6,7 +6,9 @@ process has the losses of the whole batch, hardest triplets among all of it, wit
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,10 @@ from models.net import Net, Output, at_least_float32
 from models.team import Team
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_TAKES = inspect.signature(DistributedDataParallel).parameters  # torch renamed one of them
+BUFFERS_STAY: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _TAKES else "broadcast_buffers": False
+}
 
 
 def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
@@ -27,8 +33,15 @@ def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
     Raises:
         ConfigError: a batch norm of a kind that cannot be shared.
     """
-    if team.size == 1:
-        return net
+    return net if team.size == 1 else distributed(net, device)
+
+
+def distributed(net: Net, device: torch.device) -> nn.Module:
+    """The network as one of a process group's.
+
+    Raises:
+        ConfigError: a batch norm of a kind that cannot be shared.
+    """
     # a 1x1 convolution's gradient, made as a matrix product, has other strides than its weight, and the same memory
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     for name, module in net.named_modules():
@@ -36,11 +49,11 @@ def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
             raise ConfigError(f"{name} is a {type(module).__name__}, which several processes cannot share; run one")
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], forward_sync_buffers=False)
+        return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], **BUFFERS_STAY)
     for module in net.modules():
         if type(module) in NORMS:
             module.__class__ = SharedNorm
-    return DistributedDataParallel(net, forward_sync_buffers=False)
+    return DistributedDataParallel(net, **BUFFERS_STAY)
 
 
 def whole_batch(output: Output, labels: Tensor, team: Team) -> tuple[Output, Tensor]:

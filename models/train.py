@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from configs.disk import write_file, write_text
 from configs.errors import TrainingError
 from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
 from configs.stopping import Stopped, at_a_good_moment
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint
 from models.data.balance import Training
-from models.data.batches import epoch_loader, normalise
-from models.device import autocast
+from models.data.feed import Source, Turn, make_feed
+from models.data.sampler import Sampling
+from models.device import computing
 from models.epochs import EpochMetrics, Point
-from models.losses import Learner
+from models.keeper import EPOCHS, Keeper
+from models.launch import Body, compiled, make_launch, settle
 from models.net import Net
 from models.run import Run, set_up, start
-from models.sound import Broken, broken_gradients, broken_output, check_weights, collapse
+from models.sound import Broken, check_weights, collapse
+from models.step import Step
+from models.tally import Tally
 from models.team import ALONE, Team
-from models.together import whole_batch
 
-WEIGHTS, LABELS, EPOCHS = "weights.safetensors", "labels.json", "epochs.jsonl"
+WEIGHTS, LABELS = "weights.safetensors", "labels.json"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What goes round: the batches that are left, what launches a step, what it counts, and what keeps it."""
+
+    run: Run
+    sampling: Sampling
+    turns: Iterator[Turn]
+    launch: Body
+    tally: Tally
+    keeper: Keeper
 
 
 def train_member(
@@ -57,52 +72,130 @@ def train_member(
         team: the processes that train it together, all of which call this; only the one that leads writes.
 
     Raises:
-        ConfigError: a batch that they cannot share.
+        ConfigError: a batch that they cannot share, or a way to launch a step that there is not.
         TrainingError: a loss, feature, gradient or weight is not finite; the message names epoch, batch and images.
     """
     net = start(member, recipe, len(training.pids), folder, pretrained, progress, team)
-    run = set_up(net, recipe, len(training.pids), images, device, precision, team)
-    point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
-    team.check_same("the checkpoint to go on from", str(point))
-    if point != Point() and team.leads:
-        progress.say(f"  {member.name}: going on after {point} of {recipe.epochs}")
-        write_text(folder / EPOCHS, point.text)
-    told = {"member": member.name, "epochs": recipe.epochs}
-    progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
-    begun, collapsed = time.monotonic(), False
-    with progress.task(f"{member.name}, epochs", recipe.epochs, point.epoch) as step, at_a_good_moment() as own:
+    begun = time.monotonic()
+    with computing(device):
+        run = set_up(net, recipe, len(training.pids), images, device, precision, team)
+        point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
+        team.check_same("the checkpoint to go on from", str(point))
+        if point != Point() and team.leads:
+            progress.say(f"  {member.name}: going on after {point} of {recipe.epochs}")
+            write_text(folder / EPOCHS, point.text)
+        told = {"member": member.name, "epochs": recipe.epochs}
+        progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
+        with Keeper(run, member.name, folder) as keeper:
+            point = _train(run, member.name, training, images, point, keeper, workers, progress)
+            keeper.wait()
+        if team.leads:
+            _keep(net, training, folder, member.name)
+            progress.say(f"  {member.name}: {_described(point)}, {duration(time.monotonic() - begun)}")
 
-        def asked() -> int:
-            return team.most(own())
+
+def _train(
+    run: Run,
+    name: str,
+    training: Training,
+    images: NDArray[np.uint8],
+    point: Point,
+    keeper: Keeper,
+    workers: int,
+    progress: Progress,
+) -> Point:
+    """Every epoch that is left."""
+    recipe, collapsed = run.recipe, False
+    with (
+        progress.task(f"{name}, epochs", recipe.epochs, point.epoch) as step,
+        at_a_good_moment() as own,
+        _loop(run, training, images, point, keeper, workers, progress) as loop,
+    ):
+
+        def asked() -> tuple[int, bool]:
+            """The signal that asks to stop, if one came, and whether a checkpoint is overdue; the same for all."""
+            word = run.team.most(2 * own() + keeper.overdue)
+            return word // 2, bool(word % 2)
 
         while point.epoch < recipe.epochs:
-            loader = _loader(run, training, images, point, workers)
-            reached = _epoch(run, loader, point, step, asked)
+            reached = _epoch(loop, point, step, asked)
             if isinstance(reached, Broken):
-                rows = loader.dataset.rows  # type: ignore[attr-defined]
+                rows = loop.sampling.rows(point.epoch)
                 seen = [training.split.names[i] for i in rows[reached.batch]]
-                raise TrainingError(reached.told(member.name, recipe, seen, point.epoch, len(rows)))
-            point, stop = reached, asked()
-            _write_down(run, point, folder, member.name, asked_to_stop=bool(stop))
+                raise TrainingError(reached.told(name, recipe, seen, point.epoch, len(rows)))
+            point, (stop, overdue) = reached, asked()
+            if stop or overdue or keeper.due(point):
+                keeper.keep(point)
+            keeper.measured(point)
             if not point.batch:
                 metrics = json.loads(point.lines[-1])
-                progress.event("epoch", **told | metrics)
-                collapsed = _warn(member.name, metrics["apart"], point, progress, before=collapsed)
+                progress.event("epoch", member=name, epochs=recipe.epochs, **metrics)
+                collapsed = _warn(name, metrics["apart"], point, progress, before=collapsed)
             if stop:
-                raise Stopped(stop, f"{member.name} is saved after {point}")
-    if team.leads:
-        _keep(net, training, folder, member.name)
-        progress.say(f"  {member.name}: {_described(point)}, {duration(time.monotonic() - begun)}")
+                keeper.wait()
+                raise Stopped(stop, f"{name} is saved after {point}")
+    return point
 
 
-def _write_down(run: Run, point: Point, folder: Path, name: str, *, asked_to_stop: bool) -> None:
-    """A checkpoint where one is due, of weights that are numbers, and the metrics so far."""
-    if asked_to_stop or point.epoch % run.recipe.checkpoint_every == 0:
-        check_weights(name, run.net.state_dict(), str(point))
-        if run.team.leads:
-            save_checkpoint(folder, point, run.net, run.optimizer, run.scaler, run.learned)
-    if run.team.leads:
-        write_text(folder / EPOCHS, point.text)
+@contextmanager
+def _loop(
+    run: Run,
+    training: Training,
+    images: NDArray[np.uint8],
+    point: Point,
+    keeper: Keeper,
+    workers: int,
+    progress: Progress,
+) -> Iterator[Loop]:
+    """All of it made ready; inside, batches are made ahead."""
+    recipe, base = run.recipe, run.optimizer.defaults["lr"]
+    sampling = Sampling(
+        training.labels, recipe.identities_per_batch, recipe.images_per_identity, recipe.seed, training.doubled
+    )
+    share = run.team.part(sampling.batch)
+    source = Source(images, sampling, run.augments, lambda t: base * run.rate(t), share, run.device)
+    feed = make_feed(source, recipe.feed_on(run.device.type), workers, progress.say)
+    how = settle(recipe.launch, run.device, run.team, progress.say)
+    tally = Tally(tuple(run.losses), sampling.batch, run.net, run.device)
+    step = Step(run, tally, compiled(run.forward, how))
+    launch = make_launch(lambda tensors: step(*feed.unpack(tensors)), how, run.device, run.team, progress.say)
+    turns = feed.turns(point.epoch, point.batch, recipe.epochs)
+    with closing(turns):
+        yield Loop(run, sampling, turns, launch, tally, keeper)
+
+
+def _epoch(
+    loop: Loop,
+    point: Point,
+    step: Callable[[float], None],
+    asked: Callable[[], tuple[int, bool]] = lambda: (0, False),
+) -> Point | Broken:
+    """The batches to the epoch's end, to where it was asked to stop, or to a look that finds a broken one.
+
+    The device is looked at every so many steps, and before anything is kept or an epoch ends.
+    """
+    run, tally = loop.run, loop.tally
+    run.net.train()
+    metrics = point.sums or EpochMetrics(point.epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
+    tally.begin(metrics)
+    begun = time.monotonic() - metrics.seconds
+    for turn in loop.turns:
+        loop.launch(turn.tensors)
+        metrics.images, metrics.lr = metrics.images + tally.batch, turn.rate
+        step(1 / turn.batches)
+        stop, overdue = (0, False) if turn.last else asked()
+        look = turn.last or stop or overdue or (turn.batch + 1) % tally.look_every == 0
+        if look and (broken := tally.look(metrics)):
+            return broken
+        metrics.seconds = time.monotonic() - begun
+        if turn.last:
+            break
+        within = point.within(turn.batch + 1, metrics)
+        if stop:
+            return within
+        if overdue:
+            loop.keeper.keep(within)
+    return point.finished(metrics.done(metrics.seconds))
 
 
 def _described(point: Point) -> str:
@@ -118,67 +211,6 @@ def _warn(name: str, apart: float, point: Point, progress: Progress, *, before: 
     if warning and not before:
         progress.say(warning)
     return warning is not None
-
-
-def _loader(
-    run: Run, training: Training, images: NDArray[np.uint8], point: Point, workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches of one epoch that are not done yet."""
-    return epoch_loader(
-        images,
-        training.labels,
-        run.augments,
-        identities=run.recipe.identities_per_batch,
-        per_identity=run.recipe.images_per_identity,
-        seed=run.recipe.seed,
-        epoch=point.epoch,
-        doubled=training.doubled,
-        share=run.team.part(run.recipe.identities_per_batch * run.recipe.images_per_identity),
-        workers=workers,
-        pin=run.device.type == "cuda",
-        begin=point.batch,
-    )
-
-
-def _epoch(
-    run: Run,
-    loader: DataLoader[tuple[Tensor, Tensor]],
-    point: Point,
-    step: Callable[[float], None],
-    asked: Callable[[], int] = lambda: 0,
-) -> Point | Broken:
-    """One pass over the loader, to its end, to where it was asked to stop, or to a batch whose numbers are wrong."""
-    run.net.train()
-    base, batches = run.optimizer.defaults["lr"], len(loader.dataset)  # type: ignore[arg-type]
-    metrics = point.sums or EpochMetrics(point.epoch + 1, terms=dict.fromkeys(run.losses, 0.0))
-    begun = time.monotonic() - metrics.seconds
-    for batch, (raw, labels) in enumerate(loader, point.batch):
-        t = point.epoch + (batch + 1) / batches
-        for group in run.optimizer.param_groups:
-            group["lr"] = metrics.lr = base * run.rate(t)
-        labels = labels.to(run.device, non_blocking=True)
-        with autocast(run.device, run.precision):
-            output = run.forward(normalise(raw, run.device, channels_last=run.recipe.channels_last))
-        output, labels = whole_batch(output, labels, run.team)
-        terms = {name: loss(output, labels, t) for name, (_, loss) in run.losses.items()}
-        total = torch.stack([run.losses[name][0] * term for name, term in terms.items()]).sum()
-        if broken := broken_output(batch, output, terms, total):
-            return broken
-        run.optimizer.zero_grad(set_to_none=True)
-        run.scaler.scale(total).backward()
-        if not run.scaler.is_enabled() and (broken := broken_gradients(batch, run.net)):  # a scaler passes over those
-            return broken
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
-        for _, loss in run.losses.values():
-            if isinstance(loss, Learner):
-                loss.learn(output, labels)
-        metrics.add(total, terms, output, labels)
-        step(1 / batches)
-        if asked() and batch + 1 < batches:
-            metrics.seconds = time.monotonic() - begun
-            return point.within(batch + 1, metrics)
-    return point.finished(metrics.done(time.monotonic() - begun))
 
 
 def _keep(net: Net, training: Training, folder: Path, name: str) -> None:

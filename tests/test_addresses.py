@@ -69,7 +69,10 @@ def test_everything_else_that_changes_a_weight(change):
 
 def test_what_changes_no_weight():
     """How often it is kept; what `auto` was, once it is known what it came to; where the weights file lay."""
-    assert weights(checkpoint_every=7) == weights()
+    assert weights(checkpoint_every=7) == weights(checkpoint_minutes=2) == weights()
+    assert weights(launch="eager") == weights(launch="graph") == weights() != weights(launch="compile")
+    assert weights(feed="loader") == weights() != weights(feed="device")
+    assert weights(feed="device", device="cuda") == weights(device="cuda") != weights(feed="loader", device="cuda")
     assert weights(precision="float32") == weights()
     one, other = (tiny.member(weights={"file": f"/{name}.pth"}) for name in "ab")
     assert weights(member=one) == weights(member=other)
@@ -180,9 +183,11 @@ CONFIGS = [
     "artifact",
     "disk",
     "errors",
+    "frozen",
     "manifest",
     "packages",
     "progress",
+    "recipe",
     "schema",
     "stopping",
     "version",
@@ -191,6 +196,7 @@ IDLE = {f"configs/{f}.py" for f in CONFIGS} | {
     "models/__init__.py",
     "models/checkpoint.py",
     "models/epochs.py",
+    "models/keeper.py",
     "models/shards.py",
     "models/sound.py",
     "models/data/__init__.py",

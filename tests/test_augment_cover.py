@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.data.augment import cutout, erase, image_rng, random_patch
-from models.data.batches import epoch_loader
+from tests import tiny
 
 SIZE = (40, 20)
 
@@ -85,7 +85,9 @@ def test_pixels_are_the_same_for_any_number_of_workers():
 
     def epoch(workers: int) -> torch.Tensor:
         changes = [random_patch(images=images, seed=5), cutout()]
-        batches = epoch_loader(images, labels, changes, identities=2, per_identity=4, seed=5, epoch=3, workers=workers)
+        batches = tiny.epoch_loader(
+            images, labels, changes, identities=2, per_identity=4, seed=5, epoch=3, workers=workers
+        )
         return torch.cat([batch for batch, _ in batches])
 
     alone = epoch(0)

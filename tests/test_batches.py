@@ -11,8 +11,9 @@ from configs.schema import Named
 from models import registry
 from models.data import batches
 from models.data.augment import image_rng
-from models.data.batches import epoch_loader, normalise, pack, plain_batches
+from models.data.batches import normalise, pack
 from models.data.split import make_split
+from tests import tiny
 
 QUIET = Progress(quiet=True)
 LABELS = np.repeat(np.arange(5), 3)
@@ -32,7 +33,7 @@ def epoch(images, names, workers=0, seed=9, epoch=0):
     """The batches of one epoch as arrays: pixels (batches, 6, 3, H, W), labels (batches, 6)."""
     augment = changes(names, images)
     kind = {"identities": 3, "per_identity": 2, "seed": seed, "epoch": epoch, "workers": workers}
-    seen = list(epoch_loader(images, LABELS, augment, **kind))
+    seen = list(tiny.epoch_loader(images, LABELS, augment, **kind))
     return np.stack([x.numpy() for x, _ in seen]), np.stack([y.numpy() for _, y in seen])
 
 
@@ -83,7 +84,7 @@ def test_no_two_places_of_an_epoch_draw_the_same_numbers():
         drawn_numbers.append(int(rng.integers(2**62)))
         return image
 
-    loader = epoch_loader(pictures(), LABELS, [record], identities=3, per_identity=2, seed=0, epoch=0)
+    loader = tiny.epoch_loader(pictures(), LABELS, [record], identities=3, per_identity=2, seed=0, epoch=0)
     assert sum(len(y) for _, y in loader) == len(drawn_numbers) == len(set(drawn_numbers)) > 6
 
 
@@ -98,7 +99,7 @@ def test_one_image_twice_in_an_epoch_is_seen_twice_differently():
     """Identity 0 has one image, which fills its hand of two."""
     images, labels = pictures(5, (40, 40)), np.array([0, 1, 1, 2, 2])
     augment = changes(["erase", "pad_crop"], images)
-    ((x, y),) = epoch_loader(images, labels, augment, identities=3, per_identity=2, seed=0, epoch=0)
+    ((x, y),) = tiny.epoch_loader(images, labels, augment, identities=3, per_identity=2, seed=0, epoch=0)
     one, other = x[y == 0]
     assert (one != other).any()
 
@@ -164,15 +165,6 @@ def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ on the way to the net
-
-
-def test_plain_batches_are_the_images_in_order():
-    images = pictures(7)
-    images.flags.writeable = False
-    parts = list(plain_batches(images, 3))
-    assert [(s.start, s.stop) for s, _ in parts] == [(0, 3), (3, 6), (6, 7)]
-    together = torch.cat([x for _, x in parts])
-    np.testing.assert_array_equal(together.permute(0, 2, 3, 1).numpy(), images)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

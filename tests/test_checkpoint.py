@@ -9,11 +9,15 @@ from torch import nn
 from configs.disk import sealed
 from configs.schema import Named
 from models import checkpoint, registry
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, snapshot
 from models.epochs import EpochMetrics, Point
 from tests.tiny import TinyBackbone
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
+
+def save_checkpoint(folder, *state):
+    snapshot(*state).write(folder)
 
 
 def make(name="adam", lr=1e-2):

@@ -10,7 +10,7 @@ from configs.schema import Named
 from models import extract as module
 from models import registry, train
 from models.data.batches import normalise
-from models.extract import BATCH, extract, load_member
+from models.extract import BATCH, GPU_BATCH, extract, load_member
 from models.shards import SHARD, find_shard, keep_shard
 from models.views import make_views
 from tests import tiny
@@ -186,7 +186,7 @@ def test_a_shard_of_another_length_is_not_taken(tmp_path):
 
 
 def test_a_shard_is_a_number_of_batches():
-    assert SHARD % BATCH == 0
+    assert SHARD % BATCH == 0 == SHARD % GPU_BATCH
 
 
 # ----------------------------------------------------------------------------------------------- a member by its folder

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from configs.load import load_plan
-from models.checkpoint import save_checkpoint
+from models.checkpoint import snapshot
 from models.epochs import Point
 from models.footprint import footprint
 from models.registry import BACKBONES, make_net
@@ -29,7 +29,7 @@ def test_a_footprint_is_that_of_the_network(narrow, tmp_path):
     assert one.dim == out.bn_feats.shape[1]
     (out.feats.sum() + sum(logits.sum() for logits in out.logits)).backward()
     optimizer.step()
-    save_checkpoint(tmp_path, Point(1), net, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    snapshot(Point(1), net, optimizer, torch.amp.GradScaler("cpu", enabled=False)).write(tmp_path)
     written = next((tmp_path / "resume").glob("*.safetensors")).stat().st_size
     assert abs(one.checkpoint() - written) < 0.05 * written
 

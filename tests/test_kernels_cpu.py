@@ -46,18 +46,32 @@ def test_expanded_sets_are_the_sparse_algebra(k1, groups):
 
 def test_query_expansion_and_overlap_are_the_sparse_algebra():
     rng = np.random.default_rng(0)
-    v = sp.random_array((200, 200), density=0.05, rng=rng, dtype=np.float32).tocsr()
+    v = sp.random_array((200, 200), density=0.05, rng=rng, dtype=np.float64).tocsr()
     order = np.argsort(rng.random((200, 200)), axis=1).astype(np.int32)
-    indptr, members, weights = sets.average(v.indptr.astype(np.int64), v.indices, v.data, order, 6, 0, 200)
-    got = sp.csr_array((weights, members, indptr), shape=(200, 200))
+    sixths = np.rint(v.data * sets.UNIT / 6).astype(np.uint32)
+    indptr, members, weights = sets.average(v.indptr.astype(np.int64), v.indices, sixths, order, 6, 0, 200)
+    got = sp.csr_array((weights / sets.UNIT, members, indptr), shape=(200, 200))
     want = first(order, 6) @ v / 6
-    np.testing.assert_allclose(got.toarray(), want.toarray(), atol=1e-6)
+    np.testing.assert_allclose(got.toarray(), want.toarray(), atol=1e-8)
     inverse = sets.inverted(indptr, members, weights, 50)
     pointers, gallery, t = sets.overlap(indptr, members, weights, *inverse, 150, 10, 40)
     dense = want.toarray()
     expected = np.array([np.minimum(dense[q], dense[50:]).sum(axis=1) for q in range(10, 40)])
     found = sp.csr_array((t, gallery, pointers), shape=(30, 150)).toarray()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_weights_are_falling_exponentials_of_the_scaled_distance(power):
+    rng = np.random.default_rng(power)
+    least = np.array([-0.5, 0.3, 1.0], np.float32)
+    sim = np.concatenate([rng.uniform(low, 1, 7) for low in least]).astype(np.float32)
+    got = sets.weighed(np.array([0, 7, 14, 21]), sim, least, np.float32(1), power, sets.UNIT / 6)
+    for row in range(3):
+        d = 1 - sim[7 * row : 7 * row + 7].astype(float)
+        s = (d / (1 - float(least[row]))) ** power if row < 2 else np.zeros(7)
+        want = np.exp(-s) / np.exp(-s).sum() / 6
+        np.testing.assert_allclose(got[7 * row : 7 * row + 7] / sets.UNIT, want, atol=2e-9)
 
 
 def possible():

@@ -1,234 +1,412 @@
-"""The CUDA kernels: compiled by NVRTC, run thread by thread on the CPU, and on a device where there is one."""
+"""The engine on a CUDA device against the engine on the CPU: by the twin of `tests/cuda_twin.py`, and on a device."""
 
-import ctypes
-import shutil
-import subprocess
-from types import SimpleNamespace
-from typing import ClassVar
+import dataclasses
 
 import numpy as np
 import pytest
 
-from ensemble import device, neighbours, rerank
-from ensemble.kernels.cuda_code import CODE, THREADS
-from ensemble.source import source_of
+from ensemble import bill, device, fuse, metrics, neighbours, rerank
+from ensemble.kernels import counts
+from tests import cuda_twin, oracles
 from tests.features import clustered, signs, unit_rows
 
 pytest.importorskip("cupy")
-cuda = pytest.importorskip("ensemble.kernels.cuda")
+card = pytest.importorskip("ensemble.kernels.cuda.card")
+from ensemble import on_card  # noqa: E402
+from ensemble.kernels.cuda import features as card_features  # noqa: E402
+from ensemble.kernels.cuda import rerank as card_rerank  # noqa: E402
+from ensemble.kernels.cuda import search as card_search  # noqa: E402
 
-# Enough of CUDA to run one block at a time: its threads take turns, from one __syncthreads to the next.
-SHIM = r"""
-#include <cstring>
-#include <functional>
-#include <ucontext.h>
-#include <vector>
-struct Index { unsigned int x; };
-static Index threadIdx, blockIdx, blockDim;
-static ucontext_t home, fibres[128];
-static bool finished[128];
-static std::function<void()> body;
-#define __device__ static
-#define __global__
-#define __shared__ static
-static unsigned int __float_as_uint(float v) { unsigned int u; std::memcpy(&u, &v, 4); return u; }
-static float __uint_as_float(unsigned int u) { float v; std::memcpy(&v, &u, 4); return v; }
-static void __syncthreads() { swapcontext(&fibres[threadIdx.x], &home); }
-template <class T> T atomicAdd(T* at, T by) { T before = *at; *at += by; return before; }
-static void atomicMin(unsigned int* at, unsigned int by) { if (by < *at) *at = by; }
-static void run() { body(); finished[threadIdx.x] = true; }
-static void launch(int blocks, unsigned int threads, std::function<void()> kernel) {
-    static std::vector<char> stacks(128 << 16);
-    body = kernel;
-    blockDim.x = threads;
-    for (int b = 0; b < blocks; ++b) {
-        blockIdx.x = b;
-        for (unsigned int t = 0; t < threads; ++t) {
-            getcontext(&fibres[t]);
-            fibres[t].uc_stack.ss_sp = &stacks[t << 16];
-            fibres[t].uc_stack.ss_size = 1 << 16;
-            fibres[t].uc_link = &home;
-            finished[t] = false;
-            makecontext(&fibres[t], run, 0);
-        }
-        for (bool waiting = true; waiting;) {
-            waiting = false;
-            for (unsigned int t = threads; t-- > 0;) {
-                if (finished[t]) continue;
-                threadIdx.x = t;
-                swapcontext(&home, &fibres[t]);
-                waiting = waiting || !finished[t];
-            }
-        }
-    }
-}
-"""
-ENTRIES = r"""
-extern "C" void run_select(int blocks, int threads, const float* sim, long long stride, int width, int k, float slack,
-                           int capacity, int low_capacity, int* where, int* held, int* low_where, int* low_held) {
-    launch(blocks, threads, [&] {
-        select_rows(sim, stride, width, k, slack, capacity, low_capacity, where, held, low_where, low_held); });
-}
-extern "C" void run_dots(int blocks, int threads, const float* feats, long long dims, long long row, long long column,
-                         const int* where, const int* held, int capacity, double weight, double* out) {
-    launch(blocks, threads, [&] { add_dots(feats, dims, row, column, where, held, capacity, weight, out); });
-}
-extern "C" void run_penalise(int blocks, int threads, float* sim, long long stride, int width, long long row,
-                             const long long* labels, float amount) {
-    launch(blocks, threads, [&] { penalise(sim, stride, width, row, labels, amount); });
-}
-"""
+LISTS = ("order", "sim", "least", "near_order", "near_sim")
+no_gpu = device.cuda_problem()
+ON = [
+    "twin",
+    pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(no_gpu), reason=f"no GPU: {no_gpu}")]),
+]
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    """The kernels' own text, compiled for this CPU."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile the CUDA kernels' text for the CPU")
-    folder = tmp_path_factory.mktemp("twin")
-    (folder / "twin.cpp").write_text(SHIM + CODE + ENTRIES)
-    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-o", "twin.so", "twin.cpp"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "twin.so"))
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    return cuda_twin.compiled(tmp_path_factory.mktemp("twin"))
 
 
-def pointer(array):
-    return ctypes.c_void_p(array.ctypes.data)
+@pytest.fixture(params=ON)
+def there(request, monkeypatch):
+    """A device: its twin, whose memory and block's own memory can be set, or the real one."""
+    if request.param == "gpu":
+        return None
+    twin = cuda_twin.Card(request.getfixturevalue("library"))
+    twin.patch(monkeypatch)
+    monkeypatch.setattr(device, "cuda_problem", lambda: None)
+    return twin
 
 
-def selected(twin, sim, width, k, slack, capacity):
-    rows = len(sim)
-    where, low = np.full((rows, capacity), -7, np.int32), np.full((rows, 4), -7, np.int32)
-    held, low_held = np.empty(rows, np.int32), np.empty(rows, np.int32)
-    twin.run_select(
-        rows, 16, pointer(sim), ctypes.c_longlong(sim.shape[1]), width, k, ctypes.c_float(slack), capacity, 4,
-        pointer(where), pointer(held), pointer(low), pointer(low_held),
-    )  # fmt: skip
-    return where, held, low, low_held
+def case_of(name, n=130):
+    """(features, options of a search) that are hard in one way each."""
+    rng = np.random.default_rng(1)
+    feats, options = [clustered(rng, n, 32, 12), unit_rows(rng, n, 21)], {"weights": [1.0, 0.5]}
+    if name == "ties":
+        feats, options = [signs(rng, n, 4)], {}
+    if name == "copies":  # more than a list of candidates holds
+        feats, options = [np.repeat(unit_rows(rng, 2, 16), -(-n // 2), axis=0)[:n]], {}
+    if name == "weightless":
+        options = {"weights": [0.0, 2.0]}
+    if name == "penalties":
+        options["penalties"] = [(rng.integers(-1, 4, n), 0.1), (rng.integers(0, 2, n), 0.03)]
+    if name == "opposite":  # some of the least similar are nearly equal
+        feats, options = [np.concatenate([feats[0], -feats[0][: n // 3]])[:n]], {}
+    return feats, options
+
+
+def both(feats, options, k=21, n_query=30, top_k=6):
+    """The neighbours by the device and by the CPU."""
+    given = {**options, "n_query": n_query, "top_k": top_k}
+    return (neighbours.nearest(feats, k, device=d, **given) for d in ("cuda", "cpu"))
+
+
+def same_lists(one, other, names=LISTS):
+    for name in names:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["members", "ties", "copies", "weightless", "penalties", "opposite"])
+def test_neighbours_are_those_of_the_cpu(there, case):
+    feats, options = case_of(case)
+    one, other = both(feats, options)
+    same_lists(one, other)
+    order, sim = neighbours.nearest_gallery(feats, 30, 6, weights=options.get("weights"), device="cuda")
+    if case != "penalties":
+        np.testing.assert_array_equal(order, other.near_order)
+        np.testing.assert_array_equal(sim, other.near_sim)
+
+
+@pytest.mark.parametrize("case", ["members", "copies", "penalties"])
+def test_neighbours_by_parts_of_the_features(there, monkeypatch, case):
+    """Features larger than the device's memory are taken in parts, and the lists are merged."""
+    feats, options = case_of(case)
+    _, other = both(feats, options)
+    wanted = rerank.k_reciprocal(other, feats, 30, **options, k1=7, k2=3, top_k=6, device="cpu")
+    monkeypatch.setattr(card, "free_memory", lambda: 8_000)
+    monkeypatch.setattr(card_features, "LEAST_PART", 48)
+    loaded = card_features.load([np.ascontiguousarray(a) for a in feats], options.get("weights", [1.0]), [])
+    assert not loaded.resident and len(loaded.spans) == 3
+    one, _ = both(feats, options)
+    same_lists(one, other)
+    got = rerank.k_reciprocal(one, feats, 30, **options, k1=7, k2=3, top_k=6, device="cuda")
+    np.testing.assert_array_equal(got[0], wanted[0])
+    np.testing.assert_array_equal(got[1], wanted[1])
+    rows = np.concatenate([d for _, d in rerank.blocks(one, feats, 30, **options, k1=7, k2=3, device="cuda")])
+    np.testing.assert_array_equal(np.take_along_axis(rows, got[0], 1), got[1])
+
+
+def test_rows_are_shared_out_over_devices(there):
+    feats, options = case_of("members")
+    if there is None:
+        if card.devices() < 2:
+            pytest.skip("one device")
+    else:
+        there.count = 3
+    one, other = both(feats, options)
+    same_lists(one, other)
+
+
+@pytest.mark.parametrize(
+    ("k1", "k2", "lam", "power"),
+    [(20, 6, 0.3, 2), (20, 1, 0.3, 1), (5, 12, 0.6, 2), (1, 2, 0.0, 2), (9, 3, 1.0, 1), (400, 400, 0.3, 2)],
+)
+@pytest.mark.parametrize("case", ["members", "ties", "penalties"])
+def test_reranked_lists_are_those_of_the_cpu_to_the_bit(there, case, k1, k2, lam, power):
+    n, k, top_k = (70, 70, 2) if k1 == 400 else (130, 21, 6)
+    feats, options = case_of(case, n)
+    one, other = both(feats, options, k=k, top_k=top_k)
+    setting = {"k1": k1, "k2": k2, "lam": lam, "power": power, "top_k": top_k, **options}
+    want = rerank.k_reciprocal(other, feats, 30, **setting, device="cpu")
+    kept = dataclasses.replace(one, held=None)  # as a build reads them from the disk
+    for near in (one, kept):
+        got = rerank.k_reciprocal(near, feats, 30, **setting, device="cuda")
+        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_array_equal(got[1], want[1])
+
+
+def test_reranked_rows_are_the_papers(there):
+    """The oracle shares nothing with the engine but the definition."""
+    feats, options = case_of("members")
+    near = neighbours.nearest(feats, 12, device="cuda", **options)
+    got = np.concatenate([d for _, d in rerank.blocks(near, feats, 30, k1=11, k2=4, device="cuda", **options)])
+    want = oracles.k_reciprocal(oracles.fused_distance(feats, options["weights"]), 30, 11, 4, 0.3, 2)
+    np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+def test_lists_that_the_search_did_not_keep_are_looked_for(there):
+    feats, options = case_of("members")
+    near, other = (neighbours.nearest(feats, 21, device=d, **options) for d in ("cuda", "cpu"))
+    one, want = (
+        rerank.k_reciprocal(n, feats, 30, top_k=6, device=d, **options) for n, d in ((near, "cuda"), (other, "cpu"))
+    )
+    np.testing.assert_array_equal(one[0], want[0])
+
+
+@pytest.mark.parametrize("room", ["SET_ROOM", "GAP_ROOM", "EXTRA_ROOM"])
+def test_a_wrong_guess_of_room_costs_a_second_pass(there, monkeypatch, room):
+    feats, options = case_of("members")
+    one, other = both(feats, options)
+    want = rerank.k_reciprocal(other, feats, 30, top_k=6, device="cpu", **options)
+    monkeypatch.setattr(card_rerank, room, 0)
+    got = rerank.k_reciprocal(one, feats, 30, top_k=6, device="cuda", **options)
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_array_equal(got[1], want[1])
+
+
+def test_without_a_blocks_own_memory(there, monkeypatch):
+    """Sets, lists and right images that are too many for it lie in the device's memory, some rows at a time."""
+    feats, options = case_of("members")
+    one, other = both(feats, options)
+    want = rerank.k_reciprocal(other, feats, 30, top_k=6, device="cpu", **options)
+    monkeypatch.setattr(card, "shared_memory", lambda: 1024)
+    monkeypatch.setattr(card_rerank, "SCRATCH_BYTES", 40_000)
+    got = rerank.k_reciprocal(one, feats, 30, top_k=6, device="cuda", **options)
+    np.testing.assert_array_equal(got[0], want[0])
+    pids, cams = np.arange(130) % 2, np.arange(130) % 3
+    labels = pids[:30], pids[30:], cams[:30], cams[30:]
+    stream = rerank.blocks(one, feats, 30, device="cuda", **options)
+    rows = np.concatenate([d for _, d in rerank.blocks(one, feats, 30, device="cuda", **options)])
+    assert metrics.evaluate_blocks(stream, *labels) == metrics.evaluate_blocks([(slice(0, 30), rows)], *labels)
+    monkeypatch.setattr(card, "shared_memory", lambda: 512)
+    same_lists(both(feats, options).__next__(), other)
+
+
+@pytest.mark.parametrize("reranked", [True, False])
+def test_whole_lists_begin_as_the_first_k(there, reranked):
+    feats, options = case_of("members")
+    near = neighbours.nearest(feats, 21, n_query=30, top_k=6, device="cuda", **options)
+    given = {**options, "device": "cuda"}
+    one, other = (
+        rerank.k_reciprocal(near, feats, 30, top_k=k, **given) if reranked else fuse.rank(feats, 30, top_k=k, **given)
+        for k in (None, 6)
+    )
+    assert one[0].shape == (30, 100) and (np.sort(one[0], axis=1) == np.arange(100)).all()
+    np.testing.assert_array_equal(one[0][:, :6], other[0])
+    np.testing.assert_array_equal(one[1][:, :6], other[1])
+    assert (np.diff(one[1], axis=1) >= 0).all()
+
+
+def test_whole_lists_of_copies_keep_them_in_order(there):
+    feats = np.tile(unit_rows(np.random.default_rng(3), 20, 10), (5, 1))
+    order, dist = fuse.rank(feats, 20, device="cuda")
+    assert (dist[:, :4] == dist[:, :1]).all()
+    np.testing.assert_array_equal(order[:, :4], np.arange(20)[:, None] + 20 * np.arange(4))
+
+
+def test_streams_are_summed_there(there):
+    feats, _ = case_of("members")
+    streams = [fuse.blocks(a, 30, device="cuda") for a in feats]
+    rows = [np.concatenate([d for _, d in fuse.blocks(a, 30, device="cpu")]) for a in feats]
+    got = np.concatenate([d for _, d in fuse.summed(streams, [1.0, 0.5])])
+    np.testing.assert_allclose(got, rows[0] + np.float32(0.5) * rows[1], atol=2e-6)
+    uneven = [fuse.blocks(feats[0], 30, device="cuda"), fuse.blocks(feats[0], 29, device="cuda")]
+    with pytest.raises(ValueError, match="different queries or galleries"):
+        list(fuse.summed(uneven, [1, 1]))
+
+
+@pytest.mark.parametrize(("ap", "junk", "top_k"), [("market", None, None), ("hits", "none", 20), ("relevant", None, 7)])
+def test_scores_of_streams_are_counted_as_on_the_cpu(there, ap, junk, top_k):
+    rng = np.random.default_rng(5)
+    feats = signs(rng, 130, 6)  # ties all over
+    pids, cams = rng.integers(-1, 12, 130), rng.integers(0, 3, 130)
+    pids[3] = 99  # is not in the gallery
+    labels = pids[:30], pids[30:], cams[:30], cams[30:]
+    rows = np.concatenate([d for _, d in fuse.blocks(feats, 30, device="cuda")])
+    rules = {"ap": ap, "junk": junk, "top_k": top_k}
+    one = metrics.evaluate_blocks(fuse.blocks(feats, 30, device="cuda"), *labels, **rules)
+    other = metrics.evaluate_blocks([(slice(0, 30), rows)], *labels, **rules)
+    assert one == other and 0 < one.map < 1
+    np.testing.assert_array_equal(one.ap_per_query, other.ap_per_query)
+    order = np.argsort(rows, axis=1, kind="stable")
+    assert metrics.evaluate(order, *labels, **rules).map == pytest.approx(one.map, abs=1e-12)
+    with pytest.raises(ValueError, match="want \\(29, 100\\)"):
+        metrics.evaluate_blocks(fuse.blocks(feats, 30, device="cuda"), pids[:29], pids[30:])
+
+
+def test_a_row_that_is_no_number_is_told(there):
+    dist = card.upload(np.array([[0, 1, 2], [0, np.nan, 2]], np.float32))
+    labels = [card.upload(np.array(a, np.int64)) for a in ([0, 0], [0, 0], [0, 1], [2], [0, 0, 0])]
+    out = [card.xp.empty(2, t) for t in (np.float64, np.int64, np.int64, np.int64)]
+    card.launch("rank_facts", 2, dist, 3, *labels, 0, 3, None, 1, *out, shared=24)
+    total, found, _, last = (card.download(a) for a in out)
+    assert total[0] == pytest.approx(1 / 3) and np.isnan(total[1])
+    assert (found[0], last[0]) == (1, 3)
+
+
+def test_features_on_the_device_are_not_copied(there):
+    feats, options = case_of("members")
+    lying = [card.upload(a) for a in feats]
+    if there is None:
+        torch = pytest.importorskip("torch")
+        lying[1] = torch.from_numpy(feats[1]).cuda()
+    before = getattr(there, "uploaded", 0)
+    one = neighbours.nearest(lying, 21, n_query=30, top_k=6, **options)
+    got = rerank.k_reciprocal(one, lying, 30, top_k=6, **options)
+    if there is not None:
+        assert there.uploaded - before < min(a.nbytes for a in feats)
+    _, other = both(feats, options)
+    same_lists(one, other)
+    np.testing.assert_array_equal(got[0], rerank.k_reciprocal(other, feats, 30, top_k=6, device="cpu", **options)[0])
+    with pytest.raises(ValueError, match="device 'cpu' and features on a CUDA device"):
+        neighbours.nearest(lying, 21, device="cpu")
+
+
+@pytest.mark.parametrize("lying", [True, False])
+def test_rows_that_are_not_unit_are_named(there, lying):
+    feats = unit_rows(np.random.default_rng(0), 40, 8)
+    feats[[3, 9]] = [np.full(8, np.nan), np.full(8, 0.5)]
+    given = card.upload(feats) if lying else feats
+    with pytest.raises(ValueError, match=r"member 0: rows not of unit length: 3 \(norm nan\), 9 \(norm 1\.414\)"):
+        neighbours.nearest(given, 5, device="cuda")
+
+
+def test_neighbours_of_other_weights_do_not_lend_their_features(there):
+    """What a search left on the device serves the very source that it searched."""
+    feats, _ = case_of("members")
+    near, other = (neighbours.nearest(feats, 21, weights=[1, 0.5], device=d) for d in ("cuda", "cpu"))
+    for given in (feats, [feats[0], feats[1].copy()]):
+        got, want = (
+            rerank.k_reciprocal(n, given, 30, weights=[0.5, 1], top_k=6, device=d)
+            for n, d in ((near, "cuda"), (other, "cpu"))
+        )
+        np.testing.assert_array_equal(got[0], want[0])
+
+
+def test_neighbours_travel_without_what_lies_on_the_device(there):
+    import pickle
+
+    near = neighbours.nearest(case_of("ties")[0], 5, device="cuda")
+    assert near.held is not None and near.shortened(3).held is None
+    back = pickle.loads(pickle.dumps(near))
+    assert back.held is None
+    np.testing.assert_array_equal(back.order, near.order)
 
 
 @pytest.mark.parametrize("k", [1, 7, 60, 500])
-def test_selection_keeps_what_may_be_among_the_k_largest(twin, k):
+def test_selection_keeps_what_may_be_among_the_k_largest(there, k):
     rng = np.random.default_rng(k)
     sim = rng.standard_normal((6, 70)).astype(np.float32)
     sim[3] = np.round(sim[3])  # ties
     sim[4] = 0.25
-    where, held, low, low_held = selected(twin, sim, 60, k, 0.125, 60)
-    for i in range(6):
-        row = sim[i, :60]
-        bar = np.sort(row)[::-1][min(k, 60) - 1] - np.float32(0.125)
-        assert sorted(where[i, : held[i]]) == list(np.flatnonzero(row >= bar))
-        nearly = list(np.flatnonzero(row <= row.min() + np.float32(0.125)))
-        assert low_held[i] == (len(nearly) if len(nearly) <= 4 else -1)
-        assert low_held[i] < 0 or sorted(low[i, : low_held[i]]) == nearly
+    width, slack, room = 60, np.float32(0.125), 60
+    for groups in {card_search.grouped(width, min(k, width)), max(17, min(k, width)), width}:
+        where, held = card.xp.full((6, room), -7, np.int32), card.xp.empty(6, np.int32)
+        low, low_held = card.xp.full((6, 4), -7, np.int32), card.xp.empty(6, np.int32)
+        settings = card.upload(sim), 70, width, groups, min(k, width), slack, None, room, 4
+        card.launch("select_rows", 6, *settings, where, held, low, low_held, shared=8 * groups)
+        where, held, low, low_held = (card.download(a) for a in (where, held, low, low_held))
+        for i in range(6):
+            row = sim[i, :width]
+            bar = np.sort(row)[::-1][min(k, width) - 1] - slack
+            kept = sorted(where[i, : held[i]])
+            assert set(np.flatnonzero(row >= bar)) <= set(kept) and len(set(kept)) == len(kept)
+            assert groups < width or kept == list(np.flatnonzero(row >= bar))
+            nearly = list(np.flatnonzero(row <= row.min() + slack))
+            assert low_held[i] == (len(nearly) if len(nearly) <= 4 else -1)
+            assert low_held[i] < 0 or sorted(low[i, : low_held[i]]) == nearly
 
 
-def test_selection_says_when_candidates_do_not_fit(twin):
+def test_selection_says_when_candidates_do_not_fit(there):
     sim = np.tile(np.arange(40, dtype=np.float32), (2, 1))
     sim[1] = 1
-    _, held, _, _ = selected(twin, sim, 40, 5, 0.0, 8)
-    assert list(held) == [5, -1]
+    where, held = card.xp.empty((2, 8), np.int32), card.xp.empty(2, np.int32)
+    low, low_held = card.xp.empty((2, 4), np.int32), card.xp.empty(2, np.int32)
+    given = card.upload(sim), 40, 40, 40, 5, 0.0, None, 8, 4, where, held, low, low_held
+    card.launch("select_rows", 2, *given, shared=320)
+    assert list(card.download(held)) == [5, -1]
 
 
-def test_rescoring_sums_in_float64(twin):
+def test_half_precision_and_what_it_loses(there):
     rng = np.random.default_rng(0)
-    feats = unit_rows(rng, 30, 50)
-    where = rng.integers(0, 20, (4, 6)).astype(np.int32)
-    held, out = np.array([6, 0, -1, 3], np.int32), np.ones((4, 6))
-    twin.run_dots(
-        4, THREADS, pointer(feats), ctypes.c_longlong(50), ctypes.c_longlong(5), ctypes.c_longlong(10),
-        pointer(where), pointer(held), 6, ctypes.c_double(0.5), pointer(out),
-    )  # fmt: skip
-    for i in range(4):
-        for c in range(6):
-            dot = feats[5 + i].astype(float) @ feats[10 + where[i, c]].astype(float)
-            assert out[i, c] == pytest.approx(1 + (0.5 * dot if c < held[i] else 0), abs=1e-15)
+    feats = unit_rows(rng, 5, 11)
+    bits, lost, squares = card.xp.zeros((5, 16), np.uint16), card.xp.full(5, 1.0), card.xp.empty(5)
+    card.launch("halve", 5, card.upload(feats), 11, 512.0, bits[:, 4:], 16, lost, squares)
+    want = np.zeros((5, 16), np.float16)
+    want[:, 4:15] = feats * np.float32(512)
+    np.testing.assert_array_equal(card.download(bits).view(np.float16), want)
+    apart = (feats * np.float32(512)).astype(float) - want[:, 4:15].astype(float)
+    np.testing.assert_allclose(card.download(lost), 1 + (apart**2).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(card.download(squares), (feats.astype(float) ** 2).sum(axis=1), rtol=1e-12)
 
 
-def test_penalty_spares_the_image_itself(twin):
-    labels, sim = np.array([0, 1, 0, -1, -1], np.int64), np.ones((3, 5), np.float32)
-    twin.run_penalise(
-        3, 8, pointer(sim), ctypes.c_longlong(5), 5, ctypes.c_longlong(2), pointer(labels), ctypes.c_float(0.25)
-    )
-    np.testing.assert_array_equal(sim, [[0.75, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]])
+def test_a_bound_that_holds_decides_what_is_rescored(there):
+    """Near-ties that half precision turns round: the slack keeps both, and without it the order would be wrong."""
+    rng = np.random.default_rng(2)
+    base = unit_rows(rng, 1, 64)[0]
+    feats = np.stack([base, *(base + 2e-4 * rng.standard_normal((60, 64)).astype(np.float32))])
+    feats /= np.linalg.norm(feats, axis=1, keepdims=True)
+    one, other = (neighbours.nearest(feats, 5, device=d) for d in ("cuda", "cpu"))
+    np.testing.assert_array_equal(one.order, other.order)
+    half = feats.astype(np.float16).astype(np.float32)
+    assert (np.argsort(-(half @ half.T), axis=1, kind="stable")[:, :5] != other.order).any()
 
 
-class Here(np.ndarray):
-    """An array of CuPy's manners in this machine's memory."""
-
-    def get(self):
-        return np.asarray(self)
-
-
-class Stand:
-    """As much of the module cupy as the search uses, the kernels being their twins on this CPU."""
-
-    float16, float32, float64, int32 = np.float16, np.float32, np.float64, np.int32
-    asarray = staticmethod(lambda a: np.array(a).view(Here))
-    empty = staticmethod(lambda shape, dtype: np.empty(shape, dtype).view(Here))
-    zeros = staticmethod(lambda shape: np.zeros(shape).view(Here))
-    sqrt, minimum = staticmethod(np.sqrt), staticmethod(np.minimum)
-    names: ClassVar = {"select_rows": "run_select", "add_dots": "run_dots", "penalise": "run_penalise"}
-    types: ClassVar = {np.int32: ctypes.c_int, np.int64: ctypes.c_longlong, np.float32: ctypes.c_float}
-
-    def __init__(self, twin):
-        self.twin = twin
-
-    def RawModule(self, code):
-        return self
-
-    def get_function(self, name):
-        def launch(grid, block, arguments):
-            kinds = self.types | {np.float64: ctypes.c_double}
-            plain = [pointer(a) if isinstance(a, np.ndarray) else kinds[type(a)](a) for a in arguments]
-            getattr(self.twin, self.names[name])(grid[0], 8, *plain)
-
-        return launch
+def test_what_it_will_cost_is_said_of_the_device(there):
+    told = bill.forecast(30, 100, [32, 21], k=21, top_k=6, device="cuda")
+    assert "on a CUDA device" in str(told) and 0 < told.seconds < 60
+    halves, lists = 2 * 130 * 56, 8 * (130 * 21 + 30 * 6)
+    assert told.feature_bytes == 4 * 130 * 53 and told.work_bytes > halves + lists
+    assert bill.forecast(30, 100, [], k=21, device="cuda").workers > 0  # distance matrices are read on the CPU
+    with pytest.raises(bill.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
+        bill.forecast(30, 100, [32, 21], k=21, device="cuda", memory=1000)
 
 
-@pytest.mark.parametrize("case", ["members", "ties", "penalty", "copies"])
-def test_the_search_on_a_stand_in_gives_the_lists_of_the_cpu(twin, monkeypatch, case):
-    """What surrounds the kernels, with products by NumPy: bounds, candidates, rescoring, rows that did not fit."""
-    rng = np.random.default_rng(1)
-    feats = [signs(rng, 300, 4)] if case == "ties" else [clustered(rng, 300, 32, 20), unit_rows(rng, 300, 20)]
-    if case == "copies":  # more than a list of candidates holds
-        feats = [np.repeat(unit_rows(rng, 2, 16), 150, axis=0)]
-    weights = [1.0, 0.5][: len(feats)]
-    penalties = [(rng.integers(-1, 4, 300), 0.1)] if case == "penalty" else None
-    stand = Stand(twin)
-    stand.cuda = SimpleNamespace(runtime=SimpleNamespace(memGetInfo=lambda: (4 * 300 * 4 * 70, 0)))
-    monkeypatch.setattr(cuda, "cupy", stand)
-
-    def products(halves, rows, out):
-        out[:] = sum(h[rows].astype(np.float32) @ h.astype(np.float32).T for h in halves)
-
-    monkeypatch.setattr(cuda, "_products", products)
-    source = source_of(feats, weights, penalties)
-    there = neighbours.Neighbours(*cuda.search(source, 11, 40, 9))
-    here = neighbours.nearest(source, 11, n_query=40, top_k=9, device="cpu")
-    for name in ("order", "sim", "least", "near_order", "near_sim"):
-        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
-    order, sim = cuda.gallery(source, 40, 9)
-    np.testing.assert_array_equal(order, here.near_order)
-    np.testing.assert_array_equal(sim, here.near_sim)
+def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
+    feats, options = case_of("members")
+    monkeypatch.setattr(card_features, "LEAST_PART", 40)
+    monkeypatch.setattr(on_card, "LEAST_PART", 40)
+    monkeypatch.setattr(card_features, "WORK_SHARE", 0.8)
+    one = neighbours.nearest(feats, 21, device="cuda", memory=60_000, **options)
+    assert not one.held.feats.resident
+    np.testing.assert_array_equal(one.order, neighbours.nearest(feats, 21, device="cpu", **options).order)
+    with pytest.raises(bill.DoesNotFit, match="allow more, or take shorter lists"):
+        neighbours.nearest(feats, 21, device="cuda", memory=10_000, **options)
 
 
-@pytest.mark.parametrize("arch", ["compute_80", "compute_90"])
+def test_arguments_of_a_kernel_are_checked(there):
+    with pytest.raises(TypeError, match="kernel row_keys takes 4 arguments, got 1"):
+        card.converted("row_keys", (1,))
+    with pytest.raises(TypeError, match="argument 0: an array of float64, want float32"):
+        card.converted("row_keys", (np.zeros(1), 1, 1, np.zeros(1, np.uint64)))
+
+
+def test_counting_twins_agree(there):
+    """Random groups, sizes and ties: the facts of every row, number for number."""
+    rng = np.random.default_rng(9)
+    for groups in (1, 7, 60):
+        dist = rng.integers(0, 9, (12, 90)).astype(np.float32)
+        pids = rng.permutation(np.concatenate([np.arange(groups), rng.integers(0, groups, 90 - groups)]))
+        by_pid = np.argsort(pids, kind="stable")
+        pid_ptr = np.concatenate([[0], np.cumsum(np.bincount(pids, minlength=groups))]).astype(np.int64)
+        group, cams, gallery = rng.integers(-1, groups, 12), rng.integers(0, 2, 12), rng.integers(0, 2, 90)
+        want = counts.from_distances(dist, group, cams, pid_ptr, by_pid, gallery, True, 50)
+        arrays = [card.upload(np.ascontiguousarray(a)) for a in (dist, group, cams, pid_ptr, by_pid, gallery)]
+        out = [card.xp.empty(12, t) for t in (np.float64, np.int64, np.int64, np.int64)]
+        most = int(np.diff(pid_ptr).max())
+        card.launch("rank_facts", 12, arrays[0], 90, *arrays[1:], True, 50, None, most, *out, shared=24 * most)
+        for got, right in zip(out, want, strict=True):
+            np.testing.assert_array_equal(card.download(got), right)
+
+
+@pytest.mark.parametrize("arch", ["compute_80", "compute_90", "compute_100"])
 def test_kernels_compile(arch):
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
-    program = nvrtc.createProgram(CODE, "search.cu", (), ())
+    program = nvrtc.createProgram(card.CODE, "engine.cu", (), ())
     try:
-        nvrtc.compileProgram(program, (f"--gpu-architecture={arch}", "-std=c++17"))
+        nvrtc.compileProgram(program, (f"--gpu-architecture={arch}", *card.OPTIONS))
         text = nvrtc.getPTX(program)
     except nvrtc.NVRTCError as error:
         pytest.fail(f"{error}: {nvrtc.getProgramLog(program)}")
     finally:
         nvrtc.destroyProgram(program)
     text = text if isinstance(text, str) else text.decode()
-    for name in ("select_rows", "add_dots", "penalise"):
-        assert f".entry {name}" in text
+    assert len(card.SIGNATURES) == card.CODE.count("__global__")
+    for name in card.SIGNATURES:
+        assert f".entry {name}(" in text
 
 
 def test_device_is_chosen_aloud(caplog):
@@ -241,21 +419,33 @@ def test_device_is_chosen_aloud(caplog):
             device.choose("cuda")
 
 
-gpu = pytest.mark.skipif(device.cuda_problem() is not None, reason=f"no GPU: {device.cuda_problem()}")
+gpu = pytest.mark.skipif(bool(no_gpu), reason=f"no GPU: {no_gpu}")
 
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.parametrize("case", ["members", "ties", "penalty"])
-def test_device_and_cpu_give_the_same_lists(case):
+@pytest.mark.parametrize("case", ["members", "ties", "copies", "penalties"])
+def test_thousands_of_images_on_a_device(case):
+    """As above at a size at which blocks, waves and races are real."""
+    feats, options = case_of(case, 6000)
+    for k1, k2 in ((20, 6), (40, 2)):
+        one, other = both(feats, options, k=41, n_query=1000, top_k=100)
+        same_lists(one, other)
+        given = {**options, "top_k": 100, "k1": k1, "k2": k2}
+        got, want = (rerank.k_reciprocal(n, feats, 1000, device=d, **given) for n, d in ((one, "cuda"), (other, "cpu")))
+        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_array_equal(got[1], want[1])
+    pids = np.arange(6000) % 12
+    labels = pids[:1000], pids[1000:]
+    score = metrics.evaluate_blocks(rerank.blocks(one, feats, 1000, device="cuda", **options), *labels)
+    whole, _ = rerank.k_reciprocal(one, feats, 1000, device="cuda", **options)
+    assert metrics.evaluate(whole, *labels).map == pytest.approx(score.map, abs=1e-12)
+
+
+@pytest.mark.gpu
+@gpu
+def test_large_arrays_arrive_whole():
+    """Through the two page-locked buffers in turn, a memory map among them."""
     rng = np.random.default_rng(0)
-    feats = [signs(rng, 3000, 16)] if case == "ties" else [clustered(rng, 3000, 64, 200), unit_rows(rng, 3000, 40)]
-    options = {"weights": [1.0, 0.5][: len(feats)], "n_query": 500, "top_k": 100}
-    if case == "penalty":
-        options["penalties"] = [(rng.integers(-1, 4, 3000), 0.1)]
-    there, here = (neighbours.nearest(feats, 21, device=d, **options) for d in ("cuda", "cpu"))
-    for name in ("order", "sim", "least", "near_order", "near_sim"):
-        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
-    settings = {"weights": options["weights"], "penalties": options.get("penalties"), "top_k": 100}
-    one, other = (rerank.k_reciprocal(found, feats, 500, **settings) for found in (there, here))
-    np.testing.assert_array_equal(one[0], other[0])
+    array = rng.integers(0, 256, 3 * card.STAGED + 12345, dtype=np.uint8)
+    np.testing.assert_array_equal(card.download(card.upload(array)), array)

@@ -41,6 +41,12 @@ def test_a_jump():
     assert [grown(t, (20, 20)) for t in (19.99, 20, 21)] == [0, 1, 1]
 
 
+@pytest.mark.parametrize("rise", [(20, 20), (10, 40)])
+def test_a_time_on_a_device_gives_the_same_share(rise):
+    for t in (0.0, 10.0, 19.99, 20.0, 25.0, 40.0, math.inf):
+        assert grown(torch.tensor(t, dtype=torch.float64), rise).item() == grown(t, rise)
+
+
 def test_without_start_time_has_no_effect():
     o = output()
     loss = triplet_loss(margin=0.3)

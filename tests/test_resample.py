@@ -8,7 +8,7 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.load import load_plan
-from configs.schema import Resample
+from configs.recipe import Resample
 from models.data.balance import balance
 from models.data.sampler import pk_batches
 from models.data.split import make_split

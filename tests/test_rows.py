@@ -11,7 +11,6 @@ from configs.progress import Progress
 from configs.schema import Named
 from models import registry, train
 from models.data.augment import image_rng
-from models.data.batches import epoch_loader
 from models.net import Output
 from tests import tiny
 
@@ -130,7 +129,7 @@ def test_everything_on_is_the_same_with_any_workers():
     augments = registry.make_augments(strong.model_copy(update={"size": (64, 32)}), images)
 
     def epoch(workers: int) -> torch.Tensor:
-        loader = epoch_loader(
+        loader = tiny.epoch_loader(
             images,
             training.labels,
             augments,

@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 
 from configs.errors import TrainingError
 from configs.progress import Progress
+from configs.schema import Named
 from ensemble import run as build_run
 from models import registry, train
-from models.data.batches import epoch_loader
+from models.epochs import EpochMetrics
 from models.net import Output
-from models.sound import COLLAPSED, Broken, broken_gradients, broken_output, collapse, distances_apart
+from models.sound import COLLAPSED, Broken, collapse, distances_apart
+from models.tally import Tally
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -48,8 +50,8 @@ def run(folder, recipe):
 
 def images_of(epoch, batch):
     training, images = tiny.training()
-    loader = epoch_loader(images, training.labels, [], identities=4, per_identity=2, seed=3, epoch=epoch)
-    return [training.split.names[i] for i in loader.dataset.rows[batch]]
+    loader = tiny.epoch_loader(images, training.labels, [], identities=4, per_identity=2, seed=3, epoch=epoch)
+    return [training.split.names[i] for i in loader.rows[batch]]
 
 
 def test_a_gradient_that_is_no_number_while_the_loss_is_one(tmp_path, monkeypatch):
@@ -83,11 +85,11 @@ def test_a_gradient_that_is_no_number_while_the_loss_is_one(tmp_path, monkeypatc
 def test_weights_that_are_no_numbers_do_not_replace_a_checkpoint(tmp_path, monkeypatch):
     real = train._epoch
 
-    def overshot(run, loader, point, *rest):
-        reached = real(run, loader, point, *rest)
+    def overshot(loop, point, *rest):
+        reached = real(loop, point, *rest)
         if point.epoch == 1:
             with torch.no_grad():
-                run.net.backbone[3].weight[0, 0, 0, 0] = torch.nan
+                loop.run.net.backbone[3].weight[0, 0, 0, 0] = torch.nan
         return reached
 
     monkeypatch.setattr(train, "_epoch", overshot)
@@ -102,11 +104,19 @@ def output(feats):
     return Output(feats, feats, ())
 
 
+def tallied(feats, terms, net=None, batch=3, value=None):
+    """What a tally has to say after one batch, number `batch`, of these features and losses."""
+    tally = Tally(tuple(terms), len(feats), net or torch.nn.Linear(1, 1), CPU)
+    total = torch.stack(list(terms.values())).sum() if value is None else torch.tensor(value)
+    seen = tally.add(output(feats), torch.zeros(len(feats)), terms, total)
+    tally.judge(torch.tensor(float(batch)), seen, gradients=net is not None)
+    return tally, tally.look(EpochMetrics(1))
+
+
 def test_the_images_whose_features_are_no_numbers_are_named():
     feats = torch.ones(6, 4)
     feats[1, 2], feats[4, 0] = torch.nan, torch.inf
-    fine = {"id": torch.tensor(1.0)}
-    broken = broken_output(3, output(feats), fine, torch.tensor(1.0))
+    _, broken = tallied(feats, {"id": torch.tensor(1.0)})
     assert broken == Broken(3, "the features of 2 of 6 images are not finite", (1, 4))
     said = broken.told("r50", tiny.recipe(), [f"{c}.jpg" for c in "abcdef"], 0, 9)
     assert "(images b.jpg, e.jpg)" in said and "epoch 1, batch 4 of 9" in said and "lr=0.0001)" in said
@@ -114,19 +124,46 @@ def test_the_images_whose_features_are_no_numbers_are_named():
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_the_loss_that_is_no_number_is_named(value):
-    terms = {"id": torch.tensor(1.0), "triplet": torch.tensor(value)}
-    broken = broken_output(0, output(torch.ones(2, 4)), terms, torch.tensor(value))
+    _, broken = tallied(torch.ones(2, 4), {"id": torch.tensor(1.0), "triplet": torch.tensor(value)})
     assert broken.what == "the loss is not a finite number (triplet)" and broken.places == ()
-    assert broken_output(0, output(torch.ones(2, 4)), {"id": torch.tensor(1.0)}, torch.tensor(1.0)) is None
+    _, broken = tallied(torch.ones(2, 4), {"id": torch.tensor(1.0)}, value=torch.inf)
+    assert broken.what == "the loss is not a finite number (the sum)"
+    assert tallied(torch.ones(2, 4), {"id": torch.tensor(1.0)})[1] is None
 
 
 @pytest.mark.parametrize(("value", "said"), [(torch.inf, "1 of 2 gradients"), (1e30, "so large that their squares")])
 def test_gradients_without_bound(value, said):
     net = torch.nn.Linear(2, 2)
     net(torch.ones(1, 2)).sum().backward()
-    assert broken_gradients(0, net) is None
+    assert tallied(torch.ones(2, 4), {"id": torch.tensor(1.0)}, net)[1] is None
     net.bias.grad[1] = value
-    assert said in broken_gradients(0, net).what
+    assert said in tallied(torch.ones(2, 4), {"id": torch.tensor(1.0)}, net)[1].what
+
+
+def test_the_first_broken_batch_is_the_one_that_is_told_and_nothing_is_learned_after_it():
+    """Batches 0 to 3, of which 1 and 3 are broken; looked at after the last."""
+    tally, one = Tally(("id",), 2, torch.nn.Linear(1, 1), CPU), torch.tensor(1.0)
+    skipped = []
+    for batch, feats in enumerate((torch.ones(2, 4), torch.full((2, 4), torch.nan), torch.ones(2, 4))):
+        seen = tally.add(output(feats), torch.zeros(2), {"id": one}, one)
+        skipped.append(tally.judge(torch.tensor(float(batch)), seen, gradients=False).item())
+    seen = tally.add(output(torch.ones(2, 4)), torch.zeros(2), {"id": one * torch.inf}, one * torch.inf)
+    tally.judge(torch.tensor(3.0), seen, gradients=False)
+    assert skipped == [False, True, True]
+    assert tally.look(EpochMetrics(1)) == Broken(1, "the features of 2 of 2 images are not finite", (0, 1))
+
+
+@pytest.mark.parametrize("name", registry.OPTIMIZERS)
+def test_every_optimizer_passes_over_a_batch_that_is_found_to_be_broken(name):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = registry.make(registry.OPTIMIZERS, "optimizer", Named(name=name, lr=0.1), params=[weight])
+    states = []
+    for found in (0.0, 1.0):
+        optimizer.found_inf, weight.grad = torch.tensor(found), torch.full((3,), 1 + found)
+        optimizer.step()
+        states.append({"weight": weight.detach().clone()} | {k: v.clone() for k, v in optimizer.state[weight].items()})
+    one, two = states
+    assert all(torch.equal(one[k], two[k]) for k in two) and not torch.equal(one["weight"], torch.ones(3))
 
 
 # ---------------------------------------------------------------------------------------------------------- collapsed

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from configs.errors import ConfigError
 from configs.schema import Member, Named
 from models import registry
-from models.data.batches import epoch_loader
 from models.team import Team, joined
 from models.together import check_shares, spread
 from tests import tiny
@@ -160,7 +159,7 @@ def test_each_process_sees_the_pixels_that_one_would():
 
     def batches(share):
         asked = {"identities": 4, "per_identity": 2, "seed": 3, "epoch": 1, "share": share}
-        return list(epoch_loader(images, training.labels, augment, **asked))
+        return list(tiny.epoch_loader(images, training.labels, augment, **asked))
 
     whole, first, rest = batches(slice(None)), batches(slice(0, 3)), batches(slice(3, 8))
     for (pixels, labels), (a, x), (b, y) in zip(whole, first, rest, strict=True):

@@ -41,8 +41,8 @@ SIGNALLED = """
 import os, signal, sys
 from configs.command import run
 from ensemble import build
-from models import train
-real, calls = train.normalise, []
+from models import step
+real, calls = step.normalise, []
 plan = dict(part.split(":") for part in os.environ["AT"].split() if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
 
 def normalise(*args, **kwargs):
@@ -51,7 +51,7 @@ def normalise(*args, **kwargs):
         os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
     return real(*args, **kwargs)
 
-train.normalise = normalise
+step.normalise = normalise
 run(lambda: build.main(sys.argv[1:]))
 """
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from configs.errors import TrainingError
 from configs.progress import Progress
 from configs.stopping import Stopped
-from models import registry, train
-from models.data.batches import epoch_loader, normalise
+from models import registry, step, train
+from models.data.batches import normalise
 from models.run import start
 from tests import oracles, tiny
 
@@ -64,10 +64,10 @@ class Stop(Exception):
 def stop_before_epoch(monkeypatch, epoch):
     real = train._epoch
 
-    def stopped(run, loader, point, *rest):
+    def stopped(loop, point, *rest):
         if point.epoch == epoch:
             raise Stop
-        return real(run, loader, point, *rest)
+        return real(loop, point, *rest)
 
     monkeypatch.setattr(train, "_epoch", stopped)
     return lambda: monkeypatch.setattr(train, "_epoch", real)
@@ -107,7 +107,7 @@ def test_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path, monkeypatch, b
 def test_a_signal_saves_after_the_batch_and_nothing_is_lost(tmp_path, monkeypatch, number, workers):
     """Asked to stop in the first batch of the second epoch: that batch is done, and not done again."""
     recipe = tiny.recipe(checkpoint_every=5, losses={"id": {}, "triplet": {"start": 0.1}, "center": {"weight": 5e-4}})
-    batches = len(epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=1))
+    batches = len(tiny.epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=1))
     assert batches >= 2
     whole, seen = run(tmp_path / "whole", recipe), []
 
@@ -117,7 +117,7 @@ def test_a_signal_saves_after_the_batch_and_nothing_is_lost(tmp_path, monkeypatc
             os.kill(os.getpid(), number)
         return normalise(raw, *args, **kwargs)
 
-    monkeypatch.setattr(train, "normalise", counted)
+    monkeypatch.setattr(step, "normalise", counted)
     with pytest.raises(Stopped, match="tiny is saved after epoch 1 and 1 batches") as stopped:
         run(tmp_path / "parts", recipe, workers=workers)
     assert stopped.value.number == number and len(seen) == batches + 1
@@ -134,7 +134,7 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("still there")
 
-    monkeypatch.setattr(train, "normalise", impatient)
+    monkeypatch.setattr(step, "normalise", impatient)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Stopped):
         run(tmp_path / "a", tiny.recipe())
@@ -148,22 +148,22 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
     from pathlib import Path
     import torch
     from configs.progress import Progress
-    from models import registry, train
+    from models import registry, step, train
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
-    real, count = train.normalise, 0
+    real, count = step.normalise, 0
     def normalise(*args, **kwargs):
         global count
         count += 1
         if count == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **kwargs)
-    train.normalise = normalise
+    step.normalise = normalise
     training, images = tiny.training()
     train.train_member(tiny.member(), tiny.recipe(epochs=3), training, images, Path(sys.argv[1]),
         device=torch.device("cpu"), precision="float32", workers=0, progress=Progress(quiet=True), pretrained=None)
     """
-    batches = len(epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0))
+    batches = len(tiny.epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0))
     assert batches >= 2
     root = Path(__file__).parent.parent
 
@@ -259,7 +259,7 @@ def test_the_first_step_is_adams_on_the_total_loss(tmp_path, monkeypatch):
     recipe = tiny.recipe(epochs=1, augment=[], optimizer={"name": "adam", "lr": 1e-3, "weight_decay": 5e-4})
     after = run(tmp_path / "a", recipe, data=data)
     net = start(tiny.member(), recipe, 4, tmp_path, None, Progress(quiet=True)).train()
-    (raw, labels), *more = epoch_loader(data[1], data[0].labels, [], identities=4, per_identity=2, seed=3, epoch=0)
+    (raw, labels), *more = tiny.epoch_loader(data[1], data[0].labels, [], identities=4, per_identity=2, seed=3, epoch=0)
     assert not more
     output = net(normalise(raw, CPU, channels_last=True))
     target = torch.full((8, 4), 0.1 / 3).scatter_(1, labels[:, None], 0.9)
@@ -293,15 +293,15 @@ def test_a_rate_far_too_high_is_said_with_the_member_and_what_to_do(tmp_path):
 
 def test_the_batch_that_broke_is_named(tmp_path, monkeypatch):
     """A batch of NaN, the second of its epoch: the message names that batch and its images."""
-    real, seen = train.normalise, []
+    real, seen = step.normalise, []
 
     def broken(raw, device, *, channels_last):
         seen.append(raw)
         batch = real(raw, device, channels_last=channels_last)
         return batch * float("nan") if len(seen) == 2 else batch
 
-    monkeypatch.setattr(train, "normalise", broken)
-    rows = epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0).dataset.rows
+    monkeypatch.setattr(step, "normalise", broken)
+    rows = tiny.epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0).rows
     names = ", ".join(f"{i:04d}.png" for i in rows[1][:3])
     with pytest.raises(TrainingError, match=rf"tiny: .* epoch 1, batch 2 of {len(rows)} \(images {names}"):
         run(tmp_path / "a", tiny.recipe())
@@ -311,10 +311,10 @@ def test_weights_that_break_in_the_very_last_step_are_not_kept(tmp_path, monkeyp
     """Every loss was finite, and what the last step left is not."""
     real = train._epoch
 
-    def overshot(run, *args):
-        metrics = real(run, *args)
+    def overshot(loop, *args):
+        metrics = real(loop, *args)
         with torch.no_grad():
-            run.net.backbone[3].weight[0, 0, 0, 0] = torch.inf
+            loop.run.net.backbone[3].weight[0, 0, 0, 0] = torch.inf
         return metrics
 
     monkeypatch.setattr(train, "_epoch", overshot)

@@ -34,7 +34,9 @@ def test_equals_the_oracle(P, K, margin, seed):
 def test_the_pairs_are_the_hardest(P, K, seed):
     feats, labels = case(P, K, seed=seed)
     want = [positive - negative for positive, negative in batch_hard_pairs(feats.numpy(), labels.tolist())]
-    np.testing.assert_allclose(hardest_gap(feats, labels).numpy(), want, atol=1e-12)
+    gap, both = hardest_gap(feats, labels)
+    assert both.all()
+    np.testing.assert_allclose(gap.numpy(), want, atol=1e-12)
 
 
 def test_by_hand():
@@ -79,10 +81,9 @@ def test_a_batch_without_triplets_costs_nothing_and_still_has_a_gradient(labels,
 def test_an_image_alone_of_its_identity_is_no_anchor_but_a_negative():
     feats, labels = case(3, 2)
     alone = torch.cat((feats, feats[:1] + 1e-3)), torch.cat((labels, torch.tensor([-5])))
-    assert len(hardest_gap(*alone)) == 6
-    assert hardest_gap(*alone)[0] == pytest.approx((hardest_gap(feats, labels)[0]).item(), abs=3) and (
-        hardest_gap(*alone)[0] > hardest_gap(feats, labels)[0]
-    )
+    (gap, both), (without, _) = hardest_gap(*alone), hardest_gap(feats, labels)
+    assert both.tolist() == [True] * 6 + [False] and gap[6] == 0
+    assert gap[0] > without[0] and gap[0] == pytest.approx(without[0].item(), abs=3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

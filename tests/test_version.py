@@ -68,3 +68,15 @@ def test_files_of_the_project_are_named_from_its_root():
     code = code_version(MODELS / "train.py", MODELS / "heads")
     assert {"models/train.py", "models/heads/mgn.py"} <= set(code.parts)
     assert code_files({"a": {"code": code}, "b": "text"}) == code.parts
+
+
+def test_kernels_in_cuda_count_without_their_comments(tmp_path):
+    """A kernel's text decides rankings as much as the code beside it."""
+
+    def version(text):
+        (tmp_path / "k.cu").write_text(text)
+        return version_of(tmp_path, SOURCE)
+
+    before = version("int a = 1;  // one\n\n// two\nint b;\n")
+    assert version("// other words\nint a = 1;\nint b;\n") == before
+    assert version("int a = 2;\nint b;\n") != before

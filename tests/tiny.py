@@ -8,6 +8,8 @@ from torch import nn
 
 from configs.schema import Member, Recipe
 from models.data.balance import Training
+from models.data.batches import Order, TrainingBatches, make_loader
+from models.data.sampler import Sampling
 from models.data.split import Split
 
 RECIPE = {
@@ -79,3 +81,14 @@ def unsettle(net):
                 m.running_mean.normal_(0, 0.2, generator=rng)
                 m.running_var.uniform_(0.5, 1.5, generator=rng)
     return net
+
+
+def epoch_loader(
+    images, labels, augment, *, identities, per_identity, seed, epoch, doubled=(), share=slice(None), workers=0
+):
+    """A loader of one epoch, as training's own; `rows` are those of its batches."""
+    batches = TrainingBatches(images, Sampling(labels, identities, per_identity, seed, doubled), augment, share)
+    rows = batches.rows(epoch)
+    loader = make_loader(batches, Order(epoch, 0, len(rows)), workers=workers)
+    loader.rows = rows
+    return loader

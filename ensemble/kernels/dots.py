@@ -7,6 +7,14 @@ from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit
 
 Pointers = NDArray[np.int64]
 Sums = NDArray[np.float64]
+UNIT_TOLERANCE = 1e-3
+
+
+def not_unit(bad: NDArray[np.intp], norm: NDArray[np.float64]) -> str:
+    """What to say of rows `bad` that are not of unit length; norm: of all rows."""
+    shown = ", ".join(f"{i} (norm {norm[i]:.4g})" for i in bad[:5])
+    more = f" and {bad.size - 5} more" if bad.size > 5 else ""
+    return f"rows not of unit length: {shown}{more}; L2-normalise the features first"
 
 
 @fast

@@ -3,15 +3,19 @@
 As sparse algebra, with A the N x N 0/1 matrix of the k1 + 1 nearest and A_h that of the half sets: R = A o A^T,
 R_h = A_h o A_h^T, inter = R o (R R_h^T), E = [inter > 2/3 |R_h|], the expanded sets are the pattern of R + E R_h, and
 with P the first-k2 matrix over k2, query expansion is P V. Each function returns arrays of the rows start..stop alone.
+
+Weights are whole numbers in units of 2^-30: their sums are the same in any order, so on any device.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, jit
+from ensemble.kernels.cpu import Floats, Ints, Real, jit
 
 Pointers = NDArray[np.int64]
-Rows = tuple[Pointers, Ints, Floats]
+Wholes = NDArray[np.uint32]
+Rows = tuple[Pointers, Ints, Wholes]
+UNIT = 2.0**30
 
 
 @jit
@@ -84,10 +88,45 @@ def known(indptr: Pointers, members: Ints, order: Ints, sim: Floats, start: int,
 
 
 @jit
-def average(indptr: Pointers, members: Ints, weights: Floats, order: Ints, k2: int, start: int, stop: int) -> Rows:
-    """Mean of the sparse rows (indptr, members, weights) over each row's first k2 neighbours, itself included.
+def weighed(indptr: Pointers, sim: Floats, least: Floats, total: Real, power: int, unit: float) -> Wholes:
+    """Weights of the members of some rows: exp(-s) over the row's sum, times unit, rounded: (nnz,) uint32.
 
-    Returns the same three arrays for rows start..stop.
+    sim: (nnz,) similarities. least: (B,) of each row. The exponential is exp(1/2 - s) by its series, for s from 0 to 1
+    within 1.3e-11: plain sums and products, which every device rounds alike.
+    """
+    out = np.empty(sim.size, np.uint32)
+    whole = np.empty(sim.size, np.int64)
+    for i in range(indptr.size - 1):
+        largest = max(np.float32(0), total - least[i])
+        row = 0
+        for e in range(indptr[i], indptr[i + 1]):
+            s = np.float32(0)
+            if largest > 0:
+                s = max(np.float32(0), total - sim[e]) / largest
+                s = s if power == 1 else s * s
+            x = 0.5 - np.float64(s)
+            p = 1.0 / 3628800.0
+            p = p * x + 1.0 / 362880.0
+            p = p * x + 1.0 / 40320.0
+            p = p * x + 1.0 / 5040.0
+            p = p * x + 1.0 / 720.0
+            p = p * x + 1.0 / 120.0
+            p = p * x + 1.0 / 24.0
+            p = p * x + 1.0 / 6.0
+            p = p * x + 0.5
+            p = p * x + 1.0
+            whole[e] = np.int64((p * x + 1.0) * 4294967296.0 + 0.5)
+            row += whole[e]
+        for e in range(indptr[i], indptr[i + 1]):
+            out[e] = np.uint32(np.float64(whole[e]) * unit / np.float64(row) + 0.5)
+    return out
+
+
+@jit
+def average(indptr: Pointers, members: Ints, weights: Wholes, order: Ints, k2: int, start: int, stop: int) -> Rows:
+    """The sum of the sparse rows (indptr, members, weights) of each row's first k2 neighbours, itself included.
+
+    weights: already divided by k2. Returns the same three arrays for rows start..stop.
     """
     n = order.shape[0]
     mark = np.full(n, -1, np.int64)
@@ -98,7 +137,7 @@ def average(indptr: Pointers, members: Ints, weights: Floats, order: Ints, k2: i
         for p in range(k2):
             room += indptr[order[i, p] + 1] - indptr[order[i, p]]
     members_out = np.empty(room, np.int32)
-    weights_out = np.empty(room, np.float32)
+    weights_out = np.empty(room, np.uint32)
     at = 0
     for i in range(start, stop):
         for p in range(k2):
@@ -109,15 +148,15 @@ def average(indptr: Pointers, members: Ints, weights: Floats, order: Ints, k2: i
                     mark[c] = i
                     place[c] = at
                     members_out[at] = c
-                    weights_out[at] = 0.0
+                    weights_out[at] = 0
                     at += 1
-                weights_out[place[c]] += weights[e] / np.float32(k2)
+                weights_out[place[c]] += weights[e]
         indptr_out[i - start + 1] = at
     return indptr_out, members_out[:at].copy(), weights_out[:at].copy()
 
 
 @jit
-def inverted(indptr: Pointers, members: Ints, weights: Floats, first: int) -> Rows:
+def inverted(indptr: Pointers, members: Ints, weights: Wholes, first: int) -> Rows:
     """Columns of the sparse rows from `first` on: for each c the rows i - first with V(i, c) > 0, ascending."""
     n = indptr.size - 1
     start = np.zeros(n + 1, np.int64)
@@ -127,7 +166,7 @@ def inverted(indptr: Pointers, members: Ints, weights: Floats, first: int) -> Ro
         start[c + 1] += start[c]
     fill = start[:-1].copy()
     rows = np.empty(start[n], np.int32)
-    value = np.empty(start[n], np.float32)
+    value = np.empty(start[n], np.uint32)
     for i in range(first, n):
         for e in range(indptr[i], indptr[i + 1]):
             c = members[e]
@@ -141,19 +180,19 @@ def inverted(indptr: Pointers, members: Ints, weights: Floats, first: int) -> Ro
 def overlap(
     indptr: Pointers,
     members: Ints,
-    weights: Floats,
+    weights: Wholes,
     inv_start: Pointers,
     inv_rows: Ints,
-    inv_value: Floats,
+    inv_value: Wholes,
     n_gallery: int,
     start: int,
     stop: int,
-) -> Rows:
+) -> tuple[Pointers, Ints, Floats]:
     """t = sum_c min(V(q, c), V(g, c)) of queries start..stop with every gallery image it is not zero for.
 
-    Returns (indptr (B + 1,), gallery (nnz,) int32, t (nnz,) float32).
+    Returns (indptr (B + 1,), gallery (nnz,) int32, t (nnz,) float32, 1 for equal rows).
     """
-    t = np.zeros(n_gallery, np.float32)
+    t = np.zeros(n_gallery, np.uint32)
     touched = np.empty(n_gallery, np.int32)
     out_ptr = np.zeros(stop - start + 1, np.int64)
     gallery = np.empty(1024, np.int32)
@@ -164,11 +203,13 @@ def overlap(
         for e in range(indptr[q], indptr[q + 1]):
             c, v = members[e], weights[e]
             for f in range(inv_start[c], inv_start[c + 1]):
-                g = inv_rows[f]
-                if t[g] == 0.0:
+                g, shared = inv_rows[f], min(v, inv_value[f])
+                if shared == 0:
+                    continue
+                if t[g] == 0:
                     touched[count] = g
                     count += 1
-                t[g] += min(v, inv_value[f])
+                t[g] += shared
         if at + count > gallery.size:
             grown = max(2 * gallery.size, at + count)
             gallery_new, value_new = np.empty(grown, np.int32), np.empty(grown, np.float32)
@@ -176,8 +217,8 @@ def overlap(
             gallery, value = gallery_new, value_new
         for p in range(count):
             gallery[at + p] = touched[p]
-            value[at + p] = t[touched[p]]
-            t[touched[p]] = 0.0
+            value[at + p] = np.float32(t[touched[p]]) * np.float32(1 / UNIT)
+            t[touched[p]] = 0
         at += count
         out_ptr[q - start + 1] = at
     return out_ptr, gallery[:at].copy(), value[:at].copy()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import Resample
+from configs.recipe import Resample
 from models.data.split import Split
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
 from multiprocessing import get_all_start_methods
 from pathlib import Path
 
@@ -11,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from configs.disk import room_for
 from configs.errors import ConfigError
 from configs.progress import Progress
 from configs.stopping import SIGNALS
-from models.data.augment import MEAN, STD, Augment, image_rng
+from models.data.augment import MEAN, STD, Image, image_rng
 from models.data.images import decode_all
-from models.data.sampler import pk_batches
+from models.data.sampler import Sampling
 from models.data.split import Split
 
 PACKED = "images.npy"
@@ -56,74 +57,66 @@ def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], fol
 
 
 class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
-    """The batches of one epoch: item b is (P * K, 3, H, W) uint8 and its labels (P * K,), or a share of both."""
+    """Batches of a training: item (epoch, b) is (P * K, 3, H, W) uint8 and its labels (P * K,), or a share of both."""
 
     def __init__(
         self,
         images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        augment: Sequence[Augment],
-        seed: int,
-        epoch: int,
+        sampling: Sampling,
+        augment: Sequence[Callable[[Image, np.random.Generator], Image]],
         share: slice = slice(None),
     ) -> None:
-        self.images, self.labels, self.rows = images, labels, rows
-        self.augment, self.seed, self.epoch, self.share = augment, seed, epoch, share
+        self.images, self.sampling, self.augment, self.share = images, sampling, augment, share
+        self.rows = lru_cache(1)(sampling.rows)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        rows = self.rows[batch]
+    def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, batch = at
+        rows = self.rows(epoch)[batch]
         places = range(batch * len(rows), (batch + 1) * len(rows))[self.share]
-        seen = np.stack([self._augmented(*at) for at in zip(rows[self.share], places, strict=True)])
-        return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows[self.share]])
+        seen = np.stack([self._augmented(row, epoch, at) for row, at in zip(rows[self.share], places, strict=True)])
+        return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.sampling.labels[rows[self.share]])
 
-    def _augmented(self, row: int, place: int) -> NDArray[np.uint8]:
-        image, rng = np.asarray(self.images[row]), image_rng(self.seed, self.epoch, place)
+    def _augmented(self, row: int, epoch: int, place: int) -> Image:
+        image, rng = np.asarray(self.images[row]), image_rng(self.sampling.seed, epoch, place)
         for change in self.augment:
             image = change(image, rng)
         return image
 
 
-def epoch_loader(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    augment: Sequence[Augment],
-    *,
-    identities: int,
-    per_identity: int,
-    seed: int,
-    epoch: int,
-    doubled: Collection[int] = (),
-    share: slice = slice(None),
-    workers: int = 0,
-    pin: bool = False,
-    begin: int = 0,
+class Order(Sampler[tuple[int, int]]):
+    """The batches of one epoch that are not done yet; which epoch may be set between two passes."""
+
+    def __init__(self, epoch: int = 0, begin: int = 0, end: int = 0) -> None:
+        self.epoch, self.begin, self.end = epoch, begin, end
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(self.epoch, batch) for batch in range(self.begin, self.end)])
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
+def make_loader(
+    batches: TrainingBatches, order: Order, *, workers: int = 0, pin: bool = False
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Everything training sees in one epoch, from batch `begin` on; the same for any number of workers.
+    """The batches in an order that may change between passes; the same for any number of workers.
 
-    Workers are forked, so that they share the images' memory map and need no pickle of the augmentations.
-
-    Args:
-        share: which places of every batch this process trains on; each sees there what one process would.
+    Workers are forked, so that they share the images' memory map and need no pickle of the augmentations, and live
+    until the loader is gone.
 
     Raises:
         ConfigError: workers are asked for where processes cannot be forked.
     """
     if workers and "fork" not in get_all_start_methods():
         raise ConfigError(f"--workers {workers}: this system cannot fork processes; leave it at 0")
-    rows = pk_batches(labels, identities, per_identity, seed=seed, epoch=epoch, doubled=doubled)
-    batches = TrainingBatches(images, labels, rows, augment, seed, epoch, share)
-    context = "fork" if workers else None
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=range(begin, len(batches)),
+        sampler=order,
         num_workers=workers,
         pin_memory=pin,
-        multiprocessing_context=context,
+        multiprocessing_context="fork" if workers else None,
+        persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_main_process,
     )
 
@@ -134,17 +127,17 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def plain_batches(images: NDArray[np.uint8], size: int) -> Iterator[tuple[slice, Tensor]]:
-    """The images in order, unchanged: (rows, (B, 3, H, W) uint8)."""
-    for start in range(0, len(images), size):
-        rows = slice(start, min(start + size, len(images)))
-        yield rows, torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
-
-
 def normalise(images: Tensor, device: torch.device, *, channels_last: bool) -> Tensor:
     """(B, 3, H, W) uint8 -> float32 on the device, ImageNet's mean 0 and deviation 1."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images = images.to(device, non_blocking=True).to(torch.float32, memory_format=layout)
-    mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
+    mean, std = _scale(device)
     return (images - mean) / std
+
+
+@cache
+def _scale(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation in levels, (1, 3, 1, 1) each. Made once: a constant copied in every step is waited for."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) * 255 for x in (MEAN, STD))
+    return mean, std

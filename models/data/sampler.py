@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Whom the batches of every epoch show.
+
+    labels: (N,) in 0..K-1. identities, images: P and K of a batch. doubled: labels whose images come twice in an epoch.
+    """
+
+    labels: NDArray[np.int64]
+    identities: int
+    images: int
+    seed: int
+    doubled: Collection[int] = ()
+
+    @property
+    def batch(self) -> int:
+        """Images of one batch."""
+        return self.identities * self.images
+
+    def rows(self, epoch: int) -> NDArray[np.int64]:
+        """(batches, P * K) rows of `labels`: the batches of an epoch."""
+        return pk_batches(self.labels, self.identities, self.images, seed=self.seed, epoch=epoch, doubled=self.doubled)
 
 
 def pk_batches(

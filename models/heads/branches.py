@@ -70,7 +70,7 @@ class Branch(nn.Module):
                 f"a {rows}x{columns} grid does not divide a feature map of {height}x{width}; change recipe.size (a "
                 "resnet's map has one row or column for 16 pixels)"
             )
-        stripes = adaptive_stripes(x, rows) if self.adaptive else equal_stripes(height, rows).to(x.device)
+        stripes = adaptive_stripes(x, rows) if self.adaptive else equal_stripes(height, rows, x.device)
         cells = torch.stack([self.pool.stripes(part, stripes) for part in x.chunk(columns, dim=3)], dim=2)
         return list(cells.flatten(1, 2).unbind(1))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from configs.errors import ConfigError
 
 
-def equal_stripes(height: int, parts: int) -> Tensor:
+def equal_stripes(height: int, parts: int, device: torch.device | None = None) -> Tensor:
     """(1, P, h) bool: stripe k has the rows from round(k h / P) on; heights differ by one row at most.
 
     Raises:
@@ -18,7 +18,7 @@ def equal_stripes(height: int, parts: int) -> Tensor:
     """
     check_height(height, parts)
     cuts = [(2 * k * height + parts) // (2 * parts) for k in range(parts + 1)]
-    row = torch.arange(height)
+    row = torch.arange(height, device=device)  # made there: a copy to a GPU would wait for it
     return torch.stack([(row >= a) & (row < b) for a, b in pairwise(cuts)])[None]
 
 

@@ -28,13 +28,18 @@ class CenterLoss(nn.Module):
         self.rate = rate
         self.register_buffer("centers", torch.zeros(classes, dim))
 
-    def forward(self, output: Output, labels: Tensor, t: float = math.inf) -> Tensor:
+    def forward(self, output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
         """Features (B, D) and labels (B,) to a scalar; the centres stay."""
         away = output.feats.to(self.centers.dtype) - self.centers[labels]
         return away.square().sum(dim=1).mean() / 2
 
     @torch.no_grad()
-    def learn(self, output: Output, labels: Tensor) -> None:
-        """One gradient step of the centres towards the images of a batch."""
+    def learn(self, output: Output, labels: Tensor, skip: Tensor) -> None:
+        """One gradient step of the centres towards the images of a batch; none where `skip` () is true.
+
+        An identity's images are added up by a product, in one order; adding them one by one has none on a GPU.
+        """
         toward = output.feats.to(self.centers.dtype) - self.centers[labels]
-        self.centers.index_add_(0, labels, toward, alpha=self.rate / len(labels))
+        same = (labels[:, None] == labels[None, :]).to(toward.dtype)
+        moved = self.centers[labels] + self.rate / len(labels) * (same @ toward)
+        self.centers.index_copy_(0, labels, torch.where(skip, self.centers[labels], moved))

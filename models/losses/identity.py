@@ -29,7 +29,7 @@ def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others"
     if over not in ("others", "all"):
         raise ValueError(f"over {over!r}; there are others, all")
 
-    def loss(output: Output, labels: Tensor, t: float = math.inf) -> Tensor:
+    def loss(output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
         losses = []
         for logits in output.logits:
             classes = logits.shape[1]

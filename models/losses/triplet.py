@@ -44,35 +44,43 @@ def triplet_loss(
     if len(rise) != 2 or not 0 <= rise[0] <= rise[1] or of <= 0:
         raise ValueError(f"rise {list(rise)} of {of}; wanted two times in order, 0 or more, of a run above 0")
 
-    def loss(output: Output, labels: Tensor, t: float = math.inf) -> Tensor:
+    def loss(output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
         return torch.stack([one(feats, labels, t) for feats in output.branches]).mean()
 
-    def one(feats: Tensor, labels: Tensor, t: float) -> Tensor:
-        gap = hardest_gap(feats, labels)
-        if not len(gap):
-            return feats.sum() * 0
+    def one(feats: Tensor, labels: Tensor, t: float | Tensor) -> Tensor:
+        gap, both = hardest_gap(feats, labels)
         if isinstance(margin, str):
-            return softplus(gap).mean()
-        wanted = margin if start is None else start + (margin - start) * grown(t * of / epochs, rise)
-        return torch.relu(gap + wanted).mean()
+            each = softplus(gap)
+        else:
+            each = torch.relu(
+                gap + (margin if start is None else start + (margin - start) * grown(t * of / epochs, rise))
+            )
+        return each.where(both, 0).sum() / both.sum().clamp(min=1)
 
     return loss
 
 
-def grown(t: float, rise: Sequence[float]) -> float:
+def grown(t: float | Tensor, rise: Sequence[float]) -> float | Tensor:
     """The share of a rise that is done at t, of 0 to 1: a pure function of the time, so it resumes by itself."""
-    if t >= rise[1]:
+    begin, end = rise
+    if isinstance(t, Tensor):  # on the device of the features, where nobody can ask which it is
+        return (t >= end).to(t.dtype) if begin == end else ((t - begin) / (end - begin)).clamp(0, 1)
+    if t >= end:
         return 1.0
-    return 0.0 if t <= rise[0] else (t - rise[0]) / (rise[1] - rise[0])
+    return 0.0 if t <= begin else (t - begin) / (end - begin)
 
 
-def hardest_gap(feats: Tensor, labels: Tensor) -> Tensor:
-    """(A,) distance to the hardest positive less that to the hardest negative, for the A anchors that have both."""
+def hardest_gap(feats: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) distance to the hardest positive less that to the hardest negative, and (B,) which anchors have both.
+
+    0 for the others. No shape depends on a value, and the gradient is a sum in a fixed order.
+    """
     unit = normalize(at_least_float32(feats), dim=1, eps=1e-6)
     dist = 1 - unit @ unit.T
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive = dist.masked_fill(~same | itself, -torch.inf).amax(dim=1)
-    negative = dist.masked_fill(same, torch.inf).amin(dim=1)
-    both = torch.isfinite(positive) & torch.isfinite(negative)
-    return positive[both] - negative[both]
+    positive, negative = same & ~itself, ~same
+    both = positive.any(dim=1) & negative.any(dim=1)
+    farthest = dist.masked_fill(~positive, -torch.inf).amax(dim=1)
+    nearest = dist.masked_fill(~negative, torch.inf).amin(dim=1)
+    return farthest.masked_fill(~both, 0) - nearest.masked_fill(~both, 0), both

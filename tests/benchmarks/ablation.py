@@ -35,7 +35,8 @@ from models.data.layouts import AUTO, read_layout, settle_layout
 from models.data.split import Benchmark, Split
 from models.device import choose_device, choose_precision
 from models.extract import extract, load_member
-from models.train import EPOCHS, train_member
+from models.keeper import EPOCHS
+from models.train import train_member
 from models.views import make_views
 from tests.benchmarks.paired import table
 from tests.benchmarks.parts import PARTS, changes

@@ -23,7 +23,8 @@ from configs.progress import Progress
 from configs.schema import Plan
 from models.data.balance import balance
 from models.device import choose_device, choose_precision
-from models.train import EPOCHS, train_member
+from models.keeper import EPOCHS
+from models.train import train_member
 from tests.tiny import training
 
 WHAT = "Measure images a second of a training epoch under the baseline and under another recipe."

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.command import CommandLine, run
-from configs.schema import Resample
+from configs.recipe import Resample
 from models.data.balance import Training, balance
 from models.data.label_list import read_label_list
 from models.data.sampler import pk_batches

@@ -165,9 +165,9 @@ class Workshop:
         """A build to which something happens in its n-th batch since `reset`, from 1, of training or of extraction."""
 
         def arm() -> None:
-            from models import extract, train
+            from models import extract, step
 
-            module = {"train": train, "extract": extract}[of]
+            module = {"train": step, "extract": extract}[of]
             real = module.normalise
 
             def normalise(*args, **kwargs):  # type: ignore[no-untyped-def]
@@ -208,9 +208,9 @@ def register() -> None:
 
 def count_batches(counters: mmap.mmap) -> None:
     """Count batches where forks share the count, and where it outlives a kill."""
-    from models import extract, train
+    from models import extract, step
 
-    for place, module in enumerate((train, extract)):
+    for place, module in enumerate((step, extract)):
 
         def counted(*args, _at=8 * place, _real=module.normalise, **kwargs):  # type: ignore[no-untyped-def]
             count = struct.unpack_from("q", counters, _at)[0] + 1

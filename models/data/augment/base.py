@@ -1,17 +1,55 @@
-"""What every augmentation shares: its type, its generator, and bounds that are in order."""
+"""What every augmentation shares: its parts, its generator, and bounds that are in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Image = NDArray[np.uint8]
-Augment = Callable[[Image, np.random.Generator], Image]
+Size = tuple[int, int]  # height, width in pixels
+Batched = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+class Drawn(NamedTuple):
+    """What an augmentation drew for one image: its numbers and, of one that paints, pixels (h, w, 3) for its box."""
+
+    numbers: tuple[Any, ...] = ()
+    noise: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Augment:
+    """A change of an image: numbers are drawn on the host, pixels are made of them there or on a device.
+
+    draw: a generator and the image's size to the numbers, or None where the image stays as it is.
+    apply: an image (H, W, 3) uint8 and what was drawn, to the image after it. The image that came in stays.
+    on: a device and the size of all images to the same for a batch: images (B, H, W, 3) uint8, numbers (B, 1 + width)
+        float64 whose first is 1 where anything was drawn and 0 where not, and noise (B, H, W, 3) uint8, where it
+        paints, whose first h rows and w columns are the image's own. It waits for nothing, so it can be captured.
+    width: how many numbers are drawn for an image. paints: whether noise is drawn.
+    """
+
+    draw: Callable[[np.random.Generator, Size], Drawn | None]
+    apply: Callable[[Image, Drawn], Image]
+    on: Callable[[torch.device, Size], Batched]
+    width: int = 0
+    paints: bool = False
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
+        """One image, on the host."""
+        drawn = self.draw(rng, (image.shape[0], image.shape[1]))
+        return image if drawn is None else self.apply(image, drawn)
+
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in 0..1: what the pretrained weights expect
 STD = (0.229, 0.224, 0.225)
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, of RGB
 
 
 def image_rng(seed: int, epoch: int, place: int) -> np.random.Generator:

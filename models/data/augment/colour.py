@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pil
 
-from models.data.augment.base import Augment, Image, check_share
-
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma, of RGB
+from models.data.augment import batch_colour
+from models.data.augment.base import GREY, Augment, Drawn, Image, Size, check_share
 
 
 def colour_jitter(
@@ -36,29 +38,40 @@ def colour_jitter(
     if not 0 <= hue <= 0.5:
         raise ValueError(f"hue {hue!r}; wanted a number from 0 to 0.5")
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         if rng.random() >= p:
-            return image
+            return None
         light, spread, colour = 1 + rng.uniform(-1, 1, 3) * (brightness, contrast, saturation)
-        turn = rng.uniform(-hue, hue)
-        changed = relit(image, light, spread, colour)
-        return turned_hue(changed, turn) if hue else changed
+        return Drawn((light, spread, colour, round(rng.uniform(-hue, hue) * 256) % 256))
 
-    return apply
+    def apply(image: Image, drawn: Drawn) -> Image:
+        light, spread, colour, steps = drawn.numbers
+        changed = relit(image, light, spread, colour)
+        return turned_hue(changed, int(steps)) if hue else changed
+
+    return Augment(draw, apply, partial(batch_colour.jitter, hue=bool(hue)), width=4)
 
 
 def relit(image: Image, brightness: float, contrast: float, saturation: float) -> Image:
     """The image with its light, its spread about the mean grey, and its distance from grey scaled, in that order."""
     pixels = np.clip(image * np.float32(brightness), 0, 255)
-    mean = np.float32((pixels @ _GREY).mean())
+    mean = np.float32(grey(pixels).mean(dtype=np.float64))
     pixels = np.clip(mean + np.float32(contrast) * (pixels - mean), 0, 255)
-    grey = (pixels @ _GREY)[:, :, None]
-    pixels = np.clip(grey + np.float32(saturation) * (pixels - grey), 0, 255)
+    own = grey(pixels)[:, :, None]
+    pixels = np.clip(own + np.float32(saturation) * (pixels - own), 0, 255)
     return np.rint(pixels).astype(np.uint8)
 
 
-def turned_hue(image: Image, share: float) -> Image:
-    """The image with its hue turned by a share of the circle, in steps of 1 / 256."""
+def grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """ITU-R BT.601 luma of RGB (H, W, 3), (H, W). Added up term by term: a product would round in an order of its own,
+    and a level that differs by one may be a hue that differs by six."""
+    red, green, blue = (pixels[:, :, c] * np.float32(weight) for c, weight in enumerate(GREY))
+    luma: NDArray[np.float32] = red + green + blue
+    return luma
+
+
+def turned_hue(image: Image, steps: int) -> Image:
+    """The image with its hue turned by so many 256ths of the circle."""
     hue, saturation, value = Pil.fromarray(image).convert("HSV").split()
-    turned = Pil.fromarray(np.asarray(hue) + np.uint8(round(share * 256) % 256))
+    turned = Pil.fromarray(np.asarray(hue) + np.uint8(steps))
     return np.asarray(Pil.merge("HSV", (turned, saturation, value)).convert("RGB"))

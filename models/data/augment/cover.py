@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from models.data.augment.base import MEAN, Augment, Image, check_range, check_share
+from models.data.augment import batch_cover
+from models.data.augment.base import MEAN, Augment, Drawn, Image, Size, check_range, check_share
 
 Box = tuple[int, int, int, int]  # top, left, height, width
-_MEAN_PIXEL = np.round(np.array(MEAN) * 255).astype(np.uint8)
+MEAN_PIXEL = tuple(round(255 * m) for m in MEAN)
 
 
 def random_box(
@@ -84,19 +86,25 @@ def erase(
     if images is not None:
         check_fits("rectangle", images.shape[1:3], area, aspect)
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
-        if rng.random() >= p:
-            return image
-        box = random_box(rng, image.shape[:2], area, aspect, attempts)
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
+        box = random_box(rng, size, area, aspect, attempts) if rng.random() < p else None
         if box is None:
-            return image
-        top, left, h, w = box
-        erased = image.copy()
-        noise = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
-        erased[top : top + h, left : left + w] = noise if fill == "random" else _MEAN_PIXEL
-        return erased
+            return None
+        return Drawn(box, rng.integers(0, 256, (*box[2:], 3), dtype=np.uint8) if fill == "random" else None)
 
-    return apply
+    def apply(image: Image, drawn: Drawn) -> Image:
+        return covered(image, drawn.numbers, MEAN_PIXEL if drawn.noise is None else drawn.noise)
+
+    painted = fill == "random"
+    return Augment(draw, apply, partial(batch_cover.fill, None if painted else MEAN_PIXEL), width=4, paints=painted)
+
+
+def covered(image: Image, box: Sequence[float], pixels: ArrayLike) -> Image:
+    """The image with these pixels in a box: top, left, height, width."""
+    top, left, h, w = map(int, box)
+    changed = image.copy()
+    changed[top : top + h, left : left + w] = pixels
+    return changed
 
 
 def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
@@ -118,17 +126,16 @@ def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
             "above 0 and not above 1"
         )
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, shape: Size) -> Drawn | None:
         if rng.random() >= p:
-            return image
-        height, width, _ = image.shape
-        h, w = max(1, round(size[0] * height)), max(1, round(size[1] * width))
-        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-        cut = image.copy()
-        cut[top : top + h, left : left + w] = 0
-        return cut
+            return None
+        h, w = max(1, round(size[0] * shape[0])), max(1, round(size[1] * shape[1]))
+        return Drawn((rng.integers(0, shape[0] - h + 1), rng.integers(0, shape[1] - w + 1), h, w))
 
-    return apply
+    def apply(image: Image, drawn: Drawn) -> Image:
+        return covered(image, drawn.numbers, 0)
+
+    return Augment(draw, apply, partial(batch_cover.fill, (0, 0, 0)), width=4)
 
 
 def random_patch(
@@ -176,15 +183,14 @@ def random_patch(
         top, left, h, w = box
         patches.append(np.array(images[row, top : top + h, left : left + w]))
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         if rng.random() >= p:
-            return image
-        height, width, _ = image.shape
-        patch = patches[rng.integers(len(patches))]
-        h, w, _ = patch.shape
-        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-        covered = image.copy()
-        covered[top : top + h, left : left + w] = patch
-        return covered
+            return None
+        which = int(rng.integers(len(patches)))
+        h, w, _ = patches[which].shape
+        return Drawn((which, rng.integers(0, size[0] - h + 1), rng.integers(0, size[1] - w + 1), h, w))
 
-    return apply
+    def apply(image: Image, drawn: Drawn) -> Image:
+        return covered(image, drawn.numbers[1:], patches[int(drawn.numbers[0])])
+
+    return Augment(draw, apply, partial(batch_cover.paste, patches), width=5)

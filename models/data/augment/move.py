@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 
-from models.data.augment.base import Augment, Image, check_range, check_share
+from models.data.augment import batch_move
+from models.data.augment.base import Augment, Drawn, Image, Size, check_range, check_share
 
 
 def flip(*, p: float = 0.5) -> Augment:
     """Mirror left and right with probability p."""
     check_share("p", p)
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
-        return image[:, ::-1] if rng.random() < p else image
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
+        return Drawn() if rng.random() < p else None
 
-    return apply
+    return Augment(draw, lambda image, drawn: image[:, ::-1], batch_move.flip)
 
 
 def pad_crop(*, pad: int = 10) -> Augment:
@@ -27,14 +29,18 @@ def pad_crop(*, pad: int = 10) -> Augment:
     if pad < 0:
         raise ValueError(f"pad {pad!r}; wanted 0 pixels or more")
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, size: Size) -> Drawn:
+        top, left = rng.integers(0, 2 * pad + 1, 2)
+        return Drawn((top, left))
+
+    def apply(image: Image, drawn: Drawn) -> Image:
         height, width, _ = image.shape
+        top, left = map(int, drawn.numbers)
         padded = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
         padded[pad : pad + height, pad : pad + width] = image
-        top, left = rng.integers(0, 2 * pad + 1, 2)
         return padded[top : top + height, left : left + width]
 
-    return apply
+    return Augment(draw, apply, partial(batch_move.pad_crop, pad), width=2)
 
 
 def affine(
@@ -68,17 +74,18 @@ def affine(
             "shares of 0 to 1"
         )
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         if rng.random() >= p:
-            return image
-        height, width, _ = image.shape
+            return None
         turn, slant = rng.uniform(-degrees, degrees), rng.uniform(-shear, shear)
         factor = rng.uniform(scale[0], scale[1])
-        down = rng.uniform(-translate[0], translate[0]) * height
-        right = rng.uniform(-translate[1], translate[1]) * width
-        return warp(image, affine_matrix((height, width), turn, slant, factor, (down, right)), fill)
+        down = rng.uniform(-translate[0], translate[0]) * size[0]
+        right = rng.uniform(-translate[1], translate[1]) * size[1]
+        return Drawn(inverse(affine_matrix(size, turn, slant, factor, (down, right))))
 
-    return apply
+    return Augment(
+        draw, lambda image, drawn: resampled(image, drawn.numbers, fill), partial(batch_move.affine, fill), width=6
+    )
 
 
 def affine_matrix(
@@ -103,13 +110,22 @@ def affine_matrix(
     return matrix
 
 
+def inverse(matrix: NDArray[np.float64]) -> tuple[float, ...]:
+    """Where a point of the result comes from: the 6 numbers a to f of x' = a x + b y + c, y' = d x + e y + f."""
+    return tuple(np.linalg.inv(matrix)[:2].ravel().tolist())
+
+
 def warp(image: Image, matrix: NDArray[np.float64], fill: int) -> Image:
     """The image with every point moved by the matrix; bilinear, `fill` where nothing came from."""
-    inverse = np.linalg.inv(matrix)[:2].ravel()
+    return resampled(image, inverse(matrix), fill)
+
+
+def resampled(image: Image, source: Sequence[float], fill: int) -> Image:
+    """The image with each pixel from where the numbers of `inverse` say; bilinear."""
     size = (image.shape[1], image.shape[0])
-    source = Pil.fromarray(np.ascontiguousarray(image))
-    moved = source.transform(
-        size, Pil.Transform.AFFINE, inverse.tolist(), Pil.Resampling.BILINEAR, fillcolor=(fill, fill, fill)
+    before = Pil.fromarray(np.ascontiguousarray(image))
+    moved = before.transform(
+        size, Pil.Transform.AFFINE, tuple(source), Pil.Resampling.BILINEAR, fillcolor=(fill, fill, fill)
     )
     return np.asarray(moved)
 
@@ -133,18 +149,21 @@ def random_shift(*, p: float = 0.5, keep: float = 0.7, least: float = 0.5, fill:
     check_share("keep", keep, least=0.01)
     check_share("least", least, least=0.01)
 
-    def apply(image: Image, rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         if rng.random() >= p:
-            return image
-        height, width, _ = image.shape
+            return None
+        height, width = size
         rows = rng.integers(math.ceil(keep * height), height + 1)
         start = rng.integers(0, height - rows + 1)
-        h = int(rng.integers(max(1, math.ceil(least * height)), height + 1))
-        w = int(rng.integers(max(1, math.ceil(least * width)), width + 1))
-        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        h = rng.integers(max(1, math.ceil(least * height)), height + 1)
+        w = rng.integers(max(1, math.ceil(least * width)), width + 1)
+        return Drawn((start, rows, rng.integers(0, height - h + 1), rng.integers(0, width - w + 1), h, w))
+
+    def apply(image: Image, drawn: Drawn) -> Image:
+        start, rows, top, left, h, w = map(int, drawn.numbers)
         cut = Pil.fromarray(np.ascontiguousarray(image[start : start + rows]))
         canvas = np.full_like(image, fill)
         canvas[top : top + h, left : left + w] = np.asarray(cut.resize((w, h), Pil.Resampling.BILINEAR))
         return canvas
 
-    return apply
+    return Augment(draw, apply, partial(batch_move.random_shift, fill), width=6)

@@ -1,0 +1,178 @@
+"""The engine on CUDA devices behind `ensemble.neighbours`, `ensemble.rerank` and `ensemble.fuse`.
+
+Features and lists stay on the device from the search to the last list; the host sees lists and scores. With several
+devices each searches a part of the rows, and the first goes on with the lists of all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.device import lies_on_card
+from ensemble.kernels import cpu
+from ensemble.kernels.cuda import card, rerank, scores
+from ensemble.kernels.cuda import search as card_search
+from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padded
+from ensemble.kernels.cuda.scores import CardStream
+from ensemble.kernels.cuda.search import Lists, Progress, Search
+
+if TYPE_CHECKING:
+    from ensemble.neighbours import Neighbours
+    from ensemble.source import Features
+
+Fields = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a search leaves on its device for the re-ranking: the source that it searched, its features, the lists."""
+
+    source: Features
+    feats: CardFeatures
+    lists: Lists
+    near: Lists
+    device: int
+
+
+def work_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
+    """Bytes that a search and a re-ranking take on the device at their peak, above the features, where they fit."""
+    lists = 8 * (n * k + n_query * top_k)
+    block = min(card_search.BLOCK_BYTES, 4 * n * min(n, card_search.BLOCK_ROWS))
+    found = min(n, card_search.BLOCK_ROWS) * 8 * (cpu.capacity(k) + (cpu.capacity(top_k) if top_k else 0))
+    sets = n * (12 * rerank.SET_ROOM + 16 * rerank.GAP_ROOM + 8 * 6 * rerank.SET_ROOM)  # of the usual k2
+    overlaps = 8 * 2 * n * rerank.SET_ROOM + min(rerank.SCRATCH_BYTES, 8 * n_query * (n - n_query))
+    return lists + max(2 * n * padded(dims) + block + found, sets + overlaps)
+
+
+def least_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
+    """The least that a search can do with, above the features: by small parts of them."""
+    rows = min(n, LEAST_PART)
+    return 8 * (n * k + n_query * top_k) + 2 * 6 * rows * padded(dims) + 4 * rows * rows
+
+
+def product_rate(dims: int) -> float:
+    """Multiplications and additions a second of the products of a search, measured on a block of this size."""
+    xp, size = card.xp, 4096
+    halves, out = xp.zeros((size, padded([dims])), np.uint16), xp.empty((size, size), np.float32)
+    best = np.inf
+    for _ in range(3):
+        begun = time.perf_counter()
+        card.half_product(halves, halves, out)
+        out[:1, :1].sum().item()  # until it is done
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size * size * dims / best
+
+
+def device_of(source: Features) -> int:
+    """The device that features lie on, else the one in use."""
+    lying = [a for a in source.members if lies_on_card(a)]
+    return int(lying[0].__dlpack_device__()[1]) if lying else card.current()
+
+
+def search(
+    source: Features,
+    k: int,
+    n_query: int | None,
+    top_k: int | None,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Fields, Ranked, Held]:
+    """Lists of all images, each query's nearest gallery images (with n_query and top_k), and what stays there."""
+    lying = any(lies_on_card(a) for a in source.members)
+    numbers = [device_of(source)] if lying else list(range(card.devices()))
+    cuts = np.linspace(0, source.n, len(numbers) + 1).astype(int)
+    spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
+
+    def one(number: int, rows: slice) -> Search:
+        with card.on(number):
+            feats = load(source.members, source.weights, source.penalties, memory)
+            made = Search(feats, k, n_query or 0, top_k or 0, memory)
+            made.run(rows, progress if rows.start == 0 else None)
+            return made
+
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        made = list(pool.map(one, numbers, spans)) if len(numbers) > 1 else [one(numbers[0], spans[0])]
+    first = made[0]
+    for number, other, rows in zip(numbers[1:], made[1:], spans[1:], strict=True):
+        for to, theirs in ((first.own, other.own), (first.near, other.near)):
+            for name in ("order", "sim", "least"):
+                with card.on(number):
+                    part = card.download(getattr(theirs, name)[rows])
+                with card.on(numbers[0]):
+                    getattr(to, name)[rows] = card.upload(part)
+    with card.on(numbers[0]):
+        own = card.download(first.own.order), card.download(first.own.sim), card.download(first.own.least)
+        near = card.download(first.near.order), card.download(first.near.sim)
+        return own, near, Held(source, first.feats, first.own, first.near, numbers[0])
+
+
+def gallery(source: Features, n_query: int, top_k: int) -> Ranked:
+    """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, sim (Q, K)."""
+    with card.on(device_of(source)):
+        near = _gallery(load(source.members, source.weights, source.penalties), n_query, top_k)
+        return card.download(near.order), card.download(near.sim)
+
+
+def _gallery(feats: CardFeatures, n_query: int, top_k: int) -> Lists:
+    found = Search(feats, 0, n_query, top_k)
+    found.run(slice(0, n_query))
+    return found.near
+
+
+def first_k(neighbours: Neighbours, source: Features, n_query: int, setting: rerank.Setting, top_k: int) -> Ranked:
+    """Re-ranked first-K lists."""
+    with card.on(device_of(source)):
+        feats, lists, near = _there(neighbours, source)
+        if near is None or len(near.order) != n_query or near.order.shape[1] < min(top_k, feats.n - n_query):
+            near = _gallery(feats, n_query, top_k)
+        order, dist = rerank.first_k(lists, near, feats, n_query, setting, min(top_k, near.order.shape[1]))
+        return card.download(order), card.download(dist)
+
+
+def stream(neighbours: Neighbours, source: Features, n_query: int, setting: rerank.Setting) -> CardStream:
+    """Whole rows of re-ranked distances."""
+    with card.on(device_of(source)):
+        feats, lists, _ = _there(neighbours, source)
+        return scores.reranked(lists, feats, n_query, setting)
+
+
+def plain(source: Features, n_query: int) -> CardStream:
+    """Whole rows of summed distances."""
+    with card.on(device_of(source)):
+        return scores.plain(load(source.members, source.weights, source.penalties), n_query)
+
+
+def _there(neighbours: Neighbours, source: Features) -> tuple[CardFeatures, Lists, Lists | None]:
+    """Features and lists on the device: what a search left there where it is of this source, else brought there."""
+    held: Held | None = neighbours.held
+    if held is not None and _same(held.source, source):
+        return held.feats, held.lists, held.near if held.near.order.shape[1] else None
+    feats = load(source.members, source.weights, source.penalties)
+    near: Any = neighbours.near_order, neighbours.near_sim
+    lists = Lists(*(card.upload(np.asarray(a)) for a in (neighbours.order, neighbours.sim, neighbours.least)))
+    if near[0] is None or near[1] is None:
+        return feats, lists, None
+    order, sim = (card.upload(np.asarray(a)) for a in near)
+    return feats, lists, Lists(order, sim, lists.least[: len(order)])
+
+
+def _same(one: Features, other: Features) -> bool:
+    """Whether two sources are of the same arrays, weights and penalties."""
+    if one is other:
+        return True
+    arrays = len(one.members) == len(other.members) and all(
+        a is b or (lies_on_card(a) and lies_on_card(b) and card.address(a) == card.address(b) and a.shape == b.shape)
+        for a, b in zip(one.members, other.members, strict=True)
+    )
+    penalties = len(one.penalties) == len(other.penalties) and all(
+        a == b and np.array_equal(x, y) for (x, a), (y, b) in zip(one.penalties, other.penalties, strict=True)
+    )
+    return arrays and penalties and one.weights == other.weights

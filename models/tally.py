@@ -1,0 +1,114 @@
+"""What a training counts and watches on its device, so that no step waits for it; looked at every so many steps.
+
+A batch whose numbers are not finite is broken. From the first on, `broken` is 1: it keeps the optimizer and the losses
+from moving anything, that batch's step among them, until somebody looks and is told what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.epochs import EpochMetrics
+from models.net import Output
+from models.sound import LARGEST, Broken, described, distances_apart
+
+LOOK = {"cpu": 1, "cuda": 32}  # steps: a look is free on a CPU, and lets a GPU run dry
+
+
+class Seen(NamedTuple):
+    """Of one batch: whether each image's features are finite (B,), each loss, the sum first (1 + T,), and both, ()."""
+
+    features: Tensor
+    losses: Tensor
+    fine: Tensor
+
+
+class Tally:
+    """The sums of an epoch and the first broken batch, of a training with these losses, batches and parameters.
+
+    Args:
+        terms: the names of the losses. batch: images of one, of all processes together.
+    """
+
+    def __init__(self, terms: Sequence[str], batch: int, net: nn.Module, device: torch.device) -> None:
+        self.terms, self.batch = tuple(terms), batch
+        self.trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        self.look_every = LOOK[device.type]
+        places = 3 + len(self.terms)  # loss, right answers, distances apart, each term
+        self.weights = torch.full((places,), float(batch), dtype=torch.float64, device=device)
+        self.weights[1] = 1.0
+        self.sums = torch.zeros_like(self.weights)
+        self.broken = torch.zeros((), device=device)
+        self.at = torch.zeros((), dtype=torch.float64, device=device)
+        self.features = torch.ones(batch, dtype=torch.bool, device=device)
+        self.losses = torch.ones(1 + len(self.terms), dtype=torch.bool, device=device)
+        self.norms: Tensor | None = None  # of as many gradients as the first step has
+
+    def begin(self, metrics: EpochMetrics) -> None:
+        """Count on from what an epoch's metrics hold."""
+        counted = [metrics.loss, metrics.accuracy, metrics.apart, *(metrics.terms[name] for name in self.terms)]
+        self.sums.copy_(torch.tensor(counted, dtype=torch.float64))
+
+    @torch.no_grad()
+    def add(self, output: Output, labels: Tensor, terms: Mapping[str, Tensor], total: Tensor) -> Seen:
+        """Count one batch in, and look at it as far as it has come before its gradients."""
+        right = (output.logits[0].argmax(dim=1) == labels).sum() if output.logits else torch.zeros_like(total)
+        values = torch.stack([total, *(terms[name] for name in self.terms)])
+        told = torch.cat((values[:1], torch.stack((right.to(values.dtype), distances_apart(output))), values[1:]))
+        self.sums.add_(told.double() * self.weights)
+        features, losses = torch.isfinite(output.feats).all(dim=1), torch.isfinite(values)
+        return Seen(features, losses, features.all() & losses[0])
+
+    @torch.no_grad()
+    def judge(self, at: Tensor, seen: Seen, *, gradients: bool) -> Tensor:
+        """Keep what is wrong with the batch, where it is the first broken one.
+
+        Args:
+            at: () float64, its number. seen: what `add` gave. gradients: whether they count; a scaler passes over them.
+
+        Returns:
+            () bool: whether nothing may be learned any more, from this batch on.
+        """
+        bad, pairs = ~seen.fine, [(self.at, at), (self.features, seen.features), (self.losses, seen.losses)]
+        if gradients:
+            norms, fine = largest_of([p.grad for p in self.trained.values() if p.grad is not None])
+            self.norms = torch.zeros_like(norms) if self.norms is None else self.norms
+            bad = bad | ~fine
+            pairs.append((self.norms, norms))
+        first = bad & (self.broken == 0)
+        for kept, now in pairs:
+            kept.copy_(torch.where(first, now, kept))
+        self.broken.copy_(torch.maximum(self.broken, bad.to(self.broken.dtype)))
+        return self.broken > 0
+
+    def look(self, metrics: EpochMetrics) -> Broken | None:
+        """Wait for the device, put the sums into the metrics, and tell the first broken batch if there is one."""
+        broken, metrics.loss, metrics.accuracy, metrics.apart, *terms = torch.cat(
+            (self.broken.double()[None], self.sums)
+        ).tolist()
+        metrics.terms = dict(zip(self.terms, terms, strict=True))
+        if not broken:
+            return None
+        losses = dict(zip(("the sum", *self.terms), self.losses.tolist(), strict=True))
+        names = [name for name, p in self.trained.items() if p.grad is not None]
+        norms = {} if self.norms is None else dict(zip(names, self.norms.tolist(), strict=True))
+        return described(int(self.at), self.features.tolist(), losses, norms)
+
+
+def largest_of(grads: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The largest absolute value of each gradient, (P,), and whether all are finite, and their squares, () bool.
+
+    On a CPU the sum of squares is ten times faster to make than a maximum, and a value is free to be looked at; so
+    what is given there of gradients that are fine is their 2-norm.
+    """
+    if grads[0].device.type == "cpu":
+        norms = torch.stack(list(torch._foreach_norm(grads, 2)))
+        if torch.isfinite(torch.linalg.vector_norm(norms)):
+            return norms, torch.ones((), dtype=torch.bool)
+        return torch.stack(list(torch._foreach_norm(grads, torch.inf))), torch.zeros((), dtype=torch.bool)
+    norms = torch.stack(list(torch._foreach_norm(grads, torch.inf)))
+    return norms, (norms < LARGEST).all()
