@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 FEW = ("steps", "torn", "signals", "crowds")
-MORE = ("kills", "resumes", "flips", "cuts", "swaps", "checkpoints", "quotas")
+MORE = ("kills", "resumes", "flips", "cuts", "swaps", "checkpoints", "quotas", "sides")
 
 
 @cache
