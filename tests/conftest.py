@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from models.data.drawn import draw_people
+from tests.forked import Nursery
 
 ROOT = Path(__file__).parent.parent
-MEMBERS = {"a": "{name: resnet, width_per_group: 8}", "b": "{name: resnet, width_per_group: 8, ibn: a}"}
+MEMBERS = {"a": "{name: resnet, depth: 26, base: 16}", "b": "{name: resnet, depth: 26, base: 16, ibn: a}"}
 TINY = [
     *(part for name, row in MEMBERS.items() for part in ("--set", f"members.{name}={{backbone: {row}}}")),
     *shlex.split(
@@ -28,6 +29,14 @@ def run_command(module, *argv, cwd=ROOT):
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [sys.executable, "-m", module, *map(str, argv)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """forked.start(command, ...), forked.run(*argv, ...): a process that need not import torch first."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
 
 
 @dataclass(frozen=True)
