@@ -41,13 +41,16 @@ def forked():
 
 @dataclass(frozen=True)
 class Build:
-    """A finished build: the folder of the pictures, the folder of results, the command's arguments and what it said."""
+    """A finished build: the folder of the pictures, the folder of results, the command's arguments and what it said;
+    and the keys of the results that it made, since other commands that are tested add theirs.
+    """
 
     people: Path
     runs: Path
     argv: tuple[str, ...]
     out: str
     err: str
+    made: frozenset[str]
 
 
 @pytest.fixture(scope="session")
@@ -63,4 +66,5 @@ def tiny_build(people, tmp_path_factory):
     argv = ("--members", "a,b", "--data", str(people), "--out", str(runs), *TINY)
     done = run_command("ensemble.build", *argv)
     assert done.returncode == 0, done.stderr
-    return Build(people, runs, argv, done.stdout, done.stderr)
+    made = frozenset(p.parent.relative_to(runs).as_posix() for p in runs.glob("*/*/manifest.json"))
+    return Build(people, runs, argv, done.stdout, done.stderr, made)
