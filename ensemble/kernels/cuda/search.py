@@ -40,7 +40,8 @@ class Lists:
     @classmethod
     def empty(cls, rows: int, k: int) -> Lists:
         xp = card.xp
-        return cls(xp.empty((rows, k), np.int32), xp.empty((rows, k), np.float32), xp.empty(rows, np.float32))
+        order, dist = xp.full((rows, k), -1, np.int32), xp.full((rows, k), np.inf, np.float32)
+        return cls(order, dist, xp.full(rows, -np.inf, np.float32))
 
 
 @dataclass(frozen=True)
