@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import neighbours, rerank, reweigh
+from ensemble import neighbours, rerank, reweigh, search
+from ensemble import pool as pool_module
 from ensemble.distances import Distances
 from ensemble.source import source_of
 from tests import oracles
@@ -91,6 +92,76 @@ def test_a_row_with_a_wrong_farthest_image_is_not_proved():
     assert (wrong & (found.order == wanted.order).all(axis=1)).any()
     assert not (wrong & proved).any()
     assert proved.any()
+
+
+def test_the_few_rows_that_are_not_proved_are_searched_again():
+    """20 images, 6 of them queries, on which the members agree in nothing: their nearest, and the farthest of one, are
+    no candidates. All others are proved, so that no whole search is made."""
+    rng, weights = np.random.default_rng(0), [0.6, 1, 1]
+    shared, odd = clustered(rng, 400, 24, 30), rng.choice(400, 20, replace=False)
+    feats = [unit_noise(rng, shared, 0.02) for _ in range(3)]
+    odd[:7] = range(54, 61)  # the last queries, and the first gallery image
+    for of_member in feats:
+        of_member[odd] = unit_rows(rng, 20, 24)
+    sim = sum(w * (a.astype(float) @ a.T.astype(float)) for w, a in zip(weights, feats, strict=True))
+    lists = np.argsort(-sim, axis=1, kind="stable")[:, :5], np.argsort(-sim[:60, 60:], axis=1, kind="stable")[:, :8]
+    values = np.sort(sim, axis=1)[:, :-6:-1], np.sort(sim[:60, 60:], axis=1)[:, :-9:-1], sim.min(axis=1)
+    pool = reweigh.gather(feats, 5, 60, 8, anchors=[[1, 0, 0]])
+    guess, proved = reweigh.nearest(pool, weights)
+    assert 0 < (~proved).sum() <= 20
+    assert [(getattr(guess, x) != want).any() for x, want in zip(("order", "near_order"), lists, strict=True)] == [
+        True
+    ] * 2
+    assert np.abs(guess.least - values[2]).max() > 1e-3
+    exact, sure = reweigh.nearest(pool, weights, feats)
+    assert sure.all()
+    np.testing.assert_array_equal(exact.order, lists[0])
+    np.testing.assert_array_equal(exact.near_order, lists[1])
+    for name, want in zip(("sim", "near_sim", "least"), values, strict=True):
+        np.testing.assert_allclose(getattr(exact, name), want, atol=1e-5)
+
+
+def at(rng, image, sims):
+    """Unit rows as similar to one image (1, D) as is asked (n,)."""
+    away = unit_rows(rng, len(sims), image.shape[1]).astype(float)
+    away -= (away @ image.T) * image
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    return (sims[:, None] * image + np.sqrt(1 - sims[:, None] ** 2) * away).astype(np.float32)
+
+
+@pytest.mark.parametrize("what", ["sim", "near_sim", "least"])
+def test_what_a_hair_separates_from_the_candidates_is_not_proved(what, monkeypatch):
+    """One image and those nearest to it, or farthest: each anchor finds others first, which come to 0.001 less (of
+    2.57) than what none of them finds. Everything else about it is sure: the members agree on all other images, and
+    three that are nearer still are queries, where only the gallery is in doubt."""
+    rng, weights, sign = np.random.default_rng(3), [1.5, 0.5, 1.0], -1 if what == "least" else 1
+    monkeypatch.setattr(
+        pool_module, "choose_filter", lambda source, _, jobs: search.choose_filter(source, "float32", jobs)
+    )
+    fans = np.linspace(-0.02, 0.02, 40)[:, None] * [
+        1,
+        -1,
+        0,
+    ]  # to 0.02 under the weights, 0.018 and 0 under the anchors
+    first = np.array([[0.05, 0.05, -0.1], [-0.05, -0.05, 0.1], [0.0062] * 3])  # 0, 0 and 0.0186 under each
+    sims = sign * (0.85 + np.concatenate([fans, *(row + 5e-5 * rng.random((100, 3)) for row in first)]))
+    agreed = np.concatenate([[0.99] * 3 if what == "near_sim" else [], np.linspace(-0.5, 0.5, 400)])
+    feats = []
+    for m in range(3):
+        image = unit_rows(rng, 1, 32)
+        feats.append(np.concatenate([image, at(rng, image, agreed), at(rng, image, sims[:, m])]))
+    row = -1 if what == "sim" else 0  # where no query, or the first
+    feats = [np.roll(a, row, axis=0) for a in feats]
+    pool = reweigh.gather(feats, 4, 60, 4, anchors=[[1, 1, 1], [1.45, 0.55, 1]])
+    found, proved = reweigh.nearest(pool, weights)
+    sim = sum(w * (a.astype(float) @ a.T.astype(float)) for w, a in zip(weights, feats, strict=True))
+    want = {"sim": np.sort(sim, axis=1)[:, :-5:-1], "least": sim.min(axis=1)[:, None]}
+    want["near_sim"] = np.sort(sim[:60, 60:], axis=1)[:, :-5:-1]
+    missed = {name: np.abs(getattr(found, name).reshape(x.shape) - x).max(axis=1) for name, x in want.items()}
+    assert 5e-4 < missed[what][row] < 2e-3
+    assert all(x[row] < 1e-6 for name, x in missed.items() if name != what and (row == 0 or len(x) > 60))
+    assert proved.any() and not proved[row]
+    assert not any((x > 1e-5)[proved[: len(x)]].any() for x in missed.values())
 
 
 @pytest.mark.parametrize("weights", [[0.6, 1, 1], [1, 1, 1], [1, 0.2, 0], [0.1, 3, 0.5]])
