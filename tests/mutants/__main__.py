@@ -38,6 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="TEXT", default="", help="all faults whose line of the report has this text")
     parser.add_argument("--minutes", type=float, default=1e9, help="to stop after, with what was drawn by then")
     parser.add_argument("--budget", type=float, default=120, help="seconds of tests a fault at most; 120")
+    parser.add_argument("--grace", type=int, default=30, help="seconds of a test beyond eight times its own; 30")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time, each in a copy of its own; 2")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     parser.add_argument("--packages", default=PACKAGES, help=argparse.SUPPRESS)
@@ -100,7 +101,7 @@ class Workplace:
 
     def cover(self, files: list[str], seen: dict) -> None:
         """Run these files of tests, a part in each copy."""
-        runs, plugins = [], ["-p", "mutants_cover", "-p", "no:cacheprovider"]
+        runs, plugins = [], ["--tb=short", "-p", "mutants_cover", "-p", "no:cacheprovider"]
         for at, copy in enumerate(self.copies):
             if some := files[at :: len(self.copies)]:
                 told = Path(tempfile.mkdtemp(prefix="mutants-"))
@@ -184,7 +185,8 @@ def main(argv: list[str] | None = None) -> list[Fault]:
             return
         tests, left = chooser.in_order(fault, asked.budget)
         source = fault.put_into((asked.root / fault.file).read_bytes()).decode()
-        job = {"file": fault.file, "source": source, "tests": tests, "compiled": bool(re.search(r"\bn?jit\b", source))}
+        job = {"file": fault.file, "source": source, "tests": tests, "grace": asked.grace}
+        job["compiled"] = bool(re.search(r"\bn?jit\b", source))
         how, last, ran = ["survived", "", 0]
         if tests:
             worker = free.get()
