@@ -87,7 +87,10 @@ def add(a, b):
 def inner(a):
     return add(a, 1)
 """
-USE = """def use(a=2):
+USE = """from kernel import LIMIT, inner
+
+
+def use(a=2):
     if a < LIMIT:
         return inner(a + a)
     return 0
@@ -98,19 +101,24 @@ def unused():
 """
 CHOICE = {"kernel.py": KERNEL, "use.py": USE}
 SEEN = {
-    "tests": {"t::cheap": [0.1, []], "t::dear": [9.0, []], "t::kept": [0.1, ["built"]], "t::other": [0.1, []]},
-    "fixtures": {"built": 20.0},
-    "lines": {"use.py": {"2": ["t::cheap", "t::dear", "built"], "3": ["t::dear"], "4": ["t::cheap", "built"]}},
+    "tests": {
+        "t::cheap": [[0.1, 1], []],
+        "t::dear": [[9, 10], []],
+        "t::kept": [[0.1, 1], ["built"]],
+        "t::other": [[0, 0], []],
+    },
+    "fixtures": {"built": [20, 30]},
+    "lines": {"use.py": {"5": ["t::cheap", "t::dear", "built"], "6": ["t::dear"], "7": ["t::cheap", "built"]}},
 }
 
 
 @pytest.mark.parametrize(
     ("file", "line", "wanted"),
     [
-        ("use.py", 4, ["t::cheap", "t::kept"]),  # who shares what runs it runs it; the dearer later
-        ("use.py", 3, ["t::dear"]),
-        ("use.py", 1, ["t::cheap", "t::dear", "t::kept"]),  # a default: whoever runs the function
-        ("use.py", 8, []),
+        ("use.py", 7, ["t::cheap", "t::kept"]),  # who shares what runs it runs it; the dearer later
+        ("use.py", 6, ["t::dear"]),
+        ("use.py", 4, ["t::cheap", "t::dear", "t::kept"]),  # a default: whoever runs the function
+        ("use.py", 11, []),
         ("kernel.py", 1, ["t::cheap", "t::dear", "t::kept"]),  # whoever runs a line that names it
         ("kernel.py", 6, ["t::dear"]),  # machine code, named by machine code that is named where it is seen to run
     ],
@@ -126,9 +134,9 @@ def test_who_is_asked(tmp_path, file, line, wanted):
 def test_what_no_budget_is_left_for(tmp_path):
     for name, text in CHOICE.items():
         (tmp_path / name).write_text(text)
-    fault = next(f for f in faults("use.py", CHOICE["use.py"].encode()) if f.line == 1)
+    fault = next(f for f in faults("use.py", CHOICE["use.py"].encode()) if f.line == 4)
     chosen, left = Chooser(tmp_path, [*CHOICE], SEEN).in_order(fault, 1)
-    assert [test for test, _ in chosen] == ["t::cheap"] and left == 2
+    assert chosen == [("t::cheap", 1)] and left == 2
 
 
 TOY = {

@@ -190,17 +190,21 @@ def main(argv: list[str] | None = None) -> list[Fault]:
         how, last, ran = ["survived", "", 0]
         if tests:
             worker = free.get()
-            worker.stdin.write(json.dumps(job) + "\n")
-            worker.stdin.flush()
-            how, last, ran = json.loads(worker.stdout.readline())
-            free.put(worker)
+            try:
+                worker.stdin.write(json.dumps(job) + "\n")
+                worker.stdin.flush()
+                how, last, ran = json.loads(worker.stdout.readline())
+            finally:
+                free.put(worker)
         count[fault.kind, how] += 1
+        by = f"{ran} tests, {left} more left out" if tests else "no test runs it"
+        told = f"{fault}  [{f'{how} by {last}' if how != 'survived' else by}]\n"
+        with open(place.folder / "told.txt", "a", encoding="utf-8") as log:
+            log.write(told)
         if how == "survived":
             survivors.append(fault)
-            by = f"{ran} tests, {left} more left out" if tests else "no test runs it"
-            print(f"{fault}  [{by}]\n", end="", flush=True)
-        elif asked.only:
-            print(f"{fault}  [{how} by {last}]\n", end="", flush=True)
+        if how == "survived" or asked.only:
+            print(told, end="", flush=True)
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         list(pool.map(attempt, drawn(asked.root, of, asked)))

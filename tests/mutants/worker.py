@@ -50,7 +50,8 @@ def run(job, told):
     grace = job["grace"] + COMPILING * job["compiled"]
     signal.alarm(300 + grace)
     files = list(dict.fromkeys(name.split("::")[0] for name, _ in job["tests"]))
-    return pytest.main(["-x", "-q", "-p", "no:cacheprovider", *files], plugins=[Chosen(job["tests"], told, grace)])
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore:Module already imported"]
+    return pytest.main([*options, *files], plugins=[Chosen(job["tests"], told, grace)])
 
 
 def outcome(job, scratch):
