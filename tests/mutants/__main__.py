@@ -38,6 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="TEXT", default="", help="all faults whose line of the report has this text")
     parser.add_argument("--minutes", type=float, default=1e9, help="to stop after, with what was drawn by then")
     parser.add_argument("--budget", type=float, default=120, help="seconds of tests a fault at most; 120")
+    parser.add_argument("--grace", type=int, default=30, help="seconds of a test beyond eight times its own; 30")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time, each in a copy of its own; 2")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     parser.add_argument("--packages", default=PACKAGES, help=argparse.SUPPRESS)
@@ -100,7 +101,7 @@ class Workplace:
 
     def cover(self, files: list[str], seen: dict) -> None:
         """Run these files of tests, a part in each copy."""
-        runs, plugins = [], ["-p", "mutants_cover", "-p", "no:cacheprovider"]
+        runs, plugins = [], ["--tb=short", "-p", "mutants_cover", "-p", "no:cacheprovider"]
         for at, copy in enumerate(self.copies):
             if some := files[at :: len(self.copies)]:
                 told = Path(tempfile.mkdtemp(prefix="mutants-"))
@@ -184,21 +185,26 @@ def main(argv: list[str] | None = None) -> list[Fault]:
             return
         tests, left = chooser.in_order(fault, asked.budget)
         source = fault.put_into((asked.root / fault.file).read_bytes()).decode()
-        job = {"file": fault.file, "source": source, "tests": tests, "compiled": bool(re.search(r"\bn?jit\b", source))}
+        job = {"file": fault.file, "source": source, "tests": tests, "grace": asked.grace}
+        job["compiled"] = bool(re.search(r"\bn?jit\b", source))
         how, last, ran = ["survived", "", 0]
         if tests:
             worker = free.get()
-            worker.stdin.write(json.dumps(job) + "\n")
-            worker.stdin.flush()
-            how, last, ran = json.loads(worker.stdout.readline())
-            free.put(worker)
+            try:
+                worker.stdin.write(json.dumps(job) + "\n")
+                worker.stdin.flush()
+                how, last, ran = json.loads(worker.stdout.readline())
+            finally:
+                free.put(worker)
         count[fault.kind, how] += 1
+        by = f"{ran} tests, {left} more left out" if tests else "no test runs it"
+        told = f"{fault}  [{f'{how} by {last}' if how != 'survived' else by}]\n"
+        with open(place.folder / "told.txt", "a", encoding="utf-8") as log:
+            log.write(told)
         if how == "survived":
             survivors.append(fault)
-            by = f"{ran} tests, {left} more left out" if tests else "no test runs it"
-            print(f"{fault}  [{by}]\n", end="", flush=True)
-        elif asked.only:
-            print(f"{fault}  [{how} by {last}]\n", end="", flush=True)
+        if how == "survived" or asked.only:
+            print(told, end="", flush=True)
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         list(pool.map(attempt, drawn(asked.root, of, asked)))

@@ -30,7 +30,7 @@ def owners(body: list[ast.stmt], owner: str = "") -> dict[int, tuple[str, str]]:
 
 class Chooser:
     """seen: of the run over everything, tests: name -> [seconds, shared fixtures]; fixtures: name -> seconds; and
-    lines: file -> line -> names of tests and fixtures.
+    lines: file -> line -> names of tests and fixtures. Seconds are two: of the processor, and of the clock.
     """
 
     def __init__(self, root: Path, files: list[str], seen: dict) -> None:
@@ -52,40 +52,47 @@ class Chooser:
         owner, part = self.owners[fault.file].get(fault.line, ("", ""))
         body = [n for n, who in self.owners[fault.file].items() if who == (owner, "body")]
         if not part or not (running := self.running(fault.file, body)):  # machine code, whose lines nobody sees run
-            return self.naming(owner) if owner else set()
+            return self.naming(owner, fault.file) if owner else set()
         return running if part == "head" else self.running(fault.file, range(fault.lines[0], fault.lines[1] + 1))
 
-    def naming(self, name: str) -> set[str]:
-        """The tests that run a line with this name; where none is seen to, those that run what names its owner."""
-        found, asked, done = set(), {name}, set()
+    def naming(self, name: str, file: str) -> set[str]:
+        """The tests that run a line with this name of a file; where none is seen to, those that run its owner's name.
+
+        A name of a file is looked for there, and in the files that name this one where they import.
+        """
+        found, asked, done = set(), {(name, file)}, set()
         while asked:
-            done.add(name := asked.pop())
-            for file, text in self.text.items():
-                for match in re.finditer(rf"\b{name}\b", text):
+            done.add(one := asked.pop())
+            importing = re.compile(rf"^(?:from|import) .*\b{Path(one[1]).stem}\b", re.MULTILINE)
+            for other, text in self.text.items():
+                if other != one[1] and not importing.search(text):
+                    continue
+                for match in re.finditer(rf"\b{one[0]}\b", text):
                     line = text.count("\n", 0, match.start()) + 1
-                    owner, part = self.owners[file].get(line, ("", ""))
-                    some = self.running(file, [line]) if part == "body" else set()
+                    owner, part = self.owners[other].get(line, ("", ""))
+                    some = self.running(other, [line]) if part == "body" else set()
                     found |= some
-                    asked |= {owner} - done - {""} if not some else set()
+                    asked |= {(owner, other)} - done if owner and not some else set()
         return found
 
     def in_order(self, fault: Fault, budget: float) -> tuple[list[tuple[str, float]], int]:
         """The tests and their seconds, the file's own and the quick ones first; and how many no budget was left for."""
         own = f"test_{Path(fault.file).stem.strip('_')}.py"
 
-        def alone(test: str) -> float:
-            return self.tests[test][0] + sum(self.fixtures.get(one, 0) for one in self.tests[test][1])
+        def alone(test: str, clock: int) -> float:
+            took, needed = self.tests[test]
+            return took[clock] + sum(self.fixtures[one][clock] for one in needed if one in self.fixtures)
 
         def rank(test: str) -> tuple:
-            took, file = alone(test), test.split("::")[0]
+            took, file = alone(test, 0), test.split("::")[0]
             return (took > LONG or not file.endswith(own), (took > QUICK) + (took > LONG), file, took, test)
 
         covering, chosen, paid = sorted(self.covering(fault), key=rank), [], set()
         for test in covering:
             took, needed = self.tests[test]
-            cost = took + sum(self.fixtures.get(one, 0) for one in set(needed) - paid)
+            cost = took[0] + sum(self.fixtures.get(one, (0, 0))[0] for one in set(needed) - paid)
             if cost <= budget or not chosen:
                 budget -= cost
                 paid |= set(needed)
-                chosen.append((test, alone(test)))
+                chosen.append((test, alone(test, 1)))
         return chosen, len(covering) - len(chosen)

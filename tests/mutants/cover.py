@@ -16,7 +16,7 @@ names, seconds, needs, failed = ["import"], {}, {}, []
 
 
 def clock():
-    """The processor's time of this process and its children, or the wall's."""
+    """The processor's time of this process and its children, and the wall's."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(x.ru_utime + x.ru_stime for x in used), time.monotonic()
 
@@ -28,10 +28,10 @@ def during(name):
     before, begun = NOW[0], clock()
     NOW[0] = names.index(name)
     yield
-    took = max(now - then for now, then in zip(clock(), begun, strict=True))
-    seconds[name] = seconds.get(name, 0) + took
+    took = [now - then for now, then in zip(clock(), begun, strict=True)]
+    seconds[name] = [a + b for a, b in zip(seconds.get(name, (0, 0)), took, strict=True)]
     if before:
-        seconds[names[before]] = seconds.get(names[before], 0) - took
+        seconds[names[before]] = [a - b for a, b in zip(seconds.get(names[before], (0, 0)), took, strict=True)]
     NOW[0] = before
 
 

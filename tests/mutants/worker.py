@@ -1,7 +1,7 @@
 """In a copied tree: puts one fault after another into it, and forks a run of the tests that cover the line.
 
-Reads a job a line of JSON, {file, source, tests: [[name, seconds], ...], compiled}; answers [outcome, last test, how
-many].
+Reads a job a line of JSON, {file, source, tests: [[name, seconds], ...], compiled, grace}; answers [outcome, last
+test, how many].
 The modules that are named as arguments, which are not under test, are imported once, before the forks.
 """
 
@@ -11,12 +11,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-GRACE, COMPILING, TIMES_SLOWER = 30, 150, 8  # a test that takes longer than this counts as failed
+BROKEN = 70
+COMPILING, TIMES_SLOWER = 150, 8  # a test that takes longer than this and the grace asked for counts as failed
 
 
 class Chosen:
@@ -45,10 +47,11 @@ def run(job, told):
         os.dup2(fd, number)
     if "numba" in sys.modules:  # it has read the environment before
         sys.modules["numba"].core.config.reload_config()
-    grace = GRACE + COMPILING * job["compiled"]
+    grace = job["grace"] + COMPILING * job["compiled"]
     signal.alarm(300 + grace)
     files = list(dict.fromkeys(name.split("::")[0] for name, _ in job["tests"]))
-    return pytest.main(["-x", "-q", "-p", "no:cacheprovider", *files], plugins=[Chosen(job["tests"], told, grace)])
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore:Module already imported"]
+    return pytest.main([*options, *files], plugins=[Chosen(job["tests"], told, grace)])
 
 
 def outcome(job, scratch):
@@ -60,14 +63,17 @@ def outcome(job, scratch):
     if not pid:
         try:
             os._exit(int(run(job, told)))
-        finally:
-            os._exit(70)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(BROKEN)
     os.close(told)
     _, status = os.waitpid(pid, 0)
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it may have left running
     seen = (scratch / "told").read_text(encoding="utf-8").splitlines()
     ended = os.waitstatus_to_exitcode(status)
+    if ended in (4, BROKEN):
+        raise RuntimeError(f"no tests could be run: {Path('mutants.log').read_text(encoding='utf-8')[-2000:]}")
     how = {0: "survived", 5: "survived", -signal.SIGALRM: "timeout"}.get(ended, "killed")
     return [how, seen[-1] if seen else "collection", len(seen)]
 
