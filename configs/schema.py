@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.frozen import Frozen, Named
 from configs.recipe import Recipe
 
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
+
+
+EVERY = "every"
+PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
 class Weights(Frozen):
@@ -158,8 +162,18 @@ class Competition(Frozen):
     ap: Literal["hits", "relevant", "relevant_at_k", "market"]
     junk: Literal["same_pid_same_cam", "none"]
     score: ScoreWeights = ScoreWeights()
-    skip: tuple[str, ...] = Field(default=(), description="file names to leave out of every split")
+    skip: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="list -> names or paths of its images to leave out; a plain list is of every"
+    )
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys of the recipe this competition changes")
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _by_list(cls, value: Any) -> Any:
+        unknown = next((key for key in value if key not in (EVERY, *PARTS)), None) if isinstance(value, dict) else None
+        if unknown is not None:
+            raise ValueError(f"there is no list {unknown!r}; the lists are {', '.join(PARTS)}, and {EVERY} for all")
+        return {EVERY: value} if isinstance(value, list | tuple) else value or {}
 
 
 class Plan(Frozen):

@@ -18,7 +18,7 @@ from ensemble.forecast import describe
 from ensemble.job import Job
 from ensemble.needs import check_room
 from ensemble.parallelism import members_at_a_time, settle
-from ensemble.record import Record, point_at, save_record
+from ensemble.record import Record, describe_left_out, point_at, save_record
 from ensemble.rounds import describe_rounds, run_rounds
 from ensemble.run import run_stages
 from ensemble.stages import prepare, record_address
@@ -114,7 +114,10 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
     if why:
         progress.say(why)
     wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
-    return read_layout(layout, data, competition.skip, wanted)
+    benchmark = read_layout(layout, data, competition.skip, wanted)
+    for finding in benchmark.found:
+        progress.say(str(finding))
+    return benchmark
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -172,11 +175,13 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     with watched(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
-        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds)
+        left_out = benchmark.left_out()
+        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out)
         address = record_address(job, record)
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
-    progress.say(f"done in {duration(time.monotonic() - begun)}; next: python -m submit.make")
+    told = f"; {describe_left_out(left_out)}" if left_out else ""
+    progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: python -m submit.make")
     print(store.path(address))
 
 

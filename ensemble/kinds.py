@@ -14,6 +14,7 @@ from configs.schema import Ensemble
 from configs.version import code_version
 from ensemble.job import Job
 from ensemble.record import Kinds
+from models.data.images import how_to_skip
 from models.data.inspect_files import inspect_files
 from models.data.split import Split, content_digest
 
@@ -94,7 +95,7 @@ def _seen(job: Job, name: str, split: Split) -> list[str]:
         seen = inspect_files(split.paths, job.progress)
         bad = next((one for one in seen if one.trouble), None)
         if bad is not None:
-            raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or leave it out with 'competition.skip'")
+            raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or {how_to_skip(bad.path)}")
         write_text(folder / DOMAINS, json.dumps([one.domain for one in seen]) + "\n")
 
     found: list[str] = json.loads((job.store.get(address, make).path / DOMAINS).read_text(encoding="utf-8"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ class Record:
     """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for.
 
     rounds: of every round of guessed labels its report, and the key that opens the labels.
+    left_out: list of the data set -> the images that competition.skip left out of it, and the place of each there.
     """
 
     plan: dict[str, Any]
@@ -61,6 +64,23 @@ class Record:
     command: str
     evaluations: dict[str, Evaluation]
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
+        """The names of a list as the data set has it: those kept, and those left out in their places."""
+        names = list(kept)
+        for name, place in sorted(self.left_out.get(part, {}).items(), key=itemgetter(1)):
+            names.insert(place, name)
+        return tuple(names)
+
+
+def describe_left_out(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    """`left out by competition.skip: 1 image of gallery (000006.jpg)`."""
+    told = []
+    for part, names in left_out.items():
+        few = ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3)
+        told.append(f"{len(names):,} {'image' if len(names) == 1 else 'images'} of {part} ({few})")
+    return f"left out by competition.skip: {', '.join(told)}"
 
 
 def save_record(folder: Path, record: Record) -> None:

@@ -175,5 +175,5 @@ def record_address(job: Job, record: Record) -> Address:
     asked = asdict(record)
     evaluations = asked.pop("evaluations")
     request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
-    request |= {"rounds": record.rounds} if record.rounds else {}
+    request |= {key: asked[key] for key in ("rounds", "left_out") if asked[key]}
     return Address("builds", job.plan.competition.name, request)

@@ -21,7 +21,8 @@ from configs.disk import room, write_file
 from configs.errors import ResultError, SubmissionError
 from configs.schema import Plan
 from ensemble.ranking import Ranking, load_ranking
-from ensemble.record import Evaluation, Record, last_build, load_record
+from ensemble.record import Evaluation, Record, describe_left_out, last_build, load_record
+from models.data.skip import UNANSWERED
 from submit.compare import SCORE, compare, load_scores
 from submit.evaluation import Row, score_evaluation
 from submit.faults import find_faults
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     plan = Plan.model_validate(record.plan)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
     form = format_of(plan.competition.format)
-    names = names_of(form, Path(record.data), ranking.query_names, ranking.gallery_names)
+    sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
+    names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
     scores = {
         name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
@@ -83,7 +85,17 @@ def main(argv: list[str] | None = None) -> None:
         print(note_of_round(done))
     for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
         print(line)
-    print(out)
+    print(out, flush=True)
+    if record.left_out:
+        print(f"note: {told_of(record.left_out)}", file=sys.stderr)
+
+
+def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    """What was left out, and what that does to the file and its scores."""
+    told = describe_left_out(left_out)
+    if "query" in left_out:
+        told += f"; a query that was left out {UNANSWERED}"
+    return told
 
 
 def tell(
@@ -129,7 +141,7 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(back, tokens, form.length(tokens, top_k))
+    faults = find_faults(back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)))
     if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:

@@ -99,7 +99,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
 
 def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[str]:
     """A suspicion that labels allow: every number is one too high or too low."""
-    if counts_from(desk.tokens.gallery) is None:
+    if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
     order = np.asarray(order_of(handed, desk))
     notes = []

@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.data.findings import count, distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.finding import count
+from models.data.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
 from models.data.inspect_files import Seen
 from models.data.split import Benchmark, make_split
 
@@ -132,7 +133,7 @@ def test_broken_files_and_the_line_that_leaves_them_out(tmp_path):
     seen = [Seen(lists.paths[0], "x"), Seen(lists.paths[1], "x", "truncated after 3 bytes")]
     (finding,) = find_in_files({"train": (lists, seen)})
     assert finding.weight == "stops" and finding.text == "1 file cannot be decoded"
-    assert "--set 'competition.skip=[b.png]'" in finding.does
+    assert "--set 'competition.skip={train: [b.png]}'" in finding.does
     assert finding.examples == (f"{lists.paths[1]}: truncated after 3 bytes",)
 
 

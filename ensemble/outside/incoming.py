@@ -46,7 +46,7 @@ def receive(outside: Outside, tests: Tests, benchmark: Benchmark, store: Store, 
     Raises:
         DataError: it cannot be read. MismatchedBanks: it is not of these images.
     """
-    others = (benchmark.train, benchmark.query, benchmark.gallery, benchmark.unlabelled)
+    others = (*benchmark.lists().values(), *benchmark.whole.values())
     incoming = Incoming(
         outside, {test: outside_address(outside, test, *lists) for test, lists in tests.items()}, others
     )

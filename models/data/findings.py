@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
+from configs.quoting import set_option
+from models.data.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.inspect_files import Seen
 from models.data.split import UNKNOWN, Benchmark, Split
 
-STOPS, HURTS, NOTE = "stops", "hurts", "note"
-EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """weight: `stops` a build, `hurts` its score or makes it untrue, or `note`. does: what it would do."""
-
-    weight: str
-    text: str
-    does: str
-    examples: tuple[str, ...] = ()
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """`1 name`, `2,000 names`."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+MOST_SKIPPED = 1000  # names that a command line takes
 
 
 def find_in_lists(
@@ -57,7 +42,7 @@ def find_in_lists(
                 HURTS,
                 f"{count(len(shared), 'identity is', 'identities are')} in train and in the test",
                 does,
-                _shown(sorted(shared)),
+                shown(sorted(shared)),
             )
         )
     found += _unanswerable(query, gallery)
@@ -81,13 +66,19 @@ def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Findin
     Args:
         parts: name of a list -> the list, and its files in the same order.
     """
-    broken = [seen for _, files in parts.values() for seen in files if seen.trouble]
+    broken: dict[str, list[str]] = defaultdict(list)
+    troubles: list[str] = []
+    for part, (split, files) in parts.items():
+        for name, seen in zip(split.names, files, strict=True):
+            if seen.trouble:
+                broken[part].append(name)
+                troubles.append(f"{seen.path}: {seen.trouble}")
     found: list[Finding] = []
-    if broken:
-        names = ", ".join(seen.path.name for seen in broken[:20]) + (", ..." if len(broken) > 20 else "")
-        does = f"a build stops at it; replace it, or leave it out with --set 'competition.skip=[{names}]'"
-        shown = tuple(f"{seen.path}: {seen.trouble}" for seen in broken[:EXAMPLES])
-        found.append(Finding(STOPS, f"{count(len(broken), 'file')} cannot be decoded", does, shown))
+    if troubles:
+        does = f"a build stops at it; replace it, or leave it out with {set_option('competition.skip', broken)}"
+        if len(troubles) > MOST_SKIPPED:
+            does = "a build stops at them; copy the data set anew"
+        found.append(Finding(STOPS, f"{count(len(troubles), 'file')} cannot be decoded", does, shown(troubles)))
     places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for part, (split, files) in parts.items():
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
@@ -121,7 +112,7 @@ def _look_alike(part: str, split: Split) -> list[Finding]:
         return []
     does = "on file systems that do not tell them apart one image replaces the other; rename them"
     text = f"in {part}, {count(len(alike), 'group')} of names that differ in capitals or Unicode form alone"
-    return [Finding(HURTS, text, does, _shown(" and ".join(map(ascii, names)) for names in alike))]
+    return [Finding(HURTS, text, does, shown(" and ".join(map(ascii, names)) for names in alike))]
 
 
 def _same_names(benchmark: Benchmark) -> list[Finding]:
@@ -133,7 +124,7 @@ def _same_names(benchmark: Benchmark) -> list[Finding]:
         if twice:
             does = "nothing here: lists are kept apart; merged into one folder they would replace each other"
             text = f"{count(len(twice), 'name is', 'names are')} in {one} and in {other}, of different files"
-            found.append(Finding(NOTE, text, does, _shown(twice)))
+            found.append(Finding(NOTE, text, does, shown(twice)))
     return found
 
 
@@ -169,7 +160,7 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
                 HURTS,
                 f"{count(len(nobody), 'query has', 'queries have')} no right image in the gallery",
                 does,
-                _shown(nobody),
+                shown(nobody),
             )
         )
     if own_only:
@@ -177,7 +168,7 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
             "with Market-1501's junk rule (same person, same camera) they are skipped or score 0; without it they count"
         )
         text = f"{count(len(own_only), 'query has', 'queries have')} right images under their own camera alone"
-        found.append(Finding(HURTS, text, does, _shown(own_only)))
+        found.append(Finding(HURTS, text, does, shown(own_only)))
     return found
 
 
@@ -202,7 +193,7 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
         "plain": (NOTE, "equal files in one list", "they count twice; a gallery's doubles share their rank by name"),
     }
     return [
-        Finding(weight, f"{count(len(kinds[kind]), 'group')} of {text}", does, _shown(map(_group, kinds[kind])))
+        Finding(weight, f"{count(len(kinds[kind]), 'group')} of {text}", does, shown(map(_group, kinds[kind])))
         for kind, (weight, text, does) in told.items()
         if kinds[kind]
     ]
@@ -210,10 +201,6 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
 
 def _group(group: list[tuple[str, str, int]]) -> str:
     return " = ".join(f"{part}/{name}" + (f" (id {pid})" if pid != UNKNOWN else "") for part, name, pid in group[:4])
-
-
-def _shown(examples: Iterable[object]) -> tuple[str, ...]:
-    return tuple(str(example) for example, _ in zip(examples, range(EXAMPLES), strict=False))
 
 
 def long_tail(split: Split) -> list[tuple[int, int, int, int]]:

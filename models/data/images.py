@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from configs.errors import DataError
+from configs.quoting import set_option
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; of others, some start programs
@@ -64,13 +65,15 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
     except MemoryError:
         raise
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
-        raise DataError(
-            f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or list it under 'skip' in the competition's "
-            f"config (--set 'competition.skip=[{path.name}]')"
-        ) from e
+        raise DataError(f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
+
+
+def how_to_skip(path: Path) -> str:
+    """What leaves one file out of a build, by its path, which no other file has."""
+    return f"leave it out with {set_option('competition.skip', [str(path)])}"
 
 
 def check_file(path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from configs.disk import file_digest
 from configs.errors import DataError
+from configs.schema import PARTS
 from configs.version import Digest
-from models.data.images import check_file
+from models.data.finding import Finding
+from models.data.images import check_file, how_to_skip
 
 UNKNOWN = -1  # a pid or camid nobody told
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -83,6 +85,8 @@ class Benchmark:
     """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not.
 
     Pids of `unlabelled` are for scoring what was guessed; nothing is trained on them.
+
+    found: what was odd about it when it was read. whole: a list that images were left out of, as the data set has it.
     """
 
     name: str
@@ -91,6 +95,20 @@ class Benchmark:
     query: Split
     gallery: Split
     unlabelled: Split
+    found: tuple[Finding, ...] = ()
+    whole: Mapping[str, Split] = field(default_factory=dict)
+
+    def lists(self) -> dict[str, Split]:
+        """Its lists by name."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """List -> the images that were left out of it, each with its place in the whole list."""
+        kept = {part: set(split.names) for part, split in self.lists().items()}
+        return {
+            part: {name: i for i, name in enumerate(split.names) if name not in kept[part]}
+            for part, split in self.whole.items()
+        }
 
     @property
     def scorable(self) -> bool:
@@ -138,4 +156,4 @@ def _digest(path: Path) -> str:
         return file_digest(path)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else e
-        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or list it under 'skip'") from e
+        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or {how_to_skip(path)}") from e

@@ -53,16 +53,20 @@ def tokens(names: Names) -> Names:
 
 
 def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
-    """The distance of every given pair.
+    """The distance of every given pair; infinite where one of the two was left out of the ranking.
 
     Raises:
         SubmissionError: a pair whose distance the ranking does not hold.
     """
     query = {name: i for i, name in enumerate(ranking.query_names)}
     gallery = {name: i for i, name in enumerate(ranking.gallery_names)}
+    gone = {*names.query} - {*query}, {*names.gallery} - {*gallery}
     found: dict[int, dict[int, float]] = {}
     dists = []
     for row, q, g in names.pairs:
+        if q in gone[0] or g in gone[1]:
+            dists.append([math.inf])
+            continue
         i, j = query.get(q, -1), gallery.get(g, -1)
         if i >= 0 and i not in found:
             found[i] = dict(zip(ranking.order[i].tolist(), ranking.dist[i].tolist(), strict=True))
@@ -76,7 +80,8 @@ def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
 
 
 def write(answers: Answers) -> bytes:
-    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance.
+    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance; an
+    infinite one 0.
 
     Raises:
         ValueError: the answers have no distances.

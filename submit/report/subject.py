@@ -14,7 +14,7 @@ from configs.errors import ReidError
 from configs.schema import Plan
 from ensemble.bank import FeatureBank
 from ensemble.kept import open_banks
-from ensemble.record import Evaluation, Record, last_build, load_record
+from ensemble.record import Evaluation, Record, describe_left_out, last_build, load_record
 from models.data.layouts import read_layout
 from models.data.split import UNKNOWN, Benchmark, Split
 from submit.systems import System, systems_of
@@ -102,6 +102,7 @@ def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject
     record = load_record(store.open(key))
     plan = Plan.model_validate(record.plan)
     benchmark, notes = _find_pictures(plan, Path(record.data))
+    notes += [describe_left_out(record.left_out)] if record.left_out else []
     trials = []
     for name, evaluation in record.evaluations.items():
         banks = open_banks(store, evaluation.banks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
@@ -17,7 +17,8 @@ from models.data.layouts.naic2020 import read_naic2020
 from models.data.layouts.table import read_table
 from models.data.layouts.veri776 import read_veri776
 from models.data.layouts.visda2020 import read_visda2020
-from models.data.split import Benchmark, Split
+from models.data.skip import leave_out
+from models.data.split import Benchmark
 
 Reader = Callable[[Path], Benchmark]
 
@@ -52,11 +53,15 @@ def settle_layout(name: str, root: Path) -> tuple[str, str | None]:
 
 
 def read_layout(
-    name: str, root: Path, skip: Collection[str] = (), wanted: Collection[str] = ("train", "query", "gallery")
+    name: str,
+    root: Path,
+    skip: Mapping[str, Sequence[str]] | None = None,
+    wanted: Collection[str] = ("train", "query", "gallery"),
 ) -> Benchmark:
-    """Read a data set, leave out the images named in `skip`, and check that it can be searched.
+    """Read a data set, leave out the images that `skip` names, and check that it can be searched.
 
     Args:
+        skip: list -> images, as `leave_out` has it.
         wanted: lists that may not be empty.
 
     Raises:
@@ -68,16 +73,9 @@ def read_layout(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
     name, _ = settle_layout(name, root)
-    found = LAYOUTS[name](root)
-    splits = {k: _without(getattr(found, k), skip) for k in ("train", "query", "gallery", "unlabelled")}
-    benchmark = Benchmark(found.name, found.root, **splits)
+    benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
     return benchmark
-
-
-def _without(split: Split, skip: Collection[str]) -> Split:
-    keep = [i for i, name in enumerate(split.names) if name not in skip]
-    return split if len(keep) == len(split) else split.take(keep)
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
