@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "bootstrap"]
+    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "ids", "bootstrap"]
     names += ["trial", "pairs", "unroll", "reweigh", "pool"]
     request = {
         "evaluation": asdict(case.evaluation),
