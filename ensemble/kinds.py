@@ -75,6 +75,12 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
                     f"ensemble.domains=table: the {side} list tells no domains; layout table reads them from a column "
                     "'domain'. ensemble.domains=colours tells green from normal by looking"
                 )
+            without = [n for n, domain in zip(split.names, split.domains, strict=True) if not domain]
+            if without:
+                raise ConfigError(
+                    f"ensemble.domains=table: {len(without):,} of {len(split):,} {side} images have no domain, first "
+                    f"{without[0]!r}; fill the column 'domain' of the table"
+                )
         there = sorted({*(query.domains or ()), *(gallery.domains or ())})
         unknown = sorted(set(settings.domain_settings) - set(there))
         if unknown:

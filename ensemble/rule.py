@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Competition
 from ensemble import metrics
@@ -30,13 +30,14 @@ def data_digest(*lists: Iterable[int]) -> str:
 def score_stream(
     stream: Iterable[fuse.Block], evaluation: Evaluation, competition: Competition, extra: Mapping[str, object]
 ) -> Score:
-    """The score of streamed distances, counted; cameras count where every one is known.
+    """The score of streamed distances, counted; cameras count where any is known.
 
     Args:
         stream: (slice of queries, (b, G) distances) of the evaluation's lists.
         extra: what the signature should say of what is scored.
     """
-    e, ap, cams = evaluation, competition.ap, cameras(evaluation)
+    e, ap = evaluation, competition.ap
+    cams = cameras(e.query_camids, e.gallery_camids)
     return metrics.evaluate_blocks(
         stream,
         np.array(e.query_pids),
@@ -50,10 +51,10 @@ def score_stream(
     )
 
 
-def cameras(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Of the queries and of the gallery; None unless every one is known."""
-    query, gallery = np.array(evaluation.query_camids), np.array(evaluation.gallery_camids)
-    return None if UNKNOWN in query or UNKNOWN in gallery else (query, gallery)
+def cameras(query: ArrayLike, gallery: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Of the queries and of the gallery, -1 unknown; None where a side tells none, so that no rule speaks of them."""
+    sides = np.asarray(query, np.int64), np.asarray(gallery, np.int64)
+    return sides if all((side != UNKNOWN).any() for side in sides) else None
 
 
 def total_per_query(score: Score, competition: Competition) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from ensemble.member_pool import give_up, side_by_side
 from ensemble.rank import rank
 from ensemble.record import Evaluation
 from ensemble.stages import Work, features, features_of, train
+from models.data.split import scorable
 
 
 def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
@@ -37,9 +38,9 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,
             neighbours=neighbours.key if neighbours else None,
-            query_pids=query.pids.tolist() if query.labelled and gallery.labelled else [],
+            query_pids=query.pids.tolist() if scorable(query, gallery) else [],
             query_camids=query.camids.tolist(),
-            gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
+            gallery_pids=gallery.pids.tolist() if scorable(query, gallery) else [],
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
         )

@@ -17,7 +17,7 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import data_digest, describe, total_per_query
+from ensemble.rule import cameras, data_digest, describe, total_per_query
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
 from submit.signature import differences
@@ -83,7 +83,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
     rule = ap or rules.ap
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"
-    cams = None if (query.camids < 0).any() or (gallery.camids < 0).any() else (query.camids, gallery.camids)
+    cams = cameras(query.camids, gallery.camids)
     return metrics.evaluate(
         np.asarray(order),
         query.pids,

@@ -266,7 +266,7 @@ def test_test_identities_of_ai_city_are_read_where_they_are_told(root):
         (root / f"{side}_label.xml").write_text(f"<Items>{items}</Items>")
     found = read_layout("aicity", root)
     assert found.query.pids.tolist() == [400, -1] and found.gallery.pids.tolist() == [401]
-    assert not found.scorable, "one query is not told"
+    assert not found.scorable, "the one query that is told is not in the gallery"
     assert read_labels(root / "train_label.xml")["000003.jpg"] == (-1, 1)
 
 

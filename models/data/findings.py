@@ -11,7 +11,7 @@ import numpy as np
 from configs.quoting import set_option
 from models.data.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.inspect_files import Seen
-from models.data.split import UNKNOWN, Benchmark, Split
+from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
 MOST_SKIPPED = 1000  # names that a command line takes
 
@@ -57,7 +57,8 @@ def people_of(split: Split, asked: Split | None = None) -> set[int]:
 
 def distractors(query: Split, gallery: Split) -> int:
     """Gallery images of known identities that no query asks for."""
-    return int((~np.isin(gallery.pids, query.pids) & (gallery.pids != UNKNOWN)).sum()) if query.labelled else 0
+    unasked = ~np.isin(gallery.pids, query.pids) & (gallery.pids != UNKNOWN)
+    return int(unasked.sum()) if (query.pids != UNKNOWN).any() else 0
 
 
 def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Finding]:
@@ -130,10 +131,9 @@ def _same_names(benchmark: Benchmark) -> list[Finding]:
 
 def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     """Queries without a right image, with junk as Market-1501 has it and without junk."""
-    if not query.labelled or not gallery.labelled:
-        missing = [
-            name for name, split in (("query", query), ("gallery", gallery)) if len(split) and not split.labelled
-        ]
+    if not scorable(query, gallery) and not (query.labelled and gallery.labelled):
+        sides = (("query", query), ("gallery", gallery))
+        missing = [name for name, split in sides if len(split) and not split.labelled]
         does = (
             "a submission is written, and nothing can be scored; --holdout 0.2 keeps training identities aside for it"
         )
@@ -141,15 +141,16 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     cameras: dict[int, set[int]] = defaultdict(set)
     for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
         cameras[pid].add(cam)
-    known = not ((query.camids == UNKNOWN).any() or (gallery.camids == UNKNOWN).any())
     nobody, own_only = [], []
     for name, pid, cam in zip(query.names, query.pids.tolist(), query.camids.tolist(), strict=True):
+        if pid == UNKNOWN:
+            continue
         if pid not in cameras:
             nobody.append(name)
-        elif known and cameras[pid] == {cam}:
+        elif cam != UNKNOWN and cameras[pid] == {cam}:
             own_only.append(name)
     found = []
-    if len(query) and len(nobody) == len(query):
+    if nobody and len(nobody) == int((query.pids != UNKNOWN).sum()):
         found.append(
             Finding(STOPS, "query and gallery share no identity", "a build stops: is it another test's gallery?")
         )

@@ -79,6 +79,11 @@ class Split:
         """Whether every identity is known."""
         return bool(len(self)) and bool((self.pids != UNKNOWN).all())
 
+    @property
+    def cameras(self) -> bool:
+        """Whether any camera is known."""
+        return bool((self.camids != UNKNOWN).any())
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -113,7 +118,12 @@ class Benchmark:
     @property
     def scorable(self) -> bool:
         """Whether query and gallery have identities to score with."""
-        return self.query.labelled and self.gallery.labelled
+        return scorable(self.query, self.gallery)
+
+
+def scorable(query: Split, gallery: Split) -> bool:
+    """Whether anybody is known to be on both sides; images without an identity are never right, and never scored."""
+    return bool({*query.pids.tolist()} & {*gallery.pids.tolist()} - {UNKNOWN})
 
 
 def join(lists: Mapping[str, Split]) -> Split:

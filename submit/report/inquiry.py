@@ -176,7 +176,8 @@ class _Asking:
         same = (pids == gallery.pids) & (pids >= 0)
         junk = np.zeros(shape, bool)
         if self.subject.plan.competition.junk == "same_pid_same_cam" and self.trial.cameras:
-            junk = same & (query.camids[rows, None] == gallery.camids)
+            cams = query.camids[rows, None]
+            junk = same & (cams == gallery.camids) & (cams >= 0)
         return same & ~junk, junk
 
     def _count(self, which: int, dist: NDArray[np.float32], right: NDArray, junk: NDArray) -> None:

@@ -15,6 +15,7 @@ from configs.schema import Plan
 from ensemble.bank import FeatureBank
 from ensemble.kept import open_banks
 from ensemble.record import Evaluation, Record, describe_left_out, last_build, load_record
+from ensemble.rule import cameras
 from models.data.layouts import read_layout
 from models.data.split import UNKNOWN, Benchmark, Split
 from submit.systems import System, systems_of
@@ -72,8 +73,8 @@ class Trial:
 
     @property
     def cameras(self) -> bool:
-        """Whether every image names its camera, without which no rule speaks of them."""
-        return not ((self.query.camids == UNKNOWN).any() or (self.gallery.camids == UNKNOWN).any())
+        """Whether both lists tell cameras, without which no rule speaks of them."""
+        return cameras(self.query.camids, self.gallery.camids) is not None
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
+from models.data.gaps import find_gaps
 from models.data.layouts.aicity import read_aicity
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
 from models.data.layouts.detect import recognise
@@ -75,7 +77,7 @@ def read_layout(
     name, _ = settle_layout(name, root)
     benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
-    return benchmark
+    return replace(benchmark, found=(*benchmark.found, *find_gaps(benchmark)))
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
@@ -83,7 +85,7 @@ def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
     for part in wanted:
         if not len(getattr(benchmark, part)):
             raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
-    if benchmark.scorable and not set(benchmark.query.pids) & set(benchmark.gallery.pids):
+    if benchmark.query.labelled and benchmark.gallery.labelled and not benchmark.scorable:
         raise DataError(
             f"{benchmark.root}: query and gallery share no identity ({len(set(benchmark.query.pids))} and "
             f"{len(set(benchmark.gallery.pids))} identities). Is the gallery that of another test set?"
