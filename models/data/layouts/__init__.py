@@ -21,6 +21,7 @@ from models.data.layouts.veri776 import read_veri776
 from models.data.layouts.visda2020 import read_visda2020
 from models.data.skip import leave_out
 from models.data.split import Benchmark
+from models.data.unread import find_unread
 
 Reader = Callable[[Path], Benchmark]
 
@@ -77,7 +78,7 @@ def read_layout(
     name, _ = settle_layout(name, root)
     benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
-    return replace(benchmark, found=(*benchmark.found, *find_gaps(benchmark)))
+    return replace(benchmark, found=(*benchmark.found, *find_gaps(benchmark), *find_unread(benchmark)))
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
