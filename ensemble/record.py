@@ -33,7 +33,8 @@ class Evaluation:
     """One pair of query and gallery lists and what was made of it; each key opens a result of the store.
 
     pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score. kinds: the
-    domains and tracks of the images, where retrieval went by them.
+    domains and tracks of the images, where retrieval went by them. itself: the gallery row of each query's own image,
+    -1 for none; empty where no query is in the gallery.
     """
 
     banks: dict[str, str]
@@ -44,6 +45,7 @@ class Evaluation:
     gallery_pids: list[int]
     gallery_camids: list[int]
     kinds: Kinds | None = None
+    itself: list[int] = field(default_factory=list)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs.errors import ReidError, TrainingError
 from configs.schema import Member
+from configs.version import Digest
 from ensemble.expanded import expanded
 from ensemble.job import Job
 from ensemble.kinds import kinds_of
@@ -15,6 +16,7 @@ from ensemble.member_pool import give_up, side_by_side
 from ensemble.rank import rank
 from ensemble.record import Evaluation
 from ensemble.stages import Work, features, features_of, train
+from models.data.itself import own_rows
 from models.data.split import scorable
 
 
@@ -43,8 +45,18 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
             gallery_pids=gallery.pids.tolist() if scorable(query, gallery) else [],
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
+            itself=own_images(work, test),
         )
     return evaluations
+
+
+def own_images(work: Work, test: str) -> list[int]:
+    """The gallery row of each query's own image, as a record has it; copies are known where files were read."""
+    query, gallery = work.tests[test]
+    contents = [address.request["contents"] for address in work.test_images.get(test, ())]
+    known = len(contents) == 2 and all(isinstance(digest, Digest) for digest in contents)
+    rows = own_rows(query, gallery, (contents[0].parts, contents[1].parts)) if known else own_rows(query, gallery)
+    return rows.tolist() if (rows >= 0).any() else []
 
 
 def make_members(job: Job, work: Work) -> None:

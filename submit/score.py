@@ -17,7 +17,8 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import cameras, data_digest, describe, total_per_query
+from ensemble.rule import cameras, data_digest, describe, find_themselves, total_per_query
+from models.data.itself import own_rows
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
 from submit.signature import differences
@@ -93,7 +94,11 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
         junk=rules.junk if cams else "none",
         top_k=None if rule == "market" else desk.length,
         weights=(rules.score.rank1, rules.score.map),
-        extra={"data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids), "members": "file"},
+        extra={
+            "data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids),
+            **find_themselves(own_rows(query, gallery), cams if rules.junk != "none" else None),
+            "members": "file",
+        },
     )
 
 

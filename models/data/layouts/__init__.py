@@ -8,6 +8,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError, DataError
 from models.data.gaps import find_gaps
+from models.data.itself import find_own
 from models.data.layouts.aicity import read_aicity
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
 from models.data.layouts.detect import recognise
@@ -78,7 +79,8 @@ def read_layout(
     name, _ = settle_layout(name, root)
     benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
-    return replace(benchmark, found=(*benchmark.found, *find_gaps(benchmark), *find_unread(benchmark)))
+    odd = (*find_gaps(benchmark), *find_own(benchmark), *find_unread(benchmark))
+    return replace(benchmark, found=(*benchmark.found, *odd))
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
