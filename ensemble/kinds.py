@@ -17,6 +17,7 @@ from ensemble.record import Kinds
 from models.data.images import how_to_skip
 from models.data.inspect_files import inspect_files
 from models.data.split import Split, content_digest
+from models.data.tracks import HINT, mixed_tracks
 
 DOMAINS = "domains.json"
 DATA = Path(__file__).parent.parent / "models" / "data"
@@ -67,6 +68,7 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
 
     Raises:
         ConfigError: it tells no domains or tracks, or settings are for a domain that it has not.
+        DataError: a track shows several identities.
     """
     if settings.domains == "table":
         for side, split in (("query", query), ("gallery", gallery)):
@@ -89,6 +91,12 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
         raise ConfigError(
             "ensemble.tracks=mean: this data set tells no tracks of its gallery; layout aicity reads them from "
             "test_track_id.txt, layout table from a column 'track'"
+        )
+    mixed = mixed_tracks(gallery) if settings.tracks != "none" else []
+    if mixed:
+        raise DataError(
+            f"ensemble.tracks=mean: {len(mixed):,} tracks of the gallery show several identities, first that of "
+            f"{mixed[0][0]!r} and {mixed[0][1]!r}; {HINT}"
         )
 
 

@@ -178,8 +178,10 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
     kinds: dict[str, list[list[tuple[str, str, int]]]] = defaultdict(list)
     for group in groups:
         parts = {part for part, _, _ in group}
-        labels = {pid for part, _, pid in group if part == "train"}
-        if len(labels) > 1:
+        labels = {
+            side: {p for part, _, p in group if (part == "train") == side and p != UNKNOWN} for side in (True, False)
+        }
+        if max(map(len, labels.values())) > 1:
             kinds["labels"].append(group)
         elif "train" in parts and parts & {"query", "gallery"}:
             kinds["leak"].append(group)
@@ -188,7 +190,7 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
         else:
             kinds["plain"].append(group)
     told = {
-        "labels": (HURTS, "equal files in train under different identities", "they teach a contradiction; delete one"),
+        "labels": (HURTS, "equal files under different identities", "one of the labels is wrong; delete one"),
         "leak": (HURTS, "equal files in train and in the test", "the score is too good: these were trained on"),
         "asked": (NOTE, "equal files in query and gallery", "the answer is the question: rank 1 comes for free"),
         "plain": (NOTE, "equal files in one list", "they count twice; a gallery's doubles share their rank by name"),

@@ -22,6 +22,7 @@ from models.data.layouts.veri776 import read_veri776
 from models.data.layouts.visda2020 import read_visda2020
 from models.data.skip import leave_out
 from models.data.split import Benchmark
+from models.data.tracks import find_mixed_tracks
 from models.data.unread import find_unread
 
 Reader = Callable[[Path], Benchmark]
@@ -79,7 +80,7 @@ def read_layout(
     name, _ = settle_layout(name, root)
     benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
-    odd = (*find_gaps(benchmark), *find_own(benchmark), *find_unread(benchmark))
+    odd = [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
     return replace(benchmark, found=(*benchmark.found, *odd))
 
 
