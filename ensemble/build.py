@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from configs.artifact import Store
@@ -16,6 +17,7 @@ from configs.progress import Progress, duration
 from configs.schema import Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
+from ensemble.lineage import made_from
 from ensemble.needs import check_room
 from ensemble.parallelism import members_at_a_time, settle
 from ensemble.record import Record, describe_left_out, point_at, save_record
@@ -176,7 +178,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
         left_out = benchmark.left_out()
-        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out)
+        made_of = made_from(store, [asdict(evaluation) for evaluation in evaluations.values()], rounds)
+        record = Record(
+            plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of
+        )
         address = record_address(job, record)
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)

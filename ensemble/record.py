@@ -59,6 +59,7 @@ class Record:
 
     rounds: of every round of guessed labels its report, and the key that opens the labels.
     left_out: list of the data set -> the images that competition.skip left out of it, and the place of each there.
+    made_of: the keys of all results behind the evaluations, so that a missing one does not hide those behind it.
     """
 
     plan: dict[str, Any]
@@ -67,6 +68,7 @@ class Record:
     evaluations: dict[str, Evaluation]
     rounds: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    made_of: list[str] = field(default_factory=list)
 
     def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
         """The names of a list as the data set has it: those kept, and those left out in their places."""
