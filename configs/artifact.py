@@ -60,7 +60,7 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise ResultError(f"{self.root}: cannot be made ({e.strerror}); give another folder with --out") from e
+            raise ResultError(f"{self.root}: cannot be made ({e.strerror}); give another folder with --runs") from e
 
     def path(self, address: Address) -> Path:
         """Where the result of this address stands, or would."""
@@ -99,7 +99,9 @@ class Store:
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
-                raise ResultError(f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e)}") from e
+                raise ResultError(
+                    f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e, '--runs')}"
+                ) from e
         self.tell("done", address)
         return Kept(path, made=True)
 
@@ -187,7 +189,7 @@ class Store:
                 write_text(self.root / name, sealed(values))
         except OSError as e:
             told = f"{self.root / name}: cannot be written ({e.strerror or e})"
-            raise ResultError(f"{told}; {room(self.root, e)}") from e
+            raise ResultError(f"{told}; {room(self.root, e, '--runs')}") from e
 
     def _lock(self, kind: str, name: str) -> FileLock:
         """One lock an address. Its file stays, empty; the system drops the lock with its holder."""
@@ -206,7 +208,7 @@ class Store:
                 lock.acquire()
         except OSError as e:
             raise ResultError(
-                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --out"
+                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --runs"
             ) from e
         try:
             yield

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
 from configs.outside import part_members
+from configs.quoting import set_option
 from configs.schema import Competition, Ensemble, Member, Plan, Recipe
 
 HERE = Path(__file__).parent
@@ -190,7 +191,8 @@ def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[
         raise ConfigError(f"no member named; configs/members.yaml has: {', '.join(table)}")
     twice = sorted({n for n in names if list(names).count(n) > 1})
     if twice:
-        raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight (--set ensemble.weights.{twice[0]}=2)")
+        weight = set_option("ensemble.weights", {twice[0]: 2})
+        raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight ({weight})")
     every = {n: _check(Member, {"name": n} | (row or {}), f"configs/members.yaml, {n}") for n, row in table.items()}
     return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
 

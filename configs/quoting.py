@@ -1,4 +1,4 @@
-"""Options as they may be typed: quoted for YAML and for the shell, so that a printed command does what it says."""
+"""Commands and options as they may be typed: quoted for YAML and for the shell, so that they do what they say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+RUNS = Path("runs")  # the store of a command that is told of none
 PLAIN = re.compile(r"(?=.*[g-wyz])[a-z0-9/][\w./-]*", re.ASCII | re.IGNORECASE)  # with a letter that no number has
 WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # which YAML takes for something else
 
@@ -15,6 +17,16 @@ WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # which Y
 def set_option(key: str, value: Any) -> str:
     """`--set 'competition.skip={query: [a.jpg]}'`, which the shell and then YAML read back as this key and value."""
     return f"--set {shlex.quote(f'{key}={flow(value)}')}"
+
+
+def command(module: str, *words: object) -> str:
+    """`python -m submit.make --runs 'my runs'`, as it may be typed."""
+    return shlex.join(["python", "-m", module, *map(str, words)])
+
+
+def on(runs: Path) -> list[str]:
+    """The option that names a store, where it is not the default."""
+    return [] if runs == RUNS else ["--runs", str(runs)]
 
 
 def flow(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -13,7 +12,9 @@ from configs.artifact import Store
 from configs.command import CommandLine, run
 from configs.errors import ConfigError
 from configs.load import load_plan
+from configs.outside import words_of
 from configs.progress import Progress, duration
+from configs.quoting import RUNS, command, on
 from configs.schema import Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
@@ -70,8 +71,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--rounds", type=int, metavar="N", help="2: label the unlabelled images, and train again with them (default: 1)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder of results (default: runs)"
+        "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
     )
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
@@ -93,12 +96,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         choices=("tensorboard", "json"),
-        help="curves in OUT/logs for tensorboard --logdir; json: events instead of words (OUT/logs/build.jsonl always)",
+        help="curves in DIR/logs for tensorboard --logdir; json: events instead of words (DIR/logs/build.jsonl always)",
     )
     return parser.parse_args(argv)
 
 
-def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress) -> Benchmark:
+def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
     """Read the data set the plan is for; the drawn people are drawn first.
 
     Raises:
@@ -109,7 +112,7 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
         data = Path(competition.data)
     if data is None and competition.layout == "drawn":
         progress.say("drawing people (--data DIR takes your own)")
-        data = draw_people(out / "drawn-people")
+        data = draw_people(runs / "drawn-people")
     if data is None:
         raise ConfigError(f"competition {competition.name!r} needs its pictures: --data DIR names their folder")
     layout, why = settle_layout(competition.layout, data)
@@ -145,7 +148,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_plan(
-        [m.strip() for m in args.members.split(",") if m.strip()],
+        words_of(args.members),
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
@@ -157,10 +160,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
-    store = Store(args.out, progress.say, progress.tell, made_with())
+    store = Store(args.runs, progress.say, progress.tell, made_with())
     store.sweep()
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
-    benchmark = load_benchmark(plan, args.data, args.out, progress)
+    benchmark = load_benchmark(plan, args.data, args.runs, progress)
     work = prepare(job, benchmark, args.holdout)
     job, parallel = settle(args.parallel, job, work)
     if parallel:
@@ -173,7 +176,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     if args.dry_run:
         return
     check_room(store, needs)
-    asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
+    asked = command("ensemble.build", *(sys.argv[1:] if argv is None else argv))
     with watched(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
@@ -186,7 +189,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
     told = f"; {describe_left_out(left_out)}" if left_out else ""
-    progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: python -m submit.make")
+    progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: {command('submit.make', *on(args.runs))}")
     print(store.path(address))
 
 

@@ -177,7 +177,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                     torn.unlink()
                 write_file(out / name, content)
     except OSError as e:
-        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e)}") from e
+        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e, '--out')}") from e
 
 
 @contextmanager

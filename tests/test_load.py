@@ -134,7 +134,7 @@ def test_what_set_refuses(change):
     [
         (["r5O"], "unknown member 'r5O'; configs/members.yaml has: r50, rx50, ibn_a, ibn_b, se_ibn_a"),
         ([], "no member named; .*r50"),
-        (["r50", "rx50", "r50"], r"member 'r50' is named twice; give it a weight \(--set ensemble.weights.r50=2\)"),
+        (["r50", "rx50", "r50"], r"member 'r50' is named twice; .* \(--set 'ensemble.weights={r50: 2}'\)"),
     ],
 )
 def test_members_that_are_none(members, said):
