@@ -13,6 +13,8 @@ from configs.recipe import Recipe
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
 
 
+FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
+WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
@@ -147,8 +149,14 @@ class Ensemble(Frozen):
 class ScoreWeights(Frozen):
     """total = rank1 * rank-1 + map * mAP."""
 
-    rank1: float = 0.5
-    map: float = 0.5
+    rank1: float = Field(default=0.5, ge=0)
+    map: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> ScoreWeights:
+        if not self.rank1 + self.map:
+            raise ValueError("rank1 and map are both 0, so every total would be; one must count")
+        return self
 
 
 class Competition(Frozen):
@@ -158,7 +166,7 @@ class Competition(Frozen):
     data: str | None = None
     layout: str
     format: str
-    top_k: int = Field(ge=1)
+    top_k: int = Field(ge=1, lt=2**31)
     ap: Literal["hits", "relevant", "relevant_at_k", "market"]
     junk: Literal["same_pid_same_cam", "none"]
     score: ScoreWeights = ScoreWeights()
@@ -166,6 +174,13 @@ class Competition(Frozen):
         default_factory=dict, description="list -> names or paths of its images to leave out; a plain list is of every"
     )
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys of the recipe this competition changes")
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
+        return value
 
     @field_validator("skip", mode="before")
     @classmethod

@@ -14,8 +14,8 @@ from configs.errors import ConfigError
 from configs.load import load_plan
 from configs.outside import words_of
 from configs.progress import Progress, duration
-from configs.quoting import RUNS, command, on
-from configs.schema import Plan
+from configs.quoting import RUNS, command, on, set_option
+from configs.schema import WHOLE, Competition, Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
 from ensemble.lineage import made_from
@@ -28,6 +28,7 @@ from ensemble.stages import prepare, record_address
 from ensemble.watch import listened_to, watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
+from models.data.pairs import check_pairs
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
 from models.follow import follow
@@ -58,9 +59,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--competition", metavar="NAME", help="a file of configs/competitions: layout, format, K, AP and junk rules"
+        "--competition",
+        metavar="NAME",
+        help="of configs/competitions, or any FILE.yaml: layout, format, K, AP and junk rules",
     )
-    parser.add_argument("--recipe", metavar="NAME", help="a file of configs/recipes, such as strong or mgn")
+    parser.add_argument("--recipe", metavar="NAME", help="of configs/recipes, such as strong or mgn, or any FILE.yaml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as recipe.epochs=3; may be repeated"
     )
@@ -122,7 +125,24 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
     benchmark = read_layout(layout, data, competition.skip, wanted)
     for finding in benchmark.found:
         progress.say(str(finding))
+    check_handing_in(competition, benchmark)
     return benchmark
+
+
+def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
+    """Whatever `submit.make` would refuse is refused before anything is trained.
+
+    Raises:
+        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
+    """
+    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
+        raise ConfigError(
+            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
+            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
+        )
+    if competition.format == "pairs_csv":
+        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
+        check_pairs(benchmark.root, *sides)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -46,7 +46,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--layout", metavar="NAME", help=f"how the data lies: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
     )
     parser.add_argument(
         "--share", type=float, default=0.2, metavar="SHARE", help="of the identities to ask for (default: 0.2)"

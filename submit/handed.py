@@ -68,7 +68,7 @@ class Handed:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what a file is held against."""
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
     parser.add_argument(

@@ -108,7 +108,8 @@ def tell(
     """The tables, and what there is to know about them."""
     for name, rows in scores.items():
         if not rows:
-            console.print(f"{name}: query and gallery have no identities, so there is nothing to score")
+            told = f"{name}: no query has a right image that is known and counts, so there is nothing to score"
+            console.print(told, soft_wrap=True)
             continue
         sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
         show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from configs.artifact import Address, Store
 from configs.schema import Outside
+from ensemble.bank import FEATS
 from ensemble.outside.member import match, outside_address, save_outside
 from models.data.split import Benchmark, Split
 
@@ -28,6 +29,12 @@ class Incoming:
         """Bytes of the file, or of a folder's: about those of a bank."""
         path = Path(self.outside.file)
         return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
+
+    @property
+    def distances(self) -> bool:
+        """Whether it gives distances, and no features."""
+        path = Path(self.outside.file)
+        return path.is_dir() and not (path / FEATS).exists()
 
     def take_in(self, store: Store, tests: Tests, say: Say) -> None:
         """Keep its rows of each test, if they are not kept."""

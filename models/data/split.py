@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,9 +121,20 @@ class Benchmark:
         return scorable(self.query, self.gallery)
 
 
-def scorable(query: Split, gallery: Split) -> bool:
-    """Whether anybody is known to be on both sides; images without an identity are never right, and never scored."""
-    return bool({*query.pids.tolist()} & {*gallery.pids.tolist()} - {UNKNOWN})
+def scorable(query: Split, gallery: Split, junk: str = "none") -> bool:
+    """Whether anybody is known to be on both sides; images without an identity are never right, and never scored.
+
+    Args:
+        junk: same_pid_same_cam, where a person's images by the query's own camera are not right; or none.
+    """
+    there: dict[int, set[int]] = defaultdict(set)
+    for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
+        there[pid].add(cam)
+    for pid, cam in zip(query.pids.tolist(), query.camids.tolist(), strict=True):
+        cams = set() if pid == UNKNOWN else there.get(pid, set())
+        if cams and (junk == "none" or cam == UNKNOWN or cams - {cam}):
+            return True
+    return False
 
 
 def join(lists: Mapping[str, Split]) -> Split:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from pathlib import Path
 
-from configs.errors import DataError, SubmissionError
+from configs.errors import SubmissionError
 from ensemble.ranking import Ranking
+from models.data.pairs import PAIRS
 from submit.formats.base import (
     Answers,
     BadCsv,
@@ -24,27 +22,6 @@ from submit.formats.base import (
 )
 
 HEADER = ["row_id", "similarity"]
-PAIRS = "pairs.csv"
-
-
-def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
-    """The rows of `pairs.csv` in a data set: `row_id,query,gallery`.
-
-    Raises:
-        DataError: it is not there, or is not so.
-    """
-    path = root / PAIRS
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns row_id,query,gallery there") from e
-    if not rows or rows[0] != ["row_id", "query", "gallery"]:
-        raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns row_id,query,gallery")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 3:
-            raise DataError(f"{path}, line {number}: {len(row)} fields; wanted row_id,query,gallery")
-    return tuple((row[0], row[1], row[2]) for row in rows[1:])
 
 
 def tokens(names: Names) -> Names:
