@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from configs.disk import flush, room, sealed, write_text
+from configs.disk import clear, flush, room, sealed, write_text
 from configs.errors import ResultError
 from configs.manifest import MANIFEST, RESUME, Address, find_damage, seal
 from configs.packages import differences, versions
@@ -116,8 +116,8 @@ class Store:
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
         path = self.path(address)
         part = path.with_name(f".{path.name}.part")
-        if part.exists() and not (resume and (part / RESUME).exists()):
-            shutil.rmtree(part)
+        if os.path.lexists(part) and not (resume and (part / RESUME).exists()):
+            clear(part)
         part.mkdir(parents=True, exist_ok=True)
         for torn in part.rglob(".*.part"):  # files that the interrupted attempt was writing
             torn.unlink()
@@ -129,8 +129,7 @@ class Store:
             if not (part / RESUME).exists():
                 shutil.rmtree(part, ignore_errors=True)
             raise
-        if path.exists():
-            shutil.rmtree(path)
+        clear(path)
         os.replace(part, path)
         flush(path.parent)
         shutil.rmtree(path / RESUME, ignore_errors=True)
@@ -155,7 +154,7 @@ class Store:
                 continue
             try:
                 with self._lock(part.parent.name, part.name[1:].removesuffix(".part")).acquire(timeout=0):
-                    shutil.rmtree(part, ignore_errors=True)
+                    clear(part)
                     swept.append(part)
             except (Timeout, OSError):  # at work on, or a disk that can only be read: it is no harm there
                 continue
@@ -169,7 +168,7 @@ class Store:
                 gone = path.with_name(f".{name}.gone.part")  # in one step: half a result is never there
                 os.replace(path, gone)
                 shutil.rmtree(gone / RESUME, ignore_errors=True)  # first: without it a sweep takes the rest
-                shutil.rmtree(gone)
+                clear(gone)
         except Timeout:
             return False
         except OSError as e:

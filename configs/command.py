@@ -6,6 +6,7 @@ Ctrl-C leaves with 130, SIGTERM with 143: each with the command that goes on fro
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -44,6 +45,9 @@ class CommandLine(argparse.ArgumentParser):
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status; none is 0."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may hold what a terminal has no letters for
     try:
         with heard(stop):
             sys.exit(main() or 0)
@@ -58,6 +62,12 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(128 + stopped.number)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as e:  # of a path that was typed: a name too long, a folder that may not be read
+        print(f"error: {e.filename or 'the system'}: {e.strerror or e}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as e:
+        print(f"error: more memory is wanted than there is ({e or 'no size told'})", file=sys.stderr)
+        sys.exit(2)
 
 
 def same_command() -> str:

@@ -71,6 +71,14 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
         np.save(path, array, allow_pickle=False)
 
 
+def clear(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def flush(path: Path) -> None:
     """Put a file, or the names in a folder, on disk."""
     handle = os.open(path, os.O_RDONLY)

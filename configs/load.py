@@ -196,8 +196,17 @@ def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, A
     tables["recipe"] |= changes.get("recipe") or {}
     of_each: dict[str, Any] = changes.get("member") or {}
     for member, given in tables["members"].items():
-        tables["members"][member] = (given or {}) | of_each
+        tables["members"][member] = _row(member, given) | of_each
     return of_each
+
+
+def _row(member: str, given: Any) -> dict[str, Any]:
+    """What the table of members says of one; nothing is all defaults."""
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(
+            f"members.{member} is {given!r}; wanted what differs from ResNet-50, such as {{backbone: {{name: resnet}}}}"
+        )
+    return dict(given or {})
 
 
 def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[Member, ...]:
@@ -208,7 +217,7 @@ def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[
     if twice:
         weight = set_option("ensemble.weights", {twice[0]: 2})
         raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight ({weight})")
-    every = {n: _check(Member, {"name": n} | (row or {}), f"configs/members.yaml, {n}") for n, row in table.items()}
+    every = {n: _check(Member, {"name": n} | _row(n, row), f"configs/members.yaml, {n}") for n, row in table.items()}
     return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
 
 

@@ -67,6 +67,8 @@ def _outside(name: str, file: str) -> Outside:
         )
     if not os.path.exists(path):
         raise ConfigError(f"{file}: no such file; --members takes names of configs/members.yaml and files of features")
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise ConfigError(f"{file}: no plain file, and no folder; a pipe or a device may never come to an end")
     if not NAME.fullmatch(name):
         raise ConfigError(f"{file}: {name!r} cannot be a member's name; give it one: {_named('NAME', file)}")
     return Outside(name=name, file=file)

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from configs.frozen import Frozen, Named
 from configs.recipe import Recipe
 
+Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
 
 
@@ -62,7 +63,7 @@ class DomainSettings(Frozen):
     weights: member -> weight, in place of all of the ensemble's; 1 where not named.
     """
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    weights: dict[str, Weight] | None = None
     rerank: Literal["k_reciprocal", "none"] | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
@@ -92,7 +93,7 @@ class Expansion(Frozen):
         description="queries with their nearest gallery images, or every image with its nearest others"
     )
     k: int = Field(default=5, ge=1, description="how many")
-    alpha: float = Field(default=0.0, ge=0, description="each weighs cos^alpha; 0 is the plain average")
+    alpha: float = Field(default=0.0, ge=0, le=1000, description="each weighs cos^alpha; 0 is the plain average")
 
     @model_validator(mode="before")
     @classmethod
@@ -103,9 +104,7 @@ class Expansion(Frozen):
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="member -> weight; 1 where not named"
-    )
+    weights: dict[str, Weight] = Field(default_factory=dict, description="member -> weight; 1 where not named")
     flip: bool = Field(description="average a feature with that of the mirrored image")
     views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
     rerank: Literal["k_reciprocal", "none"]
@@ -128,7 +127,7 @@ class Ensemble(Frozen):
     rounds: int = Field(default=1, ge=1, le=9, description="of training; before each but the first, labels are guessed")
     pseudo: Pseudo = Pseudo()
     expand: Expansion | None = None
-    camera_penalty: float = Field(default=0.0, ge=0, description="added to the distance of two images of one camera")
+    camera_penalty: Weight = Field(default=0.0, description="added to the distance of two images of one camera")
 
     @model_validator(mode="after")
     def _domains_named(self) -> Ensemble:
@@ -149,8 +148,8 @@ class Ensemble(Frozen):
 class ScoreWeights(Frozen):
     """total = rank1 * rank-1 + map * mAP."""
 
-    rank1: float = Field(default=0.5, ge=0)
-    map: float = Field(default=0.5, ge=0)
+    rank1: Weight = 0.5
+    map: Weight = 0.5
 
     @model_validator(mode="after")
     def _something(self) -> ScoreWeights:

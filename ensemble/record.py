@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from configs.artifact import Store
 from configs.disk import unsealed, write_text
 from configs.errors import ResultError
+from configs.schema import Plan
 
 RECORD, LAST = "build.json", "last.json"
 
@@ -102,6 +103,25 @@ def load_record(folder: Path) -> Record:
 def _evaluation(raw: dict[str, Any]) -> Evaluation:
     kinds = raw.get("kinds")
     return Evaluation(**raw | {"kinds": Kinds(**kinds) if kinds else None})
+
+
+def open_build(store: Store, key: str | None = None) -> tuple[str, Record, Plan]:
+    """The build of a key, or the last one: its key, its record and its plan.
+
+    Raises:
+        ResultError: there is no such build, or it is damaged, or another version of this code wrote it.
+    """
+    key = key or last_build(store)
+    there = sorted(p.parent.relative_to(store.root).as_posix() for p in store.root.glob("builds/*/manifest.json"))
+    if key not in there:
+        raise ResultError(f"--build {key!r}: {store.root} has {', '.join(there) or 'no finished build'}")
+    folder = store.open(key)
+    try:
+        record = load_record(folder)
+        return key, record, Plan.model_validate(record.plan)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+        said = " ".join(str(e).split())[:200]
+        raise ResultError(f"{folder}: a record of another version ({said}); run the build again") from e
 
 
 def point_at(store: Store, key: str) -> None:

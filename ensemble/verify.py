@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 from configs.artifact import Store
 from configs.command import CommandLine, run
+from configs.disk import clear
 from configs.errors import ResultError
 from configs.manifest import find_damage
 from ensemble.record import LAST, last_build
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     for path, damage in damaged.items():
         print(f"{path}: {damage}" + KEPT * (args.remove and path in records))
         if args.remove and path not in records:
-            shutil.rmtree(path)
+            clear(path)
     pointer = _pointer(store)
     if pointer:
         print(pointer)

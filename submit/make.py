@@ -19,9 +19,8 @@ from configs.artifact import Store
 from configs.command import CommandLine, run
 from configs.disk import room, write_file
 from configs.errors import ResultError, SubmissionError
-from configs.schema import Plan
 from ensemble.ranking import Ranking, load_ranking
-from ensemble.record import Evaluation, Record, describe_left_out, last_build, load_record
+from ensemble.record import Evaluation, Record, describe_left_out, open_build
 from models.data.skip import UNANSWERED
 from submit.compare import SCORE, compare, load_scores
 from submit.evaluation import Row, score_evaluation
@@ -66,9 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     earlier = load_scores(args.against) if args.against else None
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    key = args.build or last_build(store)
-    record = load_record(store.open(key))
-    plan = Plan.model_validate(record.plan)
+    key, record, plan = open_build(store, args.build)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
     form = format_of(plan.competition.format)
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))

@@ -20,7 +20,7 @@ from ensemble.kept import open_banks
 from ensemble.pseudo import METHODS, describe_round, score_round
 from ensemble.pseudo.method import find_groups
 from ensemble.pseudo.report import as_csv, as_json, read_csv
-from ensemble.record import Record, last_build, load_record
+from ensemble.record import Record, open_build
 from models.data.group_sheet import group_sheet
 from models.data.layouts import read_layout, settle_layout
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Group, or open a round's labels; report; write labels and sheet where asked."""
     args = parse(argv)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    record = load_record(store.open(args.build or last_build(store)))
+    _, record, _ = open_build(store, args.build)
     grouped = open_round(args.round, store, record) if args.round else group_test(args, store, record)
     scored = score_round(grouped.labels, grouped.pids)
     said = f"{grouped.how}: {describe_round(scored)}"
