@@ -71,7 +71,7 @@ def load_plan(
     changes = list(sets)
     for change in (c for c in changes if _of_competition(c)):  # first: it may change the recipe
         _apply(tables, change)
-    chosen = _check(Competition, tables["competition"], f"competition {competition}")
+    chosen = checked(Competition, tables["competition"], f"competition {competition}")
     tables["recipe"] |= chosen.recipe
     listed = set(tables["members"])
     of_each = {} if recipe is None else _name_recipe(tables, folder, recipe)
@@ -80,17 +80,17 @@ def load_plan(
     for name in set(tables["members"]) - listed:  # made on the command line: the named recipe holds for them too
         if isinstance(tables["members"][name], dict):
             tables["members"][name] = of_each | tables["members"][name]
-    checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
+    how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
     inside, outside = part_members(members)
     wanted = _pick(inside, tables["members"], alone=not outside)
     names = [*(m.name for m in wanted), *(o.name for o in outside)]
-    ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
+    ensemble = checked(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
     _check_weights("ensemble.weights", ensemble.weights, names)
     for domain, own in ensemble.domain_settings.items():
         _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, names)
     return Plan(
         members=wanted,
-        recipe=checked,
+        recipe=how,
         ensemble=ensemble,
         competition=chosen,
         outside=outside,
@@ -112,12 +112,12 @@ def load_competition(
     tables = {"competition": _read_competition(folder, name) | ({"layout": layout} if layout else {})}
     for change in sets:
         _apply(tables, change)
-    return _check(Competition, tables["competition"], f"competition {name}")
+    return checked(Competition, tables["competition"], f"competition {name}")
 
 
 def load_ensemble(folder: Path = HERE) -> Ensemble:
     """`ensemble.yaml` as it stands: the defaults."""
-    return _check(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
+    return checked(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
 
 
 def _parse(text: str) -> Any:
@@ -217,7 +217,7 @@ def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[
     if twice:
         weight = set_option("ensemble.weights", {twice[0]: 2})
         raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight ({weight})")
-    every = {n: _check(Member, {"name": n} | _row(n, row), f"configs/members.yaml, {n}") for n, row in table.items()}
+    every = {n: checked(Member, {"name": n} | _row(n, row), f"configs/members.yaml, {n}") for n, row in table.items()}
     return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
 
 
@@ -240,7 +240,12 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     at[keys[-1]] = value
 
 
-def _check(model: type[M], value: Any, where: str) -> M:
+def checked(model: type[M], value: Any, where: str) -> M:
+    """A value as a model of `configs/schema.py`.
+
+    Raises:
+        ConfigError: it is none; `where` begins the sentence.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as e:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.artifact import Store
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.load import load_plan
 from configs.outside import words_of
@@ -71,7 +71,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
     )
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help="2: label the unlabelled images, and train again with them (default: 1)"
+        "--rounds",
+        type=whole(1),
+        metavar="N",
+        help="2: label the unlabelled images, and train again with them (default: 1)",
     )
     parser.add_argument(
         "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
@@ -80,7 +83,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
+        "--workers", type=whole(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
     parser.add_argument(
         "--parallel",
@@ -172,7 +175,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
-        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds else [])],
+        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
     for member in plan.members:
         check(member, plan.recipe)

@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.artifact import Store
 from configs.errors import ConfigError, DataError, ResultError
 from configs.schema import Plan
+from ensemble.device import cuda_problem
 from ensemble.record import Evaluation, open_build
 
 TEST, HOLDOUT = "test", "holdout"
@@ -38,6 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
 
+def check_device(asked: str) -> None:
+    """`--device cuda` wants a card, before anything is opened.
+
+    Raises:
+        ConfigError: there is none that can be used.
+    """
+    problem = cuda_problem() if asked == "cuda" else None
+    if problem is not None:
+        raise ConfigError(f"--device cuda cannot be used: {problem}; --device cpu works")
+
+
 def open_case(args: argparse.Namespace) -> Case:
     """Open the build, and its evaluation.
 
@@ -45,6 +57,7 @@ def open_case(args: argparse.Namespace) -> Case:
         ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
         DataError: it has no identities.
     """
+    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.progress import Progress
 from configs.schema import PARTS
 from models.data.finding import HURTS, STOPS, Finding, count
@@ -40,7 +40,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--layout", default=AUTO, metavar="NAME", help=f"how it lies there (default: auto): {', '.join(LAYOUTS)}"
     )
     parser.add_argument("--quick", action="store_true", help="look at the lists alone, and decode no file")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="workers (default: -1, one a core)")
+    parser.add_argument("--jobs", type=whole(-1), default=-1, metavar="N", help="workers (default: -1, one a core)")
     return parser.parse_args(argv)
 
 

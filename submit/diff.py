@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import SubmissionError
 from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
@@ -28,7 +28,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("new", type=Path, metavar="B", help="the other")
     add_arguments(parser)
     parser.add_argument(
-        "--show", type=int, default=10, metavar="N", help="changed first answers to print (default: 10)"
+        "--show", type=whole(0), default=10, metavar="N", help="changed first answers to print (default: 10)"
     )
     return parser.parse_args(argv)
 

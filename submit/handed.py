@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from configs.command import shortened
 from configs.errors import ConfigError, SubmissionError
 from configs.load import load_competition
 from configs.schema import Competition
@@ -150,7 +151,7 @@ def receive(path: Path, desk: Desk) -> Handed:
 def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     """Print what is wrong and what is odd, then one line that sums it up."""
     for fault in handed.faults[:most]:
-        said = shortened(str(fault))
+        said = shortened(str(fault), LONGEST)
         print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
     if most is not None and len(handed.faults) > most:
         print(f"... and {len(handed.faults) - most:,} more faults (--all prints them)")
@@ -162,11 +163,6 @@ def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     count = len(handed.faults)
     verdict = f"valid {name}" if not count else f"not a valid {name}, {count:,} fault{'s' * (count > 1)}"
     print(f"{handed.path}: {verdict}; {desk.competition.name} wants {asked}")
-
-
-def shortened(text: str) -> str:
-    """A sentence without its middle where a name of megabytes stands in it."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
 
 
 def order_of(handed: Handed, desk: Desk) -> list[list[int]]:

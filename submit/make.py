@@ -19,6 +19,7 @@ from configs.artifact import Store
 from configs.command import CommandLine, run
 from configs.disk import room, write_file
 from configs.errors import ResultError, SubmissionError
+from ensemble.case import check_device
 from ensemble.ranking import Ranking, load_ranking
 from ensemble.record import Evaluation, Record, describe_left_out, open_build
 from models.data.skip import UNANSWERED
@@ -61,6 +62,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Read what the build recorded; write, check and score it."""
     args = parse(argv)
+    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     earlier = load_scores(args.against) if args.against else None
