@@ -104,10 +104,11 @@ class Trial:
     def _most_junk(self) -> int:
         """Images of a query's own person and camera, at most: they are dropped from a list before ranks are counted."""
         e = self.judge.evaluation
-        if self.judge.competition.junk == "none" or cameras(e) is None:
+        if self.judge.competition.junk == "none" or cameras(e.query_camids, e.gallery_camids) is None:
             return 0
-        _, counts = np.unique(np.array([e.gallery_pids, e.gallery_camids]), axis=1, return_counts=True)
-        return int(counts.max())
+        shown = np.array([e.gallery_pids, e.gallery_camids])
+        _, counts = np.unique(shown[:, (shown >= 0).all(axis=0)], axis=1, return_counts=True)
+        return int(counts.max(initial=0))
 
     def _counted(self, pairs: Pairs, mix: Mix) -> Score:
         dist = pairs.whole(mix, self._near, self._overlap)
@@ -117,7 +118,7 @@ class Trial:
         e, rules = self.judge.evaluation, self.judge.competition
         order = self.unroll(order) if self.unroll else order
         cut = order.shape[1] < len(e.gallery_pids)
-        cams = cameras(e)
+        cams = cameras(e.query_camids, e.gallery_camids)
         return metrics.evaluate(
             order,
             e.query_pids,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from configs.artifact import Address
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import DataError
 from configs.load import load_ensemble
 from configs.progress import Progress, duration
@@ -49,7 +49,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.tune", WHAT, EXAMPLE)
     add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the halves and the bootstrap (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, metavar="N", help="of the halves and the bootstrap (default: 0)"
+    )
     return parser.parse_args(argv)
 
 
@@ -74,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "bootstrap"]
+    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "ids", "bootstrap"]
     names += ["trial", "pairs", "unroll", "reweigh"]
     request = {
         "evaluation": asdict(case.evaluation),

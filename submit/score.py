@@ -17,7 +17,8 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import data_digest, describe, total_per_query
+from ensemble.rule import cameras, data_digest, describe, find_themselves, total_per_query
+from models.data.itself import own_rows
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
 
@@ -82,7 +83,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
     rule = ap or rules.ap
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"
-    cams = None if (query.camids < 0).any() or (gallery.camids < 0).any() else (query.camids, gallery.camids)
+    cams = cameras(query.camids, gallery.camids)
     return metrics.evaluate(
         np.asarray(order),
         query.pids,
@@ -92,13 +93,17 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
         junk=rules.junk if cams else "none",
         top_k=None if rule == "market" else desk.length,
         weights=(rules.score.rank1, rules.score.map),
-        extra={"data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids), "members": "file"},
+        extra={
+            "data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids),
+            **find_themselves(own_rows(query, gallery), cams if rules.junk != "none" else None),
+            "members": "file",
+        },
     )
 
 
 def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[str]:
     """A suspicion that labels allow: every number is one too high or too low."""
-    if counts_from(desk.tokens.gallery) is None:
+    if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
     order = np.asarray(order_of(handed, desk))
     notes = []

@@ -69,7 +69,8 @@ def test_a_competitions_recipe_can_be_set_and_the_recipe_itself_still_wins():
         ("ensemble.camera_penalty=.1", lambda p: p.ensemble.camera_penalty == 0.1),
         ("ensemble.weights.r50=2", lambda p: p.ensemble.weights == {"r50": 2.0}),
         ("competition.ap=hits", lambda p: p.competition.ap == "hits"),
-        ("competition.skip=[a.jpg]", lambda p: p.competition.skip == ("a.jpg",)),
+        ("competition.skip=[a.jpg]", lambda p: p.competition.skip == {"every": ("a.jpg",)}),
+        ("competition.skip={query: [a.jpg]}", lambda p: p.competition.skip == {"query": ("a.jpg",)}),
         ("members.r50.head=mgn", lambda p: p.members[0].head == Named(name="mgn")),
         ("members.r50.weights={file: x.pth}", lambda p: p.members[0].weights.file == "x.pth"),
     ],
@@ -133,7 +134,7 @@ def test_what_set_refuses(change):
     [
         (["r5O"], "unknown member 'r5O'; configs/members.yaml has: r50, rx50, ibn_a, ibn_b, se_ibn_a"),
         ([], "no member named; .*r50"),
-        (["r50", "rx50", "r50"], r"member 'r50' is named twice; give it a weight \(--set ensemble.weights.r50=2\)"),
+        (["r50", "rx50", "r50"], r"member 'r50' is named twice; .* \(--set 'ensemble.weights={r50: 2}'\)"),
     ],
 )
 def test_members_that_are_none(members, said):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,11 +169,82 @@ def test_many_right_images_are_ranked_together():
         ([0, 1], {}, "want \\(1, K\\)"),
         ([[0, 1]], {"query_camids": [1]}, "one side alone"),
         ([[0, 1]], {"query_camids": [1, 2], "gallery_camids": [1, 1]}, "1 identities and 2 cameras"),
+        ([[1, 1]], {}, "order of query 0 holds gallery index 1 more than once"),
+        ([[0, 2**32]], {}, "order holds 0..4294967296: want gallery indices 0..1"),
+        ([[0.2, 1.7]], {}, "order holds float64: want gallery indices.*np.argsort"),
+        ([[False, True]], {}, "order holds bool"),
+        ([[0, 1], [0]], {}, "order: list is no array of one shape: want \\(1, K\\)"),
+        ([[0, 1]], {"ap": "hits", "top_k": 1.5}, "top_k is 1.5: want a whole number"),
     ],
 )
 def test_bad_input_is_named(order, options, says):
     with pytest.raises(ValueError, match=says):
         metrics.evaluate(order, [1], [1, 2], **options)
+
+
+AS_THEY_COME = {
+    "lists": list,
+    "text": lambda ids: [f"fox {i}" if i >= 0 else "" for i in ids],
+    "objects": lambda ids: np.array([f"fox {i}" if i >= 0 else None for i in ids], dtype=object),
+    "bytes": lambda ids: np.array([b"%d" % i for i in ids]),
+    "floats, NaN unknown": lambda ids: np.array([i if i >= 0 else math.nan for i in ids]),
+    "unsigned": lambda ids: np.array([i if i >= 0 else 255 for i in ids], np.uint8),
+    "tensor": lambda ids: torch.tensor(np.array(ids)),
+    "a column": lambda ids: np.array(ids)[:, None],
+    "large": lambda ids: [i if i < 0 else 2**62 + i for i in ids],
+}
+
+
+@pytest.mark.parametrize("kind", AS_THEY_COME)
+def test_ids_are_taken_as_people_have_them(kind):
+    """Names, tensors, columns of tables: the score is that of whole numbers, from lists and from blocks."""
+    rng = np.random.default_rng(5)
+    (qp, gp), (qc, gc), dist = drawn(rng, 6, 30, 4, ties=False)
+    if kind != "unsigned":
+        qp[0], gp[3] = -1, -1
+    order = np.argsort(dist, axis=1)
+    want = metrics.evaluate(order, qp, gp, qc, gc)
+    given = [AS_THEY_COME[kind](ids.tolist()) for ids in (qp, gp, qc, gc)]
+    lists = torch.tensor(order) if kind == "tensor" else order.tolist()
+    blocks = [(slice(0, 6), torch.tensor(dist).requires_grad_() if kind == "tensor" else dist.tolist())]
+    assert metrics.evaluate(lists, *given) == want == metrics.evaluate_blocks(blocks, *given)
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "says"),
+    [
+        ([1.2], [1, 2], "query identities: 1.2 is no id: want whole numbers or text"),
+        ([1], [math.inf, 2], "gallery identities: inf is no id"),
+        ([True], [1, 2], "query identities: True is no id"),
+        ([{}], [1, 2], "query identities: {} is no id"),
+        (["1"], [1, 2], "query identities are text; gallery identities are numbers: one id must be written in one way"),
+        ([1], ["1", 2.0], "gallery identities are text"),
+        ([2**64], [1, 2], "18446744073709551616 is more than 64 bits hold"),
+        ([[1, 2], [3]], [1, 2], "query identities: list is no array of one shape: want \\(N,\\), one an image"),
+        ([[1, 2], [3, 4]], [1, 2], "query identities: shape \\(2, 2\\): want \\(N,\\), one an image"),
+        (None, [1, 2], "query identities: shape \\(\\)"),
+        ([], [1, 2], "query: 0 identities"),
+    ],
+)
+def test_ids_that_are_none_are_named(query, gallery, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.evaluate([[0, 1]], query, gallery)
+
+
+def test_an_unknown_camera_is_shared_by_none():
+    """One missing camera leaves the junk rule on for everybody else; and two unknown ones are not one."""
+    order, pids = [[0, 1, 2], [0, 1, 2]], ([7, 7], [7, 7, 8])
+    whole = metrics.evaluate(order, *pids, [1, 2], [1, 3, 3])
+    hole = metrics.evaluate(order, *pids, [1, 2], [1, 3, -1])
+    np.testing.assert_array_equal(hole.ap_per_query, whole.ap_per_query)
+    unknown = metrics.evaluate(order, *pids, [-1, 2], [-1, 3, 3])
+    assert unknown.ap_per_query.tolist() == [1, 1] and "junk=same_pid_same_cam" in unknown.signature
+
+
+@pytest.mark.parametrize("blocks", [np.zeros((1, 2)), [np.zeros((1, 2))], 5, [(0, np.zeros((1, 2)))]])
+def test_what_is_no_stream_of_blocks(blocks):
+    with pytest.raises(ValueError, match=r"want pairs \(slice of queries"):
+        metrics.evaluate_blocks(blocks, [1], [1, 2])
 
 
 def test_blocks_that_do_not_fit():
