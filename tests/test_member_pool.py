@@ -241,7 +241,8 @@ def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_togethe
     monkeypatch.setattr(run, "features_of", lambda *_: None)
     plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
     store = SimpleNamespace(has=lambda _: False)
-    job, work = SimpleNamespace(plan=plan, store=store, parallel=2), SimpleNamespace(tests={"test": None})
+    job = SimpleNamespace(plan=plan, store=store, parallel=2)
+    work = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2}, train_images=None, test_images={})
     for errors, kind, words in (
         ([ResultError("a"), RuntimeError("defect")], RuntimeError, "^defect$"),
         ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),
