@@ -59,8 +59,9 @@ class Store:
         self._told: set[str] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise ResultError(f"{self.root}: cannot be made ({e.strerror}); give another folder with --runs") from e
+        except (OSError, UnicodeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "its name is no text"
+            raise ResultError(f"{self.root}: cannot be made ({why}); give another folder with --runs") from e
 
     def path(self, address: Address) -> Path:
         """Where the result of this address stands, or would."""

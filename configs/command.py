@@ -61,7 +61,7 @@ def whole(low: int) -> Callable[[str], int]:
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status; none is 0."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")  # a name may hold what a terminal has no letters for
     try:
         with heard(stop):

@@ -154,7 +154,8 @@ class Reranked:
         plain = self.plain.near(rows)
         held = self._mix(plain.dist, rows)
         farthest, lam, power = self.farthest[rows], np.float32(self.setting.lam), self.setting.power
-        reach = plain.bound / np.maximum(farthest, np.finfo(np.float32).tiny)
+        # in a row of zeros s is 0; where s could be off by more than it can be, that says as much
+        reach = np.minimum(np.divide(plain.bound, farthest, out=np.zeros_like(farthest), where=farthest > 0), 1)
         bound = lam * (power * reach + reach**2) + np.float32(8 * 2.0**-24)
 
         def pairs(indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float32]:

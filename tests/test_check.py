@@ -153,7 +153,7 @@ def test_the_largest_valid_file_there_could_be_is_read(naic, good, tmp_path, cap
 def test_a_large_valid_file_behind_many_spaces_is_read():
     """400 lists of all of 500 images, each name on a line behind forty spaces."""
     names = Names(tuple(f"q{i:05d}.png" for i in range(400)), tuple(f"g{i:05d}.png" for i in range(500)))
-    desk = Desk(load_competition("naic2020", sets=["competition.top_k=500"]), None, NAIC_JSON, names)
+    desk = Desk(load_competition("naic2020", sets=["competition.top_k=500"]), None, NAIC_JSON, names, names)
     spaced = len(json.dumps(dict.fromkeys(names.query, names.gallery), indent=40))
     plain = len(json.dumps(dict.fromkeys(names.query, names.gallery)))
     assert 10_000_000 < spaced <= desk.most_bytes < 20 * plain
@@ -175,9 +175,9 @@ def test_lists_that_the_gallery_cuts_are_noted(naic, tmp_path, capsys):
 
 def test_a_long_sentence_loses_its_middle():
     text = "begin " + "x" * 5000 + " end"
-    said = shortened(text)
+    said = shortened(text, 800)
     assert len(said) <= 800 and said.startswith("begin xxx") and " ... " in said and said.endswith("xxx end")
-    assert shortened(text[:800]) == text[:800]
+    assert shortened(text[:800], 800) == text[:800]
 
 
 def test_rows_of_given_pairs_in_another_order_are_noted(naic, tmp_path, capsys):

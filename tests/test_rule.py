@@ -32,16 +32,21 @@ def test_the_competition_says_what_is_junk(ap, junk):
     assert f"|junk={junk}|" in score.signature
 
 
-@pytest.mark.parametrize(
-    "unknown", [{"query_camids": [-1]}, {"gallery_camids": [1, 1, 2, -1, 3]}, {"gallery_camids": [-1] * 5}]
-)
-def test_cameras_count_where_every_one_is_known(unknown):
-    """One unknown on either side is enough: nobody can say then what is junk."""
-    score = score_stream([(slice(0, 1), DIST)], evaluation(**unknown), rule(), {})
-    assert cameras(evaluation(**unknown)) is None
+@pytest.mark.parametrize("unknown", [{"query_camids": [-1]}, {"gallery_camids": [-1] * 5}])
+def test_a_side_without_any_camera_leaves_nothing_to_a_rule_of_them(unknown):
+    given = evaluation(**unknown)
+    score = score_stream([(slice(0, 1), DIST)], given, rule(), {})
+    assert cameras(given.query_camids, given.gallery_camids) is None
     assert score.map == pytest.approx(TOGETHER) and "|junk=none|" in score.signature
-    known = cameras(evaluation())
-    assert known is not None and [side.tolist() for side in known] == [[1], [1, 1, 2, 1, 3]]
+
+
+def test_an_unknown_camera_is_shared_by_none():
+    """The rule stays on for the others: of the two images of the query's camera one is not known to be of it."""
+    known, unknown = evaluation(), evaluation(gallery_camids=[1, 1, 2, -1, 3])
+    for given in (known, unknown):
+        assert cameras(given.query_camids, given.gallery_camids) is not None
+    score = score_stream([(slice(0, 1), DIST)], unknown, rule(), {})
+    assert score.map not in (pytest.approx(APART), pytest.approx(TOGETHER)) and f"|junk={SAME}|" in score.signature
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (3, 0.25), (0, 1)])

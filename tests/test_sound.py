@@ -224,6 +224,7 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
         plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress, parallel=1
     )
     with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
-        build_run.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}))
+        named = {"members": dict.fromkeys("abc"), "train_images": None, "test_images": {}}
+        build_run.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}, **named))
     assert trained == ["b", "c"]
     assert "a is given up" in progress.said[0]

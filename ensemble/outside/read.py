@@ -94,7 +94,8 @@ def _bfloat16(path: Path, keys: Collection[str]) -> Arrays:
     found = {}
     for key in keys:
         first, last = told[key]["data_offsets"]
-        high = np.fromfile(path, "<u2", (last - first) // 2, offset=8 + begin + first).astype(np.uint32) << 16
+        bits = np.memmap(path, "<u2", "r", 8 + begin + first, (last - first) // 2)
+        high = bits.astype(np.uint32) << 16
         found[key] = high.view(np.float32).reshape(told[key]["shape"])
     return found
 
