@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.spelling import hint
 
 PAIRS = "pairs.csv"
 HEADER = ["row_id", "query", "gallery"]
@@ -42,5 +43,6 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
     there = set(query), set(gallery)
     for row, q, g in read_pairs(root):
         if q not in there[0] or g not in there[1]:
-            side, name = ("query", q) if q not in there[0] else ("gallery", g)
-            raise DataError(f"{root / PAIRS}, row {row!r}: {name!r} is not in the {side} list of the data set")
+            side, name, names = ("query", q, query) if q not in there[0] else ("gallery", g, gallery)
+            told = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
+            raise DataError(f"{root / PAIRS}, row {row!r}: {told}")

@@ -11,6 +11,7 @@ import numpy as np
 from configs.errors import DataError
 from models.data.images import list_images
 from models.data.layouts.lists import read_lines, whole_number
+from models.data.spelling import hint
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
@@ -32,7 +33,7 @@ def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
     there = {path.name: path for path in list_images(folder)}
     missing = next((name for name in told if name not in there), None)
     if missing is not None:
-        raise DataError(f"{labels}: {missing!r} is not in {folder}. Restore it, or delete its item")
+        raise DataError(f"{labels}: {missing!r} is not in {folder}{hint(missing, there)}. Restore it, or mend its item")
     unknown = (UNKNOWN, UNKNOWN)
     return make_split(
         [(n, p, *told.get(n, unknown)) for n, p in there.items() if not needed or told.get(n, unknown)[0] >= 0]

@@ -8,7 +8,8 @@ from configs.errors import DataError
 
 
 def read_lines(path: Path, layout: str, wanted: str) -> list[tuple[int, str]]:
-    """Lines that hold something, with their numbers from 1; without their ends, whether LF or CR LF.
+    """Lines that hold something, with their numbers from 1; without their ends, whether LF or CR LF, and with `/`
+    where Windows wrote its own slash.
 
     Raises:
         DataError: the file is missing, or is not UTF-8 text.
@@ -19,7 +20,7 @@ def read_lines(path: Path, layout: str, wanted: str) -> list[tuple[int, str]]:
         reason = e.strerror if isinstance(e, OSError) else f"byte {e.start} is not UTF-8"
         raise DataError(f"{path}: cannot be read ({reason}); layout {layout} wants {wanted} there") from e
     lines = enumerate(text.split("\n"), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
+    return [(number, line.strip().replace("\\", "/")) for number, line in lines if line.strip()]
 
 
 def inside(root: Path, text: str, where: str) -> Path:
