@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.layouts.lists import read_text
 from models.data.spelling import hint
 
 PAIRS = "pairs.csv"
@@ -22,9 +23,9 @@ def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
     """
     path = root / PAIRS
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, f"pairs_csv wants columns {','.join(HEADER)} there")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except csv.Error as e:
         raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns {','.join(HEADER)} there") from e
     if not rows or rows[0] != HEADER:
         raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns {','.join(HEADER)}")

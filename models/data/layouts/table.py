@@ -19,6 +19,7 @@ import numpy as np
 
 from configs.errors import DataError
 from models.data.finding import HURTS, NOTE, Finding, count, shown
+from models.data.layouts.lists import read_text
 from models.data.spelling import plain
 from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
 
@@ -119,9 +120,9 @@ def _pictures(root: Path) -> Path:
     if not path.exists():
         return root
     try:
-        named = json.loads(path.read_text(encoding="utf-8"))["folder"]
+        named = json.loads(read_text(path, "it names the folder of the pictures"))["folder"]
         folder = root / str(named)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (json.JSONDecodeError, RecursionError, KeyError, TypeError) as e:
         raise DataError(f'{path}: cannot be read ({e}); wanted {{"folder": "where the pictures lie"}}') from e
     if not folder.is_dir():
         raise DataError(f"{path}: {named} is no folder. If the pictures were moved, write their new place there")
@@ -167,10 +168,7 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
 def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header; and the other rows, each with its line."""
     wants = f"layout table wants columns {', '.join(WANTED)} there"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: cannot be read ({e}); {wants}") from e
+    text = read_text(path, wants)
     reader, rows, begins = csv.reader(io.StringIO(text, newline=""), strict=True), [], 1
     try:
         for fields in reader:
