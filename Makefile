@@ -1,10 +1,10 @@
-# make demo: from nothing to a scored submission. make test, make check, make bench: what keeps it honest.
+# make demo: from nothing to a scored submission. make test, make check, make bench, make mutants: what keeps it honest.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: demo test slow soak check bench bench-gpu clean
+.PHONY: demo test slow soak mutants check bench bench-gpu clean
 
 demo: $(READY)
 	$(RUN) -m ensemble.build --members r50,rx50,ibn_a,ibn_b,se_ibn_a
@@ -20,6 +20,9 @@ slow: $(READY)
 soak: $(READY)
 	$(RUN) -m tests.soak
 
+mutants: $(READY)
+	$(RUN) -m tests.mutants $(MUTANTS)
+
 check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -33,7 +36,7 @@ bench-gpu: $(READY)
 	$(RUN) -m tests.benchmarks.gpu
 
 clean:
-	rm -rf $(VENV) runs submissions reports
+	rm -rf $(VENV) runs submissions reports .mutants
 
 $(READY): requirements.txt
 	@echo "installing the pinned requirements into $(VENV): a minute or two, 6 GB"

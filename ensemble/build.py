@@ -152,6 +152,11 @@ def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
     with joined(args.device) as team:
+        if args.parallel != 1 and team.size > 1:
+            raise ConfigError(
+                f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel "
+                "out, or start python -m ensemble.build without torchrun for a member in each process"
+            )
         if team.leads:
             build(args, argv, team)
             team.tell(None)
@@ -163,11 +168,6 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     """Everything from the plan to the record."""
     progress = listened_to(args.log)
     begun = time.monotonic()
-    if args.parallel != 1 and team.size > 1:
-        raise ConfigError(
-            f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel out, "
-            "or start python -m ensemble.build without torchrun for a member in each process"
-        )
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_plan(

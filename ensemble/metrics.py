@@ -125,7 +125,7 @@ def _score(
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
     right = listed.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
-    kept = (labels.query_pids >= 0) & ((right > 0) | (labels.ap == "hits"))
+    kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # nothing is right for an unknown one
     scored, n = int(kept.sum()), kept.size
     if not scored:
         raise ValueError("no query can be scored: none has a right image in the gallery")

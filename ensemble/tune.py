@@ -77,7 +77,7 @@ def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
     names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "ids", "bootstrap"]
-    names += ["trial", "pairs", "unroll", "reweigh", "pool"]
+    names += ["trial", "pairs", "unroll", "reweigh"]
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
@@ -144,7 +144,6 @@ def tune_one(
         "tried": len(trial.kept),
         "a_minute": trial.rate,
         "seconds": trial.seconds,
-        "least_proved": min(trial.proved.values(), default=1.0),
         "depth": trial.depth,
         "seed": seed,
     }

@@ -82,7 +82,7 @@ def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
             f"this looks like a file that counts from {other}"
         ]
     unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
-    if numbers and unused <= 0.01 * len(tokens.gallery):
+    if unused <= 0.01 * len(tokens.gallery):
         return [
             f"{lacking} is one of the {unused} numbers that it never uses: does it count from {other}, not {first}?"
         ]

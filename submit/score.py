@@ -21,7 +21,6 @@ from ensemble.rule import cameras, data_digest, describe, find_themselves, total
 from models.data.itself import own_rows
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
-from submit.signature import differences
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """
@@ -139,7 +138,6 @@ def show(
     console.print(table)
     console.print()
     for name, score in zip(names[1:], scores[1:], strict=True):
-        unlike = differences(scores[0].signature, score.signature)
         gain = bootstrap.difference(
             total_per_query(score, desk.competition), total_per_query(scores[0], desk.competition), groups=groups
         )
@@ -148,8 +146,6 @@ def show(
             f"{name} against {names[0]}: total {100 * gain.mean:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         )
         console.print(f"{said}; {verdict}", soft_wrap=True, markup=False)
-        for difference in unlike:
-            console.print(f"note: not measured alike: {difference}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from models.data.drawn import draw_people
+from tests.forked import Nursery
 
 ROOT = Path(__file__).parent.parent
-MEMBERS = {"a": "{name: resnet, width_per_group: 8}", "b": "{name: resnet, width_per_group: 8, ibn: a}"}
+MEMBERS = {"a": "{name: resnet, depth: 26, base: 16}", "b": "{name: resnet, depth: 26, base: 16, ibn: a}"}
 TINY = [
     *(part for name, row in MEMBERS.items() for part in ("--set", f"members.{name}={{backbone: {row}}}")),
     *shlex.split(
@@ -30,15 +31,26 @@ def run_command(module, *argv, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.fixture(scope="session")
+def forked():
+    """forked.start(command, ...), forked.run(*argv, ...): a process that need not import torch first."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @dataclass(frozen=True)
 class Build:
-    """A finished build: the folder of the pictures, the folder of results, the command's arguments and what it said."""
+    """A finished build: the folder of the pictures, the folder of results, the command's arguments and what it said;
+    and the keys of the results that it made, since other commands that are tested add theirs.
+    """
 
     people: Path
     runs: Path
     argv: tuple[str, ...]
     out: str
     err: str
+    made: frozenset[str]
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +66,5 @@ def tiny_build(people, tmp_path_factory):
     argv = ("--members", "a,b", "--data", str(people), "--out", str(runs), *TINY)
     done = run_command("ensemble.build", *argv)
     assert done.returncode == 0, done.stderr
-    return Build(people, runs, argv, done.stdout, done.stderr)
+    made = frozenset(p.parent.relative_to(runs).as_posix() for p in runs.glob("*/*/manifest.json"))
+    return Build(people, runs, argv, done.stdout, done.stderr, made)

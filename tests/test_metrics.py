@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import metrics
+from ensemble import listed, metrics
 from tests import oracles
 
 
@@ -82,6 +82,61 @@ def test_a_query_without_a_right_image():
 def test_unknown_identities_are_never_right():
     score = metrics.evaluate([[0, 1], [0, 1]], [3, -1], [-1, 3], ap="hits")
     assert (score.scored, score.skipped, score.rank1, score.map) == (1, 1, 0.0, 0.5)
+
+
+def every_way(dist, *labels, **options):
+    """The scores of whole lists sorted from distances, and of the distances counted."""
+    order = np.argsort(dist, axis=1, kind="stable")
+    blocks = [(slice(0, len(dist)), dist.astype(np.float32))]
+    return metrics.evaluate(order, *labels, **options), metrics.evaluate_blocks(blocks, *labels, **options)
+
+
+@pytest.mark.parametrize("junk", metrics.JUNK_RULES)
+@pytest.mark.parametrize("ap", metrics.AP_RULES)
+def test_without_labels_it_is_as_if_the_query_were_not_there_and_the_image_a_stranger(ap, junk):
+    rng = np.random.default_rng(7)
+    (qp, gp), (qc, gc), dist = drawn(rng, 12, 40, 5, ties=False)
+    gp[gp == 4] = 3  # so that a query of 4 has no right image
+    qp[[1, 4, 9]], gp[rng.permutation(40)[:15]] = (-1, -2, -1), -1
+    gp[:2] = -2
+    told, strangers = qp >= 0, np.where(gp < 0, 100 + np.arange(40), gp)
+    want = oracles.evaluate(
+        dist[told], qp[told], strangers, qc[told], gc, ap=ap, junk="market" if junk != "none" else "none"
+    )
+    for score in every_way(dist, qp, gp, qc, gc, ap=ap, junk=junk):
+        assert (score.map, score.rank1) == (pytest.approx(want["map"]), pytest.approx(want["rank1"]))
+        assert (score.scored, score.skipped) == (want["scored"], want["skipped"] + 3)
+        assert np.isnan(score.ap_per_query[~told]).all() and np.isnan(score.hit_per_query[~told]).all()
+
+
+def test_lists_of_nobody_find_nothing():
+    facts = listed.from_lists(
+        np.array([[0, 1], [1, 0]], np.int32), *np.array([[-1, 5], [0, 0], [-1, 5], [0, 0]]), junk=False, top_k=2
+    )
+    assert [column.tolist() for column in facts] == [[0, 1], [0, 1], [0, 1], [0, 1]]
+
+
+def test_junk_is_left_out_by_default_where_the_rule_is_market_and_cameras_are_told():
+    """A list of own, stranger, right, own, right: without its own camera's images right at 2 and 3, with them at
+    1, 3, 4 and 5."""
+    dist, labels, cams = np.arange(5.0)[None], ([1], [1, 0, 1, 1, 1]), ([1], [1, 1, 2, 1, 3])
+    without, counted = (1 / 2 + 2 / 3) / 2, (1 / 1 + 2 / 3 + 3 / 4 + 4 / 5) / 4
+    for score in every_way(dist, *labels, *cams):
+        assert score.map == pytest.approx(without) and score.rank1 == 0
+        assert "|junk=same_pid_same_cam|" in score.signature
+    left_in = [every_way(dist, *labels, *cams, junk="none"), every_way(dist, *labels)]
+    left_in += [every_way(dist, *labels, *cams, ap=ap) for ap in metrics.AP_RULES if ap != "market"]
+    for score in (score for pair in left_in for score in pair):
+        assert score.map == pytest.approx(counted) and score.rank1 == 1
+        assert "|junk=none|" in score.signature
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (3, 0.25), (0, 1), (1, 0), (0.1, 0.2)])
+def test_a_total_is_the_weighted_sum_whatever_the_weights_sum_to(weights):
+    """Right at rank 1, and right at rank 2 alone: rank-1 is 1/2 and mAP 3/4."""
+    for score in every_way(np.array([[0.0, 1], [0, 1]]), [1, 2], [1, 2], weights=weights):
+        assert (score.rank1, score.map) == (0.5, 0.75)
+        assert score.total == pytest.approx(weights[0] / 2 + weights[1] * 3 / 4)
 
 
 def test_signature_says_what_the_caller_adds():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,15 +17,13 @@ from safetensors.torch import save_file
 from configs.errors import TrainingError
 from configs.schema import Member
 from configs.stopping import Stopped
-from ensemble import build
+from ensemble import build, member_pool
 from ensemble.member_pool import Pool
 from models import registry
-from tests.conftest import ROOT, TINY
+from tests.conftest import MEMBERS, ROOT, TINY
 
-BACKBONES = {"a": "{name: resnet, depth: 26, base: 16}", "b": "{name: resnet, depth: 26, base: 16, ibn: a}"}
 SMALL = [
     *TINY,
-    *(part for name, row in BACKBONES.items() for part in ("--set", f"members.{name}={{backbone: {row}}}")),
     *("--set", "recipe.epochs=6", "--set", "recipe.checkpoint_every=1"),
 ]
 
@@ -92,10 +91,18 @@ def on_event(monkeypatch):
     return arm
 
 
+@pytest.fixture
+def forked_workers(forked, monkeypatch):
+    """From here on workers need not import torch first; call it where the ones before were started from nothing."""
+    return lambda: monkeypatch.setattr(member_pool, "subprocess", SimpleNamespace(Popen=forked.start, DEVNULL=None))
+
+
 # ----------------------------------------------------------------------------------------------------- whole builds
 
 
-def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(alone, people, tmp_path, on_event, capsys):
+def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(
+    alone, people, tmp_path, on_event, forked_workers, capsys
+):
     """Ctrl-C after the first epoch of whoever comes first; then the same command."""
     runs, interrupted = tmp_path / "runs", []
 
@@ -117,6 +124,7 @@ def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(alone
         point = json.loads(state.read_text())["point"]
         assert f"{state.parts[-3][1]} is saved after epoch {point['epoch']}" in stopped.value.kept
     capsys.readouterr()
+    forked_workers()
     build.main(argv(people, runs, "--parallel", "2"))
     said = capsys.readouterr().err
     assert "members: 2 at a time on the CPU" in said and f"{interrupted[0]}: going on after epoch" in said
@@ -125,19 +133,21 @@ def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(alone
     assert len({e["pid"] for e in events(runs) if e["event"] == "done" and e["kind"] == "features"}) == 2
 
 
-def weights_of_no_number(folder):
-    """A file of weights that fits the backbone of `a`, of which one is infinite."""
-    net = registry.make_net(Member.model_validate({"name": "a", "backbone": yaml.safe_load(BACKBONES["a"])}), 2)
+def weights_too_large(folder):
+    """A file of weights that fits the backbone of `a`, and makes features that are not finite."""
+    net = registry.make_net(Member.model_validate({"name": "a", "backbone": yaml.safe_load(MEMBERS["a"])}), 2)
     state = {k: v.contiguous() for k, v in net.backbone.state_dict().items()}
-    state["conv1.weight"][0, 0, 0, 0] = torch.inf
-    save_file(state, folder / "inf.safetensors")
-    return folder / "inf.safetensors"
+    state["conv1.weight"].fill_(3e38)
+    save_file(state, folder / "large.safetensors")
+    return folder / "large.safetensors"
 
 
-def test_members_that_fail_are_given_up_and_the_others_are_trained(alone, people, tmp_path, on_event, capsys):
+def test_members_that_fail_are_given_up_and_the_others_are_trained(
+    alone, people, tmp_path, on_event, forked_workers, capsys
+):
     """The first one's numbers go wrong, the second one's process is killed; the third is as it always is."""
-    weights = weights_of_no_number(tmp_path)
-    broken = f"members.c={{backbone: {BACKBONES['a']}, weights: {{file: {weights}}}}}"
+    weights = weights_too_large(tmp_path)
+    broken = f"members.c={{backbone: {MEMBERS['a']}, weights: {{file: {weights}}}}}"
     runs, killed = tmp_path / "runs", []
 
     def kill(worker, event, fields):
@@ -146,6 +156,7 @@ def test_members_that_fail_are_given_up_and_the_others_are_trained(alone, people
             worker.process.kill()
 
     on_event(kill)
+    forked_workers()
     more = ["--set", broken, "--set", "recipe.pretrained=true", "--parallel", "2"]
     with pytest.raises(TrainingError) as given_up:
         build.main(argv(people, runs, *more, members="c,b,a"))

@@ -50,7 +50,7 @@ def test_nothing_is_said_where_all_is_kept(again, capsys):  # noqa: F811
 
 def test_a_member_that_is_new(again, capsys):  # noqa: F811
     again[again.index("--members") + 1] = "a,c"
-    lines = said(capsys, *again, "--set", "members.c={backbone: {name: resnet, width_per_group: 8, ibn: b}}")
+    lines = said(capsys, *again, "--set", "members.c={backbone: {name: resnet, depth: 26, base: 16, ibn: b}}")
     assert "  c: trained for the first time" in lines
 
 
@@ -74,18 +74,18 @@ def test_an_image_of_the_gallery_that_changed(people, again, tmp_path, capsys): 
 
 
 def test_a_training_that_was_interrupted(again, runs, capsys):  # noqa: F811
-    again += ["--set", "recipe.epochs=9"]
+    again += ["--set", "recipe.epochs=2"]
     lines = said(capsys, *again)
-    assert any("trained again: recipe.epochs 1 -> 9" in line for line in lines)
+    assert any("trained again: recipe.epochs 1 -> 2" in line for line in lines)
     build.main([*again, "--members", "a"])
     made = max((p for p in runs.glob("members/a-*")), key=lambda p: p.stat().st_mtime)
     part = made.with_name(f".{made.name}.part")
     made.rename(part)
     (part / "resume").mkdir()
-    (part / "resume" / "state.json").write_text(json.dumps({"point": {"epoch": 4}}))
+    (part / "resume" / "state.json").write_text(json.dumps({"point": {"epoch": 1}}))
     for features in runs.glob("features/a-*"):
         shutil.rmtree(features)
-    assert "  a: training goes on after epoch 4" in said(capsys, *again)
+    assert "  a: training goes on after epoch 1" in said(capsys, *again)
 
 
 # ------------------------------------------------------------------------------------------- addresses made by hand

@@ -3,10 +3,8 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from models.team import Team, joined
 from models.together import check_shares, spread
 from tests import tiny
 
-ROOT = Path(__file__).parent.parent
 TRAIN = """
     import sys, json
     from pathlib import Path
@@ -39,24 +36,23 @@ TRAIN = """
 """
 
 
-def run_team(code, size, *argv):
-    """`code` in so many processes of one team, or in one without; what each printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"PYTHONPATH": str(ROOT)}
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code), *map(str, argv)],
-            env=env | ({**address, "RANK": str(rank)} if size > 1 else {}),
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(size)
-    ]  # fmt: skip
-    said = [p.communicate() for p in processes]
-    assert [p.returncode for p in processes] == [0] * size, [err for _, err in said]
-    return [out for out, _ in said]
+@pytest.fixture
+def run_team(forked):
+    """run_team(code, size, ...): `code` in so many processes of one team, or in one without; what each printed."""
+
+    def run(code, size, *argv):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+        envs = [env | ({**address, "RANK": str(rank)} if size > 1 else {}) for rank in range(size)]
+        with ThreadPoolExecutor(size) as all_at_once:
+            done = [*all_at_once.map(lambda env: forked.run("-c", textwrap.dedent(code), *argv, env=env), envs)]
+        assert [one.returncode for one in done] == [0] * size, [one.stderr for one in done]
+        return [one.stdout for one in done]
+
+    return run
 
 
 LOSSES = {
@@ -66,7 +62,7 @@ LOSSES = {
 }
 
 
-def test_two_processes_move_the_weights_as_one(tmp_path):
+def test_two_processes_move_the_weights_as_one(tmp_path, run_team):
     """20 steps of 4 identities x 4 images: hardest triplets of the whole batch, shared norms, centres, ID loss."""
     recipe = {"epochs": 10, "images_per_identity": 4, "losses": LOSSES, "schedule": {"name": "constant"}}
     recipe["optimizer"] = {"name": "adam", "lr": 3.5e-4, "weight_decay": 5e-4}
@@ -107,7 +103,7 @@ EXTRACT = """
 """
 
 
-def test_images_are_shared_out_and_every_process_has_all_features(tmp_path):
+def test_images_are_shared_out_and_every_process_has_all_features(tmp_path, run_team):
     for size in (1, 2):
         run_team(EXTRACT, size, tmp_path)
     alone, *others = (np.load(tmp_path / f"{name}.npy") for name in ("1-0", "2-0", "2-1"))
@@ -116,7 +112,7 @@ def test_images_are_shared_out_and_every_process_has_all_features(tmp_path):
         np.testing.assert_allclose(feats, alone, atol=1e-6)
 
 
-def test_words_and_disagreement():
+def test_words_and_disagreement(run_team):
     code = """
     from configs.errors import ResultError
     from models.team import joined

@@ -9,13 +9,17 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT, TINY, run_command
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
+@pytest.fixture
+def torchrun(forked):
+    """torchrun(*argv, **env): two processes that start from nothing, by a `torchrun` that does not."""
 
-def torchrun(*argv, cwd=ROOT, **env):
-    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths} | env
-    return subprocess.run([*TORCHRUN, *map(str, argv)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    def run(*argv, **env):
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths} | env
+        return forked.run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *argv, env=env)
+
+    return run
 
 
 def build(people, runs):
@@ -27,12 +31,12 @@ def weights(runs):
     return load_file(path)
 
 
-def test_two_processes_make_one_build(people, tmp_path):
+def test_two_processes_make_one_build(people, tmp_path, torchrun, forked):
     done = torchrun("-m", "ensemble.build", *build(people, tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
     assert "2 processes" in done.stderr and done.stderr.count("training a, 1 epochs") == 1
     assert len(done.stdout.splitlines()) == 1  # the folder of the build, said by the one that leads
-    again = run_command("ensemble.build", *build(people, tmp_path / "runs"))
+    again = forked.run("-m", "ensemble.build", *build(people, tmp_path / "runs"))
     assert again.returncode == 0 and "kept: a; to make: none" in again.stderr
     assert again.stdout == done.stdout
 
@@ -57,7 +61,7 @@ run(lambda: build.main(sys.argv[1:]))
 
 
 @pytest.fixture
-def trained(people, tmp_path):
+def trained(people, tmp_path, torchrun):
     """trained(name, at): 4 epochs of 7 batches by two processes, which get a signal in batches such as "0:9 1:12"."""
     script = tmp_path / "build.py"
     script.write_text(SIGNALLED)
@@ -98,7 +102,7 @@ def test_processes_asked_to_stop_in_different_batches_stop_after_one(trained, tm
 
 
 @pytest.mark.slow
-def test_two_processes_make_rounds(people, tmp_path):
+def test_two_processes_make_rounds(people, tmp_path, torchrun):
     """Labels are made once, by the one that leads; one process finds all of it kept."""
     argv = [*build(people, tmp_path / "runs"), "--rounds", "2", "--set", "ensemble.pseudo.threshold=0.3"]
     done = torchrun("-m", "ensemble.build", *argv)

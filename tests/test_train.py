@@ -4,10 +4,7 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,10 +138,12 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
     assert not (tmp_path / "a" / "resume").exists() and signal.getsignal(signal.SIGINT) is before
 
 
-def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
-    """A process of its own, killed by the system inside the second batch of the last epoch of three."""
+def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path, forked):
+    """A process of its own, killed by the system inside the second batch of the last epoch of three, once a thread
+    has written what was measured of the two before.
+    """
     code = """
-    import os, signal, sys
+    import os, signal, sys, time
     from pathlib import Path
     import torch
     from configs.progress import Progress
@@ -156,6 +155,9 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
         global count
         count += 1
         if count == int(sys.argv[2]):
+            until = time.monotonic() + 20
+            while time.monotonic() < until and Path(sys.argv[1], "epochs.jsonl").read_text().count("\\n") < 2:
+                time.sleep(0.002)
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **kwargs)
     step.normalise = normalise
@@ -165,12 +167,10 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path):
     """
     batches = len(tiny.epoch_loader(*tiny_arrays(), [], identities=4, per_identity=2, seed=3, epoch=0))
     assert batches >= 2
-    root = Path(__file__).parent.parent
 
     def trained(name, killed_at):
         (tmp_path / name).mkdir(exist_ok=True)
-        argv = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / name), str(killed_at)]
-        return subprocess.run(argv, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False).returncode
+        return forked.run("-c", textwrap.dedent(code), tmp_path / name, killed_at).returncode
 
     never = -1
     assert trained("parts", 2 * batches + 2) == -signal.SIGKILL
