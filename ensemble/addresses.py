@@ -24,7 +24,7 @@ KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new
 
 def images_address(name: str, digest: str, size: tuple[int, int]) -> Address:
     """Decoded images of one list."""
-    code = code_version(MODELS / "data" / "images.py", MODELS / "data" / "batches.py")
+    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
     return Address("images", name, {"contents": digest, "size": list(size), "code": code})
 
 

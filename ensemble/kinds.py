@@ -102,7 +102,7 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
 
 def _seen(job: Job, name: str, split: Split) -> list[str]:
     """`green` or `normal` for every image, kept."""
-    code = code_version(DATA / "images.py", DATA / "inspect_files.py")
+    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "inspect_files.py")
     address = Address("domains", name, {"contents": content_digest(split), "code": code})
 
     def make(folder: Path) -> None:

@@ -120,6 +120,8 @@ class _Facts:
 def _score(
     labels: _Labels, facts: _Facts, length: int, weights: tuple[float, float], extra: Mapping[str, object] | None
 ) -> Score:
+    if len(weights) != 2 or not all(np.isfinite(w) and w >= 0 for w in weights):
+        raise ValueError(f"weights are {weights}: want two finite numbers >= 0, of rank-1 and of mAP")
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
     right = listed.relevant(pointers, by_pid, group, *cams, labels.junk != "none")

@@ -22,6 +22,10 @@ def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[s
     asked, there = set(tokens.query), set(tokens.gallery).difference(left_out)
     query_guess, gallery_guess = Guess(tokens.query, asked), Guess(tokens.gallery, there, left_out)
     answers, first = sheet.answers, dict[str, int]()
+    short = _without_zeros(answers.queries, tokens.query)
+    if short:
+        told = f"{len(short):,} of its row ids lack the zeros in front ({short[0]!r} for {tokens.query[0]!r})"
+        return [*faults, Fault(None, f"{told}, as a spreadsheet saves them; write them as text")]
     for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
         if query not in asked:
             text = f"query {query!r} is not one of the {len(asked):,} queries{query_guess(query)}"
@@ -37,6 +41,13 @@ def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[s
     if missing and not (sheet.faults and not answers.queries):  # where nothing could be read, that says it all
         faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
     return sorted(faults, key=lambda fault: fault.line or 0)
+
+
+def _without_zeros(queries: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The queries of a file that are the known ones, each in its place, without the zeros in front; or nothing."""
+    lacking = [q for q, wanted in zip(queries, known, strict=False) if q != wanted]
+    same = [q.lstrip("0") for q in queries] == [wanted.lstrip("0") for wanted in known]
+    return lacking if same and all(is_number(q) for q in lacking) else []
 
 
 def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Guess) -> Iterable[str]:

@@ -99,7 +99,7 @@ def open_desk(args: argparse.Namespace) -> Desk:
     for finding in benchmark.found:
         print(finding, file=sys.stderr)
     query, gallery = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
-    names = names_of(form, root, query, gallery)
+    names = names_of(form, benchmark.root, query, gallery)
     tokens = form.tokens(names)
     kept = Names(
         _kept(names.query, tokens.query, benchmark.query.names),

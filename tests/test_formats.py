@@ -256,6 +256,21 @@ def test_given_pairs_are_read_from_the_data_set(tmp_path):
         read_pairs(tmp_path / "none")
 
 
+SPREADSHEETS = {
+    "row_id,similarity\n0,0.5\n1,0.25\n10,0.5\n": "3 of its row ids lack the zeros in front ('0' for '0000'), as",
+    "row_id;similarity\n0000;0,5\n": "line 1: wanted the header row_id,similarity; it is 'row_id;similarity', set off",
+    ",row_id,similarity\n0,0000,0.5\n": "with the index of a pandas table in front: to_csv(index=False) leaves it out",
+    'row_id,similarity\n"0000,0.5"\n': "line 2: 1 fields, the whole line in quotes; wanted row_id and similarity",
+}
+
+
+@pytest.mark.parametrize("text", SPREADSHEETS)
+def test_what_spreadsheets_do_to_pairs_is_named(text):
+    tokens = Names(("0000", "0001", "0010"), ())
+    faults = find_faults(FORMATS["pairs_csv"].read(text.encode()), tokens, 0)
+    assert len(faults) == 1 and SPREADSHEETS[text] in str(faults[0])
+
+
 def test_an_unknown_format():
     with pytest.raises(ConfigError, match="unknown format 'naic'; submit/formats has: naic_json, aicity_txt"):
         format_of("naic")

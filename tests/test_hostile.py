@@ -13,10 +13,13 @@ from PIL import Image
 from configs.errors import ConfigError, DataError
 from configs.load import load_plan
 from models.data.images import FORMATS, MAX_BYTES, decode, list_images
+from models.data.layouts import read_layout
 from models.data.layouts.lists import inside
+from models.data.layouts.market1501 import read_folder
 from models.data.layouts.naic2020 import read_naic2020
 from models.data.layouts.table import read_table
 from models.data.split import content_digest, make_split
+from tests import test_layouts
 
 # -------------------------------------------------------------------------------------------------------------- images
 
@@ -91,6 +94,30 @@ def test_a_pipe_and_a_device_are_refused_and_not_waited_for(tmp_path):
             DataError, match=r"cannot be read \(no plain file\)\. Restore it, or leave it out with --set"
         ):
             content_digest(make_split([(path.name, path, 1, 1)]), n_jobs=1)
+
+
+@pytest.mark.parametrize("layout", ["table", "naic2019", "aicity", "msmt17", "visda2020"])
+def test_a_pipe_in_the_place_of_a_list(tmp_path, layout):
+    (tmp_path / "x").mkdir()
+    test_layouts.MAKERS[layout](tmp_path / "x")
+    lists = [path for path in (tmp_path / "x").rglob("*") if path.suffix in (".csv", ".txt", ".xml")]
+    lists = [path for path in lists if path.name != "list_val.txt"]  # msmt17 does not read it
+    assert lists
+    for path in lists:
+        kept = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(DataError, match=r"cannot be read \(no plain file\)"):
+            read_layout(layout, tmp_path / "x", wanted=())
+        path.unlink()
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", [f"0001_c{2**70}s1.jpg", f"{2**70}_c1s1.jpg", "\u0661_c1s1.jpg"])
+def test_numbers_in_names_that_no_list_holds(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match="the name must begin with person and camera"):
+        read_folder(tmp_path)
 
 
 def test_a_file_of_terabytes(tmp_path):

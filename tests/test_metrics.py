@@ -175,6 +175,8 @@ def test_many_right_images_are_ranked_together():
         ([[False, True]], {}, "order holds bool"),
         ([[0, 1], [0]], {}, "order: list is no array of one shape: want \\(1, K\\)"),
         ([[0, 1]], {"ap": "hits", "top_k": 1.5}, "top_k is 1.5: want a whole number"),
+        ([[0, 1]], {"weights": (0.5,)}, "weights are .*: want two finite numbers"),
+        ([[0, 1]], {"weights": (math.nan, 1)}, "weights are .*: want two finite numbers"),
     ],
 )
 def test_bad_input_is_named(order, options, says):

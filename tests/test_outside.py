@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 from scipy.io import savemat
 
@@ -434,4 +435,13 @@ def test_save_refuses_what_is_not_whole(tmp_path):
         outside.save(tmp_path / "m.npz", ["a"], np.ones((2, 3)))
     with pytest.raises(ConfigError, match=r"ends in .npz or .safetensors"):
         outside.save(tmp_path / "m.pkl", ["a"], np.ones((1, 3)))
+    for names, feats, says in (
+        (["a", "a"], np.ones((2, 3)), "1 names are there more than once, first 'a'"),
+        (["a", "b"], [[1.0, 2.0], [np.nan, 1.0]], "the row of 'b' is zero or not finite"),
+        (["a", "b"], np.eye(2, dtype=int), "feats is int64; wanted floating-point"),
+        (["a", "b"], [[1.0], [1.0, 2.0]], "feats: list is no array of one shape"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            outside.save(tmp_path / "m.npz", names, feats)
     assert list(tmp_path.iterdir()) == []
+    outside.save(tmp_path / "m.npz", ["a"], torch.ones(1, 3, requires_grad=True))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MismatchedBanks
+from models.data.spelling import plain
 from models.data.split import UNKNOWN, Split
 
 Key = Callable[[str], str]
@@ -42,6 +43,8 @@ KEYS: tuple[tuple[str, Key | None], ...] = (
     ("without their folders", last_parts(1)),
     ("with their last folder", last_parts(2)),
     ("with their last two folders", last_parts(3)),
+    ("whatever their spelling (capitals, Unicode form, .jpeg for .jpg)", lambda text: plain(last_parts(1)(text))),
+    ("whatever their spelling, with their last folder", lambda text: plain(last_parts(2)(text))),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import ConfigError
+from ensemble.ids import as_array
 
 
 def save(
@@ -32,7 +34,8 @@ def save(
         query_names, query, gallery_names, gallery: of each side, where both have images of the same name.
 
     Raises:
-        ConfigError: neither pair is whole, lengths differ, or the ending is another.
+        ConfigError: neither pair is whole, lengths differ, a row is no feature, a name is there twice, or the ending is
+            another.
     """
     given = {"feats": (names, feats), "query": (query_names, query), "gallery": (gallery_names, gallery)}
     there = {key: pair for key, pair in given.items() if any(x is not None for x in pair)}
@@ -41,10 +44,26 @@ def save(
     arrays, texts = {}, {}
     for key, (of, values) in there.items():
         texts["names" if key == "feats" else f"{key}_names"] = told = [str(name) for name in of or ()]
-        arrays[key] = np.ascontiguousarray(values)
-        if arrays[key].ndim != 2 or len(arrays[key]) != len(told):
-            raise ConfigError(f"{key} has shape {arrays[key].shape} for {len(told):,} names; wanted (N, D)")
+        try:
+            arrays[key] = np.ascontiguousarray(as_array(values, key, "(N, D)"))
+        except ValueError as e:
+            raise ConfigError(str(e)) from e
+        _check(key, told, arrays[key])
     _write(Path(path), arrays, texts)
+
+
+def _check(key: str, names: Sequence[str], array: NDArray) -> None:
+    """What a build would refuse is not written."""
+    if array.ndim != 2 or len(array) != len(names):
+        raise ConfigError(f"{key} has shape {array.shape} for {len(names):,} names; wanted (N, D)")
+    if array.dtype.kind != "f":
+        raise ConfigError(f"{key} is {array.dtype}; wanted floating-point features")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1) | ~array.any(axis=1))
+    if len(bad):
+        raise ConfigError(f"{key}: the row of {names[bad[0]]!r} is zero or not finite ({len(bad):,} such rows)")
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise ConfigError(f"{key}: {len(twice):,} names are there more than once, first {twice[0]!r}")
 
 
 def _write(path: Path, arrays: dict[str, NDArray], texts: dict[str, list[str]]) -> None:

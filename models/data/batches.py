@@ -40,9 +40,13 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
         progress.task("images", len(split)) as step,
     ):
         np.lib.format.write_array_header_1_0(f, header)
-        for image in decode_all(split.paths, size):
+        odd: list[str] = []
+        for image in decode_all(split.paths, size, odd=odd.append):
             f.write(image.tobytes())
             step(1)
+    if odd:
+        said = "file is not as it should be" if len(odd) == 1 else "files are not as they should be"
+        progress.say(f"note: {len(odd):,} {said} and read all the same: {'; '.join(odd[:3])}")
 
 
 def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], folder: Path) -> None:

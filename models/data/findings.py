@@ -80,6 +80,10 @@ def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Findin
         if len(troubles) > MOST_SKIPPED:
             does = "a build stops at them; copy the data set anew"
         found.append(Finding(STOPS, f"{count(len(troubles), 'file')} cannot be decoded", does, shown(troubles)))
+    odd = [f"{seen.path}: {seen.remark}" for _, files in parts.values() for seen in files if seen.remark]
+    if odd:
+        text = f"{count(len(odd), 'file is', 'files are')} not as they should be"
+        found.append(Finding(NOTE, text, "they are read all the same", shown(odd)))
     places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for part, (split, files) in parts.items():
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):

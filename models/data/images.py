@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 
 from configs.errors import DataError
 from configs.quoting import set_option
+from models.data.mend import mended
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
@@ -49,10 +51,16 @@ def names_image(name: str) -> bool:
 
 
 def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Read one image.
+    """Read one image; see `read`."""
+    return read(path, size)[0]
+
+
+def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], str]:
+    """Read one image, and what is odd about its file, as a half-sentence, or nothing.
 
     Palettes, grey, 1-bit, CMYK become RGB; 16-bit samples are scaled to 8; what is transparent shows white; an EXIF
-    orientation is applied.
+    orientation is applied. A file whose pixels are all there is read though its end, or a text in it, is not as it
+    should be.
 
     Args:
         path: the file.
@@ -64,20 +72,29 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
     Raises:
         DataError: it cannot be decoded; the message names the file and says why.
     """
+    remark = ""
     try:
         check_file(path)
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-            image.load()
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+        try:
+            rgb = _pixels(path)
+        except (OSError, ValueError) as e:
+            whole, remark = mended(path, e)
+            rgb = _pixels(io.BytesIO(whole))
     except MemoryError:
         raise
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
         raise DataError(f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(rgb)
+    return np.asarray(rgb), remark
+
+
+def _pixels(file: Path | io.BytesIO) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def how_to_skip(path: Path) -> str:
@@ -98,12 +115,23 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{facts.st_size:,} bytes, more than {MAX_BYTES:,}")
 
 
-def decode_all(paths: Iterable[Path], size: tuple[int, int], n_jobs: int = -1) -> Iterator[NDArray[np.uint8]]:
-    """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size."""
-    tasks = (delayed(decode)(path, size) for path in paths)
+def decode_all(
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    n_jobs: int = -1,
+    odd: Callable[[str], None] = lambda remark: None,
+) -> Iterator[NDArray[np.uint8]]:
+    """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size.
+
+    Args:
+        odd: is told of files that are not as they should be, and are read all the same.
+    """
+    tasks = (delayed(read)(path, size) for path in paths)
     images = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
     try:
-        for image in images:  # noqa: UP028 - `yield from` would close it where the warnings are not caught yet
+        for path, (image, remark) in zip(paths, images, strict=True):
+            if remark:
+                odd(f"{path}: {remark}")
             yield image
     finally:
         with warnings.catch_warnings():  # joblib's, of images decoded in vain: the disk was full, or Ctrl-C came

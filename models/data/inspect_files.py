@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from configs.disk import file_digest
 from configs.errors import DataError
 from configs.progress import Progress
-from models.data.images import decode
+from models.data.images import read
 
 GREEN = 65.0  # heshuting555/NAIC_Person_ReID_DMT: an image is `green` where the mean of each channel is above this
 SHARE = 256  # files a task
@@ -20,7 +20,10 @@ SHARE = 256  # files a task
 
 @dataclass(frozen=True)
 class Seen:
-    """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B."""
+    """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B.
+
+    remark: what is odd about a file that is read.
+    """
 
     path: Path
     digest: str
@@ -28,6 +31,7 @@ class Seen:
     height: int = 0
     width: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    remark: str = ""
 
     @property
     def domain(self) -> str:
@@ -56,11 +60,12 @@ def look(path: Path) -> Seen:
     """Look into one file."""
     try:
         digest = file_digest(path)
-        pixels = decode(path)
+        pixels, remark = read(path)
     except OSError as e:
         return Seen(path, "", f"cannot be read ({e.strerror})")
     except DataError as e:
         text = str(e).removeprefix(f"{path}: ").split(". Replace it")[0]
         return Seen(path, digest, text)
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
-    return Seen(path, digest, None, pixels.shape[0], pixels.shape[1], (float(mean[0]), float(mean[1]), float(mean[2])))
+    means = float(mean[0]), float(mean[1]), float(mean[2])
+    return Seen(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark)

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.layouts.lists import read_text
+from models.data.spelling import hint
 
 PAIRS = "pairs.csv"
 HEADER = ["row_id", "query", "gallery"]
@@ -21,9 +23,9 @@ def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
     """
     path = root / PAIRS
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, f"pairs_csv wants columns {','.join(HEADER)} there")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except csv.Error as e:
         raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns {','.join(HEADER)} there") from e
     if not rows or rows[0] != HEADER:
         raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns {','.join(HEADER)}")
@@ -42,5 +44,6 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
     there = set(query), set(gallery)
     for row, q, g in read_pairs(root):
         if q not in there[0] or g not in there[1]:
-            side, name = ("query", q) if q not in there[0] else ("gallery", g)
-            raise DataError(f"{root / PAIRS}, row {row!r}: {name!r} is not in the {side} list of the data set")
+            side, name, names = ("query", q, query) if q not in there[0] else ("gallery", g, gallery)
+            told = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
+            raise DataError(f"{root / PAIRS}, row {row!r}: {told}")

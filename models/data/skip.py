@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from configs.errors import ConfigError
 from configs.schema import EVERY
-from models.data.finding import HURTS, NOTE, Finding, count, shown
+from models.data.finding import EXAMPLES, HURTS, NOTE, Finding, count, shown
+from models.data.spelling import hint
 from models.data.split import Benchmark, Split
 
 UNANSWERED = "is answered with the gallery in the data set's own order, and counts in no score of the build"
@@ -82,8 +83,9 @@ def _found(
     for part, entries in skip.items():
         idle = [e for e in entries if not used[e] or (part != EVERY and part not in used[e])]
         if idle:
-            there = [e for e in idle for split in benchmark.lists().values() if e in split.names]
-            other = ", though another list has it" if there else ""
+            names = {name for split in benchmark.lists().values() for name in split.names}
+            other = ", though another list has it" if names & {*idle} else ""
             text = f"{count(len(idle), 'entry', 'entries')} of competition.skip for {part} is no image{other}"
-            found.append(Finding(HURTS, text, "nothing is left out for it", shown(idle)))
+            told = [entry + hint(entry, names) for entry in idle[:EXAMPLES]]
+            found.append(Finding(HURTS, text, "nothing is left out for it", shown(told)))
     return found

@@ -20,6 +20,7 @@ from configs.schema import PARTS
 from configs.version import Digest
 from models.data.finding import Finding
 from models.data.images import check_file, how_to_skip
+from models.data.spelling import find_file
 
 UNKNOWN = -1  # a pid or camid nobody told
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -177,4 +178,6 @@ def _digest(path: Path) -> str:
         return file_digest(path)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else e
-        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or {how_to_skip(path)}") from e
+        meant = find_file(path)
+        there = f"; there is {meant.name!r}" if meant is not None else ""
+        raise DataError(f"{path}: cannot be read ({reason}{there}). Restore it, or {how_to_skip(path)}") from e

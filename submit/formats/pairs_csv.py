@@ -79,11 +79,13 @@ def read(content: bytes) -> Sheet:
     queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
     try:
         rows = csv_rows(text)
-        if next(rows, (1, []))[1] != HEADER:
-            return broken(1, f"wanted the header {','.join(HEADER)}")
+        header = next(rows, (1, []))[1]
+        if header != HEADER:
+            return broken(1, f"wanted the header {','.join(HEADER)}; it is {','.join(header)[:80]!r}{_why(header)}")
         for line, row in rows:
             if len(row) != 2:
-                faults.append(Fault(line, f"{len(row)} fields; wanted row_id and similarity"))
+                whole = ", the whole line in quotes" if len(row) == 1 and "," in row[0] else ""
+                faults.append(Fault(line, f"{len(row)} fields{whole}; wanted row_id and similarity"))
                 continue
             value = parse_number(row[1])
             if not math.isfinite(value):
@@ -94,6 +96,13 @@ def read(content: bytes) -> Sheet:
     except BadCsv as e:
         return broken(e.fault.line, e.fault.text)
     return Sheet(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
+
+
+def _why(header: list[str]) -> str:
+    """What probably wrote such a header."""
+    if header == ["", *HEADER]:
+        return ", with the index of a pandas table in front: to_csv(index=False) leaves it out"
+    return ", set off by ';', as a spreadsheet of another language saves it" if ";".join(HEADER) in header else ""
 
 
 PAIRS_CSV = Format("submission.csv", write, read, tokens, arrange, scored=False, ordered=True)

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
+from models.data.finding import NOTE, Finding
 from models.data.gaps import find_gaps
 from models.data.itself import find_own
 from models.data.layouts.aicity import read_aicity
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
-from models.data.layouts.detect import recognise
+from models.data.layouts.detect import find_root, recognise
 from models.data.layouts.drawn import read_drawn
 from models.data.layouts.market1501 import read_market1501
 from models.data.layouts.msmt17 import read_msmt17, read_msmt17_trainval
@@ -78,9 +79,11 @@ def read_layout(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
     name, _ = settle_layout(name, root)
-    benchmark = leave_out(LAYOUTS[name](root), skip or {})
+    inner = find_root(name, root)
+    benchmark = leave_out(LAYOUTS[name](inner), skip or {})
     _check(benchmark, wanted)
-    odd = [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
+    into = [Finding(NOTE, f"read from {inner}", f"{root} itself is not laid out so")] if inner != root else []
+    odd = into + [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
     return replace(benchmark, found=(*benchmark.found, *odd))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from configs.errors import DataError
 from models.data.images import list_images
-from models.data.layouts.lists import read_lines, whole_number
+from models.data.layouts.lists import read_lines, read_text, whole_number
+from models.data.spelling import hint
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
@@ -32,7 +33,7 @@ def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
     there = {path.name: path for path in list_images(folder)}
     missing = next((name for name in told if name not in there), None)
     if missing is not None:
-        raise DataError(f"{labels}: {missing!r} is not in {folder}. Restore it, or delete its item")
+        raise DataError(f"{labels}: {missing!r} is not in {folder}{hint(missing, there)}. Restore it, or mend its item")
     unknown = (UNKNOWN, UNKNOWN)
     return make_split(
         [(n, p, *told.get(n, unknown)) for n, p in there.items() if not needed or told.get(n, unknown)[0] >= 0]
@@ -63,13 +64,14 @@ def read_labels(path: Path) -> dict[str, tuple[int, int]]:
     Raises:
         DataError: it cannot be read, an item lacks its name, or a number is none.
     """
+    wants = "layout aicity wants XML items with imageName there"
+    text = read_text(path, wants)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(f"{path}: declares entities; wanted plain items")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise DataError(f"{path}: declares entities; wanted plain items")
         items = list(ElementTree.fromstring(text).iter("Item"))
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as e:
-        raise DataError(f"{path}: cannot be read ({e}); layout aicity wants XML items with imageName there") from e
+    except (ElementTree.ParseError, RecursionError) as e:
+        raise DataError(f"{path}: cannot be read ({e}); {wants}") from e
     found: dict[str, tuple[int, int]] = {}
     for number, item in enumerate(items, 1):
         where, name = f"{path}, item {number}", item.get("imageName")

@@ -63,7 +63,10 @@ def recognise(root: Path) -> Found:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
-    seen = {name: sign for name, signs in SIGNS.items() for sign in reversed(signs) if _holds(root, sign)}
+    seen = _seen(root)
+    if not seen and (inner := _inner(root)) is not None:
+        found = recognise(inner)
+        return Found(found.layout, f"{found.why}, in {inner.name}/")
     also = [other for name, other in IN_PLACE_OF.items() if name in seen and other in seen]
     chosen = [name for name in seen if name not in also]
     if not chosen:
@@ -78,6 +81,30 @@ def recognise(root: Path) -> Found:
     why = f"layout {chosen[0]}, recognised by {', '.join(seen[chosen[0]].paths)}"
     others = [name for name in also if IN_PLACE_OF[chosen[0]] == name and name != "market1501"]
     return Found(chosen[0], why + "".join(f" (--layout {name} takes the other part)" for name in others))
+
+
+def find_root(layout: str, root: Path) -> Path:
+    """The folder that is laid out so: this one, or the one folder in it that is, as an archive unpacks itself."""
+    signs = SIGNS.get(layout, SIGNS["msmt17"])  # msmt17_trainval has no sign of its own
+    if any(_holds(root, sign) for sign in signs):
+        return root
+    inside = [path for path in _folders(root) if any(_holds(path, sign) for sign in signs)]
+    return inside[0] if len(inside) == 1 else root
+
+
+def _seen(root: Path) -> dict[str, Sign]:
+    """The layouts that a folder could have, each with the sign."""
+    return {name: sign for name, signs in SIGNS.items() for sign in reversed(signs) if _holds(root, sign)}
+
+
+def _inner(root: Path) -> Path | None:
+    """The one folder in a folder that has a layout."""
+    inside = [path for path in _folders(root) if _seen(path)]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _nearly(root: Path) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
+from configs.errors import DataError
 from models.data.images import list_images
+from models.data.layouts.lists import read_text, whole_number
 from models.data.layouts.market1501 import read_market1501
 from models.data.split import UNKNOWN, Benchmark, make_split
 
@@ -16,7 +19,11 @@ def read_drawn(root: Path) -> Benchmark:
     truth, images = root / "unlabelled_ids.csv", list_images(root / "unlabelled")
     pids: dict[str, int] = {}
     if truth.is_file():
-        with open(truth, encoding="utf-8", newline="") as file:
-            pids = {row["name"]: int(row["pid"]) for row in csv.DictReader(file)}
+        wants = "wanted the columns name,pid"
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_text(truth, wants), newline="")))
+            pids = {row["name"]: whole_number(row["pid"] or "", "the pid", str(truth)) for row in rows}
+        except (csv.Error, KeyError) as e:
+            raise DataError(f"{truth}: cannot be read ({e}); {wants}") from e
     unlabelled = make_split([(path.name, path, pids.get(path.name, UNKNOWN), UNKNOWN) for path in images])
     return replace(read_market1501(root), name="drawn", unlabelled=unlabelled)

@@ -5,21 +5,35 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from configs.errors import DataError
+from models.data.images import check_file
+
+
+def read_text(path: Path, wants: str) -> str:
+    """A file's text; `wants` ends the sentence where there is none.
+
+    Raises:
+        DataError: the file is missing, is no plain file, or is not UTF-8 text.
+    """
+    try:
+        check_file(path)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: cannot be read (byte {e.start} is not UTF-8); {wants}") from e
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise DataError(f"{path}: cannot be read ({reason}); {wants}") from e
 
 
 def read_lines(path: Path, layout: str, wanted: str) -> list[tuple[int, str]]:
-    """Lines that hold something, with their numbers from 1; without their ends, whether LF or CR LF.
+    """Lines that hold something, with their numbers from 1; without their ends, whether LF or CR LF, and with `/`
+    where Windows wrote its own slash.
 
     Raises:
         DataError: the file is missing, or is not UTF-8 text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else f"byte {e.start} is not UTF-8"
-        raise DataError(f"{path}: cannot be read ({reason}); layout {layout} wants {wanted} there") from e
+    text = read_text(path, f"layout {layout} wants {wanted} there")
     lines = enumerate(text.split("\n"), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
+    return [(number, line.strip().replace("\\", "/")) for number, line in lines if line.strip()]
 
 
 def inside(root: Path, text: str, where: str) -> Path:

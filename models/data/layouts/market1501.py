@@ -9,7 +9,7 @@ from configs.errors import DataError
 from models.data.images import list_images
 from models.data.split import Benchmark, Split, make_split
 
-NAME = re.compile(r"^(-1|\d+)_c(\d+)")
+NAME = re.compile(r"^(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])")
 SUBFOLDER = "Market-1501-v15.09.15"
 
 

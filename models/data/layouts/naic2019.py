@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from configs.errors import DataError
 from models.data.images import list_images
 from models.data.layouts.lists import first_folder, inside, read_lines, whole_number
+from models.data.spelling import hint
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 MISLABELLED = {"105180993.png", "829283568.png", "943445997.png"}  # every public solution leaves these three out
@@ -61,5 +62,5 @@ def _read_query(folder: Path) -> Split:
         for number, line in read_lines(listed, "naic2019", "lines 'query_a/345382995.png 0'"):
             name = PurePosixPath(line.split(" ")[0]).name
             if name not in there:
-                raise DataError(f"{listed}, line {number}: {name!r} is not in {folder}")
+                raise DataError(f"{listed}, line {number}: {name!r} is not in {folder}{hint(name, there)}")
     return make_split([(name, path, UNKNOWN, UNKNOWN) for name, path in there.items()])

@@ -7,6 +7,7 @@ from pathlib import Path
 from configs.errors import DataError
 from models.data.images import list_images
 from models.data.layouts.lists import read_lines, whole_number
+from models.data.spelling import hint
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
@@ -32,7 +33,7 @@ def _read_train(list_file: Path, folder: Path) -> Split:
             raise DataError(f"{where}: {line!r}; wanted 'name.png:id'")
         pid = whole_number(label.strip(), "the id", where)
         if name not in there:
-            raise DataError(f"{where}: {name!r} is not in {folder}. Restore it, or delete the line")
+            raise DataError(f"{where}: {name!r} is not in {folder}{hint(name, there)}. Restore it, or mend the line")
         if name in rows and rows[name][2] != pid:
             raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} further up; delete one line")
         rows[name] = (name, there[name], pid, UNKNOWN)

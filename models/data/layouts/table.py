@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
+import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from configs.errors import DataError
-from models.data.finding import HURTS, NOTE, Finding, count
+from models.data.finding import HURTS, NOTE, Finding, count, shown
+from models.data.layouts.lists import read_text
+from models.data.spelling import plain
 from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
 
 TABLE, PICTURES = "df.csv", "pictures.json"
@@ -36,12 +39,13 @@ def read_table(root: Path) -> Benchmark:
     unique in the table, else the path as written.
     """
     rows, found = _read(root / TABLE)
+    pictures = _pictures(root)
+    found += _spelled(rows, pictures)
     _check_labels(root / TABLE, rows)
     pid_of = {"": UNKNOWN} | {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     cam_of = _numbers({r["camid"] for r in rows})
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
-    pictures = _pictures(root)
 
     def split(wanted: list[Row]) -> Split:
         named = {PurePosixPath(r["path"]).name if unique else r["path"]: r for r in wanted}
@@ -75,6 +79,29 @@ def _numbers(words: set[str]) -> dict[str, int]:
     return {w: i for i, w in enumerate(told)} | {"": UNKNOWN}
 
 
+def _spelled(rows: list[Row], pictures: Path) -> list[Finding]:
+    """Put the paths of pictures that are there under another spelling in the rows; a finding of what was put."""
+    there: dict[str, dict[str, list[str]]] = {}
+    put = []
+    for row in rows:
+        path = row["path"]
+        if os.path.exists(pictures / path):
+            continue
+        folder, _, name = path.replace("\\", "/").rpartition("/")
+        if folder not in there:
+            there[folder] = defaultdict(list)
+            for other in os.listdir(pictures / folder) if os.path.isdir(pictures / folder) else ():
+                there[folder][plain(other)].append(other)
+        meant = there[folder][plain(name)]
+        if len(meant) == 1:
+            row["path"] = f"{folder}/{meant[0]}" if folder else meant[0]
+            put.append(f"{path!r} is {row['path']!r}")
+    if not put:
+        return []
+    text = f"{count(len(put), 'picture is', 'pictures are')} there under another spelling than the table's"
+    return [Finding(NOTE, text, "they are called as they are there", shown(put))]
+
+
 def _check_labels(path: Path, rows: list[Row]) -> None:
     """A picture shows one of those that are looked for, whatever lists it is in."""
     first: dict[str, Row] = {}
@@ -93,9 +120,9 @@ def _pictures(root: Path) -> Path:
     if not path.exists():
         return root
     try:
-        named = json.loads(path.read_text(encoding="utf-8"))["folder"]
+        named = json.loads(read_text(path, "it names the folder of the pictures"))["folder"]
         folder = root / str(named)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (json.JSONDecodeError, RecursionError, KeyError, TypeError) as e:
         raise DataError(f'{path}: cannot be read ({e}); wanted {{"folder": "where the pictures lie"}}') from e
     if not folder.is_dir():
         raise DataError(f"{path}: {named} is no folder. If the pictures were moved, write their new place there")
@@ -141,10 +168,7 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
 def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header; and the other rows, each with its line."""
     wants = f"layout table wants columns {', '.join(WANTED)} there"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: cannot be read ({e}); {wants}") from e
+    text = read_text(path, wants)
     reader, rows, begins = csv.reader(io.StringIO(text, newline=""), strict=True), [], 1
     try:
         for fields in reader:
@@ -195,7 +219,7 @@ def _check_row(row: Row, where: str) -> None:
             f"{where}: a box in columns {', '.join(BOXES)}, and pictures are taken whole. Write the crops as files and "
             "name them under 'path'; or delete these columns"
         )
-    path = PurePosixPath(row["path"])
+    path = PurePosixPath(row["path"].replace("\\", "/"))
     if not row["path"] or UNFIT.search(row["path"]) or path.is_absolute() or ".." in path.parts:
         raise DataError(f"{where}: path {row['path']!r}; wanted a path inside the folder of the table")
     row["camid"] = row["camid"].removesuffix(".0")
