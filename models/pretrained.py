@@ -209,7 +209,7 @@ def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
     if not isinstance(loaded, Mapping) or not any(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(f"{source}: holds no state dict of tensors")
     tensors = [v for v in loaded.values() if isinstance(v, Tensor)]
-    if any(v.layout != torch.strided or v.is_quantized or v.device.type != "cpu" for v in tensors):
+    if any(v.layout != torch.strided or v.is_quantized or v.is_complex() or v.device.type != "cpu" for v in tensors):
         raise WeightsError(f"{source}: holds tensors that are not plain arrays of numbers")
     if sum(v.numel() * v.element_size() for v in tensors) > most:
         raise WeightsError(

@@ -49,9 +49,10 @@ WRAPPED = {
     "backbone": lambda s: {f"module.backbone.{k}": v for k, v in s.items()},
     "state_dict": lambda s: {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in s.items()}},
     "model": lambda s: {"model": {"net": s}},
-    "with a classifier": lambda s: s | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)},
+    "with a classifier": lambda s: s | {"fc.weight": torch.zeros(9, 2048), "fc.bias": torch.zeros(9)},
+    "with another's": lambda s: s | {f"{k}.bias": torch.zeros(9) for k in ("classifier", "head")},
     "without counters": lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
-    "float16 and strided": lambda s: {k: v.half().t() if v.ndim == 2 else v for k, v in s.items()},
+    "strided": lambda s: {k: v.to(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in s.items()},
 }
 
 
@@ -118,10 +119,62 @@ def test_weights_that_unpack_to_terabytes(tmp_path, store):
         keep_weights(store, Weights(file=str(tmp_path / "w.pth")))
 
 
-def test_weights_that_are_not_plain_arrays(tmp_path, store):
-    torch.save({"conv1.weight": torch.eye(3).to_sparse()}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"w\.pth: (holds tensors that are not plain|not a plain file)"):
+def test_tensors_of_four_times_the_file_and_no_more(tmp_path, store):
+    """Names that share their numbers, which are stored once."""
+    numbers = torch.arange(100_000.0)
+    for names, enough in (("abcd", True), ("abcde", False)):
+        torch.save(dict.fromkeys(names, numbers), tmp_path / f"{names}.pth")
+        weights = Weights(file=str(tmp_path / f"{names}.pth"))
+        if enough:
+            assert set(load_file(keep_weights(store, weights) / "weights.safetensors")) == set(names)
+            continue
+        with pytest.raises(WeightsError, match="its tensors would take more than"):
+            keep_weights(store, weights)
+
+
+def test_a_twentieth_may_be_missing_and_no_more(tmp_path, store):
+    state, names = narrow().state_dict(), sorted(counted(narrow()))
+    some = len(names) // 20
+    for missing, enough in ((some, True), (some + 1, False)):
+        torch.save({k: v for k, v in state.items() if k not in names[:missing]}, tmp_path / "w.pth")
+        if enough:
+            report = loaded(store, narrow(), file=str(tmp_path / "w.pth"))
+            assert sorted(report.missing) == names[:missing] and report.matched == len(names) - missing
+            continue
+        with pytest.raises(WeightsError, match=f"{missing} missing .*another network's weights"):
+            loaded(store, narrow(), file=str(tmp_path / "w.pth"))
+
+
+def test_a_file_is_kept_once_whatever_is_to_start_anew(tmp_path, store):
+    torch.save(narrow().state_dict(), tmp_path / "w.pth")
+    file = str(tmp_path / "w.pth")
+    assert keep_weights(store, Weights(file=file)) == keep_weights(store, Weights(file=file, fresh=("se",)))
+
+
+ODD = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "rows of sparse": lambda: torch.eye(3).to_sparse_csr(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "without numbers": lambda: torch.ones(3, device="meta"),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says of each kind that it is new, or on its way out
+@pytest.mark.parametrize("kind", ODD)
+def test_weights_that_are_not_plain_arrays(tmp_path, store, kind):
+    torch.save({"conv1.weight": torch.ones(2), "bn1.weight": ODD[kind]()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth: holds tensors that are not plain arrays of numbers"):
         keep_weights(store, Weights(file=str(tmp_path / "w.pth")))
+
+
+def test_whole_numbers_and_halves_are_plain_arrays(tmp_path, store):
+    odd = {"bn1.weight": torch.ones(3).bfloat16(), "steps": torch.tensor(3), "mask": torch.tensor([True])}
+    torch.save(odd, tmp_path / "w.pth")
+    assert (
+        load_file(keep_weights(store, Weights(file=str(tmp_path / "w.pth"))) / "weights.safetensors").keys()
+        == odd.keys()
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,8 +310,9 @@ def test_a_sha256_given_beside_an_address_is_checked(store, web):
 
 
 def test_an_address_whose_contents_nothing_pins(store):
-    with pytest.raises(ConfigError, match=r"give weights\.sha256"):
-        keep_weights(store, Weights(url="https://example.org/latest.pth"))
+    for name in ("latest.pth", "model-2024.pth", "model-0123abc.pth", "model-0123abcg.pth"):
+        with pytest.raises(ConfigError, match=r"give weights\.sha256"):
+            keep_weights(store, Weights(url=f"https://example.org/{name}"))
 
 
 def test_torchvisions_weights_by_their_name(store, web, monkeypatch):
