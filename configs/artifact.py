@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from configs.disk import flush, room, sealed, write_text
+from configs.disk import clear, flush, room, sealed, write_text
 from configs.errors import ResultError
 from configs.manifest import MANIFEST, RESUME, Address, find_damage, seal
 from configs.packages import differences, versions
@@ -60,7 +60,7 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise ResultError(f"{self.root}: cannot be made ({e.strerror}); give another folder with --out") from e
+            raise ResultError(f"{self.root}: cannot be made ({e.strerror}); give another folder with --runs") from e
 
     def path(self, address: Address) -> Path:
         """Where the result of this address stands, or would."""
@@ -99,7 +99,9 @@ class Store:
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
-                raise ResultError(f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e)}") from e
+                raise ResultError(
+                    f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e, '--runs')}"
+                ) from e
         self.tell("done", address)
         return Kept(path, made=True)
 
@@ -114,8 +116,8 @@ class Store:
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
         path = self.path(address)
         part = path.with_name(f".{path.name}.part")
-        if part.exists() and not (resume and (part / RESUME).exists()):
-            shutil.rmtree(part)
+        if os.path.lexists(part) and not (resume and (part / RESUME).exists()):
+            clear(part)
         part.mkdir(parents=True, exist_ok=True)
         for torn in part.rglob(".*.part"):  # files that the interrupted attempt was writing
             torn.unlink()
@@ -127,8 +129,7 @@ class Store:
             if not (part / RESUME).exists():
                 shutil.rmtree(part, ignore_errors=True)
             raise
-        if path.exists():
-            shutil.rmtree(path)
+        clear(path)
         os.replace(part, path)
         flush(path.parent)
         shutil.rmtree(path / RESUME, ignore_errors=True)
@@ -153,7 +154,7 @@ class Store:
                 continue
             try:
                 with self._lock(part.parent.name, part.name[1:].removesuffix(".part")).acquire(timeout=0):
-                    shutil.rmtree(part, ignore_errors=True)
+                    clear(part)
                     swept.append(part)
             except (Timeout, OSError):  # at work on, or a disk that can only be read: it is no harm there
                 continue
@@ -167,7 +168,7 @@ class Store:
                 gone = path.with_name(f".{name}.gone.part")  # in one step: half a result is never there
                 os.replace(path, gone)
                 shutil.rmtree(gone / RESUME, ignore_errors=True)  # first: without it a sweep takes the rest
-                shutil.rmtree(gone)
+                clear(gone)
         except Timeout:
             return False
         except OSError as e:
@@ -187,7 +188,7 @@ class Store:
                 write_text(self.root / name, sealed(values))
         except OSError as e:
             told = f"{self.root / name}: cannot be written ({e.strerror or e})"
-            raise ResultError(f"{told}; {room(self.root, e)}") from e
+            raise ResultError(f"{told}; {room(self.root, e, '--runs')}") from e
 
     def _lock(self, kind: str, name: str) -> FileLock:
         """One lock an address. Its file stays, empty; the system drops the lock with its holder."""
@@ -206,7 +207,7 @@ class Store:
                 lock.acquire()
         except OSError as e:
             raise ResultError(
-                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --out"
+                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --runs"
             ) from e
         try:
             yield

@@ -6,6 +6,7 @@ Ctrl-C leaves with 130, SIGTERM with 143: each with the command that goes on fro
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -42,13 +43,31 @@ class CommandLine(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def whole(low: int) -> Callable[[str], int]:
+    """For `type=` of an option: a whole number, `low` or more, of 31 bits."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number < 2**31:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: wanted a whole number, {low} or more")
+        return number
+
+    return read
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status; none is 0."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may hold what a terminal has no letters for
     try:
         with heard(stop):
             sys.exit(main() or 0)
     except ReidError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {shortened(str(e))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as e:
         stopped = e if isinstance(e, Stopped) else Stopped()
@@ -58,6 +77,17 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(128 + stopped.number)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as e:  # of a path that was typed: a name too long, a folder that may not be read
+        print(f"error: {shortened(str(e.filename or 'the system'))}: {e.strerror or e}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as e:
+        print(f"error: more memory is wanted than there is ({e or 'no size told'})", file=sys.stderr)
+        sys.exit(2)
+
+
+def shortened(text: str, most: int = 2000) -> str:
+    """A sentence without its middle where a name of megabytes stands in it."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
 
 
 def same_command() -> str:

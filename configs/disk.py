@@ -71,6 +71,14 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
         np.save(path, array, allow_pickle=False)
 
 
+def clear(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def flush(path: Path) -> None:
     """Put a file, or the names in a folder, on disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -110,15 +118,15 @@ def unsealed(text: str) -> dict[str, Any]:
     return dict(values)
 
 
-def room(folder: Path, e: OSError) -> str:
-    """What was needed, as far as it is known, what is free, and what to do."""
+def room(folder: Path, e: OSError, option: str) -> str:
+    """What was needed, as far as it is known, what is free, and what to do; the option names another folder."""
     needed = f"{Path(str(e.filename)).name} takes {in_bytes(e.needed)}, " if isinstance(e, NoRoom) else ""
     if e.errno == errno.EDQUOT:
-        return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with --out"
+        return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with {option}"
     free, disk = in_bytes(shutil.disk_usage(folder).free), os.statvfs(folder)
     if disk.f_files and disk.f_favail < FEW_FILES:  # bytes may be left where names are not
         free += f" and {disk.f_favail:,} of {disk.f_files:,} files"
-    return f"{needed}{free} are free in {folder}; make room, or give another folder with --out"
+    return f"{needed}{free} are free in {folder}; make room, or give another folder with {option}"
 
 
 def in_bytes(count: int) -> str:

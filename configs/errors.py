@@ -4,7 +4,7 @@
     ├── ConfigError           a YAML file, a --set or a command line asks for what does not exist
     ├── DataError             a folder, a label list or an image is not what its layout says
     ├── WeightsError          a weights file is missing, altered, or of another network
-    ├── TrainingError         the numbers went wrong: NaN or Inf in a loss or a feature
+    ├── TrainingError         the numbers went wrong: NaN or Inf in a loss or a feature; or the process of a member died
     ├── ResultError           a kept result is missing, damaged, or cannot be written
     ├── MismatchedBanks       members list different images
     └── SubmissionError       a submission breaks its format's rules
@@ -30,7 +30,7 @@ class WeightsError(ReidError):
 
 
 class TrainingError(ReidError):
-    """A loss or a feature is not a finite number."""
+    """A loss or a feature is not a finite number, or the process that trained a member died."""
 
 
 class ResultError(ReidError):

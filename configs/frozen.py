@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Frozen(BaseModel):
     """Immutable, and refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, regex_engine="python-re")
 
 
 class Named(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
 from configs.outside import part_members
-from configs.schema import Competition, Ensemble, Member, Plan, Recipe
+from configs.quoting import set_option
+from configs.schema import NAME, Competition, Ensemble, Member, Plan, Recipe
 
 HERE = Path(__file__).parent
 MOST_VALUES = 100_000  # in one file; aliases of aliases make 10^9 of a few lines
@@ -50,9 +52,10 @@ def load_plan(
 
     Args:
         members: names from `members.yaml`, and files of features that other code made, in the order of the table.
-        competition: a file in `competitions/`, without `.yaml`.
+        competition: a file in `competitions/`, without `.yaml`; or any FILE.yaml.
         layout: takes the place of the competition's layout.
-        recipe: a file in `recipes/`, without `.yaml`: what it changes of `recipe.yaml` and of every member.
+        recipe: a file in `recipes/`, without `.yaml`, or any FILE.yaml: what it changes of `recipe.yaml` and of every
+            member.
         sets: `recipe.epochs=3`, `ensemble.lam=0.5`, `competition.ap=hits`, `members.r50.head=global`.
         folder: where the YAML files lie.
 
@@ -68,7 +71,7 @@ def load_plan(
     changes = list(sets)
     for change in (c for c in changes if _of_competition(c)):  # first: it may change the recipe
         _apply(tables, change)
-    chosen = _check(Competition, tables["competition"], f"configs/competitions/{competition}.yaml")
+    chosen = checked(Competition, tables["competition"], f"competition {competition}")
     tables["recipe"] |= chosen.recipe
     listed = set(tables["members"])
     of_each = {} if recipe is None else _name_recipe(tables, folder, recipe)
@@ -77,17 +80,17 @@ def load_plan(
     for name in set(tables["members"]) - listed:  # made on the command line: the named recipe holds for them too
         if isinstance(tables["members"][name], dict):
             tables["members"][name] = of_each | tables["members"][name]
-    checked = _check(Recipe, tables["recipe"], "configs/recipe.yaml")
+    how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
     inside, outside = part_members(members)
     wanted = _pick(inside, tables["members"], alone=not outside)
     names = [*(m.name for m in wanted), *(o.name for o in outside)]
-    ensemble = _check(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
+    ensemble = checked(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
     _check_weights("ensemble.weights", ensemble.weights, names)
     for domain, own in ensemble.domain_settings.items():
         _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, names)
     return Plan(
         members=wanted,
-        recipe=checked,
+        recipe=how,
         ensemble=ensemble,
         competition=chosen,
         outside=outside,
@@ -100,7 +103,7 @@ def load_competition(
     """One competition by itself, for a command that trains nothing.
 
     Args:
-        name: a file in `competitions/`, without `.yaml`. layout: takes the place of its layout.
+        name: a file in `competitions/`, without `.yaml`, or any FILE.yaml. layout: takes the place of its layout.
         sets: `competition.ap=hits` and the like.
 
     Raises:
@@ -109,12 +112,12 @@ def load_competition(
     tables = {"competition": _read_competition(folder, name) | ({"layout": layout} if layout else {})}
     for change in sets:
         _apply(tables, change)
-    return _check(Competition, tables["competition"], f"configs/competitions/{name}.yaml")
+    return checked(Competition, tables["competition"], f"competition {name}")
 
 
 def load_ensemble(folder: Path = HERE) -> Ensemble:
     """`ensemble.yaml` as it stands: the defaults."""
-    return _check(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
+    return checked(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
 
 
 def _parse(text: str) -> Any:
@@ -150,9 +153,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _read_competition(folder: Path, name: str) -> dict[str, Any]:
-    there = sorted(p.stem for p in (folder / "competitions").glob("*.yaml"))
-    _known([name], there, "unknown competition", "configs/competitions has")
-    return _read(folder / "competitions" / f"{name}.yaml") | {"name": name}
+    path = _file_of(folder / "competitions", name, "competition")
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(
+            f"{path}: {path.stem!r} cannot be a competition's name; wanted letters, digits, '_', '-', '.'"
+        )
+    return _read(path) | {"name": path.stem}
+
+
+def _file_of(folder: Path, name: str, what: str) -> Path:
+    """The file that is meant: one of the project's by its name, or any that ends in .yaml."""
+    if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
+        return Path(name)
+    there = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in there:
+        known = f"configs/{folder.name} has: {', '.join(there)}"
+        raise ConfigError(f"unknown {what} {name!r}; {known}; or name a file of yours that ends in .yaml")
+    return folder / f"{name}.yaml"
 
 
 def _of_competition(change: str) -> bool:
@@ -173,15 +190,23 @@ def _check_weights(where: str, weights: Mapping[str, float], members: Sequence[s
 
 def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
     """Lay a named recipe's keys over the recipe, and its `member` keys over every member; those are given back."""
-    there = sorted(p.stem for p in (folder / "recipes").glob("*.yaml"))
-    _known([name], there, "unknown recipe", "configs/recipes has")
-    changes = _read(folder / "recipes" / f"{name}.yaml")
-    _known(list(changes), ("recipe", "member"), f"configs/recipes/{name}.yaml: unknown key", "it knows")
+    path = _file_of(folder / "recipes", name, "recipe")
+    changes = _read(path)
+    _known(list(changes), ("recipe", "member"), f"{path}: unknown key", "it knows")
     tables["recipe"] |= changes.get("recipe") or {}
     of_each: dict[str, Any] = changes.get("member") or {}
     for member, given in tables["members"].items():
-        tables["members"][member] = (given or {}) | of_each
+        tables["members"][member] = _row(member, given) | of_each
     return of_each
+
+
+def _row(member: str, given: Any) -> dict[str, Any]:
+    """What the table of members says of one; nothing is all defaults."""
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(
+            f"members.{member} is {given!r}; wanted what differs from ResNet-50, such as {{backbone: {{name: resnet}}}}"
+        )
+    return dict(given or {})
 
 
 def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[Member, ...]:
@@ -190,8 +215,9 @@ def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[
         raise ConfigError(f"no member named; configs/members.yaml has: {', '.join(table)}")
     twice = sorted({n for n in names if list(names).count(n) > 1})
     if twice:
-        raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight (--set ensemble.weights.{twice[0]}=2)")
-    every = {n: _check(Member, {"name": n} | (row or {}), f"configs/members.yaml, {n}") for n, row in table.items()}
+        weight = set_option("ensemble.weights", {twice[0]: 2})
+        raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight ({weight})")
+    every = {n: checked(Member, {"name": n} | _row(n, row), f"configs/members.yaml, {n}") for n, row in table.items()}
     return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
 
 
@@ -214,7 +240,12 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     at[keys[-1]] = value
 
 
-def _check(model: type[M], value: Any, where: str) -> M:
+def checked(model: type[M], value: Any, where: str) -> M:
+    """A value as a model of `configs/schema.py`.
+
+    Raises:
+        ConfigError: it is none; `where` begins the sentence.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as e:

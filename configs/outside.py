@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,15 +28,30 @@ def part_members(words: Sequence[str]) -> tuple[list[str], tuple[Outside, ...]]:
     outside: list[Outside] = []
     for word in words:
         name, equals, path = word.partition("=")
+        named = bool(equals) and "/" not in name and not os.path.exists(word)
         if not equals and not _is_file(word):
             inside.append(word)
             continue
-        outside.append(_outside(name if equals else Path(word).name.removesuffix(Path(word).suffix), path or word))
+        outside.append(_outside(name, path) if named else _outside(Path(word).stem, word))
     names = [*inside, *(o.name for o in outside)]
     twice = next((o for o in outside if names.count(o.name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"member {twice.name!r} is named twice; call one otherwise: --members OTHER={twice.file}")
+        raise ConfigError(f"member {twice.name!r} is named twice; call one otherwise: {_named('OTHER', twice.file)}")
     return inside, tuple(outside)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of `--members`, set off by commas; one that has commas itself stands in double quotes, as in CSV."""
+    try:
+        words = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as e:
+        raise ConfigError(f"--members {text[:100]!r}: wanted names and files set off by commas ({e})") from e
+    return [word.strip() for word in words if word.strip()]
+
+
+def _named(name: str, file: str) -> str:
+    word = f"{name}={file}"
+    return "--members " + shlex.quote(f'"{word}"' if "," in word else word)
 
 
 def _is_file(word: str) -> bool:
@@ -47,8 +65,10 @@ def _outside(name: str, file: str) -> Outside:
             f"{file}: pickles are not read (they can run code). Write its features with ensemble.outside.save, or as "
             "np.savez('member.npz', names=names, feats=feats)"
         )
-    if not path.exists():
+    if not os.path.exists(path):
         raise ConfigError(f"{file}: no such file; --members takes names of configs/members.yaml and files of features")
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise ConfigError(f"{file}: no plain file, and no folder; a pipe or a device may never come to an end")
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{file}: {name!r} cannot be a member's name; give it one: --members NAME={file}")
+        raise ConfigError(f"{file}: {name!r} cannot be a member's name; give it one: {_named('NAME', file)}")
     return Outside(name=name, file=file)

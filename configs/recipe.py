@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.frozen import Frozen, Named
 
+MOST_PIXELS = 2**24  # of a picture that is trained on
+
 
 class Resample(Frozen):
     """Which identities have their images doubled: each with 2 images or more and fewer than so many, with p."""
@@ -22,7 +24,7 @@ class Recipe(Frozen):
 
     size: tuple[int, int] = Field(description="height, width in pixels")
     epochs: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     identities_per_batch: int = Field(ge=2)
     images_per_identity: int = Field(ge=2)
     min_images: int = Field(ge=1, description="identities with fewer training images are left out")
@@ -81,4 +83,6 @@ class Recipe(Frozen):
     def _big_enough(cls, size: tuple[int, int]) -> tuple[int, int]:
         if min(size) < 32:
             raise ValueError(f"size is height, width, each at least 32 pixels; {list(size)} given")
+        if size[0] * size[1] > MOST_PIXELS:
+            raise ValueError(f"size is height, width, {MOST_PIXELS:,} pixels together at most; {list(size)} given")
         return size

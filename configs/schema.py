@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.frozen import Frozen, Named
 from configs.recipe import Recipe
 
+Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
+
+
+FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
+WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
+EVERY = "every"
+PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
 class Weights(Frozen):
@@ -56,7 +63,7 @@ class DomainSettings(Frozen):
     weights: member -> weight, in place of all of the ensemble's; 1 where not named.
     """
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    weights: dict[str, Weight] | None = None
     rerank: Literal["k_reciprocal", "none"] | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
@@ -86,7 +93,7 @@ class Expansion(Frozen):
         description="queries with their nearest gallery images, or every image with its nearest others"
     )
     k: int = Field(default=5, ge=1, description="how many")
-    alpha: float = Field(default=0.0, ge=0, description="each weighs cos^alpha; 0 is the plain average")
+    alpha: float = Field(default=0.0, ge=0, le=1000, description="each weighs cos^alpha; 0 is the plain average")
 
     @model_validator(mode="before")
     @classmethod
@@ -97,9 +104,7 @@ class Expansion(Frozen):
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="member -> weight; 1 where not named"
-    )
+    weights: dict[str, Weight] = Field(default_factory=dict, description="member -> weight; 1 where not named")
     flip: bool = Field(description="average a feature with that of the mirrored image")
     views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
     rerank: Literal["k_reciprocal", "none"]
@@ -122,7 +127,7 @@ class Ensemble(Frozen):
     rounds: int = Field(default=1, ge=1, le=9, description="of training; before each but the first, labels are guessed")
     pseudo: Pseudo = Pseudo()
     expand: Expansion | None = None
-    camera_penalty: float = Field(default=0.0, ge=0, description="added to the distance of two images of one camera")
+    camera_penalty: Weight = Field(default=0.0, description="added to the distance of two images of one camera")
 
     @model_validator(mode="after")
     def _domains_named(self) -> Ensemble:
@@ -143,8 +148,14 @@ class Ensemble(Frozen):
 class ScoreWeights(Frozen):
     """total = rank1 * rank-1 + map * mAP."""
 
-    rank1: float = 0.5
-    map: float = 0.5
+    rank1: Weight = 0.5
+    map: Weight = 0.5
+
+    @model_validator(mode="after")
+    def _something(self) -> ScoreWeights:
+        if not self.rank1 + self.map:
+            raise ValueError("rank1 and map are both 0, so every total would be; one must count")
+        return self
 
 
 class Competition(Frozen):
@@ -154,12 +165,29 @@ class Competition(Frozen):
     data: str | None = None
     layout: str
     format: str
-    top_k: int = Field(ge=1)
+    top_k: int = Field(ge=1, lt=2**31)
     ap: Literal["hits", "relevant", "relevant_at_k", "market"]
     junk: Literal["same_pid_same_cam", "none"]
     score: ScoreWeights = ScoreWeights()
-    skip: tuple[str, ...] = Field(default=(), description="file names to leave out of every split")
+    skip: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="list -> names or paths of its images to leave out; a plain list is of every"
+    )
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys of the recipe this competition changes")
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
+        return value
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _by_list(cls, value: Any) -> Any:
+        unknown = next((key for key in value if key not in (EVERY, *PARTS)), None) if isinstance(value, dict) else None
+        if unknown is not None:
+            raise ValueError(f"there is no list {unknown!r}; the lists are {', '.join(PARTS)}, and {EVERY} for all")
+        return {EVERY: value} if isinstance(value, list | tuple) else value or {}
 
 
 class Plan(Frozen):

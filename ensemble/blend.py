@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,14 +49,37 @@ class Blend:
             out += np.float32(weight) * matrix.block(rows, cols)
         return out
 
-    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
-        """Similarities of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32, float64 sums."""
-        out = np.zeros(index.size)
+    def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        """Distances of rows to cols, (B, C) float64, within `double_bound`."""
+        shape = rows.stop - rows.start, cols.stop - cols.start
+        out = self.features.double(rows, cols) if self.features else np.zeros(shape)
         for matrix, weight in zip(self.matrices, self.weights, strict=True):
-            out += weight * matrix.pairs(rows, indptr, index).astype(np.float64)
-        if self.features:
-            out += self.features.pairs(rows, indptr, index)
-        return out.astype(np.float32)
+            out += weight * matrix.double(rows, cols)
+        return out
+
+    @property
+    def double_bound(self) -> float:
+        """How far `double` is from the exact distances at most."""
+        own = self.features.double_bound if self.features else 0.0
+        return own + (2 * len(self.matrices) + 4) * 2.0**-53 * (2 * self.total + sum(self.weights) * self.largest)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this sum from others."""
+        parts = [f"{m.fingerprint}*{w!r}" for m, w in zip(self.matrices, self.weights, strict=True)]
+        parts += [self.features.fingerprint] if self.features else []
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+    def sums(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Distances of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float64."""
+        out = self.features.sums(rows, indptr, index) if self.features else np.zeros(index.size)
+        for matrix, weight in zip(self.matrices, self.weights, strict=True):
+            out += weight * matrix.sums(rows, indptr, index)
+        return out
+
+    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
+        """The same, rounded to float32 once."""
+        return self.sums(rows, indptr, index).astype(np.float32)
 
     @property
     def rounding(self) -> float:

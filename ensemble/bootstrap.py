@@ -55,6 +55,8 @@ def interval(
     kept = ~np.isnan(numbers)
     if not kept.any():
         raise ValueError("no query has a number: nothing to draw from")
+    if groups is not None and np.size(groups) != numbers.size:
+        raise ValueError(f"{np.size(groups)} groups for {numbers.size} queries: want one each")
     if not 0 < level < 1 or draws < 1:
         raise ValueError(f"level is {level} and draws {draws}: want a share between 0 and 1, and at least 1 draw")
     sums, counts = _grouped(numbers[kept], None if groups is None else np.asarray(groups).ravel()[kept])

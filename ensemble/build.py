@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from configs.artifact import Store
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.load import load_plan
+from configs.outside import words_of
 from configs.progress import Progress, duration
-from configs.schema import Plan
+from configs.quoting import RUNS, command, on, set_option
+from configs.schema import WHOLE, Competition, Plan
 from ensemble.forecast import describe
 from ensemble.job import Job
+from ensemble.lineage import made_from
 from ensemble.needs import check_room
 from ensemble.parallelism import members_at_a_time, settle
-from ensemble.record import Record, point_at, save_record
+from ensemble.record import Record, describe_left_out, point_at, save_record
 from ensemble.rounds import describe_rounds, run_rounds
 from ensemble.run import run_stages
 from ensemble.stages import prepare, record_address
 from ensemble.watch import listened_to, watched
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
+from models.data.pairs import check_pairs
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
 from models.follow import follow
@@ -55,9 +59,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--competition", metavar="NAME", help="a file of configs/competitions: layout, format, K, AP and junk rules"
+        "--competition",
+        metavar="NAME",
+        help="of configs/competitions, or any FILE.yaml: layout, format, K, AP and junk rules",
     )
-    parser.add_argument("--recipe", metavar="NAME", help="a file of configs/recipes, such as strong or mgn")
+    parser.add_argument("--recipe", metavar="NAME", help="of configs/recipes, such as strong or mgn, or any FILE.yaml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as recipe.epochs=3; may be repeated"
     )
@@ -65,14 +71,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
     )
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help="2: label the unlabelled images, and train again with them (default: 1)"
+        "--rounds",
+        type=whole(1),
+        metavar="N",
+        help="2: label the unlabelled images, and train again with them (default: 1)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder of results (default: runs)"
+        "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
     )
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="loader processes; the pixels are the same for any"
+        "--workers", type=whole(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
     parser.add_argument(
         "--parallel",
@@ -91,12 +102,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         choices=("tensorboard", "json"),
-        help="curves in OUT/logs for tensorboard --logdir; json: events instead of words (OUT/logs/build.jsonl always)",
+        help="curves in DIR/logs for tensorboard --logdir; json: events instead of words (DIR/logs/build.jsonl always)",
     )
     return parser.parse_args(argv)
 
 
-def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress) -> Benchmark:
+def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
     """Read the data set the plan is for; the drawn people are drawn first.
 
     Raises:
@@ -107,20 +118,45 @@ def load_benchmark(plan: Plan, data: Path | None, out: Path, progress: Progress)
         data = Path(competition.data)
     if data is None and competition.layout == "drawn":
         progress.say("drawing people (--data DIR takes your own)")
-        data = draw_people(out / "drawn-people")
+        data = draw_people(runs / "drawn-people")
     if data is None:
         raise ConfigError(f"competition {competition.name!r} needs its pictures: --data DIR names their folder")
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
     wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
-    return read_layout(layout, data, competition.skip, wanted)
+    benchmark = read_layout(layout, data, competition.skip, wanted)
+    for finding in benchmark.found:
+        progress.say(str(finding))
+    check_handing_in(competition, benchmark)
+    return benchmark
+
+
+def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
+    """Whatever `submit.make` would refuse is refused before anything is trained.
+
+    Raises:
+        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
+    """
+    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
+        raise ConfigError(
+            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
+            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
+        )
+    if competition.format == "pairs_csv":
+        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
+        check_pairs(benchmark.root, *sides)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
     with joined(args.device) as team:
+        if args.parallel != 1 and team.size > 1:
+            raise ConfigError(
+                f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel "
+                "out, or start python -m ensemble.build without torchrun for a member in each process"
+            )
         if team.leads:
             build(args, argv, team)
             team.tell(None)
@@ -132,19 +168,14 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     """Everything from the plan to the record."""
     progress = listened_to(args.log)
     begun = time.monotonic()
-    if args.parallel != 1 and team.size > 1:
-        raise ConfigError(
-            f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel out, "
-            "or start python -m ensemble.build without torchrun for a member in each process"
-        )
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_plan(
-        [m.strip() for m in args.members.split(",") if m.strip()],
+        words_of(args.members),
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
-        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds else [])],
+        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
     for member in plan.members:
         check(member, plan.recipe)
@@ -152,10 +183,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     device, why = choose_device(args.device)
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
-    store = Store(args.out, progress.say, progress.tell, made_with())
+    store = Store(args.runs, progress.say, progress.tell, made_with())
     store.sweep()
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
-    benchmark = load_benchmark(plan, args.data, args.out, progress)
+    benchmark = load_benchmark(plan, args.data, args.runs, progress)
     work = prepare(job, benchmark, args.holdout)
     job, parallel = settle(args.parallel, job, work)
     if parallel:
@@ -168,15 +199,20 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     if args.dry_run:
         return
     check_room(store, needs)
-    asked = shlex.join(["python", "-m", "ensemble.build", *(sys.argv[1:] if argv is None else argv)])
+    asked = command("ensemble.build", *(sys.argv[1:] if argv is None else argv))
     with watched(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
-        record = Record(plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds)
+        left_out = benchmark.left_out()
+        made_of = made_from(store, [asdict(evaluation) for evaluation in evaluations.values()], rounds)
+        record = Record(
+            plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of
+        )
         address = record_address(job, record)
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
-    progress.say(f"done in {duration(time.monotonic() - begun)}; next: python -m submit.make")
+    told = f"; {describe_left_out(left_out)}" if left_out else ""
+    progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: {command('submit.make', *on(args.runs))}")
     print(store.path(address))
 
 

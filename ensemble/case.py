@@ -10,7 +10,8 @@ from pathlib import Path
 from configs.artifact import Store
 from configs.errors import ConfigError, DataError, ResultError
 from configs.schema import Plan
-from ensemble.record import Evaluation, last_build, load_record
+from ensemble.device import cuda_problem
+from ensemble.record import Evaluation, open_build
 
 TEST, HOLDOUT = "test", "holdout"
 
@@ -38,6 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
 
+def check_device(asked: str) -> None:
+    """`--device cuda` wants a card, before anything is opened.
+
+    Raises:
+        ConfigError: there is none that can be used.
+    """
+    problem = cuda_problem() if asked == "cuda" else None
+    if problem is not None:
+        raise ConfigError(f"--device cuda cannot be used: {problem}; --device cpu works")
+
+
 def open_case(args: argparse.Namespace) -> Case:
     """Open the build, and its evaluation.
 
@@ -45,11 +57,11 @@ def open_case(args: argparse.Namespace) -> Case:
         ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
         DataError: it has no identities.
     """
+    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    key = args.build or last_build(store)
-    record = load_record(_opened(store, key))
+    key, record, plan = open_build(store, args.build)
     name = args.evaluation or (HOLDOUT if HOLDOUT in record.evaluations else TEST)
     if name not in record.evaluations:
         raise ConfigError(
@@ -62,11 +74,4 @@ def open_case(args: argparse.Namespace) -> Case:
             f"evaluation {name!r} of {key} has no identities, so nothing can be scored on it. Build with --holdout 0.2 "
             "to keep training identities aside, or make a split of them with python -m ensemble.split"
         )
-    return Case(store, key, Plan.model_validate(record.plan), name, evaluation)
-
-
-def _opened(store: Store, key: str) -> Path:
-    there = sorted(p.parent.relative_to(store.root).as_posix() for p in store.root.glob("builds/*/manifest.json"))
-    if key not in there:
-        raise ResultError(f"--build {key!r}: {store.root} has {', '.join(there) or 'no finished build'}")
-    return store.open(key)
+    return Case(store, key, plan, name, evaluation)

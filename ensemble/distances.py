@@ -1,5 +1,6 @@
 """Distance matrices that somebody else computed, in the place of features."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances computed elsewhere, non-negative: qq (Q, Q), qg (Q, G), gg (G, G), arrays or memory maps.
+    """Distances computed elsewhere, 0 or more: qq (Q, Q), qg (Q, G), gg (G, G), arrays or memory maps.
 
     Row i of the whole is read as the published port reads it: the matrix [[qq, qg], [qg^T, gg]].
     """
@@ -52,26 +53,57 @@ class Distances:
         rows = _moved(rows, q)
         return self.qg[cols, rows].T if col_query else self.gg[rows, _moved(cols, q)]
 
-    def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """Minus the distances of rows to cols, (B, C) float32. Raises ValueError for a NaN or negative distance."""
-        q, out = self.qg.shape[0], np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+    def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        """Distances of rows to cols, (B, C) float64, as they were given; what rounding left below 0 is 0.
+
+        Raises:
+            ValueError: a NaN, infinite or negative distance.
+        """
+        q, out = self.qg.shape[0], np.empty((rows.stop - rows.start, cols.stop - cols.start))
         for r in _sides(rows, q):
             for c in _sides(cols, q):
                 part = self._read(r, c, r.start < q, c.start < q)
                 out[_moved(r, rows.start), _moved(c, cols.start)] = part
-        if not (out >= 0).all() or not np.isfinite(out).all():
-            raise ValueError(f"distances of rows {rows.start}..{rows.stop - 1} hold NaN, infinite or negative values")
-        return np.negative(out, out=out)
+        if not (out >= -self.rounding).all() or not np.isfinite(out).all():
+            bad = out[~(np.isfinite(out) & (out >= -self.rounding))]
+            raise ValueError(
+                f"distances of rows {rows.start}..{rows.stop - 1} hold {bad.size} NaN, infinite or negative values, "
+                f"the first {bad[0]:.4g}; want 0 or more (down to {-self.rounding:g} is taken for rounding)"
+            )
+        return np.maximum(out, 0, out=out)
 
-    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
-        """Minus the distances of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32."""
+    @property
+    def rounding(self) -> float:
+        """How far below 0 a distance may be that rounding made: `1 - x @ x.T` gives some 1e-7 in float32."""
+        return 1e-2 if any(a.dtype == np.float16 for a in (self.qq, self.qg, self.gg)) else 1e-5
+
+    @property
+    def double_bound(self) -> float:
+        return 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these distances from others: their shape and some of their rows."""
+        some = [a[rows] for a in (self.qq, self.qg, self.gg) for rows in ([0, -1],)]
+        return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in some)).hexdigest()[:16]
+
+    def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
+        """Minus the distances of rows to cols, (B, C) float32; errors as `double`'s."""
+        return -self.double(rows, cols).astype(np.float32)
+
+    def sums(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Distances of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float64."""
         q, left = self.qg.shape[0], np.repeat(rows, np.diff(indptr))
-        out = np.empty(index.size, np.float32)
+        out = np.empty(index.size)
         for row_query in (True, False):
             for col_query in (True, False):
                 at = np.flatnonzero(((left < q) == row_query) & ((index < q) == col_query))
                 out[at] = self._read(left[at], index[at], row_query, col_query)
-        return np.negative(out, out=out)
+        return np.maximum(out, 0, out=out)
+
+    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
+        """The same as float32."""
+        return self.sums(rows, indptr, index).astype(np.float32)
 
 
 def _moved(where: Any, by: int) -> Any:

@@ -13,19 +13,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.progress import Progress
-from models.data.findings import (
-    HURTS,
-    STOPS,
-    Finding,
-    count,
-    distractors,
-    find_in_files,
-    find_in_lists,
-    long_tail,
-    people_of,
-)
+from configs.schema import PARTS
+from models.data.finding import HURTS, STOPS, Finding, count
+from models.data.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
 from models.data.inspect_files import Seen, inspect_files
 from models.data.label_list import read_label_list
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
@@ -37,7 +29,6 @@ EXAMPLE = """
   python -m ensemble.doctor --data DIR --layout naic2020 --quick
   python -m ensemble.doctor --data train_list.txt
 """
-PARTS = ("train", "query", "gallery", "unlabelled")
 BAR = 30
 
 
@@ -49,7 +40,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--layout", default=AUTO, metavar="NAME", help=f"how it lies there (default: auto): {', '.join(LAYOUTS)}"
     )
     parser.add_argument("--quick", action="store_true", help="look at the lists alone, and decode no file")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="workers (default: -1, one a core)")
+    parser.add_argument("--jobs", type=whole(-1), default=-1, metavar="N", help="workers (default: -1, one a core)")
     return parser.parse_args(argv)
 
 
@@ -66,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         layout, why = settle_layout(args.layout, args.data)
         benchmark = read_layout(layout, args.data, wanted=())
         print(why or f"layout {layout}")
-        found = find_in_lists(benchmark)
+        found = [*benchmark.found, *find_in_lists(benchmark)]
         if not args.quick:
             parts = look_into(benchmark, args.jobs)
             found += find_in_files({part: (getattr(benchmark, part), files) for part, files in parts.items()})

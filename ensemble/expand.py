@@ -41,8 +41,8 @@ def queries(
     source = source_of(feats, weights, None, n_jobs)
     check_lists(n_query, source.n, None)
     _check(k, alpha)
-    order, sim = nearest_gallery(source, n_query, min(k, source.n - n_query), device=device, n_jobs=n_jobs)
-    return _averaged(source, order + np.int32(n_query), _weights(sim, source.total, alpha), n_jobs)
+    order, dist = nearest_gallery(source, n_query, min(k, source.n - n_query), device=device, n_jobs=n_jobs)
+    return _averaged(source, order + np.int32(n_query), _weights(dist, source.total, alpha), n_jobs)
 
 
 def database(
@@ -64,8 +64,8 @@ def database(
     found = nearest(source, k + 1, device=device, n_jobs=n_jobs)
     others = found.order != np.arange(source.n)[:, None]
     others[others.all(axis=1), k] = False
-    order, sim = found.order[others].reshape(-1, k), found.sim[others].reshape(-1, k)
-    return _averaged(source, order, _weights(sim, source.total, alpha), n_jobs)
+    order, dist = found.order[others].reshape(-1, k), found.dist[others].reshape(-1, k)
+    return _averaged(source, order, _weights(dist, source.total, alpha), n_jobs)
 
 
 def _check(k: int, alpha: float) -> None:
@@ -75,10 +75,11 @@ def _check(k: int, alpha: float) -> None:
         raise ValueError(f"alpha is {alpha}: want a finite number >= 0")
 
 
-def _weights(sim: Feats, total: float, alpha: float) -> Feats:
+def _weights(dist: Feats, total: float, alpha: float) -> Feats:
+    """The mean cosine to the power of alpha, 0 where it is negative."""
     if alpha == 0:
-        return np.ones_like(sim)
-    return np.maximum(sim / np.float32(total), 0) ** np.float32(alpha)
+        return np.ones_like(dist)
+    return np.maximum(1 - dist / np.float32(total), 0) ** np.float32(alpha)
 
 
 def _averaged(source: Source, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:

@@ -6,14 +6,19 @@ from ensemble.items import items_of
 from ensemble.job import Job
 from ensemble.reasons import reasons
 from ensemble.stages import Work, features_of
+from models.data.split import scorable
 from models.registry import make_schedule
+
+NOTHING = "nothing to score: all right images are of their query's own camera (--set competition.junk=none counts them)"
 
 
 def describe(job: Job, work: Work) -> str:
     """A few lines for the person who started it."""
     lines = _training(job, work)
     for test, (query, gallery) in work.tests.items():
-        known = "identities known" if query.labelled and gallery.labelled else "no identities"
+        known = "identities known"
+        if not scorable(query, gallery, job.plan.competition.junk):
+            known = NOTHING if scorable(query, gallery) else "no identities"
         lines.append(f"{test} {len(query):,} queries x {len(gallery):,} gallery images, {known}")
         shorter = min(len(gallery), job.plan.competition.top_k)
         if shorter < job.plan.competition.top_k:

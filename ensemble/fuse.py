@@ -1,19 +1,200 @@
-"""The plain ensemble: gallery images by the weighted sum of the members' cosine distances, without re-ranking."""
+"""The plain ensemble: gallery images by the weighted sum of the members' cosine distances, without re-ranking.
+
+Whole rows of distances come as a stream, a block of queries at a time. Its blocks are exact: float64 products, and what
+those leave in doubt measured by itself. A score needs less: float32 products say of most images on which side of a
+right one they are, and only the others are measured (`Stream.facts`).
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import choose
 from ensemble.distances import Distances
-from ensemble.kernels import lists
+from ensemble.kernels import counts, lists
 from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.parallel import one_thread_products, over_rows, spans
-from ensemble.source import Features, Penalties, Source, source_of
+from ensemble.search import choose_filter, exact_rows
+from ensemble.source import Penalties, Source, read_on_card, source_of
 
 Block = tuple[slice, NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Pointers = NDArray[np.int64]
+Pairs = Callable[[Pointers, NDArray[np.int32]], Floats]
+
+
+@dataclass(frozen=True)
+class Near:
+    """Some queries' distances to the whole gallery, nearly.
+
+    dist (b, G) float32; bound (b,): how far from the exact ones at most. pairs: (indptr (b + 1,), gallery images) to
+    the exact distances of these, (nnz,) float32.
+    """
+
+    dist: Floats
+    bound: Floats
+    pairs: Pairs
+
+
+class Rows(Protocol):
+    """What a stream is made of: rows of distances of queries to the whole gallery."""
+
+    @property
+    def n_query(self) -> int: ...
+
+    @property
+    def n_gallery(self) -> int: ...
+
+    def exact(self, rows: slice) -> Floats:
+        """Of some queries, (b, G)."""
+
+    def near(self, rows: slice) -> Near:
+        """The same in less time."""
+
+
+class Stream:
+    """Distances of every query to the whole gallery, a block of queries at a time: (slice of queries, (b, G) float32).
+
+    It is read once: as an iterator, or by one of its methods.
+    """
+
+    def __init__(self, source: Rows, block: int, n_jobs: int) -> None:
+        self.source, self.n_jobs = source, n_jobs
+        self.n_query, self.n_gallery = source.n_query, source.n_gallery
+        self.spans = iter(spans(source.n_query, block))
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Block:
+        rows = next(self.spans)
+        return rows, self.source.exact(rows)
+
+    def summed(self, others: Sequence[Stream], weights: Sequence[float], block: int = 256) -> Stream:
+        """The weighted sum of this stream and others of the same queries and gallery; weights: this one's first.
+
+        Raises:
+            ValueError: streams of other queries or galleries.
+        """
+        if any((s.n_query, s.n_gallery) != (self.n_query, self.n_gallery) for s in others):
+            raise ValueError("the streams hold different queries or galleries")
+        parts = tuple(stream.source for stream in (self, *others))
+        return Stream(Summed(parts, tuple(weights)), block, self.n_jobs)
+
+    def facts(
+        self,
+        group: Pointers,
+        cams: Pointers,
+        pid_ptr: Pointers,
+        by_pid: Pointers,
+        gallery_cams: Pointers,
+        junk: bool,
+        top_k: int,
+    ) -> counts.Facts:
+        """What `counts.from_distances` gives of the exact rows, of all queries."""
+        gallery = pid_ptr, by_pid, gallery_cams, junk, top_k
+        parts: list[counts.Facts] = []
+        for rows in self.spans:
+            near, groups = self.source.near(rows), group[rows]
+            known = np.where(groups >= 0, groups, 0)
+            size = np.where(groups >= 0, pid_ptr[known + 1] - pid_ptr[known], 0)
+            right_ptr = np.concatenate([[0], np.cumsum(size)])
+            right = np.concatenate([by_pid[pid_ptr[g] : pid_ptr[g + 1]] for g in groups if g >= 0] or [by_pid[:0]])
+            right = right.astype(np.int32)
+            exact = near.pairs(right_ptr, right)
+
+            def doubtful(part: slice, near: Near = near, ptr: Pointers = right_ptr, exact: Floats = exact) -> Any:
+                own = ptr[part.start : part.stop + 1]
+                return counts.doubtful(near.dist[part], near.bound[part], own - own[0], exact[own[0] : own[-1]])
+
+            found = over_rows(doubtful, len(groups), self.n_jobs)
+            ptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p) for p, _ in found]))])
+            index = np.concatenate([i for _, i in found])
+            near.dist[np.repeat(np.arange(len(groups)), np.diff(ptr)), index] = near.pairs(ptr, index)
+
+            def count(part: slice, near: Near = near, rows: slice = rows) -> counts.Facts:
+                own = slice(rows.start + part.start, rows.start + part.stop)
+                return counts.from_distances(near.dist[part], group[own], cams[own], *gallery)
+
+            parts += over_rows(count, len(groups), self.n_jobs)
+        total, found_, first, last = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return total, found_, first, last
+
+    def ranked(self, top_k: int | None) -> Ranked:
+        """Each row in order, ties by lower index, the first top_k of it (None: all): order, dist."""
+        return sorted_rows(self, top_k, self.n_jobs)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Rows of the summed distance. bound: of a float32 product."""
+
+    feats: Source
+    n_query: int
+    bound: float
+    n_jobs: int
+
+    @property
+    def n_gallery(self) -> int:
+        return self.feats.n - self.n_query
+
+    def exact(self, rows: slice) -> Floats:
+        """See `Rows`."""
+        return exact_rows(self.feats, rows, slice(self.n_query, self.feats.n), self.n_jobs)
+
+    def near(self, rows: slice) -> Near:
+        """See `Rows`."""
+        ids = np.arange(rows.start, rows.stop)
+
+        def pairs(indptr: Pointers, index: NDArray[np.int32]) -> Floats:
+            return exact_pairs(self.feats, ids, indptr, index + np.int32(self.n_query), self.n_jobs)
+
+        bound = np.full(len(ids), self.bound, np.float32)
+        return Near(distances(self.feats, rows, self.n_query, self.n_jobs), bound, pairs)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Rows that are the weighted sum of others, member by member in float32."""
+
+    parts: tuple[Rows, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def n_query(self) -> int:
+        return self.parts[0].n_query
+
+    @property
+    def n_gallery(self) -> int:
+        return self.parts[0].n_gallery
+
+    def exact(self, rows: slice) -> Floats:
+        """See `Rows`."""
+        return self._sum([part.exact(rows) for part in self.parts])
+
+    def near(self, rows: slice) -> Near:
+        """See `Rows`."""
+        near = [part.near(rows) for part in self.parts]
+        dist = self._sum([one.dist for one in near])
+        rounding = np.abs(dist).max(initial=0) * np.float32(4 * len(near) * 2.0**-24)
+
+        def pairs(indptr: Pointers, index: NDArray[np.int32]) -> Floats:
+            return self._sum([one.pairs(indptr, index) for one in near])
+
+        bound = sum(w * one.bound for w, one in zip(self.weights, near, strict=True)) + rounding
+        return Near(dist, np.asarray(bound, np.float32), pairs)
+
+    def _sum(self, parts: Sequence[Floats]) -> Floats:
+        out = np.zeros_like(parts[0])
+        for weight, part in zip(self.weights, parts, strict=True):
+            out += np.float32(weight) * part
+        return out
 
 
 def blocks(
@@ -34,20 +215,20 @@ def blocks(
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, None)
-    if isinstance(source, Features) and chosen == "cuda":
+    if read_on_card(source, chosen):
         from ensemble import on_card
 
         return on_card.plain(source, n_query)
-    return _stream(source, n_query, block, n_jobs)
+    return Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
 
 
-def _stream(source: Source, n_query: int, block: int, n_jobs: int) -> Iterator[Block]:
-    for rows in spans(n_query, block):
-        yield rows, distances(source, rows, n_query, n_jobs)
+def product_error(source: Source, n_jobs: int) -> float:
+    """How far `distances` is from the exact ones at most, the subtraction included."""
+    return choose_filter(source, "float32", n_jobs).slack / 2 + 4 * 2.0**-24 * source.total
 
 
-def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> NDArray[np.float32]:
-    """Distances of some queries to the whole gallery, (b, G) float32, the gallery shared out over threads."""
+def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> Floats:
+    """Distances of some queries to the whole gallery by float32 products, (b, G), over threads."""
     out = np.empty((rows.stop - rows.start, source.n - n_query), np.float32)
 
     def work(cols: slice) -> None:
@@ -57,6 +238,16 @@ def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> NDArray
     with one_thread_products():
         over_rows(work, source.n, n_jobs, start=n_query, most=4096)
     return out
+
+
+def exact_pairs(source: Source, ids: Pointers, indptr: Pointers, index: NDArray[np.int32], n_jobs: int) -> Floats:
+    """`source.pairs`, the rows shared out over threads."""
+
+    def work(part: slice) -> Floats:
+        own = indptr[part.start : part.stop + 1]
+        return source.pairs(ids[part], own - own[0], index[own[0] : own[-1]])
+
+    return np.concatenate(over_rows(work, len(ids), n_jobs))
 
 
 def rank(
@@ -78,17 +269,19 @@ def rank(
     check_lists(n_query, source.n, top_k)
     if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
         return ranked(blocks(source, n_query, device=chosen, n_jobs=n_jobs), top_k, n_jobs)
-    order, sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
-    return order, np.maximum(np.float32(source.total) - sim, 0)
+    return nearest_gallery(source, n_query, top_k, device=chosen, n_jobs=n_jobs)
 
 
 def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Ranked:
     """Sort streamed distances, ties by lower index, and keep the first top_k (None: all)."""
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
-    there = getattr(stream, "ranked", None)  # of a stream on a CUDA device
-    if there is not None:
-        return there(top_k)
+    there = getattr(stream, "ranked", None)
+    return there(top_k) if there is not None else sorted_rows(stream, top_k, n_jobs)
+
+
+def sorted_rows(stream: Iterable[Block], top_k: int | None, n_jobs: int) -> Ranked:
+    """The same of blocks that are here."""
     orders, dists = [], []
     for _, dist in stream:
         keep = dist.shape[1] if top_k is None else min(top_k, dist.shape[1])
@@ -98,20 +291,21 @@ def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Rank
     return np.concatenate(orders), np.concatenate(dists)
 
 
-def _sorter(dist: NDArray[np.float32], keep: int) -> Callable[[slice], Ranked]:
+def _sorter(dist: Floats, keep: int) -> Callable[[slice], Ranked]:
     return lambda rows: lists.smallest(dist[rows], keep)
 
 
 def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:
-    """The weighted sum of several streams of the same queries, block by block: re-rank each member, then sum.
+    """The weighted sum of several streams of the same queries: re-rank each member, then sum.
 
     Raises:
         ValueError: weights of another length, or streams cut at different rows.
     """
     if len(streams) != len(weights) or not streams:
         raise ValueError(f"{len(weights)} weights for {len(streams)} streams: give one each, and at least one")
-    together = getattr(streams[0], "summed", None)  # of streams on a CUDA device
-    if together is not None and all(hasattr(s, "summed") for s in streams):
+    kinds = {type(stream) for stream in streams}
+    together = getattr(streams[0], "summed", None)
+    if together is not None and len(kinds) == 1:
         return together(streams[1:], weights)
     return _summed(streams, weights)
 

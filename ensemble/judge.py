@@ -84,5 +84,5 @@ def of_parts(judge: Judge, wanted: Sequence[Part]) -> Judge:
     asked = np.sort(np.concatenate([part.query for part in wanted]))
     e = judge.evaluation
     pids, camids = ([numbers[i] for i in asked] for numbers in (e.query_pids, e.query_camids))
-    evaluation = replace(e, query_pids=pids, query_camids=camids)
+    evaluation = replace(e, query_pids=pids, query_camids=camids, itself=[e.itself[i] for i in asked if e.itself])
     return Judge(judge.feats, judge.names, evaluation, judge.competition, judge.device, tuple(wanted))

@@ -29,5 +29,6 @@ def save_neighbours(folder: Path, found: Neighbours) -> None:
 
 def load_neighbours(folder: Path) -> Neighbours:
     """Read the lists; the arrays stay on disk as memory maps."""
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.stem != "total"}
-    return Neighbours(**arrays, total=float(np.load(folder / "total.npy")))
+    said = {"total": float, "made_of": str}
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.stem not in said}
+    return Neighbours(**arrays, **{name: kind(np.load(folder / f"{name}.npy")) for name, kind in said.items()})

@@ -14,8 +14,10 @@ from configs.schema import Ensemble
 from configs.version import code_version
 from ensemble.job import Job
 from ensemble.record import Kinds
+from models.data.images import how_to_skip
 from models.data.inspect_files import inspect_files
 from models.data.split import Split, content_digest
+from models.data.tracks import HINT, mixed_tracks
 
 DOMAINS = "domains.json"
 DATA = Path(__file__).parent.parent / "models" / "data"
@@ -66,6 +68,7 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
 
     Raises:
         ConfigError: it tells no domains or tracks, or settings are for a domain that it has not.
+        DataError: a track shows several identities.
     """
     if settings.domains == "table":
         for side, split in (("query", query), ("gallery", gallery)):
@@ -73,6 +76,12 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
                 raise ConfigError(
                     f"ensemble.domains=table: the {side} list tells no domains; layout table reads them from a column "
                     "'domain'. ensemble.domains=colours tells green from normal by looking"
+                )
+            without = [n for n, domain in zip(split.names, split.domains, strict=True) if not domain]
+            if without:
+                raise ConfigError(
+                    f"ensemble.domains=table: {len(without):,} of {len(split):,} {side} images have no domain, first "
+                    f"{without[0]!r}; fill the column 'domain' of the table"
                 )
         there = sorted({*(query.domains or ()), *(gallery.domains or ())})
         unknown = sorted(set(settings.domain_settings) - set(there))
@@ -82,6 +91,12 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
         raise ConfigError(
             "ensemble.tracks=mean: this data set tells no tracks of its gallery; layout aicity reads them from "
             "test_track_id.txt, layout table from a column 'track'"
+        )
+    mixed = mixed_tracks(gallery) if settings.tracks != "none" else []
+    if mixed:
+        raise DataError(
+            f"ensemble.tracks=mean: {len(mixed):,} tracks of the gallery show several identities, first that of "
+            f"{mixed[0][0]!r} and {mixed[0][1]!r}; {HINT}"
         )
 
 
@@ -94,7 +109,7 @@ def _seen(job: Job, name: str, split: Split) -> list[str]:
         seen = inspect_files(split.paths, job.progress)
         bad = next((one for one in seen if one.trouble), None)
         if bad is not None:
-            raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or leave it out with 'competition.skip'")
+            raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or {how_to_skip(bad.path)}")
         write_text(folder / DOMAINS, json.dumps([one.domain for one in seen]) + "\n")
 
     found: list[str] = json.loads((job.store.get(address, make).path / DOMAINS).read_text(encoding="utf-8"))

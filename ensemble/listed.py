@@ -17,7 +17,7 @@ def from_lists(
     """Facts of ranked lists order (B, K), of each list's first top_k once junk is gone: (B,) each.
 
     The sum of k / rank_k over the right images found, how many were found, the first one's rank and the last one's,
-    ranks from 1 and counted without junk; 0 where nothing was found.
+    ranks from 1 and counted without junk; 0 where nothing was found, as of an identity below 0, which is unknown.
     """
     query, place = np.nonzero((gallery_pids[order] == pids[:, None]) & (pids >= 0)[:, None])
     dropped = gallery_cams[order[query, place]] == cams[query] if junk else np.zeros(query.size, bool)
@@ -54,6 +54,7 @@ def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery
     cams, camera = np.unique(np.concatenate([gallery_cams, query_cams]), return_inverse=True)
     there, asked = camera[: gallery_cams.size], camera[gallery_cams.size :]
     pairs = np.sort(np.repeat(np.arange(size.size), size) * cams.size + there[by_pid])
-    wanted = group * cams.size + asked
+    wanted = group * cams.size + asked  # below 0, where nothing lies, for group -1
     same = np.searchsorted(pairs, wanted, "right") - np.searchsorted(pairs, wanted, "left")
-    return np.where(group >= 0, right - same, 0)
+    out: Ints = right - same
+    return out

@@ -25,7 +25,7 @@ from configs.progress import Step
 from configs.schema import Member
 from configs.stopping import Stopped, at_a_good_moment
 from ensemble.job import Job
-from ensemble.stages import Work, features_of, packed
+from ensemble.stages import Work, images_needed
 
 LOOK_S = 0.5  # so often it is looked whether a signal came, or a worker went without a word
 NO_CARD = ""
@@ -57,7 +57,7 @@ def side_by_side(job: Job, work: Work, members: Sequence[Member], count: int) ->
 
 
 class Pool:
-    """The workers of a build. They start while this process decodes the images that they will read."""
+    """The workers of a build."""
 
     def __init__(self, job: Job, work: Work, count: int) -> None:
         self.job, self.work, self.count = job, work, count
@@ -98,19 +98,13 @@ class Pool:
         return self.failed
 
     def _order(self, members: Sequence[Member]) -> tuple[Any, ...]:
-        """What a worker needs to know. The images that it will read are decoded first, or found decoded."""
+        """What a worker needs to know; the images that it will read are decoded."""
         job, work = self.job, self.work
-        wanted = [work.train_images] if any(not job.store.has(work.members[m.name]) for m in members) else []
-        for test, sides in work.test_images.items():
-            if any(not job.store.has(features_of(job, work, m.name, test)) for m in members):
-                wanted += [a for a, split in zip(sides, work.tests[test], strict=True) if len(split)]
-        for address in filter(None, wanted):
-            packed(job, work, address)
         told = {
             "plan": job.plan,
             "root": job.store.root,
             "made_with": dict(job.store.made_with),
-            "checked": frozenset(address.key for address in filter(None, wanted)),
+            "checked": frozenset(address.key for address in images_needed(job, work, members)),
             "device": job.device,
             "precision": job.precision,
             "workers": job.workers,

@@ -8,22 +8,25 @@ score says which it used: the sum of k / rank_k over its k hits is divided by
     relevant_at_k  min(relevant, K); the same
     market         all relevant, over the whole gallery and with junk removed; a query that has none is skipped
 
-Junk is what a query's list drops before ranks are counted: gallery images of its own identity and camera. An identity
-below 0 is unknown: as a gallery image it is never right, as a query it is skipped.
+Junk is what a query's list drops before ranks are counted: gallery images of its own identity and camera. Identities
+and cameras are whole numbers or text. An unknown identity (see `ids.py`) is never right as a gallery image, and skipped
+as a query; an unknown camera is shared by none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble import listed
+from ensemble.ids import as_array, as_numbers
 
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
 CMC_RANKS = (1, 5, 10)
 CELLS = 2**21  # of lists at a time
+NO_CAMERA = -2
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ def _labels(
         raise ValueError(f"unknown AP rule {ap!r}; the rules are: {', '.join(AP_RULES)}")
     if junk is not None and junk not in JUNK_RULES:
         raise ValueError(f"unknown junk rule {junk!r}; the rules are: {', '.join(JUNK_RULES)}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}: want at least 1, or None for whole lists")
+    if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
+        raise ValueError(f"top_k is {top_k!r}: want a whole number of at least 1, or None for whole lists")
     if ap == "market" and top_k is not None:
         raise ValueError("ap 'market' is over the whole gallery: give no top_k, or use 'relevant' for cut lists")
     if (query_camids is None) != (gallery_camids is None):
@@ -84,15 +87,15 @@ def _labels(
         junk = "same_pid_same_cam" if ap == "market" and query_camids is not None else "none"
     if junk != "none" and query_camids is None:
         raise ValueError(f"junk rule {junk!r} needs cameras: give query_camids and gallery_camids, or junk='none'")
-    pids = [np.asarray(a, np.int64).ravel() for a in (query_pids, gallery_pids)]
-    cams = [
-        np.zeros(p.size, np.int64) if c is None else np.asarray(c, np.int64).ravel()
-        for p, c in zip(pids, (query_camids, gallery_camids), strict=True)
-    ]
+    pids = as_numbers(query_pids, gallery_pids, "identities")
+    cams: tuple[NDArray[np.int64], NDArray[np.int64]] = (np.zeros_like(pids[0]), np.zeros_like(pids[1]))
+    if query_camids is not None and gallery_camids is not None:
+        cams = as_numbers(query_camids, gallery_camids, "cameras")
     for side, p, c in zip(("query", "gallery"), pids, cams, strict=True):
         if p.size != c.size or not p.size:
             raise ValueError(f"{side}: {p.size} identities and {c.size} cameras; want one each, and at least one")
-    return _Labels(pids[0], pids[1], cams[0], cams[1], junk, ap, top_k)
+    there = np.where(cams[1] < 0, NO_CAMERA, cams[1])  # an unknown camera is no query's, not even an unknown one's
+    return _Labels(pids[0], pids[1], cams[0], there, junk, ap, top_k)
 
 
 def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -120,7 +123,7 @@ def _score(
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
     right = listed.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
-    kept = (labels.query_pids >= 0) & ((right > 0) | (labels.ap == "hits"))
+    kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # nothing is right for an unknown one
     scored, n = int(kept.sum()), kept.size
     if not scored:
         raise ValueError("no query can be scored: none has a right image in the gallery")
@@ -175,23 +178,55 @@ def evaluate(
         extra: what else the signature should say (settings, members, versions).
 
     Raises:
-        ValueError: unknown rule, shapes that do not agree, indices outside the gallery, nothing to score.
+        ValueError: unknown rule, shapes that do not agree, no indices of the gallery each once, nothing to score.
     """
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
-    lists = np.ascontiguousarray(order, np.int32)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
-    if lists.ndim != 2 or len(lists) != n_query or not lists.size:
-        raise ValueError(f"order has shape {lists.shape}: want ({n_query}, K)")
+    lists = _indices(order, n_query, n_gallery)
     if ap == "market" and lists.shape[1] != n_gallery:
         raise ValueError(f"ap 'market' needs whole lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
     gallery = labels.gallery_pids, labels.gallery_camids, labels.junk != "none", top_k or lists.shape[1]
 
-    if lists.min() < 0 or lists.max() >= n_gallery:
-        raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
     step = max(1, CELLS // lists.shape[1])
     parts = [slice(start, start + step) for start in range(0, n_query, step)]
+    for part in parts:
+        _check_distinct(lists[part], part.start)
     found = [listed.from_lists(lists[p], labels.query_pids[p], labels.query_camids[p], *gallery) for p in parts]
     return _score(labels, _facts(found), lists.shape[1], weights, extra)
+
+
+def _indices(order: ArrayLike, n_query: int, n_gallery: int) -> NDArray[np.int32]:
+    """Lists of gallery indices (Q, K), checked before they are made smaller numbers."""
+    lists = as_array(order, "order", f"({n_query}, K), gallery indices, nearest first")
+    if lists.ndim != 2 or len(lists) != n_query or not lists.size:
+        raise ValueError(f"order has shape {lists.shape}: want ({n_query}, K)")
+    if lists.dtype.kind not in "iu":
+        raise ValueError(
+            f"order holds {lists.dtype}: want gallery indices, whole numbers. Distances become an order by "
+            "np.argsort(dist, axis=1), or go to evaluate_blocks as [(slice(0, len(dist)), dist)]"
+        )
+    if lists.min() < 0 or lists.max() >= n_gallery:
+        raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
+    return np.ascontiguousarray(lists, np.int32)
+
+
+def _check_distinct(lists: NDArray[np.int32], start: int) -> None:
+    ordered = np.sort(lists, axis=1)
+    again = ordered[:, 1:] == ordered[:, :-1]
+    if again.any():
+        row, place = np.argwhere(again)[0]
+        raise ValueError(f"order of query {start + row} holds gallery index {ordered[row, place]} more than once")
+
+
+def _pairs(blocks: object) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Blocks of distances, each checked for being one."""
+    for block in blocks if isinstance(blocks, Iterable) else [blocks]:
+        if not isinstance(block, tuple | list) or len(block) != 2 or not isinstance(block[0], slice):
+            raise ValueError(
+                f"blocks hold {type(block).__name__}: want pairs (slice of queries, their distances to the gallery); a "
+                "whole matrix is [(slice(0, len(dist)), dist)]"
+            )
+        yield block[0], as_array(block[1], f"block {block[0]}", "(b, G) distances")
 
 
 def evaluate_blocks(
@@ -230,7 +265,7 @@ def evaluate_blocks(
         return _score(labels, facts, n_gallery, weights, extra)
     parts: list[counts.Facts] = []
     seen = 0
-    for rows, dist in blocks:
+    for rows, dist in _pairs(blocks):
         if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
             raise ValueError(f"block {rows} of shape {dist.shape}: want consecutive rows of {n_gallery} distances")
         cams, groups, matrix = labels.query_camids[rows], group[rows], np.ascontiguousarray(dist, np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 from configs.artifact import Store
 from configs.errors import ResultError
 from configs.progress import duration
+from configs.quoting import command, on
 from configs.whole import wall_seconds
 from ensemble.items import Item, items_of
 from ensemble.job import Job
@@ -229,7 +230,7 @@ def check_room(store: Store, needs: Needs) -> None:
     if needs.disk > free:
         raise ResultError(
             f"{store.root}: this build needs {amount(needs.disk)} on the disk and {amount(free)} are free. Make room, "
-            "give another folder with --out, or see what can go: python -m ensemble.runs"
+            f"give another folder with --runs, or see what can go: {command('ensemble.runs', *on(store.root))}"
         )
 
 

@@ -1,11 +1,13 @@
-"""Nearest neighbours of every image among all images, by the members' summed cosine similarity.
+"""Nearest neighbours of every image among all images, by the members' summed cosine distance.
 
-`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)>) = W - s(i, j)`, and `s` is one inner product of the features scaled by
-sqrt(w_m) and laid side by side: no array of N x N, and no such copy of the features, is made.
+`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)> / (|a_m(i)| |a_m(j)|)) = W - s(i, j)`, and `s` is one inner product of the
+features scaled by sqrt(w_m) and laid side by side: no array of N x N, and no such copy of the features, is made.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,29 +18,43 @@ from ensemble.device import choose
 from ensemble.distances import Distances
 from ensemble.parallel import here, spans, tasks, workers
 from ensemble.search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
-from ensemble.source import Features, Penalties, Source, source_of
+from ensemble.source import Features, Penalties, Source, read_on_card, source_of
 
 NEAR_SHARE = 0.0625
+OTHER_FEATURES = (
+    "the neighbours were found with other features, weights or penalties: give the same to both calls, or search again"
+)
+SPARE = 4  # gallery images beyond a query's top_k: their distances prove that a re-ranked list misses none
+FLAT = 1e-9  # a row's largest distance, per weight, at which float32 features tell images apart to a percent no more
+log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Each image's nearest among all N, itself included, most similar first, ties by lower index.
+    """Each image's nearest among all N, itself included, nearest first, ties by lower index.
 
-    order (N, k) int32; sim (N, k) float32, the summed similarity; least (N,) float32, the row's smallest similarity
-    over all N columns; total W, the sum of the weights: the distance is W - sim.
-    near_order, near_sim (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way.
+    order (N, k) int32; dist (N, k) float32, the summed distance; farthest (N,) float32, the row's largest distance over
+    all N columns; total W, the sum of the weights.
+    near_order, near_dist (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way, some
+    more than were asked for, by which a re-ranking knows that it misses none.
+    made_of: what tells the features, weights and penalties that they are of from others.
     held: what a search on a CUDA device leaves there (`ensemble.on_card.Held`), so that a re-ranking finds it.
     """
 
     order: NDArray[np.int32]
-    sim: NDArray[np.float32]
-    least: NDArray[np.float32]
+    dist: NDArray[np.float32]
+    farthest: NDArray[np.float32]
     total: float
     near_order: NDArray[np.int32] | None = None
-    near_sim: NDArray[np.float32] | None = None
+    near_dist: NDArray[np.float32] | None = None
+    made_of: str = ""
     held: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def sim(self) -> NDArray[np.float32]:
+        """(N, k) summed cosine similarity, W - dist."""
+        return np.float32(self.total) - self.dist
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "held": None}
@@ -47,7 +63,7 @@ class Neighbours:
         """The lists cut to k, as a search for k finds them; ValueError for k below 1 or over what is held."""
         if not 1 <= k <= self.order.shape[1]:
             raise ValueError(f"k is {k}: these lists hold 1 to {self.order.shape[1]}")
-        return replace(self, order=self.order[:, :k], sim=self.sim[:, :k], held=None)
+        return replace(self, order=self.order[:, :k], dist=self.dist[:, :k], held=None)
 
 
 def nearest(
@@ -74,7 +90,7 @@ def nearest(
         weights: one a member, >= 0; None is 1 each.
         penalties: (labels (N,), amount) each, added to the distance of two different images of one label >= 0: the same
             camera, say, or the same domain.
-        n_query, top_k: find each query's top_k nearest gallery images in the same pass.
+        n_query, top_k: find each query's top_k nearest gallery images, and SPARE more, in the same pass.
         device: auto, cpu or cuda; distance matrices are read on the CPU. Features that lie on a CUDA device already
             (CuPy, torch, anything with `__dlpack__`) are used there, and are not copied.
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
@@ -98,20 +114,30 @@ def nearest(
         check_lists(n_query, source.n, top_k)
         if top_k > near_share * (source.n - n_query):
             n_query = top_k = None
-    if isinstance(source, Features) and chosen == "cuda":
+    if read_on_card(source, chosen):
         from ensemble import on_card
 
         dims = [a.shape[1] for a in source.members]
         check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
-        own, near, held = on_card.search(source, min(k, source.n), n_query, top_k, memory, progress)
-        near_order, near_sim = near if n_query is not None else (None, None)
-        return Neighbours(*own, source.total, near_order, near_sim, held)
-    search = Search(source, min(k, source.n), n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+        return _told(on_card.search(source, min(k, source.n), n_query, top_k and top_k + SPARE, memory, progress))
+    wide = top_k and top_k + SPARE
+    search = Search(source, min(k, source.n), n_query, wide, choose_filter(source, precision, n_jobs), n_jobs)
     if superblock is None:
         dims = [a.shape[1] for a in source.members] if isinstance(source, Features) else []
         count = workers(n_jobs)
         superblock, _ = fitted(source.n, n_query or 0, dims, search.k, search.top_k, count, memory)
-    return search.run(superblock, progress)
+    return _told(search.run(superblock, progress))
+
+
+def _told(found: Neighbours) -> Neighbours:
+    """Say so where all images are so near each other that their features are mostly rounding."""
+    if np.median(found.farthest) < FLAT * max(found.total, 1e-9) and found.total:
+        log.warning(
+            "the features of all images are nearly one: the largest distances are some %.1g, which float32 features "
+            "cannot hold apart; has a member collapsed in training?",
+            float(np.median(found.farthest)),
+        )
+    return found
 
 
 def nearest_gallery(
@@ -124,11 +150,11 @@ def nearest_gallery(
     n_jobs: int = -1,
     precision: str = "auto",
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and similarity (Q, K) float32."""
+    """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and distance (Q, K) float32."""
     chosen = choose(device, feats)
     source = source_of(feats, weights, None, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
-    if isinstance(source, Features) and chosen == "cuda":
+    if read_on_card(source, chosen):
         from ensemble import on_card
 
         return on_card.gallery(source, n_query, top_k)
@@ -138,7 +164,7 @@ def nearest_gallery(
 
 def check_lists(n_query: int, n: int, top_k: int | None) -> None:
     """Raise ValueError unless 0 < n_query < n and top_k is None or at least 1."""
-    if not 0 < n_query < n:
+    if not isinstance(n_query, Integral) or not 0 < n_query < n:
         raise ValueError(f"n_query is {n_query} of {n} images: want at least one query and one gallery image")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
@@ -202,8 +228,8 @@ class Search:
         """Queries by gallery alone."""
         queries = spans(self.n_query, superblock)
         self._fill([(r, c) for r in queries for c in spans(self.source.n, superblock, self.n_query)], None)
-        order, sim, _ = self._near_lists()
-        return order[:, : self.top_k] - np.int32(self.n_query), sim[:, : self.top_k]
+        order, dist, _ = self._near_lists()
+        return order[:, : self.top_k] - np.int32(self.n_query), dist[:, : self.top_k]
 
     def all_pairs(self, superblock: int, progress: Progress | None) -> None:
         """Fill both pools: `near` with the queries' candidates in the gallery, `own` with all others."""
@@ -217,22 +243,26 @@ class Search:
     def run(self, superblock: int, progress: Progress | None) -> Neighbours:
         """Lists from all pairs."""
         self.all_pairs(superblock, progress)
-        slack = self.filter.slack
-        order, sim, least = settled(self.source, self.own, slack, self.n_jobs, self.own_sides)
+        slack, total, made_of = self.filter.slack, self.source.total, self.source.fingerprint
+        order, dist, farthest = settled(self.source, self.own, slack, self.n_jobs, self.own_sides)
         if not self.n_query:
-            return Neighbours(order, sim, least, self.source.total)
-        near_order, near_sim, near_least = self._near_lists()
+            return Neighbours(order, dist, farthest, total, made_of=made_of)
+        near_order, near_dist, near_farthest = self._near_lists()
         q = slice(0, self.n_query)
-        order[q], sim[q] = _united(order[q], sim[q], near_order, near_sim, self.k)
-        least[q] = np.minimum(least[q], near_least)
+        order[q], dist[q] = _united(order[q], dist[q], near_order, near_dist, self.k)
+        farthest[q] = np.maximum(farthest[q], near_farthest)
         near_order = near_order[:, : self.top_k] - np.int32(self.n_query)
-        return Neighbours(order, sim, least, self.source.total, near_order, near_sim[:, : self.top_k].copy())
+        return Neighbours(order, dist, farthest, total, near_order, near_dist[:, : self.top_k].copy(), made_of)
 
 
 def _united(
-    order: NDArray[np.int32], sim: NDArray[np.float32], other: NDArray[np.int32], other_sim: NDArray[np.float32], k: int
+    order: NDArray[np.int32],
+    dist: NDArray[np.float32],
+    other: NDArray[np.int32],
+    other_dist: NDArray[np.float32],
+    k: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k best of two lists a row, best first, -1 at the end of short ones; all of the first have lower indices."""
-    both, value = np.hstack([order, other]), np.hstack([sim, other_sim])
-    keep = np.argsort(-value, axis=1, kind="stable")[:, :k]
+    both, value = np.hstack([order, other]), np.hstack([dist, other_dist])
+    keep = np.argsort(value, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(both, keep, 1), np.take_along_axis(value, keep, 1)

@@ -10,7 +10,7 @@ import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,10 @@ from ensemble.kernels.cuda import search as card_search
 from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padded
 from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
+from ensemble.neighbours import OTHER_FEATURES, SPARE, Neighbours
+from ensemble.source import Features, fingerprint
+from ensemble.source import print_of as member_print
 
-if TYPE_CHECKING:
-    from ensemble.neighbours import Neighbours
-    from ensemble.source import Features
-
-Fields = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
@@ -84,8 +82,8 @@ def search(
     top_k: int | None,
     memory: int | None = None,
     progress: Progress | None = None,
-) -> tuple[Fields, Ranked, Held]:
-    """Lists of all images, each query's nearest gallery images (with n_query and top_k), and what stays there."""
+) -> Neighbours:
+    """Lists of all images and, with n_query and top_k, each query's nearest gallery images; they stay there as well."""
     lying = any(lies_on_card(a) for a in source.members)
     numbers = [device_of(source)] if lying else list(range(card.devices()))
     cuts = np.linspace(0, source.n, len(numbers) + 1).astype(int)
@@ -103,22 +101,24 @@ def search(
     first = made[0]
     for number, other, rows in zip(numbers[1:], made[1:], spans[1:], strict=True):
         for to, theirs in ((first.own, other.own), (first.near, other.near)):
-            for name in ("order", "sim", "least"):
+            for name in ("order", "dist", "farthest"):
                 with card.on(number):
                     part = card.download(getattr(theirs, name)[rows])
                 with card.on(numbers[0]):
                     getattr(to, name)[rows] = card.upload(part)
     with card.on(numbers[0]):
-        own = card.download(first.own.order), card.download(first.own.sim), card.download(first.own.least)
-        near = card.download(first.near.order), card.download(first.near.sim)
-        return own, near, Held(source, first.feats, first.own, first.near, numbers[0])
+        own, near = first.own, first.near
+        order, dist, farthest = (card.download(a) for a in (own.order, own.dist, own.farthest))
+        near_order, near_dist = (card.download(a) if n_query else None for a in (near.order, near.dist))
+        held, made_of = Held(source, first.feats, own, near, numbers[0]), print_of(source, first.feats)
+        return Neighbours(order, dist, farthest, source.total, near_order, near_dist, made_of, held)
 
 
 def gallery(source: Features, n_query: int, top_k: int) -> Ranked:
-    """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, sim (Q, K)."""
+    """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, dist (Q, K)."""
     with card.on(device_of(source)):
         near = _gallery(load(source.members, source.weights, source.penalties), n_query, top_k)
-        return card.download(near.order), card.download(near.sim)
+        return card.download(near.order), card.download(near.dist)
 
 
 def _gallery(feats: CardFeatures, n_query: int, top_k: int) -> Lists:
@@ -131,9 +131,10 @@ def first_k(neighbours: Neighbours, source: Features, n_query: int, setting: rer
     """Re-ranked first-K lists."""
     with card.on(device_of(source)):
         feats, lists, near = _there(neighbours, source)
-        if near is None or len(near.order) != n_query or near.order.shape[1] < min(top_k, feats.n - n_query):
-            near = _gallery(feats, n_query, top_k)
-        order, dist = rerank.first_k(lists, near, feats, n_query, setting, min(top_k, near.order.shape[1]))
+        k, n_gallery = min(top_k, feats.n - n_query), feats.n - n_query
+        if near is None or len(near.order) != n_query or near.order.shape[1] < min(k + 1, n_gallery):
+            near = _gallery(feats, n_query, min(k + SPARE, n_gallery))
+        order, dist = rerank.first_k(lists, near, feats, n_query, setting, k)
         return card.download(order), card.download(dist)
 
 
@@ -156,12 +157,24 @@ def _there(neighbours: Neighbours, source: Features) -> tuple[CardFeatures, List
     if held is not None and _same(held.source, source):
         return held.feats, held.lists, held.near if held.near.order.shape[1] else None
     feats = load(source.members, source.weights, source.penalties)
-    near: Any = neighbours.near_order, neighbours.near_sim
-    lists = Lists(*(card.upload(np.asarray(a)) for a in (neighbours.order, neighbours.sim, neighbours.least)))
+    _check_same(neighbours, source, feats)
+    near: Any = neighbours.near_order, neighbours.near_dist
+    lists = Lists(*(card.upload(np.asarray(a)) for a in (neighbours.order, neighbours.dist, neighbours.farthest)))
     if near[0] is None or near[1] is None:
         return feats, lists, None
-    order, sim = (card.upload(np.asarray(a)) for a in near)
-    return feats, lists, Lists(order, sim, lists.least[: len(order)])
+    order, dist = (card.upload(np.asarray(a)) for a in near)
+    return feats, lists, Lists(order, dist, lists.farthest[: len(order)])
+
+
+def print_of(source: Features, feats: CardFeatures) -> str:
+    """As `Features.fingerprint`, of features that were measured on the device."""
+    prints = [member_print(rows, a.shape[1]) for rows, a in zip(feats.prints, source.members, strict=True)]
+    return fingerprint(prints, source.weights, source.penalties)
+
+
+def _check_same(neighbours: Neighbours, source: Features, feats: CardFeatures) -> None:
+    if neighbours.made_of and neighbours.made_of != print_of(source, feats):
+        raise ValueError(OTHER_FEATURES)
 
 
 def _same(one: Features, other: Features) -> bool:

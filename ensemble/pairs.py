@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ensemble.distances import Feats
 from ensemble.fuse import distances
+from ensemble.kernels import lists
 from ensemble.mix import Mix
 from ensemble.neighbours import Neighbours
 from ensemble.parallel import over_rows
 from ensemble.parts import Part, plain
-from ensemble.rerank import scaled
 from ensemble.source import Features
 
 Near = Callable[[tuple[float, ...]], Neighbours]
@@ -38,7 +38,7 @@ class Pairs:
         self, source: Features, n_query: int, part: Part | None = None, feats: Sequence[Feats] = (), rows: int = 0
     ) -> None:
         """source: of what is searched. feats, rows: of all images, and how many are queries, where there is a part."""
-        alone = [Features((a,), (1.0,)) for a in source.members]
+        alone = [source.weighted(unit.tolist()) for unit in np.eye(len(source.members))]
         self.dist = np.stack([distances(one, slice(0, n_query), n_query, -1) for one in alone])
         self.part = part
         if part:
@@ -59,7 +59,7 @@ class Pairs:
     def mixed(self, mix: Mix, near: Near, overlaps: Found) -> Floats:
         """(Q, U) final distances of a mix to what is searched.
 
-        near: the neighbours under weights, for their row's least similarity. overlaps: of the sets under weights.
+        near: the neighbours under weights, for their row's largest distance. overlaps: of the sets under weights.
         """
         if mix.rerank == "none":
             return _summed(self.dist, mix.weights)
@@ -93,14 +93,9 @@ def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
 
 def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, mix: Mix) -> None:
     """Distances become (1 - lam) J + lam s, in place."""
-    lam, least = np.float32(mix.lam), near.least[: len(dist), None] - np.float32(near.total)
 
     def work(span: slice) -> None:
-        for rows, (indptr, gallery, t) in overlaps[span]:
-            final = scaled(-dist[rows], least[rows], 0, mix.power)
-            final *= lam
-            final += 1 - lam
-            final[np.repeat(np.arange(len(final)), np.diff(indptr)), gallery] -= (1 - lam) * (t / (2 - t))
-            dist[rows] = final
+        for rows, found in overlaps[span]:
+            lists.mix_rows(dist[rows], near.farthest[rows], *found, mix.power, np.float32(mix.lam))
 
     over_rows(work, len(overlaps), -1, most=1)

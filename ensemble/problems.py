@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
+from configs.quoting import flow
 from configs.schema import Ensemble
 from ensemble import parts
 from ensemble.bootstrap import difference
@@ -66,7 +67,7 @@ def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ense
     if ensemble.domains == "none":
         return [*sets(mixes[parts.ALL], members), *tracks]
     own = ", ".join(
-        f"{name}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
+        f"{flow(name)}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
         for name, mix in mixes.items()
     )
     return [f"ensemble.domains={ensemble.domains}", f"ensemble.domain_settings={{{own}}}", *tracks]
@@ -74,7 +75,7 @@ def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ense
 
 def _keys(mix: Mix, members: Sequence[str]) -> dict[str, str]:
     """Keys of `ensemble`, or of a domain's own settings, as YAML has their values."""
-    weights = ", ".join(f"{name}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
+    weights = ", ".join(f"{flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
     out = {"weights": f"{{{weights}}}", "rerank": mix.rerank}
     if mix.rerank != "none":
         out |= {key: f"{value:g}" for key, value in mix.setting.items()} | {"fusion": mix.fusion}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from configs.artifact import Store
 from configs.disk import unsealed, write_text
 from configs.errors import ResultError
+from configs.schema import Plan
 
 RECORD, LAST = "build.json", "last.json"
 
@@ -31,7 +34,8 @@ class Evaluation:
     """One pair of query and gallery lists and what was made of it; each key opens a result of the store.
 
     pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score. kinds: the
-    domains and tracks of the images, where retrieval went by them.
+    domains and tracks of the images, where retrieval went by them. itself: the gallery row of each query's own image,
+    -1 for none; empty where no query is in the gallery.
     """
 
     banks: dict[str, str]
@@ -42,6 +46,7 @@ class Evaluation:
     gallery_pids: list[int]
     gallery_camids: list[int]
     kinds: Kinds | None = None
+    itself: list[int] = field(default_factory=list)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
@@ -54,6 +59,8 @@ class Record:
     """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for.
 
     rounds: of every round of guessed labels its report, and the key that opens the labels.
+    left_out: list of the data set -> the images that competition.skip left out of it, and the place of each there.
+    made_of: the keys of all results behind the evaluations, so that a missing one does not hide those behind it.
     """
 
     plan: dict[str, Any]
@@ -61,6 +68,24 @@ class Record:
     command: str
     evaluations: dict[str, Evaluation]
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    made_of: list[str] = field(default_factory=list)
+
+    def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
+        """The names of a list as the data set has it: those kept, and those left out in their places."""
+        names = list(kept)
+        for name, place in sorted(self.left_out.get(part, {}).items(), key=itemgetter(1)):
+            names.insert(place, name)
+        return tuple(names)
+
+
+def describe_left_out(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    """`left out by competition.skip: 1 image of gallery (000006.jpg)`."""
+    told = []
+    for part, names in left_out.items():
+        few = ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3)
+        told.append(f"{len(names):,} {'image' if len(names) == 1 else 'images'} of {part} ({few})")
+    return f"left out by competition.skip: {', '.join(told)}"
 
 
 def save_record(folder: Path, record: Record) -> None:
@@ -78,6 +103,25 @@ def load_record(folder: Path) -> Record:
 def _evaluation(raw: dict[str, Any]) -> Evaluation:
     kinds = raw.get("kinds")
     return Evaluation(**raw | {"kinds": Kinds(**kinds) if kinds else None})
+
+
+def open_build(store: Store, key: str | None = None) -> tuple[str, Record, Plan]:
+    """The build of a key, or the last one: its key, its record and its plan.
+
+    Raises:
+        ResultError: there is no such build, or it is damaged, or another version of this code wrote it.
+    """
+    key = key or last_build(store)
+    there = sorted(p.parent.relative_to(store.root).as_posix() for p in store.root.glob("builds/*/manifest.json"))
+    if key not in there:
+        raise ResultError(f"--build {key!r}: {store.root} has {', '.join(there) or 'no finished build'}")
+    folder = store.open(key)
+    try:
+        record = load_record(folder)
+        return key, record, Plan.model_validate(record.plan)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+        said = " ".join(str(e).split())[:200]
+        raise ResultError(f"{folder}: a record of another version ({said}); run the build again") from e
 
 
 def point_at(store: Store, key: str) -> None:

@@ -15,17 +15,22 @@ gallery images and its K nearest by s: no Q x G array is needed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.device import choose
 from ensemble.distances import Distances
-from ensemble.fuse import Block, Ranked, distances, ranked
+from ensemble.fuse import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.kernels import lists, sets
-from ensemble.neighbours import NEAR_SHARE, Neighbours, check_lists, nearest_gallery
-from ensemble.parallel import over_rows, spans
-from ensemble.source import Features, Penalties, Source, source_of
+from ensemble.neighbours import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
+from ensemble.parallel import over_rows
+from ensemble.search import runs
+from ensemble.source import Features, Penalties, Source, read_on_card, source_of
+
+Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class Setting:
     power: int = 2
 
     def __post_init__(self) -> None:
+        for name in ("k1", "k2", "power"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: want a whole number")
         if self.k1 < 1 or self.k2 < 1:
             raise ValueError(f"k1 is {self.k1} and k2 is {self.k2}: want at least 1 each")
         if not 0 <= self.lam <= 1:
@@ -54,24 +62,20 @@ class Setting:
         if self.power not in (1, 2):
             raise ValueError(f"power is {self.power}: want 1 or 2")
 
-    def check(self, neighbours: Neighbours, n: int, n_query: int, top_k: int | None) -> None:
-        """Raise ValueError unless these neighbours serve these images and this setting."""
+    def check(self, neighbours: Neighbours, source: Source, n_query: int, top_k: int | None) -> None:
+        """Raise ValueError unless these neighbours are of this source and serve this setting."""
+        n = source.n
         check_lists(n_query, n, top_k)
         if len(neighbours.order) != n:
             raise ValueError(f"neighbours are of {len(neighbours.order)} images, features of {n}")
+        measured = not isinstance(source, Features) or source.prints  # else they are on a CUDA device
+        if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
+            raise ValueError(OTHER_FEATURES)
         need, have = min(n, max(self.k1 + 1, self.k2)), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
                 f"neighbours hold {have} a row; k1 {self.k1} and k2 {self.k2} need {need}: search for {need}"
             )
-
-
-def scaled(sim: NDArray, least: NDArray, total: float, power: int) -> NDArray[np.float32]:
-    """d^power over the row's largest, d = total - sim; sim and least broadcast; a row of zeros stays zero."""
-    dist = np.maximum(np.float32(total) - sim, 0, dtype=np.float32)
-    largest = np.maximum(np.float32(total) - least, 0, dtype=np.float32)
-    ratio = np.divide(dist, largest, out=np.zeros_like(dist), where=largest > 0)
-    return ratio if power == 1 else np.multiply(ratio, ratio, out=ratio)
 
 
 def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int) -> Sparse:
@@ -82,12 +86,11 @@ def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int
 
     def weigh(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
         indptr, members = sets.expanded(*full, *half, rows.start, rows.stop)
-        sim = sets.known(indptr, members, order, neighbours.sim, rows.start, rows.stop)
-        gaps = np.flatnonzero(np.isnan(sim))
+        dist = sets.known(indptr, members, order, neighbours.dist, rows.start, rows.stop)
+        gaps = np.flatnonzero(np.isnan(dist))
         ids = np.arange(rows.start, rows.stop)
-        sim[gaps] = source.pairs(ids, np.searchsorted(gaps, indptr), members[gaps])
-        total = np.float32(neighbours.total)
-        weights = sets.weighed(indptr, sim, neighbours.least[rows], total, setting.power, sets.UNIT / k2)
+        dist[gaps] = source.pairs(ids, np.searchsorted(gaps, indptr), members[gaps])
+        weights = sets.weighed(indptr, dist, neighbours.farthest[rows], setting.power, sets.UNIT / k2)
         return indptr, members, weights
 
     v = _joined(over_rows(weigh, n, n_jobs))
@@ -122,6 +125,64 @@ class _Overlap:
         return sets.overlap(v.indptr, v.members, v.weights, *self.inverse, self.n_gallery, rows.start, rows.stop)
 
 
+@dataclass(frozen=True)
+class Reranked:
+    """Rows of (1 - lam) J + lam s, as `ensemble.fuse.Rows` has them."""
+
+    plain: Plain
+    overlap: _Overlap
+    farthest: NDArray[np.float32]
+    setting: Setting
+    n_jobs: int
+
+    @property
+    def n_query(self) -> int:
+        return self.plain.n_query
+
+    @property
+    def n_gallery(self) -> int:
+        return self.plain.n_gallery
+
+    def exact(self, rows: slice) -> NDArray[np.float32]:
+        """See `ensemble.fuse.Rows`."""
+        dist = self.plain.exact(rows)
+        self._mix(dist, rows)
+        return dist
+
+    def near(self, rows: slice) -> Near:
+        """See `ensemble.fuse.Rows`. An error e of d is at most one of power * e / largest d in s, to first order."""
+        plain = self.plain.near(rows)
+        held = self._mix(plain.dist, rows)
+        farthest, lam, power = self.farthest[rows], np.float32(self.setting.lam), self.setting.power
+        reach = plain.bound / np.maximum(farthest, np.finfo(np.float32).tiny)
+        bound = lam * (power * reach + reach**2) + np.float32(8 * 2.0**-24)
+
+        def pairs(indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float32]:
+            dist = plain.pairs(indptr, index)
+
+            def mix(span: slice) -> None:
+                for part, found in held[span]:
+                    own = indptr[part.start : part.stop + 1]
+                    some = slice(own[0], own[-1])
+                    lists.mix_pairs(dist[some], own - own[0], index[some], farthest[part], *found, power, lam)
+
+            over_rows(mix, len(held), self.n_jobs, most=1)
+            return dist
+
+        return Near(plain.dist, np.asarray(bound, np.float32), pairs)
+
+    def _mix(self, dist: NDArray[np.float32], rows: slice) -> list[tuple[slice, Overlaps]]:
+        """Distances (b, G) become the final ones in place; the overlaps of each part of the rows."""
+
+        def mix(part: slice) -> tuple[slice, Overlaps]:
+            ids = slice(rows.start + part.start, rows.start + part.stop)
+            found = self.overlap.of(ids)
+            lists.mix_rows(dist[part], self.farthest[ids], *found, self.setting.power, np.float32(self.setting.lam))
+            return part, found
+
+        return over_rows(mix, len(dist), self.n_jobs)
+
+
 def blocks(
     neighbours: Neighbours,
     feats: NDArray | Sequence[NDArray | Distances] | Source,
@@ -145,32 +206,18 @@ def blocks(
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
     setting = Setting(k1, k2, lam, power)
-    setting.check(neighbours, source.n, n_query, None)
-    if isinstance(source, Features) and chosen == "cuda":
+    setting.check(neighbours, source, n_query, None)
+    if read_on_card(source, chosen):
         from ensemble import on_card
 
         return on_card.stream(neighbours, source, n_query, setting)
-    return _stream(neighbours, source, n_query, setting, n_jobs, block)
+    return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
 
 
-def _stream(
-    neighbours: Neighbours, source: Source, n_query: int, setting: Setting, n_jobs: int, block: int
-) -> Iterator[Block]:
-    overlap, lam = _Overlap(encode(neighbours, source, setting, n_jobs), n_query), np.float32(setting.lam)
-    for rows in spans(n_query, block):
-        dist = distances(source, rows, n_query, n_jobs)
-
-        def mix(part: slice, rows: slice = rows, dist: NDArray = dist) -> None:
-            ids = slice(rows.start + part.start, rows.start + part.stop)
-            final = scaled(-dist[part], neighbours.least[ids, None] - np.float32(neighbours.total), 0, setting.power)
-            indptr, gallery, t = overlap.of(ids)
-            final *= lam
-            final += 1 - lam
-            final[np.repeat(np.arange(len(final)), np.diff(indptr)), gallery] -= (1 - lam) * (t / (2 - t))
-            dist[part] = final
-
-        over_rows(mix, len(dist), n_jobs)
-        yield rows, dist
+def _rows(neighbours: Neighbours, source: Source, n_query: int, setting: Setting, n_jobs: int) -> Reranked:
+    plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
+    overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
+    return Reranked(plain, overlap, neighbours.farthest, setting, n_jobs)
 
 
 def k_reciprocal(
@@ -201,33 +248,60 @@ def k_reciprocal(
         order (Q, K) int32 in 0..G-1, dist (Q, K) float32; a gallery under top_k gives lists of its own length.
 
     Raises:
-        ValueError: settings out of range, neighbours of other images or too short for k1 and k2, bad features.
+        ValueError: settings out of range, neighbours of other features, weights or penalties or too short for k1 and
+            k2, bad features.
     """
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
     setting = Setting(k1, k2, lam, power)
-    setting.check(neighbours, source.n, n_query, top_k)
-    if isinstance(source, Features) and chosen == "cuda":
+    setting.check(neighbours, source, n_query, top_k)
+    if read_on_card(source, chosen):
         from ensemble import on_card
 
         if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
             return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
         return on_card.first_k(neighbours, source, n_query, setting, top_k)
-    near, near_sim = neighbours.near_order, neighbours.near_sim
-    if top_k is None or near is None or near_sim is None or near.shape[1] < top_k or len(near) != n_query:
-        if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-            return ranked(_stream(neighbours, source, n_query, setting, n_jobs, 256), top_k, n_jobs)
-        near, near_sim = nearest_gallery(source, n_query, top_k, device=device, n_jobs=n_jobs)
-    near, near_sim = np.ascontiguousarray(near[:, :top_k]), np.ascontiguousarray(near_sim[:, :top_k])
-    overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
-    shared = np.float32(neighbours.total), power, np.float32(lam)
+    rows = _rows(neighbours, source, n_query, setting, n_jobs)
+    if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
+        return ranked(Stream(rows, 256, n_jobs), top_k)
+    return _first_k(neighbours, source, rows, top_k)
 
-    def first_k(rows: slice) -> Ranked:
-        found, least = overlap.of(rows), neighbours.least[rows]
-        extra_ptr, extra = lists.unlisted(near[rows], near_sim[rows], *found, least, *shared)
-        ids = np.arange(rows.start, rows.stop)
-        extra_sim = source.pairs(ids, extra_ptr, found[1][extra] + np.int32(n_query))
-        return lists.merged(near[rows], near_sim[rows], *found, extra_ptr, extra, extra_sim, least, *shared)
 
-    order, dist = zip(*over_rows(first_k, n_query, n_jobs), strict=True)
-    return np.concatenate(order), np.concatenate(dist)
+def _first_k(neighbours: Neighbours, source: Source, rows: Reranked, top_k: int) -> Ranked:
+    """First-K lists from each query's nearest gallery images and those that overlap with it."""
+    n_query, setting, n_jobs = rows.n_query, rows.setting, rows.n_jobs
+    k = min(top_k, rows.n_gallery)
+    near, near_dist, complete = _candidates(neighbours, source, rows, k)
+    settings = setting.power, np.float32(setting.lam)
+
+    def work(part: slice) -> tuple[NDArray, NDArray, NDArray]:
+        found, farthest = rows.overlap.of(part), neighbours.farthest[part]
+        extra_ptr, extra = lists.unlisted(near[part], near_dist[part], k, *found, farthest, *settings)
+        ids = np.arange(part.start, part.stop)
+        extra_dist = source.pairs(ids, extra_ptr, found[1][extra] + np.int32(n_query))
+        rest: tuple[Any, ...] = *found, extra_ptr, extra, extra_dist, farthest, *settings
+        return lists.merged(near[part], near_dist[part], k, *rest)
+
+    order, dist, sure = (np.concatenate(c) for c in zip(*over_rows(work, n_query, n_jobs), strict=True))
+    for part, _ in [] if complete else runs(np.flatnonzero(~sure), [(slice(0, n_query), slice(0))]):
+        whole = rows.exact(part)
+        order[part], dist[part] = lists.smallest(whole, k)
+    return order, dist
+
+
+def _candidates(
+    neighbours: Neighbours, source: Source, rows: Reranked, k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32], bool]:
+    """Gallery images that may be in a query's first k by s alone, (Q, K) with their distances; whether no other may.
+
+    With lam = 0 all that overlap with nothing are at the same distance, 1, so the first of them by index are listed.
+    """
+    n_query, n_gallery = rows.n_query, rows.n_gallery
+    if rows.setting.lam == 0:
+        order = np.tile(np.arange(k, dtype=np.int32), (n_query, 1))
+        return order, np.zeros(order.shape, np.float32), True
+    near, dist, wide = neighbours.near_order, neighbours.near_dist, min(k + 1, n_gallery)
+    if near is None or dist is None or len(near) != n_query or near.shape[1] < wide:
+        near, dist = nearest_gallery(source, n_query, min(k + SPARE, n_gallery), device="cpu", n_jobs=rows.n_jobs)
+    trimmed = np.ascontiguousarray(near[:, : k + SPARE]), np.ascontiguousarray(dist[:, : k + SPARE])
+    return *trimmed, trimmed[0].shape[1] == n_gallery

@@ -1,32 +1,45 @@
-"""Neighbours under other member weights, without a new search: a pool of candidates, and bounds on all the rest.
+"""Neighbours under other member weights, without a new search: for trying many weights, not for a result.
 
-A search under a few weightings, the anchors, leaves for each image candidates, and a proof of how similar anything else
-can be under that anchor. Each member's similarity to every candidate is kept, so that other weights w cost a weighted
-sum a candidate. What is no candidate is bounded: where a is an anchor and each member alone is one too, for any c >= 0
-
-    <w, s> = c <a, s> + <w - c a, s> <= c most(a) + sum_m max(0, w_m - c a_m) most(m) - max(0, c a_m - w_m) least(m),
-
-and a list whose last entry is above that is proved to be exact (the threshold algorithm of Fagin, Lotem & Naor, PODS
-2001, is the case c = 0). Rows that are not proved are searched again, or named. Weights near an anchor's are mostly
-proved; far ones become anchors themselves (`extended`). A member added costs the search of that member alone.
+A search under a few weightings, the anchors, leaves candidates for each image. Each member's distance to every
+candidate is kept, so that other weights cost a weighted sum a candidate. What is no candidate under any anchor is left
+out: lists are seldom wrong, and nothing says where. `ensemble.neighbours.nearest` searches exactly.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import neighbours
-from ensemble.kernels import dots, lists
-from ensemble.neighbours import Neighbours, Progress, check_lists
-from ensemble.parallel import one_thread_products, over_rows
-from ensemble.pool import Bounds, Floats, Pool, features, similarities, with_anchors
-from ensemble.search import choose_filter
-from ensemble.source import Features, checked_weights
+from ensemble.bill import default_superblock
+from ensemble.kernels import lists
+from ensemble.neighbours import Neighbours, Search, check_lists
+from ensemble.parallel import one_thread_products, over_rows, workers
+from ensemble.search import choose_filter, runs, whole_rows
+from ensemble.source import Features, checked_weights, source_of
 
-ROUNDING = 1e-6
-AGAIN = 0.1  # a larger share of rows not proved is searched as a whole
+LOWEST = 32  # of each row's least similar images, that the largest distance under other weights is among
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Candidates of N images.
+
+    n_query, k, top_k: what lists it serves. indptr (N + 1,), index (C,) int32: a row's candidates, ascending.
+    dist (M, C) float32: each member's distance to them, from float32 products, a few 1e-7 off.
+    """
+
+    n_query: int
+    k: int
+    top_k: int
+    indptr: NDArray[np.int64]
+    index: NDArray[np.int32]
+    dist: Floats
+
+    @property
+    def n(self) -> int:
+        return len(self.indptr) - 1
 
 
 def gather(
@@ -36,9 +49,7 @@ def gather(
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
-    quick: bool = False,
     n_jobs: int = -1,
-    progress: Progress | None = None,
 ) -> Pool:
     """Search under each anchor, and keep what other weights may need: the cost of as many searches, and more.
 
@@ -46,135 +57,81 @@ def gather(
         feats, n_jobs: as `neighbours.nearest`'s; on the CPU, without penalties.
         k, n_query, top_k: the lists to serve: k nearest of all, each query's top_k in the gallery.
         anchors: (A, M) weightings. Each member alone is always one; None adds equal weights.
-        quick: similarities a few 1e-7 off, in less time: what `nearest` says is proved is then nearly so.
-        progress: called with anchors done and anchors in all.
 
     Raises:
         ValueError: bad features, weights or sizes; penalties, or distances in the place of features.
     """
-    source = features(feats, n_jobs)
+    source = source_of(feats, None, None, n_jobs)
+    if not isinstance(source, Features) or source.penalties:
+        raise ValueError("other weights are for features without penalties: distance matrices have no members")
     check_lists(n_query, source.n, top_k)
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
     members, n = len(source.members), source.n
+    k, top_k = min(k, n), min(top_k, n - n_query)
     wanted = [*np.eye(members), *([np.ones(members)] if anchors is None else anchors)]
-    sizes = {"most": (0, n), "least": (0, n), "near_most": (0, n_query), "anchors": (0, members)}
-    pool = Pool(
-        n_query, min(k, n), min(top_k, n - n_query), np.zeros(n + 1, np.int64), np.empty(0, np.int32),
-        np.empty((members, 0), np.float32), quick=quick, **{name: np.empty(shape) for name, shape in sizes.items()},
-    )  # fmt: skip
-    return with_anchors(pool, source, wanted, n_jobs, progress)
+    found = [key for w in wanted for key in _under(source.weighted(w), k, n_query, top_k, n_jobs)]
+    every = _distinct(np.concatenate(found))
+    index, indptr = (every % n).astype(np.int32), np.searchsorted(every, np.arange(n + 1) * n)
+    return Pool(n_query, k, top_k, indptr, index, _distances(source, indptr, index, n_jobs))
 
 
-def extended(
-    pool: Pool, feats: NDArray | Sequence[NDArray] | Features, weights: Sequence[float], *, n_jobs: int = -1
-) -> Pool:
-    """A pool with one more anchor, or with one more member.
-
-    Where feats hold one member more than the pool, the last, its search alone is made for it: weights that are zero
-    but for that member are the natural anchor. The other arguments are as `gather`'s.
-    """
-    source = features(feats, n_jobs)
-    if len(source.members) == len(pool.sim) + 1:
-        alone = np.eye(len(source.members))[-1]
-        wanted = [alone] if np.array_equal(np.asarray(weights, float), alone) else [alone, weights]
-        anchors = np.pad(pool.anchors, ((0, 0), (0, 1)))
-        sim = np.vstack([pool.sim, similarities(source, [-1], pool.indptr, pool.index, n_jobs)])
-        pool = Pool(**vars(pool) | {"anchors": anchors, "sim": sim})
-    else:
-        wanted = [weights]
-    if (source.n, len(source.members)) != (pool.n, len(pool.sim)):
-        raise ValueError(
-            f"features of {source.n} images by {len(source.members)} members; "
-            f"this pool is of {pool.n} by {len(pool.sim)}, and takes one member more at a time"
-        )
-    return with_anchors(pool, source, wanted, n_jobs, None)
+def nearest(pool: Pool, weights: Sequence[float], n_jobs: int = -1) -> Neighbours:
+    """The best of the candidates under these weights, in the place of the neighbours."""
+    w = np.array(checked_weights(weights, len(pool.dist)))
+    order, dist, farthest = _chosen(pool, w, pool.k, pool.n, 0, n_jobs)
+    near_order, near_dist, _ = _chosen(pool, w, pool.top_k, pool.n_query, pool.n_query, n_jobs)
+    return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.n_query), near_dist)
 
 
-def remembering(pool: Pool, feats: NDArray | Sequence[NDArray] | Features, weights: Sequence[float]) -> Features:
-    """The features under these weights, for `ensemble.rerank`: it reads what the pool keeps, and computes the rest."""
-    return replace(features(feats, -1).weighted(weights), memory=pool)
+def _under(source: Features, k: int, n_query: int, top_k: int, n_jobs: int) -> list[NDArray[np.int64]]:
+    """One anchor's candidates, as row * N + column: three times as many as its lists hold, and the least similar."""
+    n, chosen = source.n, choose_filter(source, "auto", n_jobs)
+    search = Search(source, min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST)
+    search.all_pairs(default_superblock(n, workers(n_jobs)), None)
+    keys = []
+    for pools, sides in ((search.own, search.own_sides), (search.near, search.near_sides)):
+        (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(chosen.slack))
+        rows = np.arange(pools.rows)
+        keys += [np.repeat(rows, np.maximum(h, 0)) * n + w for h, w in ((held, top), (low_held, low))]
+        for run, cols in runs(np.flatnonzero((held < 0) | (low_held < 0)), sides):
+            order, _, _ = whole_rows(source, run, pools.k, cols, n_jobs)
+            keys.append((rows[run, None] * n + order)[order >= 0])
+    return keys
 
 
-def nearest(
-    pool: Pool, weights: Sequence[float], feats: NDArray | Sequence[NDArray] | Features | None = None, n_jobs: int = -1
-) -> tuple[Neighbours, NDArray[np.bool_]]:
-    """Neighbours under these weights, and which rows (N,) are proved to be exact.
-
-    With the features, rows that are not are searched again, and all of it is exact (similarities to 1e-6 of the sum of
-    the weights); without, they hold the best of the candidates, which are seldom wrong.
-    """
-    w = np.array(checked_weights(weights, len(pool.sim)))
-    n, q, total = pool.n, pool.n_query, float(w.sum())
-    most, least, near_most = _bounds(pool, w)
-    own = _chosen(pool, w, pool.k, slice(0, n), 0, n_jobs)
-    near = _chosen(pool, w, pool.top_k, slice(0, q), q, n_jobs)
-    proved = (own[1][:, -1] > most + ROUNDING * total) & (own[2] <= least + ROUNDING * total)
-    proved[:q] &= near[1][:, -1] > near_most + ROUNDING * total
-    if feats is not None and not proved.all():
-        source = replace(features(feats, n_jobs).weighted(weights), memory=None)
-        if (~proved).mean() > AGAIN:
-            found = neighbours.nearest(
-                source, pool.k, n_query=q, top_k=pool.top_k, near_share=1, device="cpu", n_jobs=n_jobs
-            )
-            return found, np.ones(n, bool)
-        _search_again(source, np.flatnonzero(~proved), q, own, near, n_jobs)
-        proved[:] = True
-    order, sim, lowest = own
-    return Neighbours(order, sim, lowest, total, near[0] - np.int32(q), near[1]), proved
+def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number once, ascending. `np.unique` hashes, which takes tens of times as long as a sort here."""
+    keys.sort()
+    kept = np.ones(keys.size, bool)
+    np.not_equal(keys[1:], keys[:-1], out=kept[1:])
+    return keys[kept]
 
 
-def _bounds(pool: Pool, w: Bounds) -> tuple[Bounds, Bounds, Bounds]:
-    """For every row the least upper and the greatest lower bound under w that the anchors prove: see the head."""
-    alone = [int(np.flatnonzero((pool.anchors == unit).all(axis=1))[0]) for unit in np.eye(w.size)]
-    most, least = np.full(pool.n, np.inf), np.full(pool.n, -np.inf)
-    near_most = np.full(pool.n_query, np.inf)
-    for a, anchor in enumerate(pool.anchors):
-        for c in {0.0} | {float(x) for x in w[anchor > 0] / anchor[anchor > 0]}:
-            rest = w - c * anchor
-            above = [(c, a), *((x, m) for x, m in zip(rest, alone, strict=True) if x > 0)]
-            below = [(x, m) for x, m in zip(rest, alone, strict=True) if x < 0]
+def _distances(source: Features, indptr: NDArray[np.int64], index: NDArray[np.int32], n_jobs: int) -> Floats:
+    """Each member's distances of row i to index[indptr[i]:indptr[i + 1]], (M, C), from products of whole rows."""
+    out = np.empty((len(source.members), index.size), np.float32)
+    with one_thread_products():
+        for m, row in enumerate(out):
+            alone = source.weighted(np.eye(len(source.members))[m].tolist())
 
-            def combined(up: Bounds, down: Bounds, above: list = above, below: list = below) -> Bounds:
-                size = down.shape[1] if up.shape[1] > down.shape[1] else up.shape[1]
-                terms = [x * up[at] for x, at in above if x] + [x * down[at, :size] for x, at in below]
-                return np.sum(terms, axis=0)
+            def fill(rows: slice, row: Floats = row, alone: Features = alone) -> None:
+                part = slice(indptr[rows.start], indptr[rows.stop])
+                block = alone.block(rows, slice(0, source.n))
+                at = np.repeat(np.arange(len(block)), np.diff(indptr[rows.start : rows.stop + 1]))
+                row[part] = np.maximum(1 - block[at, index[part]], 0)
 
-            most = np.minimum(most, combined(pool.most, pool.least))
-            least = np.maximum(least, combined(pool.least, pool.most))
-            near_most = np.minimum(near_most, combined(pool.near_most, pool.least))
-    return most, least, near_most
+            over_rows(fill, source.n, n_jobs, most=256)
+    return out
 
 
 def _chosen(
-    pool: Pool, w: Bounds, k: int, rows: slice, first: int, n_jobs: int
+    pool: Pool, w: NDArray[np.float64], k: int, rows: int, first: int, n_jobs: int
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
-    """The k best candidates of these rows among images first.., and their least similarity to any candidate."""
+    """The k best candidates of rows 0.. among images first.., and their largest distance to any candidate."""
 
     def work(part: slice) -> tuple[NDArray[np.int32], Floats, Floats]:
-        return lists.weighed(pool.indptr, pool.index, pool.sim, w, k, first, part.start, part.stop)
+        return lists.weighed(pool.indptr, pool.index, pool.dist, w, k, first, part.start, part.stop)
 
-    order, sim, least = zip(*over_rows(work, rows.stop, n_jobs), strict=True)
-    return np.concatenate(order), np.concatenate(sim), np.concatenate(least)
-
-
-def _search_again(
-    source: Features, rows: NDArray[np.int64], n_query: int, own: tuple, near: tuple, n_jobs: int
-) -> None:
-    """Exact lists of some rows, written over those of the pool; near_order counts from the first query here."""
-    exact = np.float32(choose_filter(source, "float32", 1).slack)
-
-    def lists_of(ids: NDArray[np.int64], block: Floats, first: int, k: int) -> tuple:
-        tops, top, lows, low = dots.sift(np.ascontiguousarray(block[:, first:]), first, k, exact)
-        return *dots.best(tops, top, source.pairs(ids, tops, top), k), dots.least(lows, source.pairs(ids, lows, low))
-
-    def work(part: slice) -> None:
-        ids = rows[part]
-        block = sum(np.matmul(a[ids] * np.float32(x), a.T) for a, x in source.used)
-        own[0][ids], own[1][ids], own[2][ids] = lists_of(ids, block, 0, own[0].shape[1])
-        asks = ids < n_query
-        if asks.any():
-            near[0][ids[asks]], near[1][ids[asks]], _ = lists_of(ids[asks], block[asks], n_query, near[0].shape[1])
-
-    with one_thread_products():
-        over_rows(work, len(rows), n_jobs, most=128)
+    order, dist, farthest = zip(*over_rows(work, rows, n_jobs), strict=True)
+    return np.concatenate(order), np.concatenate(dist), np.concatenate(farthest)

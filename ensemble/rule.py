@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Competition
 from ensemble import metrics
@@ -30,13 +30,14 @@ def data_digest(*lists: Iterable[int]) -> str:
 def score_stream(
     stream: Iterable[fuse.Block], evaluation: Evaluation, competition: Competition, extra: Mapping[str, object]
 ) -> Score:
-    """The score of streamed distances, counted; cameras count where every one is known.
+    """The score of streamed distances, counted; cameras count where any is known.
 
     Args:
         stream: (slice of queries, (b, G) distances) of the evaluation's lists.
         extra: what the signature should say of what is scored.
     """
-    e, ap, cams = evaluation, competition.ap, cameras(evaluation)
+    e, ap = evaluation, competition.ap
+    cams = cameras(e.query_camids, e.gallery_camids)
     return metrics.evaluate_blocks(
         stream,
         np.array(e.query_pids),
@@ -46,14 +47,32 @@ def score_stream(
         junk=competition.junk if cams else "none",
         top_k=None if ap == "market" else competition.top_k,
         weights=(competition.score.rank1, competition.score.map),
-        extra={"data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids), **extra},
+        extra={
+            "data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids),
+            **find_themselves(e.itself, cams if competition.junk != "none" else None),
+            **extra,
+        },
     )
 
 
-def cameras(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Of the queries and of the gallery; None unless every one is known."""
-    query, gallery = np.array(evaluation.query_camids), np.array(evaluation.gallery_camids)
-    return None if UNKNOWN in query or UNKNOWN in gallery else (query, gallery)
+def cameras(query: ArrayLike, gallery: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Of the queries and of the gallery, -1 unknown; None where a side tells none, so that no rule speaks of them."""
+    sides = np.asarray(query, np.int64), np.asarray(gallery, np.int64)
+    return sides if all((side != UNKNOWN).any() for side in sides) else None
+
+
+def find_themselves(itself: ArrayLike, cams: tuple[NDArray[np.int64], NDArray[np.int64]] | None) -> dict[str, int]:
+    """For a signature: how many queries find their own image.
+
+    Args:
+        itself: (Q,) the gallery row of each query's own image, -1 for none; or nothing.
+        cams: of query and gallery, where an image of the query's own camera is junk.
+    """
+    rows = np.asarray(itself, np.int64)
+    there = rows >= 0
+    if cams is not None and rows.size:
+        there &= ~((cams[0] == cams[1][rows]) & (cams[0] != UNKNOWN))
+    return {"itself": int(there.sum())} if there.any() else {}
 
 
 def total_per_query(score: Score, competition: Competition) -> NDArray[np.float64]:
@@ -75,4 +94,6 @@ def describe(signature: str) -> str:
     junk = {"same_pid_same_cam": "junk: same person, same camera", "none": "no junk"}.get(says["junk"], says["junk"])
     total = says["weights"].replace("*rank1+", " rank-1 + ").replace("*map", " mAP")
     skipped = "" if says["skipped"] == "0" else f", {int(says['skipped']):,} queries skipped"
-    return f"AP '{says['ap']}'{at}, {junk}{skipped}, total = {total}"
+    itself = int(says.get("itself", 0))
+    found = f", {itself:,} {'query finds its' if itself == 1 else 'queries find their'} own image" if itself else ""
+    return f"AP '{says['ap']}'{at}, {junk}{skipped}{found}, total = {total}"

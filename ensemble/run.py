@@ -8,13 +8,16 @@ import numpy as np
 
 from configs.errors import ReidError, TrainingError
 from configs.schema import Member
+from configs.version import Digest
 from ensemble.expanded import expanded
 from ensemble.job import Job
 from ensemble.kinds import kinds_of
 from ensemble.member_pool import give_up, side_by_side
 from ensemble.rank import rank
 from ensemble.record import Evaluation
-from ensemble.stages import Work, features, features_of, train
+from ensemble.stages import Work, features, features_of, images_needed, packed, train
+from models.data.itself import own_rows
+from models.data.split import scorable
 
 
 def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
@@ -28,6 +31,7 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     make_members(job, work)
     evaluations = {}
     for test, (query, gallery) in work.tests.items():
+        scores = scorable(query, gallery, job.plan.competition.junk)
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
         banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
@@ -37,13 +41,23 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,
             neighbours=neighbours.key if neighbours else None,
-            query_pids=query.pids.tolist() if query.labelled and gallery.labelled else [],
+            query_pids=query.pids.tolist() if scores else [],
             query_camids=query.camids.tolist(),
-            gallery_pids=gallery.pids.tolist() if query.labelled and gallery.labelled else [],
+            gallery_pids=gallery.pids.tolist() if scores else [],
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
+            itself=own_images(work, test),
         )
     return evaluations
+
+
+def own_images(work: Work, test: str) -> list[int]:
+    """The gallery row of each query's own image, as a record has it; copies are known where files were read."""
+    query, gallery = work.tests[test]
+    contents = [address.request["contents"] for address in work.test_images.get(test, ())]
+    known = len(contents) == 2 and all(isinstance(digest, Digest) for digest in contents)
+    rows = own_rows(query, gallery, (contents[0].parts, contents[1].parts)) if known else own_rows(query, gallery)
+    return rows.tolist() if (rows >= 0).any() else []
 
 
 def make_members(job: Job, work: Work) -> None:
@@ -57,6 +71,8 @@ def make_members(job: Job, work: Work) -> None:
         for m in job.plan.members
         if not all(job.store.has(features_of(job, work, m.name, test)) for test in work.tests)
     ]
+    for address in images_needed(job, work, left):
+        packed(job, work, address)  # a picture that cannot be decoded is found before anything is trained
     count = min(job.parallel, len(left))
     failed = side_by_side(job, work, left, count) if count > 1 else _one_by_one(job, work, left)
     for error in failed:

@@ -20,10 +20,12 @@ from configs.artifact import Store
 from configs.command import CommandLine, run
 from configs.errors import ResultError
 from configs.events import read_events
+from configs.manifest import find_damage
 from configs.progress import duration
+from ensemble.lineage import used_by
 from ensemble.needs import amount
-from ensemble.record import LAST, RECORD
-from ensemble.stale import MADE_OF, Manifest, Past
+from ensemble.record import LAST
+from ensemble.stale import Past
 from ensemble.watch import EVENTS, LOGS
 
 WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
@@ -56,8 +58,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def results_of(store: Store) -> list[Result]:
     """Every result and every interrupted one, by kind and age."""
     past = Past(store)
-    last = _used_by(past, [_last(store)])
-    every = _used_by(past, [m.key for m in past.manifests if m.key.startswith("builds/")])
+    last = used_by(past, [_last(store)])
+    every = used_by(past, [m.key for m in past.manifests if m.key.startswith("builds/")])
     found = []
     for m in sorted(past.manifests, key=lambda m: (m.key.split("/")[0], -m.when)):
         used = "last build" if m.key in last else "a build" if m.key in every else "no build"
@@ -73,48 +75,6 @@ def _last(store: Store) -> str:
         return str(json.loads((store.root / LAST).read_text(encoding="utf-8"))["build"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _used_by(past: Past, builds: Iterable[str]) -> set[str]:
-    """The keys of some builds and of all that they were made from, however far back."""
-    by_key = {m.key: m for m in past.manifests}
-    left, used = [key for key in builds if key in by_key], set()
-    while left:
-        key = left.pop()
-        if key in by_key and key not in used:
-            used.add(key)
-            left += _made_of(past, by_key[key])
-    return used
-
-
-def _made_of(past: Past, m: Manifest) -> list[str]:
-    """The keys that a result's own record or request names."""
-    if m.key.startswith("builds/"):
-        return list(_keys(_record(past.store.root / m.key)))
-    found = []
-    for head, value in m.request.items():
-        digests = value.values() if isinstance(value, Mapping) else [value]
-        if head in MADE_OF:
-            found += [e.key for d in digests if isinstance(d, str) and (e := past.by_digest(MADE_OF[head], d))]
-    start = (m.request.get("member") or {}).get("weights") or {}
-    sha256 = start.get("sha256")
-    return found + [w.key for w in past.manifests if sha256 and w.request.get("sha256") == sha256]
-
-
-def _record(folder: Path) -> Any:
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _keys(value: Any) -> Iterable[str]:
-    """Every text in a record that may be the key of a result."""
-    if isinstance(value, str) and value.count("/") == 1:
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _keys(inner)
 
 
 def _size(folder: Path) -> int:
@@ -158,6 +118,12 @@ def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
             f"{store.root}: a build that has not ended was heard of {duration(silent)} ago. Let it end, or start it "
             f"again; one that was silent for {duration(SILENT_S)} counts as dead"
         )
+    for path in sorted(store.root.glob("builds/[!.]*")):
+        if (damage := find_damage(path)) is not None:
+            raise ResultError(
+                f"{path}: {damage}, so what this build was made from cannot be told, and nothing is removed. Run the "
+                "build again, which writes its record anew, or remove this folder"
+            )
     if not sure:
         if not sys.stdin.isatty():
             return f"{len(idle)} results, {amount(total)}, would be removed; nothing was: add --yes"

@@ -2,19 +2,20 @@
 
 S is symmetric, so a block above the diagonal serves its rows and its columns. Blocks are products in half precision
 where the CPU has matrix units for it, else in float32; a bound on their error, not its typical size, decides which
-pairs are rescored, so the result is exact either way. A row with more candidates than fit is done again, as a whole.
+pairs are measured exactly, so the result is exact either way. A row with more candidates than fit is done again whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend import Blend
 from ensemble.distances import Distances
-from ensemble.kernels import amx, cpu, dots, tiles
-from ensemble.parallel import over_rows, settle_in, spans
+from ensemble.kernels import amx, cpu, dots, lists, tiles
+from ensemble.parallel import one_thread_products, over_rows, settle_in, spans
 from ensemble.source import Features, Source
 
 STEP = 512
@@ -24,6 +25,19 @@ Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
 Flats = tuple[cpu.Flat, cpu.Flat]
 Sides = list[tuple[slice, slice]]
+
+
+class Measures(Protocol):
+    """What a bound is made of: the sum of the weights, each member's numbers a row, each penalty's amount."""
+
+    @property
+    def total(self) -> float: ...
+
+    @property
+    def widths(self) -> list[int]: ...
+
+    @property
+    def amounts(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
 
     With x' the row as a tile holds it, |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'| (Cauchy-Schwarz), and n
     float32 operations on them err by at most n 2^-24 |x'| |y'| to first order, in any order (Higham 2002, section 3.1).
+    Rows of length 1 +- a make a product that is 2a + a^2 off the cosine; rounding an exact distance to float32 adds.
     """
     if precision != "auto" and precision not in FORMATS:
         raise ValueError(f"unknown precision {precision!r}; there are: auto, {', '.join(FORMATS)}")
@@ -62,14 +77,17 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
             error += np.concatenate(
                 over_rows(_surveyor(feats, np.float32(scale * weight**0.5), kind), source.n, n_jobs)
             )
-    length, lost = np.sqrt(source.total) * (1 + dots.UNIT_TOLERANCE), np.sqrt(error.max()) / scale
-    operations = sum(a.shape[1] + 8 for a in source.members) + 2 * len(source.penalties) + 4
-    bound = lost * (2 * length + lost) + operations * UNIT_ROUNDOFF * ((length + lost) ** 2 + _penalty_sum(source))
+    bound = product_bound(source, float(np.sqrt(error.max()) / scale), UNIT_ROUNDOFF, source.deviation)
     return Filter(kind, float(scale), float(2.01 * bound * scale**2))
 
 
-def _penalty_sum(source: Features) -> float:
-    return sum(amount for _, amount in source.penalties)
+def product_bound(source: Measures, lost: float, roundoff: float, deviation: float) -> float:
+    """How far a product is from the exact similarity at most; lost: |x - x'| of a row; roundoff: of its sums."""
+    length, penalties = np.sqrt(source.total) * (1 + deviation), sum(source.amounts)
+    operations = sum(source.widths) + 8 * len(source.widths) + 2 * len(source.amounts) + 4
+    sums = operations * roundoff * ((length + lost) ** 2 + penalties)
+    rounded = UNIT_ROUNDOFF * (2 * source.total + penalties)
+    return float(lost * (2 * length + lost) + sums + source.total * deviation * (2 + deviation) + rounded)
 
 
 def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice], NDArray]:
@@ -204,36 +222,60 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
 
 
 def settled(source: Source, pools: Pools, slack: float, n_jobs: int, sides: Sides) -> Lists:
-    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; sim; least (R,).
+    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; dist; farthest (R,).
 
     sides: for which rows which columns the pools were offered.
     """
     k, rows = pools.k, pools.rows
-    order, sim = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
-    least, again = np.empty(rows, np.float32), np.zeros(rows, bool)
+    order, dist = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
+    farthest, again = np.empty(rows, np.float32), np.zeros(rows, bool)
 
     def work(part: slice) -> None:
         (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(slack), part)
         again[part] = (held < 0) | (low_held < 0)
-        ids = np.arange(part.start, part.stop)
-        order[part], sim[part], least[part] = _rescored(source, ids, _pointers(held), top, _pointers(low_held), low, k)
+        ids, tops, lows = np.arange(part.start, part.stop), _pointers(held), _pointers(low_held)
+        order[part], dist[part] = dots.best(tops, top, source.pairs(ids, tops, top), k)
+        farthest[part] = dots.greatest(lows, source.pairs(ids, lows, low))
 
     over_rows(work, rows, n_jobs)
     for run, cols in runs(np.flatnonzero(again), sides):
-        order[run], sim[run], least[run] = whole_rows(source, run, k, cols)
-    return order, sim, least
+        order[run], dist[run], farthest[run] = whole_rows(source, run, k, cols, n_jobs)
+    return order, dist, farthest
 
 
-def whole_rows(source: Source, rows: slice, k: int, cols: slice) -> Lists:
-    """The same from a float32 product of whole rows with `cols`, for rows whose candidates were too many to keep."""
-    exact = choose_filter(source, "float32", 1)
-    tops, top, lows, low = dots.sift(source.block(rows, cols), cols.start, k, np.float32(exact.slack))
-    return _rescored(source, np.arange(rows.start, rows.stop), tops, top, lows, low, k)
+def whole_rows(source: Source, rows: slice, k: int, cols: slice, n_jobs: int) -> Lists:
+    """The same from whole exact rows, for those whose candidates were too many to keep."""
+    order = np.full((rows.stop - rows.start, k), -1, np.int32)
+    dist, farthest = np.full(order.shape, np.inf, np.float32), np.empty(len(order), np.float32)
+    whole, most = exact_rows(source, rows, cols, n_jobs), min(k, cols.stop - cols.start)
+
+    def work(part: slice) -> None:
+        found, dist[part, :most] = lists.smallest(whole[part], most)
+        order[part, :most] = found + np.int32(cols.start)
+        farthest[part] = whole[part].max(axis=1)
+
+    over_rows(work, len(order), n_jobs)
+    return order, dist, farthest
 
 
-def _rescored(source: Source, ids: NDArray, tops: NDArray, top: NDArray, lows: NDArray, low: NDArray, k: int) -> Lists:
-    order, sim = dots.best(tops, top, source.pairs(ids, tops, top), k)
-    return order, sim, dots.least(lows, source.pairs(ids, lows, low))
+def exact_rows(source: Source, rows: slice, cols: slice, n_jobs: int) -> NDArray[np.float32]:
+    """Exact distances of rows to cols, (B, C) float32, the columns shared out over threads.
+
+    float64 products say all but those few whose true value may round to another float32: these are summed alone.
+    """
+    out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+    ids = np.arange(rows.start, rows.stop)
+
+    def work(part: slice) -> None:
+        dist, indptr, index = dots.rounded(source.double(rows, part), source.double_bound)
+        if index.size:
+            exact = source.pairs(ids, indptr, index + np.int32(part.start))
+            dist[np.repeat(np.arange(len(ids)), np.diff(indptr)), index] = exact
+        out[:, part.start - cols.start : part.stop - cols.start] = dist
+
+    with one_thread_products():
+        over_rows(work, cols.stop, n_jobs, start=cols.start, most=1024)
+    return out
 
 
 def _pointers(held: NDArray[np.int32]) -> NDArray[np.int64]:

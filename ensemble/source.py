@@ -1,13 +1,15 @@
-"""Where similarities come from: the members' features, distance matrices (`ensemble/distances.py`), or a sum of both.
+"""Where distances come from: the members' features, distance matrices (`ensemble/distances.py`), or a sum of both.
 
-All answer the same questions: a block of (float32) similarities, and the exact ones of chosen pairs. A distance is
-`total - similarity`.
+A member's distance of two images is 1 - cos, the dot product over both lengths, and several are summed with their
+weights. All sources answer the same questions: blocks of similarities `total - distance` that may be off by rounding,
+blocks of distances in float64, and the exact distances of chosen pairs: float64 sums, rounded to float32 once.
 """
 
+import hashlib
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,32 +21,24 @@ from ensemble.kernels import dots
 from ensemble.parallel import over_rows
 
 Penalties = Sequence[tuple[ArrayLike, float]]
-
-
-class Memory(Protocol):
-    """Similarities of pairs of images that somebody keeps: `ensemble.pool.Pool`."""
-
-    def recall(
-        self,
-        rows: NDArray[np.int64],
-        indptr: NDArray[np.int64],
-        index: NDArray[np.int32],
-        weights: Sequence[float],
-    ) -> NDArray[np.float64]:
-        """Of image rows[i] to each of index[indptr[i]:indptr[i + 1]] under these weights; NaN where it is not kept."""
+DOUBLE_ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True)
 class Features:
     """Members' features (N, D_m) with weights; each penalty adds its amount to the distance of images of one label.
 
-    Pickled, a memory map becomes its file's name: workers on other machines open it instead of receiving it.
+    squares: (N,) float64 squared lengths of each member's rows. prints: what tells its rows from others.
+    Both are empty for features that are only read on a CUDA device.
+    Pickled, a memory map becomes its file's name: workers on other machines open it instead of receiving it, and have
+    no use for the squares.
     """
 
     members: tuple[NDArray[np.float32], ...]
     weights: tuple[float, ...]
     penalties: tuple[tuple[NDArray[np.int64], float], ...] = ()
-    memory: Memory | None = None
+    squares: tuple[NDArray[np.float64], ...] = field(default=(), repr=False)
+    prints: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -59,9 +53,34 @@ class Features:
         return True
 
     @property
+    def widths(self) -> list[int]:
+        """Numbers a row of each member."""
+        return [a.shape[1] for a in self.members]
+
+    @property
+    def amounts(self) -> list[float]:
+        """Of the penalties."""
+        return [amount for _, amount in self.penalties]
+
+    @property
     def used(self) -> list[tuple[NDArray[np.float32], float]]:
         """The members that weigh something, with their weights."""
         return [(a, w) for a, w in zip(self.members, self.weights, strict=True) if w]
+
+    @property
+    def lengths(self) -> list[NDArray[np.float64]]:
+        """Their squared lengths."""
+        return [squares for squares, w in zip(self.squares, self.weights, strict=True) if w]
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these features, weights and penalties from others."""
+        return fingerprint(self.prints, self.weights, self.penalties)
+
+    @property
+    def deviation(self) -> float:
+        """How far a row's length is from 1, at most."""
+        return max(float(np.abs(np.sqrt(squares) - 1).max()) for squares in self.lengths)
 
     def weighted(self, weights: Sequence[float]) -> "Features":
         """The same features under other weights; ValueError for bad ones."""
@@ -77,7 +96,7 @@ class Features:
         return [a[rows] if w == 1 else a[rows] * np.float32(w) for a, w in self.used]
 
     def block(self, rows: slice, cols: slice, left: Sequence[NDArray[np.float32]] | None = None) -> NDArray[np.float32]:
-        """Similarities of rows to cols, (B, C) float32, in float32 arithmetic; left: of these rows."""
+        """Similarities of rows to cols, (B, C), by float32 products of the rows as they are; left: of these rows."""
         pairs = zip(left or self.left(rows), self.used, strict=True)
         parts = (np.matmul(mine, a[cols].T, dtype=np.float32) for mine, (a, _) in pairs)
         out: NDArray[np.float32] = next(parts)
@@ -86,33 +105,58 @@ class Features:
         self.penalise(out, rows, cols)
         return out
 
-    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
-        """Similarities of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32, float64 sums."""
-        if self.memory is not None:
-            return self._recalled(self.memory, rows, indptr, index)
+    def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        """Distances of rows to cols, (B, C), by float64 products of unit rows, within `double_bound`."""
+        out = np.full((rows.stop - rows.start, cols.stop - cols.start), self.total)
+        for (a, w), squares in zip(self.used, self.lengths, strict=True):
+            mine, theirs = (a[s] / np.sqrt(squares[s])[:, None] for s in (rows, cols))
+            mine *= w
+            out -= mine @ theirs.T
+        for labels, amount in self.penalties:
+            left, right = labels[rows, None], labels[None, cols]
+            other = np.arange(rows.start, rows.stop)[:, None] != np.arange(cols.start, cols.stop)
+            out += amount * ((left == right) & (left >= 0) & other)
+        return out
+
+    @property
+    def double_bound(self) -> float:
+        """How far `double` is from the exact distances at most: n roundings of numbers of this size, in any order."""
+        operations = sum(a.shape[1] + 8 for a in self.members) + 4 * len(self.penalties) + 8
+        return 2 * operations * DOUBLE_ROUNDOFF * (2 * self.total + sum(amount for _, amount in self.penalties))
+
+    def sums(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The exact distances of `pairs` before they are rounded."""
         out = np.zeros(index.size)
-        for feats, weight in self.used:
-            dots.add_dots(feats, rows, indptr, index, weight, out)
+        for (feats, weight), squares in zip(self.used, self.lengths, strict=True):
+            dots.add_distances(feats, squares, rows, indptr, index, weight, out)
         for labels, amount in self.penalties:
             left = np.repeat(rows, np.diff(indptr))
-            out -= amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
-        return out.astype(np.float32)
+            out += amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
+        return np.maximum(out, 0, out=out)
 
-    def _recalled(
-        self, memory: Memory, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]
-    ) -> NDArray:
-        """The same, from memory where it has them."""
-        out = memory.recall(rows, indptr, index, self.weights)
-        gaps = np.flatnonzero(np.isnan(out))
-        if gaps.size:
-            out[gaps] = replace(self, memory=None).pairs(rows, np.searchsorted(gaps, indptr), index[gaps])
-        return out.astype(np.float32)
+    def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
+        """Exact distances of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float32."""
+        return self.sums(rows, indptr, index).astype(np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "members": tuple(_portable(a) for a in self.members)}
+        return {**self.__dict__, "members": tuple(_portable(a) for a in self.members), "squares": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, members=tuple(_opened(a) for a in state["members"]))
+
+
+def fingerprint(
+    prints: Sequence[str], weights: Sequence[float], penalties: Sequence[tuple[NDArray[np.int64], float]]
+) -> str:
+    """16 hex digits of features, known by their prints, of their weights and of penalties; weight 0 counts nowhere."""
+    said = [f"{print_}*{w!r}" for print_, w in zip(prints, weights, strict=True) if w]
+    said += [f"{hashlib.sha256(labels.tobytes()).hexdigest()}+{amount!r}" for labels, amount in penalties]
+    return hashlib.sha256("|".join(said).encode()).hexdigest()[:16]
+
+
+def print_of(rows: NDArray[np.uint64], dims: int) -> str:
+    """A member's print, of those of its rows."""
+    return hashlib.sha256(rows.tobytes() + str(dims).encode()).hexdigest()[:16]
 
 
 def _portable(array: NDArray) -> NDArray | tuple:
@@ -129,6 +173,11 @@ def _opened(held: NDArray | tuple) -> NDArray:
 
 
 Source = Features | Distances | Blend
+
+
+def read_on_card(source: Source, device: str) -> TypeGuard[Features]:
+    """Whether the device that was chosen reads this source there: matrices are read on the CPU."""
+    return device == "cuda" and isinstance(source, Features)
 
 
 def source_of(
@@ -172,12 +221,16 @@ def _features(
     given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int, *, check: bool
 ) -> Features:
     members = tuple(array for array, _ in given)
+    squares, prints = [], []
     for m, member in enumerate(members):
         if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         if check:
-            _check_unit(member, m, n_jobs)
-    return Features(members, tuple(w for _, w in given), tuple(_penalty(p, len(members[0])) for p in penalties or ()))
+            lengths, rows = _measured(member, m, n_jobs)
+            squares.append(lengths)
+            prints.append(print_of(rows, member.shape[1]))
+    own = tuple(_penalty(p, len(members[0])) for p in penalties or ())
+    return Features(members, tuple(w for _, w in given), own, tuple(squares), tuple(prints))
 
 
 def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
@@ -195,6 +248,9 @@ def _float32(array: NDArray) -> NDArray[np.float32]:
         from ensemble.kernels.cuda import card
 
         return card.adopt(array)
+    array = np.asanyarray(array)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"features of {array.dtype}: want real numbers")
     if array.dtype == np.float32 and array.flags.c_contiguous:
         return array
     return np.ascontiguousarray(array, np.float32)
@@ -207,10 +263,12 @@ def _penalty(given: tuple[ArrayLike, float], n: int) -> tuple[NDArray[np.int64],
     return labels, amount
 
 
-def _check_unit(feats: NDArray[np.float32], member: int, n_jobs: int) -> None:
-    norm = np.sqrt(
-        np.concatenate(over_rows(lambda rows: dots.squares(feats, rows.start, rows.stop), len(feats), n_jobs))
-    )
+def _measured(feats: NDArray[np.float32], member: int, n_jobs: int) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
+    """Squared lengths and prints of a member's rows; ValueError where one is not of unit length."""
+    parts = over_rows(lambda rows: dots.measured(feats, rows.start, rows.stop), len(feats), n_jobs)
+    squares, prints = (np.concatenate(column) for column in zip(*parts, strict=True))
+    norm = np.sqrt(squares)
     bad = np.flatnonzero(~(np.abs(norm - 1) <= dots.UNIT_TOLERANCE))
     if bad.size:
         raise ValueError(f"member {member}: {dots.not_unit(bad, norm)}")
+    return squares, prints

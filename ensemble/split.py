@@ -13,13 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.load import load_competition
 from models.data.board import Shape, make_board, shape_of
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.layouts.table_writer import write_table
-from models.data.split import UNKNOWN, Split
+from models.data.split import UNKNOWN, Split, scorable
 
 WHAT = (
     "Make a held-out split of labelled training images, identities disjoint, shaped like the data set's own test "
@@ -46,13 +46,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--layout", metavar="NAME", help=f"how the data lies: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
     )
     parser.add_argument(
         "--share", type=float, default=0.2, metavar="SHARE", help="of the identities to ask for (default: 0.2)"
     )
     parser.add_argument("--images", metavar="LOW:HIGH", help="fewest and most images of one of them, such as 2:20")
-    parser.add_argument("--queries", type=int, metavar="N", help="queries of one of them")
+    parser.add_argument("--queries", type=whole(1), metavar="N", help="queries of one of them")
     parser.add_argument("--ratio", type=float, metavar="R", help="queries to gallery images, reached by distractors")
     parser.add_argument(
         "--distractors", type=float, metavar="SHARE", help="of the gallery that shows nobody who is asked for"
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cameras", choices=("auto", "yes", "no"), default="auto", help="default: as the data has them"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every choice (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of every choice (default: 0)")
     return parser.parse_args(argv)
 
 
@@ -103,7 +103,7 @@ def asked_shape(args: argparse.Namespace, seen: Shape) -> Shape:
     if args.ratio is not None:
         changes |= {"ratio": args.ratio, "distractors": args.distractors}
     if args.cameras == "yes" and not seen.cameras:
-        raise ConfigError("--cameras yes: the data set does not tell the cameras of all its images")
+        raise ConfigError("--cameras yes: some list of the data set tells no cameras, or there is one camera alone")
     return replace(seen, **changes, cameras=seen.cameras and args.cameras != "no")  # type: ignore[arg-type]
 
 
@@ -134,10 +134,10 @@ def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
 def _persons(query: Split, gallery: Split) -> list[str]:
     """How many are asked for, their median images and range, strangers in the gallery, cameras."""
     cameras = set(query.camids.tolist()) | set(gallery.camids.tolist())
-    seen = "none" if UNKNOWN in cameras else f"{len(cameras)}"
-    if not (query.labelled and gallery.labelled):
+    seen = f"{len(cameras - {UNKNOWN})}" if query.cameras and gallery.cameras else "none"
+    if not scorable(query, gallery):
         return ["not told", "not told", "not told", seen]
-    asked = np.unique(query.pids)
+    asked = np.unique(query.pids[query.pids != UNKNOWN])
     right = np.isin(gallery.pids, asked)
     sizes = [int((query.pids == p).sum() + (gallery.pids == p).sum()) for p in asked]
     images = f"{np.median(sizes):g} ({min(sizes)} to {max(sizes)})"

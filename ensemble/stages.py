@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.artifact import RESUME, Address
-from configs.schema import Member
+from configs.errors import ConfigError
+from configs.schema import Ensemble, Member
 from ensemble import addresses
 from ensemble.bank import save_bank
 from ensemble.job import Job
 from ensemble.kinds import check_kinds
+from ensemble.mix import mix_of
 from ensemble.outside.incoming import Incoming, receive
 from ensemble.record import Record
 from ensemble.stale import save_parts
@@ -45,6 +47,28 @@ class Work:
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
 
 
+def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
+    """A penalty on cameras wants some to be known.
+
+    Raises:
+        ConfigError: none is.
+    """
+    mix_of(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
+
+
+def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None:
+    """What averages features has nothing to average in distances.
+
+    Raises:
+        ConfigError: a member gives distances, and features are averaged.
+    """
+    wants = {"ensemble.expand": settings.expand is not None, "ensemble.tracks": settings.tracks != "none"}
+    what = next((key for key, asked in wants.items() if asked), None)
+    name = next((name for name, incoming in outside.items() if incoming.distances), None)
+    if what and name:
+        raise ConfigError(f"{what} averages features, and member {name!r} gives distances; leave one of the two out")
+
+
 def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     """Read every file once for its digest, and name the address of everything."""
     recipe, train = job.plan.recipe, benchmark.train
@@ -55,7 +79,9 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         tests["holdout"] = (query, gallery)
     for query, gallery in tests.values():
         check_kinds(job.plan.ensemble, query, gallery)
+        check_cameras(job.plan.ensemble, query, gallery)
     outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
+    check_distances(job.plan.ensemble, outside)
     if not job.plan.members:
         return Work(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
@@ -154,6 +180,15 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
     return address
 
 
+def images_needed(job: Job, work: Work, members: Sequence[Member]) -> list[Address]:
+    """The lists of images that these members read, as far as their weights and features are not there."""
+    wanted = [work.train_images] if any(not job.store.has(work.members[m.name]) for m in members) else []
+    for test, sides in work.test_images.items():
+        if any(not job.store.has(features_of(job, work, m.name, test)) for m in members):
+            wanted += [a for a, split in zip(sides, work.tests[test], strict=True) if len(split)]
+    return [address for address in wanted if address is not None]
+
+
 def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     """Decoded images as a memory map (N, H, W, 3) uint8."""
     split, size = work.splits[address.key], job.plan.recipe.size
@@ -175,5 +210,5 @@ def record_address(job: Job, record: Record) -> Address:
     asked = asdict(record)
     evaluations = asked.pop("evaluations")
     request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
-    request |= {"rounds": record.rounds} if record.rounds else {}
+    request |= {key: asked[key] for key in ("rounds", "left_out") if asked[key]}
     return Address("builds", job.plan.competition.name, request)

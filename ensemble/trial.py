@@ -1,7 +1,7 @@
 """Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
 
 Where this is not exact, and `ensemble.judge` is: other weights have their neighbours among the candidates of
-`ensemble.reweigh`, which says how many rows are proved. Beyond that, small galleries are scored whole
+`ensemble.reweigh`. Beyond that, small galleries are scored whole
 (`ensemble/pairs.py`). Of larger ones a list is made of a query's `depth` nearest by the distance before re-ranking, so
 nothing from beyond them enters it; of AP `market` right images beyond them count as not found; and lists of a part (a
 domain, or tracks found as one) end as `ensemble/unroll.py` says.
@@ -58,7 +58,7 @@ class Trial:
 
     judge: of one search over everything, or of one part. reach: neighbours a row that the largest settings read. depth:
     what is searched for a query, and put in order.
-    kept: mix -> totals. seconds: that took. proved: weights -> the share of rows whose neighbours are proved exact.
+    kept: mix -> totals. seconds: that took.
     """
 
     def __init__(self, judge: Judge, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
@@ -80,10 +80,9 @@ class Trial:
             self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
-        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors, quick=True)
+        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
         self.kept: dict[Mix, NDArray[np.float64]] = {}
         self.seconds = 0.0
-        self.proved: dict[tuple[float, ...], float] = {}
         members = len(source.members)
         self.near, self.overlaps, self.jaccards = Lately(3 + members), Lately(1 + members), Lately(2)
 
@@ -105,10 +104,11 @@ class Trial:
     def _most_junk(self) -> int:
         """Images of a query's own person and camera, at most: they are dropped from a list before ranks are counted."""
         e = self.judge.evaluation
-        if self.judge.competition.junk == "none" or cameras(e) is None:
+        if self.judge.competition.junk == "none" or cameras(e.query_camids, e.gallery_camids) is None:
             return 0
-        _, counts = np.unique(np.array([e.gallery_pids, e.gallery_camids]), axis=1, return_counts=True)
-        return int(counts.max())
+        shown = np.array([e.gallery_pids, e.gallery_camids])
+        _, counts = np.unique(shown[:, (shown >= 0).all(axis=0)], axis=1, return_counts=True)
+        return int(counts.max(initial=0))
 
     def _counted(self, pairs: Pairs, mix: Mix) -> Score:
         dist = pairs.whole(mix, self._near, self._overlap)
@@ -118,7 +118,7 @@ class Trial:
         e, rules = self.judge.evaluation, self.judge.competition
         order = self.unroll(order) if self.unroll else order
         cut = order.shape[1] < len(e.gallery_pids)
-        cams = cameras(e)
+        cams = cameras(e.query_camids, e.gallery_camids)
         return metrics.evaluate(
             order,
             e.query_pids,
@@ -133,28 +133,26 @@ class Trial:
         if mix.each:
             return self._each(mix)
         near = self._near(mix.weights)
-        if near.near_order is None or near.near_sim is None:
+        if near.near_order is None or near.near_dist is None:
             raise RuntimeError("the candidates hold no lists of the gallery")
         if mix.rerank == "none":
             return near.near_order
-        order, sim, out = near.near_order, near.near_sim, np.empty_like(near.near_order)
+        order, dist, out = near.near_order, near.near_dist, np.empty_like(near.near_order)
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-        total, lam, overlaps = np.float32(near.total), np.float32(mix.lam), self._overlap(mix.weights, mix)
+        lam, overlaps, k = np.float32(mix.lam), self._overlap(mix.weights, mix), near.near_order.shape[1]
 
         def work(span: slice) -> None:
             for rows, found in overlaps[span]:
                 ends = np.zeros(rows.stop - rows.start + 1, np.int64)
-                rest: tuple[Any, ...] = ends, *nothing, near.least[rows], total, mix.power, lam
-                out[rows], _ = lists.merged(order[rows], sim[rows], *found, *rest)
+                rest: tuple[Any, ...] = ends, *nothing, near.farthest[rows], mix.power, lam
+                out[rows], _, _ = lists.merged(order[rows], dist[rows], k, *found, *rest)
 
         over_rows(work, len(overlaps), -1, most=1)
         return out
 
     def _near(self, weights: tuple[float, ...]) -> Neighbours:
         def make() -> Neighbours:
-            near, proved = reweigh.nearest(self.pool, weights)
-            self.proved[weights] = float(proved.mean())
-            return near
+            return reweigh.nearest(self.pool, weights)
 
         return self.near.get(weights, make)
 
@@ -177,13 +175,13 @@ class Trial:
         """Lists of members re-ranked each by itself; candidates outside the pool are left out."""
         pool, q = self.pool, self.n_query
         alone = [tuple(float(i == m) for i in range(len(mix.weights))) for m in range(len(mix.weights))]
-        least = np.array([self._near(unit).least[:q] for unit in alone])
+        farthest = np.array([self._near(unit).farthest[:q] for unit in alone])
         jaccard = self.jaccards.get((mix.k1, mix.k2, mix.power), lambda: self._jaccards(alone, mix))
         weights = np.array(mix.weights, np.float32)
 
         def work(rows: slice) -> NDArray[np.int32]:
             shared = weights, np.float32(mix.lam), mix.power, self.depth, rows.start, rows.stop
-            return trials.summed(pool.indptr, pool.index, q, pool.sim, least, jaccard, *shared)
+            return trials.summed(pool.indptr, pool.index, q, pool.dist, farthest, jaccard, *shared)
 
         return np.concatenate(over_rows(work, q, -1))
 

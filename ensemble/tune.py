@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from configs.artifact import Address
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import DataError
 from configs.load import load_ensemble
 from configs.progress import Progress, duration
@@ -49,7 +49,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.tune", WHAT, EXAMPLE)
     add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the halves and the bootstrap (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, metavar="N", help="of the halves and the bootstrap (default: 0)"
+    )
     return parser.parse_args(argv)
 
 
@@ -74,8 +76,8 @@ def main(argv: list[str] | None = None) -> None:
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "bootstrap"]
-    names += ["trial", "pairs", "unroll", "reweigh", "pool"]
+    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "ids", "bootstrap"]
+    names += ["trial", "pairs", "unroll", "reweigh"]
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
@@ -142,7 +144,6 @@ def tune_one(
         "tried": len(trial.kept),
         "a_minute": trial.rate,
         "seconds": trial.seconds,
-        "least_proved": min(trial.proved.values(), default=1.0),
         "depth": trial.depth,
         "seed": seed,
     }

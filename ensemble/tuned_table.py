@@ -46,8 +46,8 @@ def _show_one(console: Console, say: Callable[[str], None], case: Case, found: M
     console.print(_choices(found))
     console.print()
     say(
-        f"{found['tried']:,} settings tried, {found['a_minute']:,.0f} a minute, on lists of {found['depth']:,} with at "
-        f"least {100 * found['least_proved']:.0f} % of the neighbours proved exact; totals above are of whole searches"
+        f"{found['tried']:,} settings tried, {found['a_minute']:,.0f} a minute, on lists of {found['depth']:,} among "
+        "candidates; totals above are of whole searches"
     )
     for line in _verdict(found):
         say(line)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 from configs.artifact import Store
 from configs.command import CommandLine, run
+from configs.disk import clear
 from configs.errors import ResultError
 from configs.manifest import find_damage
 from ensemble.record import LAST, last_build
@@ -18,6 +18,7 @@ EXAMPLE = """
   python -m ensemble.verify
   python -m ensemble.verify --remove     and the next build makes anew what it needs of it
 """
+KEPT = "; it stays, since it says what was made for it: the same build makes it anew"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,15 +36,19 @@ def main(argv: list[str] | None = None) -> int:
         raise ResultError(f"{args.runs}: no such folder; name the folder of results with --runs")
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
     results = [path for path in sorted(store.root.glob("[!.]*/[!.]*-*")) if path.is_dir() and _is_address(path)]
+    records = [path for path in results if path.parent.name == "builds"]
     damaged = {path: damage for path in results if (damage := find_damage(path))}
     for path, damage in damaged.items():
-        print(f"{path}: {damage}")
-        if args.remove:
-            shutil.rmtree(path)
+        print(f"{path}: {damage}" + KEPT * (args.remove and path in records))
+        if args.remove and path not in records:
+            clear(path)
     pointer = _pointer(store)
     if pointer:
         print(pointer)
-    print(f"{len(results):,} results, {len(damaged):,} damaged" + (", removed" if args.remove and damaged else ""))
+    print(
+        f"{len(results):,} results, {len(damaged):,} damaged"
+        + (", removed" if args.remove and damaged.keys() - set(records) else "")
+    )
     return 1 if damaged or pointer else 0
 
 

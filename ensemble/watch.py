@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
     for key in kept:
         if key.startswith("members/"):
             curves.write_kept(key.split("/")[1], job.store.root / key / EPOCHS)
-    job.progress.say(f"curves: tensorboard --logdir {job.store.root / LOGS}")
+    job.progress.say("curves: " + shlex.join(["tensorboard", "--logdir", str(job.store.root / LOGS)]))
     try:
         yield curves
     finally:

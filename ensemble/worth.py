@@ -42,7 +42,7 @@ EXAMPLE = """
   python -m ensemble.worth --runs runs --evaluation holdout
 """
 WORTH = "worth.json"
-CODE = ("worth", "judge", "rule", "metrics", "listed")
+CODE = ("worth", "judge", "rule", "metrics", "listed", "ids")
 HERE = Path(__file__).parent
 
 

@@ -183,7 +183,18 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
     except (OSError, SafetensorError) as e:
         raise WeightsError(f"{path}: cannot be read ({e})") from e
     except Exception as e:  # torch.load raises whatever the bytes lead it to; all of it means the same here
-        raise WeightsError(f"{path}: not a plain file of weights ({' '.join(str(e).split())[:300]})") from e
+        raise WeightsError(f"{path}: not a plain file of weights ({_reason(e)})") from e
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read; torch's own words advise to unpickle it, and are not passed on."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RuntimeError | ValueError) and "pickle" not in text.lower():
+        return text[:300]
+    found = re.search(r"GLOBAL ([\w.]+)", text)
+    if found is None:
+        return "torch.save did not write it, or it is damaged"
+    return f"it holds {found[1]}, and Python objects are never unpickled: have a state_dict saved, without the model"
 
 
 def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
@@ -204,6 +215,9 @@ def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
         raise WeightsError(
             f"{source}: its tensors would take more than {most:,} bytes; a file of weights is not packed"
         )
+    broken = [k for k, v in loaded.items() if isinstance(v, Tensor) and not torch.isfinite(v).all()]
+    if broken:
+        raise WeightsError(f"{source}: {len(broken)} of its tensors hold NaN or infinite numbers, first {broken[0]!r}")
     plain = {k.removeprefix("module.").removeprefix("backbone."): v for k, v in loaded.items()}
     return {
         k: v.detach().clone(memory_format=torch.contiguous_format)  # two names may share one tensor

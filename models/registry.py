@@ -68,7 +68,7 @@ def make(table: Table, what: str, named: Named, **given: Any) -> Any:
             raise ConfigError(f"{what} {named.name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
     try:
         return row(**given, **named.options)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RuntimeError, OverflowError, ArithmeticError) as e:
         raise ConfigError(f"{what} {named.name!r}: {e}") from e
 
 
@@ -118,7 +118,10 @@ def check(member: Member, recipe: Recipe) -> None:
     with torch.device("meta"):
         net = make_net(member, classes=2)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
-        net(torch.empty(2, 3, *recipe.size))
+        try:
+            net(torch.empty(2, 3, *recipe.size))
+        except RuntimeError as e:
+            raise ConfigError(f"member {member.name!r} cannot take images of {list(recipe.size)}: {e}") from e
     make_losses(recipe, dim=net.dim, classes=2)
     make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)

@@ -80,7 +80,7 @@ class Team:
         if self.most(int(self.told(here) != here)):
             raise ResultError(
                 f"{what}: {here!r} for process {self.rank} of {self.size}, and another one for others; "
-                "do all see one --out?"
+                "do all see one --runs?"
             )
 
     def gather(self, rows: NDArray[np.float32] | None, n: int) -> NDArray[np.float32]:

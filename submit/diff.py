@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import SubmissionError
-from submit.faults import find_faults
 from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
 from submit.handed import Desk, add_arguments, open_desk, read_file
@@ -29,7 +28,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("new", type=Path, metavar="B", help="the other")
     add_arguments(parser)
     parser.add_argument(
-        "--show", type=int, default=10, metavar="N", help="changed first answers to print (default: 10)"
+        "--show", type=whole(0), default=10, metavar="N", help="changed first answers to print (default: 10)"
     )
     return parser.parse_args(argv)
 
@@ -86,8 +85,8 @@ def _in_common(old: Lists, new: Lists, both: Sequence[str], depth: int) -> str:
 def worth(old: Lists, new: Lists, changed: Sequence[str], desk: Desk) -> str:
     """How many changed first answers became right, became wrong, or stayed what they were."""
     query, gallery = desk.benchmark.query, desk.benchmark.gallery
-    pid_of = dict(zip(desk.tokens.query, query.pids.tolist(), strict=True))
-    found = dict(zip(desk.tokens.gallery, gallery.pids.tolist(), strict=True))
+    pid_of = dict(zip(desk.kept.query, query.pids.tolist(), strict=True))
+    found = dict(zip(desk.kept.gallery, gallery.pids.tolist(), strict=True))
 
     def right(lists: Lists, q: str) -> bool:
         return bool(lists[q]) and found.get(lists[q][0]) == pid_of.get(q)
@@ -108,7 +107,7 @@ def _lists(path: Path, form: Format, desk: Desk | None) -> dict[str, Sequence[st
         SubmissionError: it is not of this format, or not valid where there is a data set to hold it against.
     """
     sheet = form.read(read_file(path))
-    faults = find_faults(sheet, desk.tokens, desk.length) if desk else sheet.faults
+    faults = desk.faults(sheet) if desk else sheet.faults
     if faults:
         raise SubmissionError(f"{path}, {faults[0]} ({len(faults):,} in all; python -m submit.check lists them)")
     lists = dict(zip(sheet.answers.queries, sheet.answers.lists, strict=True))

@@ -72,7 +72,7 @@ def score_evaluation(
 
 def _code() -> str:
     """Of everything between features and a score."""
-    scoring = (ENSEMBLE / f"{name}.py" for name in ("metrics", "listed", "rule"))
+    scoring = (ENSEMBLE / f"{name}.py" for name in ("metrics", "listed", "ids", "rule"))
     return retrieval_code() + code_version(HERE / "evaluation.py", HERE / "systems.py", *scoring)
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from submit.formats.base import Fault, Names, Sheet, is_number
 from submit.guess import Guess
 
 
-def find_faults(sheet: Sheet, tokens: Names, length: int) -> list[Fault]:
+def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[str] = ()) -> list[Fault]:
     """All that is wrong, by line; nothing where the file is right.
 
     Args:
         sheet: the file as its format read it.
         tokens: of the data set, in the format's own terms.
         length: of every list.
+        left_out: those of gallery images that no list may hold.
     """
     faults = list(sheet.faults)
-    asked, there = set(tokens.query), set(tokens.gallery)
-    query_guess, gallery_guess = Guess(tokens.query, asked), Guess(tokens.gallery, there)
+    asked, there = set(tokens.query), set(tokens.gallery).difference(left_out)
+    query_guess, gallery_guess = Guess(tokens.query, asked), Guess(tokens.gallery, there, left_out)
     answers, first = sheet.answers, dict[str, int]()
     for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
         if query not in asked:
@@ -70,7 +71,7 @@ def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
             f"this looks like a file that counts from {other}"
         ]
     unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
-    if numbers and unused <= 0.01 * len(tokens.gallery):
+    if unused <= 0.01 * len(tokens.gallery):
         return [
             f"{lacking} is one of the {unused} numbers that it never uses: does it count from {other}, not {first}?"
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
 from submit.formats.base import is_number
@@ -20,12 +20,14 @@ LIKE: tuple[Likeness, ...] = (
 class Guess:
     """Guesses among the known names; what it looks names up by is made once, for a file with a fault in every line."""
 
-    def __init__(self, known: Sequence[str], there: set[str]) -> None:
-        self.known, self.there = known, there
+    def __init__(self, known: Sequence[str], there: set[str], left_out: Collection[str] = ()) -> None:
+        self.known, self.there, self.left_out = known, there, left_out
         self.by: dict[str, dict[str, str]] = {}
 
     def __call__(self, token: str) -> str:
         """` (what was probably meant)`, or nothing."""
+        if token in self.left_out:
+            return " (competition.skip leaves it out)"
         if self.known and is_number(self.known[0]) and is_number(self.known[-1]):
             plain = token.lstrip("0") or "0"
             if plain in self.there:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from configs.command import shortened
 from configs.errors import ConfigError, SubmissionError
 from configs.load import load_competition
 from configs.schema import Competition
@@ -25,17 +26,25 @@ LONGEST = 800  # characters of a fault that are printed
 
 @dataclass(frozen=True)
 class Desk:
-    """What files are held against: the competition's rules, the data set, and its names in the format's tokens."""
+    """What files are held against: the competition's rules, the data set, and its names in the format's tokens.
+
+    tokens: of the whole data set. kept: of the images that competition.skip leaves in, whose lists are scored.
+    """
 
     competition: Competition
     benchmark: Benchmark
     form: Format
     tokens: Names
+    kept: Names
 
     @property
     def length(self) -> int:
         """Of a list."""
-        return self.form.length(self.tokens, self.competition.top_k)
+        return self.form.length(self.tokens, self.competition.top_k, len(self.tokens.gallery) - len(self.kept.gallery))
+
+    def faults(self, sheet: Sheet) -> list[Fault]:
+        """All that is wrong with a file that the form has read."""
+        return find_faults(sheet, self.tokens, self.length, {*self.tokens.gallery} - {*self.kept.gallery})
 
     @cached_property
     def most_bytes(self) -> int:
@@ -60,7 +69,7 @@ class Handed:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what a file is held against."""
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="a file of configs/competitions (default: own)"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
     parser.add_argument(
@@ -87,8 +96,22 @@ def open_desk(args: argparse.Namespace) -> Desk:
     if why:
         print(why, file=sys.stderr)
     benchmark = read_layout(layout, root, competition.skip, wanted=("query", "gallery"))
-    names = names_of(form, root, benchmark.query.names, benchmark.gallery.names)
-    return Desk(competition, benchmark, form, form.tokens(names))
+    for finding in benchmark.found:
+        print(finding, file=sys.stderr)
+    query, gallery = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
+    names = names_of(form, root, query, gallery)
+    tokens = form.tokens(names)
+    kept = Names(
+        _kept(names.query, tokens.query, benchmark.query.names),
+        _kept(names.gallery, tokens.gallery, benchmark.gallery.names),
+    )
+    return Desk(competition, benchmark, form, tokens, kept if form.scored else tokens)
+
+
+def _kept(names: Sequence[str], tokens: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
+    """The tokens of those names that were not left out."""
+    token_of = dict(zip(names, tokens, strict=False))
+    return tuple(token_of[name] for name in kept if name in token_of)
 
 
 def read_file(path: Path) -> bytes:
@@ -116,7 +139,7 @@ def receive(path: Path, desk: Desk) -> Handed:
         text = f"{size} bytes; a valid file has some {desk.most_bytes // ROOM:,} at the most. It is not read"
         return Handed(path, broken(None, text), (Fault(None, text),), ())
     sheet = desk.form.read(content)
-    faults = tuple(find_faults(sheet, desk.tokens, desk.length))
+    faults = tuple(desk.faults(sheet))
     notes = (*sheet.notes, *suspicions(sheet, desk.tokens))
     if desk.form.ordered and not faults and [*sheet.answers.queries] != [*desk.tokens.query]:
         notes += ("its rows are in another order than the given ones; some graders go by their place",)
@@ -128,7 +151,7 @@ def receive(path: Path, desk: Desk) -> Handed:
 def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     """Print what is wrong and what is odd, then one line that sums it up."""
     for fault in handed.faults[:most]:
-        said = shortened(str(fault))
+        said = shortened(str(fault), LONGEST)
         print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
     if most is not None and len(handed.faults) > most:
         print(f"... and {len(handed.faults) - most:,} more faults (--all prints them)")
@@ -142,13 +165,8 @@ def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     print(f"{handed.path}: {verdict}; {desk.competition.name} wants {asked}")
 
 
-def shortened(text: str) -> str:
-    """A sentence without its middle where a name of megabytes stands in it."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
-
-
 def order_of(handed: Handed, desk: Desk) -> list[list[int]]:
     """A valid file's lists as places in the gallery, in the order of the data set's queries."""
-    place = {token: i for i, token in enumerate(desk.tokens.gallery)}
+    place = {token: i for i, token in enumerate(desk.kept.gallery)}
     lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))
-    return [[*map(place.__getitem__, lists[query])] for query in desk.tokens.query]
+    return [[*map(place.__getitem__, lists[query])] for query in desk.kept.query]

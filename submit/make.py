@@ -19,9 +19,10 @@ from configs.artifact import Store
 from configs.command import CommandLine, run
 from configs.disk import room, write_file
 from configs.errors import ResultError, SubmissionError
-from configs.schema import Plan
+from ensemble.case import check_device
 from ensemble.ranking import Ranking, load_ranking
-from ensemble.record import Evaluation, Record, last_build, load_record
+from ensemble.record import Evaluation, Record, describe_left_out, open_build
+from models.data.skip import UNANSWERED
 from submit.compare import SCORE, compare, load_scores
 from submit.evaluation import Row, score_evaluation
 from submit.faults import find_faults
@@ -61,16 +62,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Read what the build recorded; write, check and score it."""
     args = parse(argv)
+    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     earlier = load_scores(args.against) if args.against else None
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    key = args.build or last_build(store)
-    record = load_record(store.open(key))
-    plan = Plan.model_validate(record.plan)
+    key, record, plan = open_build(store, args.build)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
     form = format_of(plan.competition.format)
-    names = names_of(form, Path(record.data), ranking.query_names, ranking.gallery_names)
+    sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
+    names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
     scores = {
         name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
@@ -83,7 +84,17 @@ def main(argv: list[str] | None = None) -> None:
         print(note_of_round(done))
     for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
         print(line)
-    print(out)
+    print(out, flush=True)
+    if record.left_out:
+        print(f"note: {told_of(record.left_out)}", file=sys.stderr)
+
+
+def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    """What was left out, and what that does to the file and its scores."""
+    told = describe_left_out(left_out)
+    if "query" in left_out:
+        told += f"; a query that was left out {UNANSWERED}"
+    return told
 
 
 def tell(
@@ -96,7 +107,8 @@ def tell(
     """The tables, and what there is to know about them."""
     for name, rows in scores.items():
         if not rows:
-            console.print(f"{name}: query and gallery have no identities, so there is nothing to score")
+            told = f"{name}: no query has a right image that is known and counts, so there is nothing to score"
+            console.print(told, soft_wrap=True)
             continue
         sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
         show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)
@@ -129,7 +141,7 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(back, tokens, form.length(tokens, top_k))
+    faults = find_faults(back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)))
     if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:
@@ -165,7 +177,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                     torn.unlink()
                 write_file(out / name, content)
     except OSError as e:
-        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e)}") from e
+        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e, '--out')}") from e
 
 
 @contextmanager

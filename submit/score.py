@@ -17,10 +17,10 @@ from configs.command import CommandLine, run
 from configs.errors import ConfigError, DataError
 from ensemble import bootstrap, metrics
 from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import data_digest, describe, total_per_query
+from ensemble.rule import cameras, data_digest, describe, find_themselves, total_per_query
+from models.data.itself import own_rows
 from submit.faults import counts_from
 from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
-from submit.signature import differences
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """
@@ -83,7 +83,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
     rule = ap or rules.ap
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"
-    cams = None if (query.camids < 0).any() or (gallery.camids < 0).any() else (query.camids, gallery.camids)
+    cams = cameras(query.camids, gallery.camids)
     return metrics.evaluate(
         np.asarray(order),
         query.pids,
@@ -93,13 +93,17 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
         junk=rules.junk if cams else "none",
         top_k=None if rule == "market" else desk.length,
         weights=(rules.score.rank1, rules.score.map),
-        extra={"data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids), "members": "file"},
+        extra={
+            "data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids),
+            **find_themselves(own_rows(query, gallery), cams if rules.junk != "none" else None),
+            "members": "file",
+        },
     )
 
 
 def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[str]:
     """A suspicion that labels allow: every number is one too high or too low."""
-    if counts_from(desk.tokens.gallery) is None:
+    if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
     order = np.asarray(order_of(handed, desk))
     notes = []
@@ -134,7 +138,6 @@ def show(
     console.print(table)
     console.print()
     for name, score in zip(names[1:], scores[1:], strict=True):
-        unlike = differences(scores[0].signature, score.signature)
         gain = bootstrap.difference(
             total_per_query(score, desk.competition), total_per_query(scores[0], desk.competition), groups=groups
         )
@@ -143,8 +146,6 @@ def show(
             f"{name} against {names[0]}: total {100 * gain.mean:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         )
         console.print(f"{said}; {verdict}", soft_wrap=True, markup=False)
-        for difference in unlike:
-            console.print(f"note: not measured alike: {difference}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from ensemble.rule import parse
 
-RULES = ("ap", "k", "junk", "scored", "skipped", "weights", "data")  # must agree; the others say what was scored
+RULES = (
+    "ap",
+    "k",
+    "junk",
+    "scored",
+    "skipped",
+    "itself",
+    "weights",
+    "data",
+)  # must agree; the others say what was scored
 
 
 def differences(one: str, other: str) -> list[str]:

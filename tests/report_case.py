@@ -55,18 +55,19 @@ def made_up(n, people, cameras, seed, prefix):
 
 
 def record_build(
-    root, data, query, gallery, *, members=("r50", "ibn_a"), dim=16, spread=1.0, rerank=True, labelled=True
+    root, data, query, gallery, *, members=("r50", "ibn_a"), dim=16, spread=1.0, rerank=True, labelled=True, sets=()
 ):
     """A store with one recorded build of `members` whose features lie around their persons' centres.
 
     Args:
-        query, gallery: (name, pid, camid) each. spread: how far a feature lies from its person's centre.
+        query, gallery: (name, pid, camid) each. spread: how far a feature lies from its person's centre. sets: what the
+            plan changes.
 
     Returns:
         The store's folder.
     """
     store = Store(Path(root), say=lambda text: None)
-    sets = ["recipe.pretrained=false", *([] if rerank else ["ensemble.rerank=none"])]
+    sets = ["recipe.pretrained=false", *sets, *([] if rerank else ["ensemble.rerank=none"])]
     plan = load_plan(list(members), competition="own", layout="table", sets=sets)
     images = [*query, *gallery]
     pids = np.array([p for _, p, _ in images])

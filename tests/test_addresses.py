@@ -187,6 +187,7 @@ CONFIGS = [
     "manifest",
     "packages",
     "progress",
+    "quoting",
     "recipe",
     "schema",
     "stopping",
@@ -200,6 +201,7 @@ IDLE = {f"configs/{f}.py" for f in CONFIGS} | {
     "models/shards.py",
     "models/sound.py",
     "models/data/__init__.py",
+    "models/data/finding.py",
     "ensemble/__init__.py",
 }
 BY_VALUE = {"models/data/split.py", "models/data/images.py"}  # in the digests and the images that they make

@@ -297,7 +297,7 @@ def test_two_processes_asking_for_one_address_make_it_once(store):
 
 def test_a_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultError, match=r"cannot be made .* --out"):
+    with pytest.raises(ResultError, match=r"cannot be made .* --runs"):
         Store(tmp_path / "file" / "runs")
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.data.augment import cutout, erase, image_rng, random_patch
+from models.data.augment.cover import random_box
 from tests import tiny
 
 SIZE = (40, 20)
@@ -57,9 +58,59 @@ def test_patches_come_from_the_first_images_within_their_bounds():
         assert 0.04 <= h * w / 800 <= 0.32 and 0.4 <= h / w <= 3.5
         assert sizes.setdefault(source, (h, w)) == (h, w), "each image gives one patch"
         sources[source] += 1
-        places.add((top, left))
+        places.add((top, left, top + h, left + w))
     assert set(sources) == set(range(100)), "the first 100, each of them"
     assert len(places) > 200 and (image == 255).all()
+    tops, lefts, bottoms, rights = np.array(list(places)).T
+    assert (tops.min(), lefts.min(), bottoms.max(), rights.max()) == (0, 0, *SIZE), "to the last row and column"
+
+
+def boxes(area, aspect, n=3000, size=SIZE):
+    """(n, 4): top, left, height, width of the boxes that were drawn."""
+    found = [random_box(np.random.default_rng(i), size, area, aspect, 100) for i in range(n)]
+    return np.array([box for box in found if box is not None])
+
+
+def test_a_box_is_smaller_than_the_image_in_both_directions():
+    """As the paper has it: an area and an aspect that only the whole image, or its whole width or height, has."""
+    for area, aspect in ((1, 2), (0.5, 1), (0.5, 4)):
+        assert len(boxes((area, area), (aspect, aspect), n=3)) == 0
+    _, _, h, w = boxes((0.3, 1), (0.5, 4)).T
+    assert (h.max(), w.max()) == (39, 19)
+
+
+def test_a_box_lies_anywhere_and_has_the_area_and_aspect_asked_for():
+    top, left, h, w = boxes((0.6, 0.9), (1.5, 2.5)).T
+    for first, size, whole in ((top, h, 40), (left, w, 20)):
+        assert first.min() == 0 and (first + size).max() == whole
+        for less in (1, 2):
+            assert set(first[size == whole - less]) == set(range(less + 1)), "every place, the last one too"
+    share, ratio = h * w / 800, h / w
+    assert 0.57 < share.min() < 0.63 and 0.85 < share.max() < 0.93
+    wide, narrow = boxes((0.1, 0.1), (0.25, 4)).T[2:], boxes((0.04, 0.04), (1, 1)).T[2:]
+    assert (wide[0] / wide[1]).min() < 0.3 and (wide[0] / wide[1]).max() > 3.3 and 1.4 < ratio.min() < ratio.max() < 2.7
+    assert set(narrow.ravel()) == {6}, "the root of 32 pixels, rounded"
+
+
+def test_aspects_are_drawn_evenly_and_so_are_areas():
+    """Half of the boxes are flatter than the mean of the bounds, and half smaller."""
+    _, _, h, w = boxes((0.02, 0.1), (0.5, 3.5), n=2000, size=(400, 400)).T
+    assert abs((h / w < 2).mean() - 0.5) < 0.04 and abs((h * w / 160_000 < 0.06).mean() - 0.5) < 0.04
+
+
+def test_erasing_is_with_noise_or_with_imagenets_mean():
+    image = np.full((*SIZE, 3), 9, np.uint8)
+    mean, noise = (erase(p=1, area=(0.3, 0.3), aspect=(2, 2), fill=fill) for fill in ("mean", "random"))
+    top, left, h, w = covered(image, mean(image, image_rng(0, 0, 0)))
+    assert set(map(tuple, mean(image, image_rng(0, 0, 0))[top : top + h, left : left + w].reshape(-1, 3))) == {
+        (124, 116, 104)
+    }
+    seen = noise(image, image_rng(0, 0, 0))[top : top + h, left : left + w].reshape(-1, 3)
+    assert len(np.unique(seen)) > 150 and abs(seen.mean() - 127.5) < 10 and (seen[:, 0] != seen[:, 1]).any()
+    drawn = np.stack([noise.draw(image_rng(0, 0, i), SIZE).noise for i in range(20)])
+    assert np.array_equal(np.unique(drawn), np.arange(256))
+    often = [(erase(p=0.3)(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]
+    assert 0.22 < np.mean(often) < 0.38
 
 
 def test_the_pool_depends_on_data_and_seed_alone():

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from ensemble.bootstrap import difference, interval
+from ensemble import bootstrap
+from ensemble.bootstrap import Interval, difference, interval
 
 
 def test_equals_every_draw_of_a_small_sample():
@@ -50,6 +52,50 @@ def test_queries_of_one_person_are_drawn_together():
     alone, together, honest = interval(values), interval(values, groups=groups), interval(people)
     assert together.high - together.low == pytest.approx(honest.high - honest.low, rel=0.05)
     assert together.high - together.low > 3 * (alone.high - alone.low)
+
+
+def test_a_person_counts_by_all_of_its_queries():
+    """A of one query, right; B of three, wrong. Of two drawn both are A in 1/4, mean 1; A and B in 1/2, mean 1/4; both
+    are B in 1/4, mean 0."""
+    values, groups = [0.0, 1.0, 0.0, np.nan, 0.0], ["b", "a", "b", "a", "b"]
+    middle, wide = interval(values, groups=groups, level=0.4), interval(values, groups=groups, level=0.8)
+    assert (middle.low, middle.mean, middle.high) == (0.25, 0.25, 0.25)
+    assert (wide.low, wide.mean, wide.high) == (0.0, 0.25, 1.0)
+
+
+@pytest.mark.parametrize(("rights", "of"), [(13, 40), (20, 40), (52, 60)])
+def test_hits_of_persons_are_binomial(rights, of):
+    """Each person asks three times and is right in all or in none; their rows are mixed."""
+    groups = np.random.default_rng(8).permutation(np.repeat(np.arange(of), 3))
+    got = interval(groups < rights, groups=groups, level=0.9, draws=20_000)
+    low, high = (binom.ppf(share, of, rights / of) / of for share in (0.05, 0.95))
+    assert (got.low, got.high) == (pytest.approx(low), pytest.approx(high))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond"),
+    [(0.1, 0.3, True), (-0.3, -0.1, True), (-0.1, 0.1, False), (0, 0.1, False), (-0.1, 0, False)],
+)
+def test_a_loss_that_is_certain_is_beyond_zero_as_a_gain_is(low, high, beyond):
+    assert Interval((low + high) / 2, low, high, 0.95).beyond_zero == beyond
+
+
+def test_a_difference_turned_round_is_its_negative():
+    rng = np.random.default_rng(9)
+    one, other, groups = rng.random(60) + 0.3, rng.random(60), np.repeat(np.arange(20), 3)
+    gain, loss = (difference(*pair, groups=groups) for pair in ((one, other), (other, one)))
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((-loss.mean, -loss.high, -loss.low))
+    assert gain.low > 0 > loss.high and gain.beyond_zero and loss.beyond_zero
+    told = {"level": 0.8, "draws": 90, "seed": 3}
+    assert difference(one, other, groups=groups, **told) == interval(one - other, groups=groups, **told)
+    assert difference(one, other, groups=groups, **told) != difference(one, other, **told)
+
+
+def test_the_draws_are_the_same_in_blocks_of_any_size(monkeypatch):
+    values, groups = np.random.default_rng(5).random(90), np.repeat(np.arange(30), 3)
+    whole = interval(values, groups=groups, draws=700)
+    monkeypatch.setattr(bootstrap, "CELLS", 30 * 64)
+    assert interval(values, groups=groups, draws=700) == whole
 
 
 def test_covers_the_truth_as_often_as_it_says():

@@ -57,7 +57,7 @@ def test_says_what_it_does_and_prints_the_build(tiny_build):
     assert last.is_dir() and last.parent == tiny_build.runs / "builds"
     for words in ("6 identities, 64x32", "18 queries x 61 gallery images", "kept: none; to make: a, b", "lists of 61"):
         assert words in tiny_build.err
-    assert tiny_build.err.splitlines()[-1].endswith("next: python -m submit.make")
+    assert tiny_build.err.splitlines()[-1].endswith(f"next: python -m submit.make --runs {tiny_build.runs}")
 
 
 def test_a_second_run_makes_nothing(again, runs, capsys):
@@ -196,7 +196,7 @@ def test_held_out_identities_where_the_test_has_none(naic, tmp_path, capsys):
     assert "test 5 queries x 20 gallery images, no identities" in said and "holdout" in said
     make.main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "sub")])
     out = capsys.readouterr().out
-    assert "test: query and gallery have no identities, so there is nothing to score" in out
+    assert "test: no query has a right image that is known and counts, so there is nothing to score" in out
     assert "holdout: " in out and "AP 'hits' at 200, no junk" in out
     handed = json.loads((tmp_path / "sub/submission.json").read_text())
     gallery = sorted(p.name for p in (naic / "test/gallery").iterdir())

@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs.command import run
+from configs.load import load_competition
 from submit import check
 from submit.formats import FORMATS
+from submit.formats.base import Names
 from submit.formats.naic_json import NAIC_JSON
+from submit.handed import Desk, shortened
 from tests.conftest import run_command
 
 
@@ -145,6 +148,36 @@ def test_the_largest_valid_file_there_could_be_is_read(naic, good, tmp_path, cap
     many = {q: [f"g{i:02d}.png" for i in range(5)] for q in good}
     path.write_text(json.dumps(many, indent=40))
     assert checked(naic, path, capsys)[0] == 0
+
+
+def test_a_large_valid_file_behind_many_spaces_is_read():
+    """400 lists of all of 500 images, each name on a line behind forty spaces."""
+    names = Names(tuple(f"q{i:05d}.png" for i in range(400)), tuple(f"g{i:05d}.png" for i in range(500)))
+    desk = Desk(load_competition("naic2020", sets=["competition.top_k=500"]), None, NAIC_JSON, names)
+    spaced = len(json.dumps(dict.fromkeys(names.query, names.gallery), indent=40))
+    plain = len(json.dumps(dict.fromkeys(names.query, names.gallery)))
+    assert 10_000_000 < spaced <= desk.most_bytes < 20 * plain
+
+
+def test_lists_that_the_gallery_cuts_are_noted(naic, tmp_path, capsys):
+    gallery = sorted(p.name for p in (naic / "test/gallery").iterdir())
+    path = write(tmp_path / "sub.json", {f"q{i}.png": gallery for i in range(4)})
+    note = "lists of 12, not 30: the gallery has no more"
+    status, said = checked(naic, path, capsys, "--set", "competition.top_k=30")
+    assert status == 0 and note in said
+    assert "the gallery has no more" not in checked(naic, path, capsys, "--set", "competition.top_k=12")[1]
+    path.write_text(
+        "".join(",".join([f"q{i}.png", *(f"{g},{j}" for j, g in enumerate(gallery))]) + "\n" for i in range(4))
+    )
+    said = checked(naic, path, capsys, "--format", "prcv_csv", "--set", "competition.top_k=30")[1]
+    assert "valid prcv_csv" in said and note not in said, "its lists are of the whole gallery anyway"
+
+
+def test_a_long_sentence_loses_its_middle():
+    text = "begin " + "x" * 5000 + " end"
+    said = shortened(text)
+    assert len(said) <= 800 and said.startswith("begin xxx") and " ... " in said and said.endswith("xxx end")
+    assert shortened(text[:800]) == text[:800]
 
 
 def test_rows_of_given_pairs_in_another_order_are_noted(naic, tmp_path, capsys):

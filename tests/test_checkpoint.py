@@ -51,6 +51,32 @@ def test_gone_on_with_every_optimizer_ends_in_the_same_bits(tmp_path, name):
             assert torch.equal(value, again) and value.stride() == again.stride(), (i, slot)
 
 
+def scaled_steps(scaler, *factors):
+    """Steps of one weight whose gradients are the factors."""
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for factor in factors:
+        optimizer.zero_grad()
+        scaler.scale((weight * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+
+def test_the_scale_of_gradients_goes_on_where_it_was(tmp_path):
+    """It doubles after every three sound steps and is halved by one that is not: 64, 128, 64, and two steps later the
+    doubling is a step away."""
+    net, optimizer = make()
+    first, fresh = (torch.amp.GradScaler("cpu", 64.0, growth_interval=3) for _ in range(2))
+    scaled_steps(first, 1, 1, 1, torch.inf, 1, 1)
+    save_checkpoint(tmp_path, Point(1), net, optimizer, first)
+    scaled_steps(fresh, torch.inf)
+    assert (first.get_scale(), fresh.get_scale()) == (64, 32)
+    load_checkpoint(tmp_path, net, optimizer, fresh)
+    assert fresh.get_scale() == 64
+    scaled_steps(fresh, 1)
+    assert fresh.get_scale() == 128
+
+
 def test_what_the_losses_learned_is_kept(tmp_path):
     net, optimizer = make()
     losses = nn.ModuleDict({"center": registry.LOSSES["center"](dim=2, classes=3)})
@@ -74,13 +100,15 @@ def test_a_point_within_an_epoch_comes_back_with_its_sums(tmp_path):
     assert load_checkpoint(tmp_path, *make(), SCALER) == point
 
 
-def test_another_number_of_threads_is_said(tmp_path, monkeypatch):
-    net, optimizer = make()
-    save_checkpoint(tmp_path, Point(1), net, optimizer, SCALER)
-    said, now = [], torch.get_num_threads()
-    monkeypatch.setattr(checkpoint.torch, "get_num_threads", lambda: now + 3)
-    assert load_checkpoint(tmp_path, *make(), SCALER, say=said.append) == Point(1)
-    assert len(said) == 1 and f"begun on {now} threads" in said[0]
+@pytest.mark.parametrize(("begun", "now"), [(2, 5), (5, 2), (3, 3)])
+def test_another_number_of_threads_is_said(tmp_path, monkeypatch, begun, now):
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "get_num_threads", lambda: begun)
+        save_checkpoint(tmp_path, Point(1), *make(), SCALER)
+        patch.setattr(checkpoint.torch, "get_num_threads", lambda: now)
+        assert load_checkpoint(tmp_path, *make(), SCALER, say=said.append) == Point(1)
+    assert [f"begun on {begun} threads, gone on with on {now}: " in text for text in said] == [True] * (begun != now)
 
 
 def test_only_the_last_checkpoint_stays(tmp_path):

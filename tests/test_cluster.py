@@ -41,7 +41,7 @@ def search(feats, **options):
 def same(one, other):
     return all(
         np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("order", "sim", "least", "near_order", "near_sim")
+        for name in ("order", "dist", "farthest", "near_order", "near_dist")
     )
 
 

@@ -14,7 +14,7 @@ RULES = "ap=hits|k=200|junk=none|scored=5|skipped=0|weights=0.5*rank1+0.5*map|da
 
 
 def row(total, signature=RULES, name="sum"):
-    return Row(name, total, total - 0.1, 0.0, total, (total,) * 3, 5, 0, signature)
+    return Row(name, total / 2, 3 * total / 2, 0.0, total, (total,) * 3, 5, 0, signature)
 
 
 def test_a_gain_of_the_last_rows():
@@ -22,7 +22,12 @@ def test_a_gain_of_the_last_rows():
         {"test": [row(0.1), row(0.55, RULES + "|members=b")]},
         {"test": [row(0.9), row(0.5, RULES + "|members=a")]},
     )
-    assert compare(ours, theirs, "old") == ["test: sum against sum of old: total +5.0, rank-1 +5.0, mAP +5.0"]
+    assert compare(ours, theirs, "old") == ["test: sum against sum of old: total +5.0, rank-1 +2.5, mAP +7.5"]
+
+
+def test_a_loss_of_the_last_rows():
+    lines = compare({"test": [row(0.5)]}, {"test": [row(0.9)]}, "old")
+    assert lines == ["test: sum against sum of old: total -40.0, rank-1 -20.0, mAP -60.0"]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_planted_defects_are_found(people, tmp_path, capsys):
     status, lines = examined(capsys, "--data", root)
     text = "\n".join(lines)
     assert status == 1
-    assert f"competition.skip=[{train[2].name}]" in text and f"{train[2]}: cannot be decoded (truncated" in text
+    assert (
+        f"competition.skip={{train: [{train[2].name}]}}" in text and f"{train[2]}: cannot be decoded (truncated" in text
+    )
     assert f"train/{train[5].name}" in text and "under different identities" in text
     assert f"train/{train[6].name}" in text and "equal files in train and in the test" in text
     assert "1 query has no right image" in text

@@ -2,9 +2,9 @@
 
 import pytest
 
-from submit.faults import find_faults, suspicions
+from submit.faults import counts_from, find_faults, suspicions
 from submit.formats import FORMATS
-from submit.formats.base import Answers, Names, Sheet
+from submit.formats.base import Answers, Fault, Names, Sheet
 
 NAMES = Names(("q1.png", "q2.png"), tuple(f"g{i}.png" for i in range(5)))
 GOOD = {"q1.png": ["g1.png", "g0.png", "g4.png"], "q2.png": ["g2.png", "g3.png", "g4.png"]}
@@ -34,6 +34,17 @@ def test_a_right_file_has_no_faults():
         (GOOD | {"q2.png": ["g2.png", "g3.png"]}, "line 2: query 'q2.png': a list of 2; wanted 3"),
         (GOOD | {"q2.png": []}, "line 2: query 'q2.png': a list of 0; wanted 3"),
         (GOOD | {"q2.png": ["g2.png", "g2.png", "g3.png"]}, "line 2: query 'q2.png': 'g2.png' is there 2 times"),
+        (
+            GOOD | {"q2.png": ["g2.png", "g2.png", "g2.png", "g4.png", "g4.png"]},
+            [
+                "line 2: query 'q2.png': a list of 5; wanted 3",
+                "line 2: query 'q2.png': 'g2.png' is there 3 times, and 1 more repeats",
+            ],
+        ),
+        (
+            [*GOOD.items(), *[("q1.png", GOOD["q1.png"])] * 2],
+            [f"line {i}: query 'q1.png' is answered again; line 1 does so already" for i in (3, 4)],
+        ),
         (GOOD | {"q2.png": ["g2.png", "g3.png", "g9.png"]}, "line 2: query 'q2.png': 'g9.png' is not in the gallery"),
         (
             GOOD | {"q2.png": ["g2.png", "x.png", "y.png"]},
@@ -46,7 +57,14 @@ def test_a_right_file_has_no_faults():
     ],
 )
 def test_each_fault_is_said_once_and_with_its_line(lists, fault):
-    assert check(lists) == [fault]
+    assert check(lists) == ([fault] if isinstance(fault, str) else fault)
+
+
+def test_where_nothing_could_be_read_that_says_it_all():
+    unread = Fault(None, "not JSON")
+    assert find_faults(Sheet(Answers([], []), [], (unread,)), NAMES, 3) == [unread]
+    one = Sheet(Answers(["q1.png"], [GOOD["q1.png"]]), [1], (Fault(2, "not a list"),))
+    assert [str(x) for x in find_faults(one, NAMES, 3)] == ["query 'q2.png' is not answered", "line 2: not a list"]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +123,25 @@ def test_a_valid_file_that_never_uses_one_end_is_suspected():
         "visda_txt", [[f"{x:04d}" for x in row] for row in lists] + [[f"{x:04d}" for x in range(167, 200)]], 200
     )
     assert not faults and "does it count from 1, not 0?" in said[0]
+
+
+@pytest.mark.parametrize(("name", "first", "end"), [("visda_txt", 0, 0), ("aicity_txt", 1, 200)])
+@pytest.mark.parametrize(("unused", "suspected"), [(1, True), (2, True), (3, False), (60, False)])
+def test_a_file_is_suspected_where_it_uses_all_but_a_hundredth_and_not_the_end(name, first, end, unused, suspected):
+    """Of 200 images: the end that the other way of counting lacks, and `unused` - 1 in the middle."""
+    width = 4 if first == 0 else 1
+    numbers = [i for i in range(first, first + 200) if i != end and not 90 < i < 90 + unused]
+    lists = [[f"{i:0{width}d}" for i in row] for row in (numbers[:100], numbers[-100:])]
+    said, faults = numbered(name, lists, 200)
+    assert not faults
+    told = f"{end} is one of the {unused} numbers that it never uses: does it count from {1 - first}, not {first}?"
+    assert said == ([told] if suspected else [])
+    lists[0][3] = f"{end:0{width}d}"
+    assert numbered(name, lists, 200)[0] == [], "it uses that end"
+
+
+def test_one_image_says_nothing_of_how_it_is_counted():
+    assert [counts_from(x) for x in (["0"], ["1"], [], ["0", "1"], ["1", "2"], ["1", "3"])] == [None] * 3 + [0, 1, None]
 
 
 def test_right_files_are_not_suspected():

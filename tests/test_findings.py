@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.data.findings import count, distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.finding import count
+from models.data.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
 from models.data.inspect_files import Seen
 from models.data.split import Benchmark, make_split
 
@@ -114,16 +115,12 @@ def test_equal_files_by_what_they_do(tmp_path):
     assert said == [
         (
             "hurts",
-            "1 group of equal files in train under different identities",
-            ("train/a.png (id 1) = train/b.png (id 2)",),
+            "2 groups of equal files under different identities",
+            ("train/a.png (id 1) = train/b.png (id 2)", "gallery/h.png (id 7) = gallery/i.png (id 8)"),
         ),
         ("hurts", "1 group of equal files in train and in the test", ("train/c.png (id 1) = query/q.png (id 7)",)),
         ("note", "1 group of equal files in query and gallery", ("query/r.png (id 7) = gallery/g.png (id 7)",)),
-        (
-            "note",
-            "2 groups of equal files in one list",
-            ("train/d.png (id 1) = train/e.png (id 1)", "gallery/h.png (id 7) = gallery/i.png (id 8)"),
-        ),
+        ("note", "1 group of equal files in one list", ("train/d.png (id 1) = train/e.png (id 1)",)),
     ]
 
 
@@ -132,7 +129,7 @@ def test_broken_files_and_the_line_that_leaves_them_out(tmp_path):
     seen = [Seen(lists.paths[0], "x"), Seen(lists.paths[1], "x", "truncated after 3 bytes")]
     (finding,) = find_in_files({"train": (lists, seen)})
     assert finding.weight == "stops" and finding.text == "1 file cannot be decoded"
-    assert "--set 'competition.skip=[b.png]'" in finding.does
+    assert "--set 'competition.skip={train: [b.png]}'" in finding.does
     assert finding.examples == (f"{lists.paths[1]}: truncated after 3 bytes",)
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError, DataError, SubmissionError
 from ensemble.ranking import Ranking
+from models.data.pairs import read_pairs
 from submit.faults import find_faults
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Answers, Names
-from submit.formats.pairs_csv import read_pairs
 
 QUERY, GALLERY = ("0001.png", "0002.png"), ("a.png", "b.png", "c.png")
 PAIRS = (("7", "0002.png", "a.png"), ("x", "0001.png", "c.png"))

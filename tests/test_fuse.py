@@ -42,7 +42,9 @@ def test_streams_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="1 weights for 2 streams"):
         list(fuse.summed([fuse.blocks(feats, 5), fuse.blocks(feats, 5)], [1.0]))
     with pytest.raises(ValueError, match="different queries"):
-        list(fuse.summed([fuse.blocks(feats, 5, block=2), fuse.blocks(feats, 5, block=3)], [1.0, 1.0]))
+        fuse.summed([fuse.blocks(feats, 5), fuse.blocks(feats, 6)], [1.0, 1.0])
+    with pytest.raises(ValueError, match="different queries"):
+        list(fuse.summed([list(fuse.blocks(feats, 5, block=b)) for b in (2, 3)], [1.0, 1.0]))
     with pytest.raises(ValueError, match="top_k is 0"):
         fuse.ranked(fuse.blocks(feats, 5), 0)
     with pytest.raises(ValueError, match="unknown device"):

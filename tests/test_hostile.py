@@ -87,7 +87,9 @@ def test_a_pipe_and_a_device_are_refused_and_not_waited_for(tmp_path):
     for path in list_images(tmp_path):
         with pytest.raises(DataError, match=r"cannot be decoded \(no plain file\)"):
             decode(path)
-        with pytest.raises(DataError, match=r"cannot be read \(no plain file\)\. Restore it, or list it under 'skip'"):
+        with pytest.raises(
+            DataError, match=r"cannot be read \(no plain file\)\. Restore it, or leave it out with --set"
+        ):
             content_digest(make_split([(path.name, path, 1, 1)]), n_jobs=1)
 
 

@@ -240,7 +240,9 @@ def test_truncated(tmp_path, name):
 
 def test_empty_file(tmp_path):
     (tmp_path / "x.jpg").touch()
-    with pytest.raises(DataError, match=r"x\.jpg: cannot be decoded \(the file is empty\)\. Replace it, or list it"):
+    with pytest.raises(
+        DataError, match=r"x\.jpg: cannot be decoded \(the file is empty\)\. Replace it, or leave it out"
+    ):
         decode(tmp_path / "x.jpg")
 
 

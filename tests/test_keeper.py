@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from configs.errors import TrainingError
 from models import keeper as module
 from models import registry, step
-from models.checkpoint import Snapshot
+from models.checkpoint import Snapshot, load_checkpoint
 from models.epochs import Point
 from models.keeper import Keeper
 from tests import tiny
@@ -52,6 +52,15 @@ def test_due_by_epochs_by_minutes_or_by_both(tmp_path, monkeypatch):
     assert not by_minutes.overdue
     clock[0] += 120
     assert by_minutes.overdue
+
+
+def test_the_scale_of_gradients_is_kept_too(tmp_path):
+    keeper = make(tmp_path)
+    keeper.run.scaler = torch.amp.GradScaler("cpu", 512.0)
+    with keeper:
+        keeper.keep(Point(1))
+    fresh, run = torch.amp.GradScaler("cpu", 8.0), keeper.run
+    assert load_checkpoint(tmp_path, run.net, run.optimizer, fresh) == Point(1) and fresh.get_scale() == 512
 
 
 def test_training_may_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):

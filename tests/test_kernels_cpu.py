@@ -64,12 +64,12 @@ def test_query_expansion_and_overlap_are_the_sparse_algebra():
 @pytest.mark.parametrize("power", [1, 2])
 def test_weights_are_falling_exponentials_of_the_scaled_distance(power):
     rng = np.random.default_rng(power)
-    least = np.array([-0.5, 0.3, 1.0], np.float32)
-    sim = np.concatenate([rng.uniform(low, 1, 7) for low in least]).astype(np.float32)
-    got = sets.weighed(np.array([0, 7, 14, 21]), sim, least, np.float32(1), power, sets.UNIT / 6)
+    farthest = np.array([1.5, 0.7, 0.0], np.float32)
+    dist = np.concatenate([rng.uniform(0, high, 7) for high in farthest]).astype(np.float32)
+    got = sets.weighed(np.array([0, 7, 14, 21]), dist, farthest, power, sets.UNIT / 6)
     for row in range(3):
-        d = 1 - sim[7 * row : 7 * row + 7].astype(float)
-        s = (d / (1 - float(least[row]))) ** power if row < 2 else np.zeros(7)
+        d = dist[7 * row : 7 * row + 7].astype(float)
+        s = (d / float(farthest[row])) ** power if row < 2 else np.zeros(7)
         want = np.exp(-s) / np.exp(-s).sum() / 6
         np.testing.assert_allclose(got[7 * row : 7 * row + 7] / sets.UNIT, want, atol=2e-9)
 
@@ -152,12 +152,14 @@ def test_a_full_pool_says_so_and_stays_shut():
     assert list(into.held) == [0, -1, 0] and into.bar[1] == np.inf
 
 
-def test_copies_have_one_similarity_wherever_they_stand():
-    """Rescoring takes four at a time: the place in the four must not change a bit of the sum."""
+def test_copies_have_one_distance_wherever_they_stand():
+    """Four sums are made at a time: the place in the four must not change a bit of any."""
     rng = np.random.default_rng(3)
     feats = np.repeat(unit_rows(rng, 3, 2048), 7, axis=0)
     out = np.zeros(21)
-    dots.add_dots(feats, np.array([0]), np.array([0, 21]), np.arange(21, dtype=np.int32), 1.0, out)
+    squares, _ = dots.measured(feats, 0, 21)
+    pairs = np.array([0]), np.array([0, 21]), np.arange(21, dtype=np.int32)
+    dots.add_distances(feats, squares, *pairs, 1.0, out)
     assert len(set(out.tolist())) == 3
 
 

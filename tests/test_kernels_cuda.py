@@ -17,7 +17,7 @@ from ensemble.kernels.cuda import features as card_features  # noqa: E402
 from ensemble.kernels.cuda import rerank as card_rerank  # noqa: E402
 from ensemble.kernels.cuda import search as card_search  # noqa: E402
 
-LISTS = ("order", "sim", "least", "near_order", "near_sim")
+LISTS = ("order", "dist", "farthest", "near_order", "near_dist")
 no_gpu = device.cuda_problem()
 ON = [
     "twin",
@@ -74,10 +74,10 @@ def test_neighbours_are_those_of_the_cpu(there, case):
     feats, options = case_of(case)
     one, other = both(feats, options)
     same_lists(one, other)
-    order, sim = neighbours.nearest_gallery(feats, 30, 6, weights=options.get("weights"), device="cuda")
+    order, dist = neighbours.nearest_gallery(feats, 30, 6, weights=options.get("weights"), device="cuda")
     if case != "penalties":
-        np.testing.assert_array_equal(order, other.near_order)
-        np.testing.assert_array_equal(sim, other.near_sim)
+        np.testing.assert_array_equal(order, other.near_order[:, :6])
+        np.testing.assert_array_equal(dist, other.near_dist[:, :6])
 
 
 @pytest.mark.parametrize("case", ["members", "copies", "penalties"])
@@ -264,16 +264,18 @@ def test_rows_that_are_not_unit_are_named(there, lying):
         neighbours.nearest(given, 5, device="cuda")
 
 
-def test_neighbours_of_other_weights_do_not_lend_their_features(there):
-    """What a search left on the device serves the very source that it searched."""
+def test_neighbours_of_other_features_or_weights_are_refused(there):
+    """Also where a search left its features on the device; the same features found elsewhere serve."""
     feats, _ = case_of("members")
     near, other = (neighbours.nearest(feats, 21, weights=[1, 0.5], device=d) for d in ("cuda", "cpu"))
-    for given in (feats, [feats[0], feats[1].copy()]):
-        got, want = (
-            rerank.k_reciprocal(n, given, 30, weights=[0.5, 1], top_k=6, device=d)
-            for n, d in ((near, "cuda"), (other, "cpu"))
-        )
+    assert near.made_of == other.made_of
+    want = rerank.k_reciprocal(other, feats, 30, weights=[1, 0.5], top_k=6, device="cpu")
+    for given in (near, other):
+        got = rerank.k_reciprocal(given, [feats[0], feats[1].copy()], 30, weights=[1, 0.5], top_k=6, device="cuda")
         np.testing.assert_array_equal(got[0], want[0])
+        for others, weights in ((feats, [0.5, 1]), ([feats[0], feats[1][::-1].copy()], [1, 0.5])):
+            with pytest.raises(ValueError, match="other features, weights or penalties"):
+                rerank.k_reciprocal(given, others, 30, weights=weights, top_k=6, device="cuda")
 
 
 def test_neighbours_travel_without_what_lies_on_the_device(there):
@@ -323,14 +325,13 @@ def test_selection_says_when_candidates_do_not_fit(there):
 def test_half_precision_and_what_it_loses(there):
     rng = np.random.default_rng(0)
     feats = unit_rows(rng, 5, 11)
-    bits, lost, squares = card.xp.zeros((5, 16), np.uint16), card.xp.full(5, 1.0), card.xp.empty(5)
-    card.launch("halve", 5, card.upload(feats), 11, 512.0, bits[:, 4:], 16, lost, squares)
+    bits, lost = card.xp.zeros((5, 16), np.uint16), card.xp.full(5, 1.0)
+    card.launch("halve", 5, card.upload(feats), 11, 512.0, bits[:, 4:], 16, lost)
     want = np.zeros((5, 16), np.float16)
     want[:, 4:15] = feats * np.float32(512)
     np.testing.assert_array_equal(card.download(bits).view(np.float16), want)
     apart = (feats * np.float32(512)).astype(float) - want[:, 4:15].astype(float)
     np.testing.assert_allclose(card.download(lost), 1 + (apart**2).sum(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(card.download(squares), (feats.astype(float) ** 2).sum(axis=1), rtol=1e-12)
 
 
 def test_a_bound_that_holds_decides_what_is_rescored(there):
@@ -368,10 +369,10 @@ def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
 
 
 def test_arguments_of_a_kernel_are_checked(there):
-    with pytest.raises(TypeError, match="kernel row_keys takes 4 arguments, got 1"):
+    with pytest.raises(TypeError, match="kernel row_keys takes 3 arguments, got 1"):
         card.converted("row_keys", (1,))
     with pytest.raises(TypeError, match="argument 0: an array of float64, want float32"):
-        card.converted("row_keys", (np.zeros(1), 1, 1, np.zeros(1, np.uint64)))
+        card.converted("row_keys", (np.zeros(1), 1, np.zeros(1, np.uint64)))
 
 
 def test_counting_twins_agree(there):

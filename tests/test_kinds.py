@@ -22,7 +22,7 @@ def data(tmp_path):
     """6 queries and 20 gallery images of two people: dark ones normal, light ones green; some on tracks."""
     rng = np.random.default_rng(0)
     light = rng.random(Q + G) < 0.5
-    tracks = ["" if t == 0 else f"t{t}" for t in rng.integers(0, 5, G)]
+    tracks = ["" if t == 0 else f"p{i % 2}t{t}" for i, t in enumerate(rng.integers(0, 5, G))]
     lines = ["label,path,split,is_query,is_gallery,domain,track"]
     for i in range(Q + G):
         query = int(i < Q)

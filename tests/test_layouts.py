@@ -223,6 +223,9 @@ def test_a_folder_that_is_nothing_or_two_things(root):
         read_layout("markt", root)
 
 
+ITEM = "<Item imageName='000001.jpg' vehicleID='7'/>"
+
+
 @pytest.mark.parametrize(
     ("name", "file", "text", "words"),
     [
@@ -243,6 +246,9 @@ def test_a_folder_that_is_nothing_or_two_things(root):
         ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 1\n0001.jpg 1 33 2\n", "2 indices are not 0 to 1"),
         ("visda2020", "index_test_query.txt", "", "wanted one file index_"),
         ("naic2020", "train/label.txt", "1.png 15178\n", "line 1: .*wanted 'name.png:id'"),
+        ("naic2020", "train/label.txt", "1.png:1\n1.png:2\n", "line 2: 1.png is person 2 here and 1 further up"),
+        ("naic2020", "train/label.txt", f"1.png:{2**70}\n", "line 1: the id is '1180"),
+        ("aicity", "train_label.xml", f"<I>{ITEM}{ITEM.replace('7', '8')}</I>", "item 2: '000001.jpg' is"),
     ],
 )  # fmt: skip
 def test_lists_that_are_wrong(root, name, file, text, words):
@@ -266,7 +272,7 @@ def test_test_identities_of_ai_city_are_read_where_they_are_told(root):
         (root / f"{side}_label.xml").write_text(f"<Items>{items}</Items>")
     found = read_layout("aicity", root)
     assert found.query.pids.tolist() == [400, -1] and found.gallery.pids.tolist() == [401]
-    assert not found.scorable, "one query is not told"
+    assert not found.scorable, "the one query that is told is not in the gallery"
     assert read_labels(root / "train_label.xml")["000003.jpg"] == (-1, 1)
 
 

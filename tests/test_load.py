@@ -69,7 +69,8 @@ def test_a_competitions_recipe_can_be_set_and_the_recipe_itself_still_wins():
         ("ensemble.camera_penalty=.1", lambda p: p.ensemble.camera_penalty == 0.1),
         ("ensemble.weights.r50=2", lambda p: p.ensemble.weights == {"r50": 2.0}),
         ("competition.ap=hits", lambda p: p.competition.ap == "hits"),
-        ("competition.skip=[a.jpg]", lambda p: p.competition.skip == ("a.jpg",)),
+        ("competition.skip=[a.jpg]", lambda p: p.competition.skip == {"every": ("a.jpg",)}),
+        ("competition.skip={query: [a.jpg]}", lambda p: p.competition.skip == {"query": ("a.jpg",)}),
         ("members.r50.head=mgn", lambda p: p.members[0].head == Named(name="mgn")),
         ("members.r50.weights={file: x.pth}", lambda p: p.members[0].weights.file == "x.pth"),
     ],
@@ -133,7 +134,7 @@ def test_what_set_refuses(change):
     [
         (["r5O"], "unknown member 'r5O'; configs/members.yaml has: r50, rx50, ibn_a, ibn_b, se_ibn_a"),
         ([], "no member named; .*r50"),
-        (["r50", "rx50", "r50"], r"member 'r50' is named twice; give it a weight \(--set ensemble.weights.r50=2\)"),
+        (["r50", "rx50", "r50"], r"member 'r50' is named twice; .* \(--set 'ensemble.weights={r50: 2}'\)"),
     ],
 )
 def test_members_that_are_none(members, said):
@@ -192,6 +193,65 @@ def test_a_yaml_file_that_is_missing(folder):
 def test_weights_of_a_domain_are_checked_as_the_general_ones(weights, words):
     with pytest.raises(ConfigError, match=words):
         load_plan(["r50"], sets=["ensemble.domains=colours", f"ensemble.domain_settings.green.weights={weights}"])
+
+
+@pytest.mark.parametrize(
+    "by", [["domains=colours"], ["domains=table"], ["tracks=mean"], ["domains=table", "tracks=mean"]]
+)
+def test_a_camera_penalty_goes_with_one_search_over_everything(by):
+    sets = [f"ensemble.{one}" for one in by]
+    assert load_plan(["r50"], sets=[*sets, "ensemble.camera_penalty=0"]).ensemble.camera_penalty == 0
+    with pytest.raises(ConfigError, match="camera_penalty goes with domains none and tracks none"):
+        load_plan(["r50"], sets=[*sets, "ensemble.camera_penalty=0.1"])
+
+
+NUMBERS = {  # key -> numbers that are allowed, and that are not
+    "ensemble.lam": ([0, 1], [-0.01, 1.01]),
+    "ensemble.k1": ([1], [0]),
+    "ensemble.k2": ([1], [0]),
+    "ensemble.power": ([1, 2], [0, 3]),
+    "ensemble.rounds": ([1, 9], [0, 10]),
+    "ensemble.weights.r50": ([0.01], [-0.01, 0]),
+    "ensemble.camera_penalty": ([0, 2.5], [-0.01]),
+    "ensemble.pseudo.threshold": ([0.01, 2], [0, 2.01]),
+    "ensemble.pseudo.groups": ([1], [0]),
+    "ensemble.pseudo.eps": ([0.01, 0.99], [0, 1]),
+    "ensemble.pseudo.least": ([2], [1]),
+    "ensemble.pseudo.k1": ([1], [0]),
+    "ensemble.expand.k": ([1], [0]),
+    "ensemble.expand.alpha": ([0], [-0.01]),
+    "ensemble.domain_settings.green.k1": ([1], [0]),
+    "ensemble.domain_settings.green.k2": ([1], [0]),
+    "ensemble.domain_settings.green.lam": ([0, 1], [-0.01, 1.01]),
+    "ensemble.domain_settings.green.power": ([1, 2], [3]),
+    "competition.top_k": ([1], [0]),
+    "recipe.epochs": ([1], [0]),
+    "recipe.identities_per_batch": ([2], [1]),
+    "recipe.images_per_identity": ([2], [1]),
+    "recipe.min_images": ([1], [0]),
+    "recipe.seed": ([0], [-1]),
+    "recipe.checkpoint_every": ([1], [0]),
+    "recipe.checkpoint_minutes": ([0.1], [0]),
+    "recipe.resample.p": ([0, 1], [-0.01, 1.01]),
+    "recipe.resample.fewer_than": ([3], [2]),
+    "recipe.losses.id.weight": ([0], [-0.01]),
+}
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_how_far_a_number_may_go(key):
+    needs = {"expand": "ensemble.expand={name: queries}", "resample": "recipe.resample={}"}
+    needs["domain_settings"] = "ensemble.domains=colours"
+    with_it = [needs[part] for part in key.split(".") if part in needs]
+    allowed, refused = NUMBERS[key]
+    for value in allowed:
+        at = load_plan(["r50"], sets=[*with_it, f"{key}={value}"]).model_dump()
+        for part in key.split("."):
+            at = at[part]
+        assert at == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=key.rsplit(".", 1)[1] if "weight" not in key else "weight"):
+            load_plan(["r50"], sets=[*with_it, f"{key}={value}"])
 
 
 def test_a_key_that_is_missing(folder):

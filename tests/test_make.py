@@ -150,7 +150,7 @@ def test_no_build_is_said(tmp_path):
 
 @pytest.mark.parametrize("key", ["builds/own-0123456789ab", "../elsewhere", "/etc", "builds"])
 def test_another_builds_key(tiny_build, key):
-    with pytest.raises(ResultError, match="Run the build again"):
+    with pytest.raises(ResultError, match=rf"--build '{key}': .* has builds/own-"):
         make.main(["--runs", str(tiny_build.runs), "--build", key])
 
 

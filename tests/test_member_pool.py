@@ -1,11 +1,13 @@
 """Worker processes: how many are asked for, how they are dealt members and cards, and each way that one may end."""
 
 import argparse
+import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +15,8 @@ import torch
 
 from configs.errors import ConfigError, ResultError, TrainingError
 from configs.progress import Progress
-from configs.stopping import Stopped, at_a_good_moment
-from ensemble import build, member_pool, member_worker, parallelism
+from configs.stopping import Stopped, heard
+from ensemble import build, member_pool, member_worker, parallelism, run
 from ensemble.member_pool import Pool
 from ensemble.member_worker import Relay, attempt
 from ensemble.parallelism import AUTO, members_at_a_time, settle
@@ -35,10 +37,12 @@ def test_how_many_not(text):
         members_at_a_time(text)
 
 
-def test_not_under_torchrun(tmp_path):
-    asked = build.parse(["--parallel", "2", "--out", str(tmp_path)])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_not_under_torchrun(monkeypatch, rank):
+    """Every process says so by itself: one that waited for the others would end with a traceback."""
+    monkeypatch.setattr(build, "joined", lambda device: nullcontext(Team(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
-        build.build(asked, [], Team(0, 2))
+        build.main(["--parallel", "auto"])
 
 
 @pytest.fixture
@@ -126,7 +130,7 @@ class Played:
             self.status = act(self.line, self.pid, self.asked)
 
     def poll(self):
-        return None
+        return None if self.thread.is_alive() else self.status
 
     def wait(self):
         self.thread.join(30)
@@ -216,6 +220,37 @@ def test_a_worker_that_never_begins_is_done_without_but_not_the_last_one(play):
     assert start([lambda *_: 1, honest], "ab", 2) == []
     with pytest.raises(RuntimeError, match="a worker process ended with status 1, before it had a member"):
         start([None, None, *[lambda *_: 1] * 2], "ab", 2)
+
+
+def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
+    """Loader processes that it had forked, say: no end of the socket tells of it."""
+
+    def dies(line, number, asked):
+        ready(line)
+        held.append(Connection(os.dup(line.fileno())))
+        return -signal.SIGKILL
+
+    start, _, _ = play
+    held = []
+    (error,) = start([dies, honest], "ab", 2)
+    held[0].close()
+    assert "was killed (SIGKILL)" in str(error)
+
+
+def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_together(monkeypatch):
+    monkeypatch.setattr(run, "features_of", lambda *_: None)
+    plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
+    store = SimpleNamespace(has=lambda _: False)
+    job = SimpleNamespace(plan=plan, store=store, parallel=2)
+    work = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2}, train_images=None, test_images={})
+    for errors, kind, words in (
+        ([ResultError("a"), RuntimeError("defect")], RuntimeError, "^defect$"),
+        ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),
+        ([ResultError("a")], ResultError, "^a$"),
+    ):
+        monkeypatch.setattr(run, "side_by_side", lambda *_, errors=errors: errors)
+        with pytest.raises(kind, match=words):
+            run.make_members(job, work)
 
 
 def test_one_worker_asked_to_stop_by_hand_stops_the_build(play):
@@ -324,11 +359,26 @@ def test_where_the_main_process_is_gone_a_worker_is_asked_to_stop_once():
     here, there = Pipe()
     relay = Relay(there)
     here.close()
-    with pytest.raises(Stopped) as stopped, at_a_good_moment() as asked:
+    signals = []
+    with heard(lambda number, frame: signals.append(number)):
         relay.send("ready")
         relay.send("ready")
-        assert asked() == signal.SIGTERM
-    assert stopped.value.number == signal.SIGTERM
+    assert signals == [signal.SIGTERM]
+
+
+def test_nothing_is_told_after_a_signal_in_the_middle_of_a_word():
+    """Half a message stands in the socket: what followed would be read as the rest of it."""
+    told = []
+
+    def send(words):
+        told.append(words)
+        raise Stopped(signal.SIGTERM)
+
+    relay = Relay(SimpleNamespace(send=send))
+    with pytest.raises(Stopped):
+        relay.send("ready")
+    relay.send("made", None)
+    assert told == [("ready",)]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import metrics
+from ensemble import listed, metrics
 from tests import oracles
 
 
@@ -83,6 +84,61 @@ def test_unknown_identities_are_never_right():
     assert (score.scored, score.skipped, score.rank1, score.map) == (1, 1, 0.0, 0.5)
 
 
+def every_way(dist, *labels, **options):
+    """The scores of whole lists sorted from distances, and of the distances counted."""
+    order = np.argsort(dist, axis=1, kind="stable")
+    blocks = [(slice(0, len(dist)), dist.astype(np.float32))]
+    return metrics.evaluate(order, *labels, **options), metrics.evaluate_blocks(blocks, *labels, **options)
+
+
+@pytest.mark.parametrize("junk", metrics.JUNK_RULES)
+@pytest.mark.parametrize("ap", metrics.AP_RULES)
+def test_without_labels_it_is_as_if_the_query_were_not_there_and_the_image_a_stranger(ap, junk):
+    rng = np.random.default_rng(7)
+    (qp, gp), (qc, gc), dist = drawn(rng, 12, 40, 5, ties=False)
+    gp[gp == 4] = 3  # so that a query of 4 has no right image
+    qp[[1, 4, 9]], gp[rng.permutation(40)[:15]] = (-1, -2, -1), -1
+    gp[:2] = -2
+    told, strangers = qp >= 0, np.where(gp < 0, 100 + np.arange(40), gp)
+    want = oracles.evaluate(
+        dist[told], qp[told], strangers, qc[told], gc, ap=ap, junk="market" if junk != "none" else "none"
+    )
+    for score in every_way(dist, qp, gp, qc, gc, ap=ap, junk=junk):
+        assert (score.map, score.rank1) == (pytest.approx(want["map"]), pytest.approx(want["rank1"]))
+        assert (score.scored, score.skipped) == (want["scored"], want["skipped"] + 3)
+        assert np.isnan(score.ap_per_query[~told]).all() and np.isnan(score.hit_per_query[~told]).all()
+
+
+def test_lists_of_nobody_find_nothing():
+    facts = listed.from_lists(
+        np.array([[0, 1], [1, 0]], np.int32), *np.array([[-1, 5], [0, 0], [-1, 5], [0, 0]]), junk=False, top_k=2
+    )
+    assert [column.tolist() for column in facts] == [[0, 1], [0, 1], [0, 1], [0, 1]]
+
+
+def test_junk_is_left_out_by_default_where_the_rule_is_market_and_cameras_are_told():
+    """A list of own, stranger, right, own, right: without its own camera's images right at 2 and 3, with them at
+    1, 3, 4 and 5."""
+    dist, labels, cams = np.arange(5.0)[None], ([1], [1, 0, 1, 1, 1]), ([1], [1, 1, 2, 1, 3])
+    without, counted = (1 / 2 + 2 / 3) / 2, (1 / 1 + 2 / 3 + 3 / 4 + 4 / 5) / 4
+    for score in every_way(dist, *labels, *cams):
+        assert score.map == pytest.approx(without) and score.rank1 == 0
+        assert "|junk=same_pid_same_cam|" in score.signature
+    left_in = [every_way(dist, *labels, *cams, junk="none"), every_way(dist, *labels)]
+    left_in += [every_way(dist, *labels, *cams, ap=ap) for ap in metrics.AP_RULES if ap != "market"]
+    for score in (score for pair in left_in for score in pair):
+        assert score.map == pytest.approx(counted) and score.rank1 == 1
+        assert "|junk=none|" in score.signature
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (3, 0.25), (0, 1), (1, 0), (0.1, 0.2)])
+def test_a_total_is_the_weighted_sum_whatever_the_weights_sum_to(weights):
+    """Right at rank 1, and right at rank 2 alone: rank-1 is 1/2 and mAP 3/4."""
+    for score in every_way(np.array([[0.0, 1], [0, 1]]), [1, 2], [1, 2], weights=weights):
+        assert (score.rank1, score.map) == (0.5, 0.75)
+        assert score.total == pytest.approx(weights[0] / 2 + weights[1] * 3 / 4)
+
+
 def test_signature_says_what_the_caller_adds():
     score = metrics.evaluate([[0]], [1], [1], ap="hits", weights=(0.25, 0.75), extra={"k1": 20, "members": "r50"})
     assert score.signature.endswith("weights=0.25*rank1+0.75*map|k1=20|members=r50")
@@ -113,11 +169,82 @@ def test_many_right_images_are_ranked_together():
         ([0, 1], {}, "want \\(1, K\\)"),
         ([[0, 1]], {"query_camids": [1]}, "one side alone"),
         ([[0, 1]], {"query_camids": [1, 2], "gallery_camids": [1, 1]}, "1 identities and 2 cameras"),
+        ([[1, 1]], {}, "order of query 0 holds gallery index 1 more than once"),
+        ([[0, 2**32]], {}, "order holds 0..4294967296: want gallery indices 0..1"),
+        ([[0.2, 1.7]], {}, "order holds float64: want gallery indices.*np.argsort"),
+        ([[False, True]], {}, "order holds bool"),
+        ([[0, 1], [0]], {}, "order: list is no array of one shape: want \\(1, K\\)"),
+        ([[0, 1]], {"ap": "hits", "top_k": 1.5}, "top_k is 1.5: want a whole number"),
     ],
 )
 def test_bad_input_is_named(order, options, says):
     with pytest.raises(ValueError, match=says):
         metrics.evaluate(order, [1], [1, 2], **options)
+
+
+AS_THEY_COME = {
+    "lists": list,
+    "text": lambda ids: [f"fox {i}" if i >= 0 else "" for i in ids],
+    "objects": lambda ids: np.array([f"fox {i}" if i >= 0 else None for i in ids], dtype=object),
+    "bytes": lambda ids: np.array([b"%d" % i for i in ids]),
+    "floats, NaN unknown": lambda ids: np.array([i if i >= 0 else math.nan for i in ids]),
+    "unsigned": lambda ids: np.array([i if i >= 0 else 255 for i in ids], np.uint8),
+    "tensor": lambda ids: torch.tensor(np.array(ids)),
+    "a column": lambda ids: np.array(ids)[:, None],
+    "large": lambda ids: [i if i < 0 else 2**62 + i for i in ids],
+}
+
+
+@pytest.mark.parametrize("kind", AS_THEY_COME)
+def test_ids_are_taken_as_people_have_them(kind):
+    """Names, tensors, columns of tables: the score is that of whole numbers, from lists and from blocks."""
+    rng = np.random.default_rng(5)
+    (qp, gp), (qc, gc), dist = drawn(rng, 6, 30, 4, ties=False)
+    if kind != "unsigned":
+        qp[0], gp[3] = -1, -1
+    order = np.argsort(dist, axis=1)
+    want = metrics.evaluate(order, qp, gp, qc, gc)
+    given = [AS_THEY_COME[kind](ids.tolist()) for ids in (qp, gp, qc, gc)]
+    lists = torch.tensor(order) if kind == "tensor" else order.tolist()
+    blocks = [(slice(0, 6), torch.tensor(dist).requires_grad_() if kind == "tensor" else dist.tolist())]
+    assert metrics.evaluate(lists, *given) == want == metrics.evaluate_blocks(blocks, *given)
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "says"),
+    [
+        ([1.2], [1, 2], "query identities: 1.2 is no id: want whole numbers or text"),
+        ([1], [math.inf, 2], "gallery identities: inf is no id"),
+        ([True], [1, 2], "query identities: True is no id"),
+        ([{}], [1, 2], "query identities: {} is no id"),
+        (["1"], [1, 2], "query identities are text; gallery identities are numbers: one id must be written in one way"),
+        ([1], ["1", 2.0], "gallery identities are text"),
+        ([2**64], [1, 2], "18446744073709551616 is more than 64 bits hold"),
+        ([[1, 2], [3]], [1, 2], "query identities: list is no array of one shape: want \\(N,\\), one an image"),
+        ([[1, 2], [3, 4]], [1, 2], "query identities: shape \\(2, 2\\): want \\(N,\\), one an image"),
+        (None, [1, 2], "query identities: shape \\(\\)"),
+        ([], [1, 2], "query: 0 identities"),
+    ],
+)
+def test_ids_that_are_none_are_named(query, gallery, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.evaluate([[0, 1]], query, gallery)
+
+
+def test_an_unknown_camera_is_shared_by_none():
+    """One missing camera leaves the junk rule on for everybody else; and two unknown ones are not one."""
+    order, pids = [[0, 1, 2], [0, 1, 2]], ([7, 7], [7, 7, 8])
+    whole = metrics.evaluate(order, *pids, [1, 2], [1, 3, 3])
+    hole = metrics.evaluate(order, *pids, [1, 2], [1, 3, -1])
+    np.testing.assert_array_equal(hole.ap_per_query, whole.ap_per_query)
+    unknown = metrics.evaluate(order, *pids, [-1, 2], [-1, 3, 3])
+    assert unknown.ap_per_query.tolist() == [1, 1] and "junk=same_pid_same_cam" in unknown.signature
+
+
+@pytest.mark.parametrize("blocks", [np.zeros((1, 2)), [np.zeros((1, 2))], 5, [(0, np.zeros((1, 2)))]])
+def test_what_is_no_stream_of_blocks(blocks):
+    with pytest.raises(ValueError, match=r"want pairs \(slice of queries"):
+        metrics.evaluate_blocks(blocks, [1], [1, 2])
 
 
 def test_blocks_that_do_not_fit():

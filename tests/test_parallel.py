@@ -133,20 +133,20 @@ def test_stopped_and_gone_on_with_the_bytes_are_those_of_one_after_another(
     assert len({e["pid"] for e in events(runs) if e["event"] == "done" and e["kind"] == "features"}) == 2
 
 
-def weights_of_no_number(folder):
-    """A file of weights that fits the backbone of `a`, of which one is infinite."""
+def weights_too_large(folder):
+    """A file of weights that fits the backbone of `a`, and makes features that are not finite."""
     net = registry.make_net(Member.model_validate({"name": "a", "backbone": yaml.safe_load(MEMBERS["a"])}), 2)
     state = {k: v.contiguous() for k, v in net.backbone.state_dict().items()}
-    state["conv1.weight"][0, 0, 0, 0] = torch.inf
-    save_file(state, folder / "inf.safetensors")
-    return folder / "inf.safetensors"
+    state["conv1.weight"].fill_(3e38)
+    save_file(state, folder / "large.safetensors")
+    return folder / "large.safetensors"
 
 
 def test_members_that_fail_are_given_up_and_the_others_are_trained(
     alone, people, tmp_path, on_event, forked_workers, capsys
 ):
     """The first one's numbers go wrong, the second one's process is killed; the third is as it always is."""
-    weights = weights_of_no_number(tmp_path)
+    weights = weights_too_large(tmp_path)
     broken = f"members.c={{backbone: {MEMBERS['a']}, weights: {{file: {weights}}}}}"
     runs, killed = tmp_path / "runs", []
 

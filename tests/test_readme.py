@@ -35,7 +35,7 @@ def names(tmp_path, monkeypatch):
     dist = 1 - members[0] @ members[0].T
     q = slice(QUERIES)
     parts = {"qq": dist[q, q], "qg": dist[q, QUERIES:], "gg": dist[QUERIES:, QUERIES:]}
-    return sides | cameras | parts | {"third": members[2], "camids": camids, "domains": camids % 2}
+    return sides | cameras | parts | {"camids": camids, "domains": camids % 2}
 
 
 def test_the_readmes_own_features(names, capsys):
@@ -54,7 +54,7 @@ def test_retrievals_wishes_and_other_weights(names, capsys):
     for call in calls:
         exec(compile(call, "docs/retrieval.md", "exec"), names)
     exec(compile(blocks[1], "docs/retrieval.md", "exec"), names)
-    assert len(names["pool"].sim) == 3 and names["order"].shape == (QUERIES, 200)
+    assert len(names["pool"].dist) == 2 and names["order"].shape == (QUERIES, 200)
 
 
 def test_a_member_from_outside(names):

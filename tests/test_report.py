@@ -14,7 +14,6 @@ from configs.errors import ResultError
 from configs.progress import Progress
 from models.data.sprites import PER_SHEET, Tile, tile_of, write_sheets
 from submit.report import __main__ as command
-from submit.report.history import previous
 from submit.report.inquiry import inquire
 from submit.report.pieces import packed, write_piece
 from submit.report.places import places
@@ -228,21 +227,3 @@ def test_without_the_pictures_the_numbers_stay(tmp_path):
     shutil.rmtree(tmp_path / "data")
     out = write_report(Store(runs, silent), None, tmp_path / "report", QUIET, "cpu")
     assert "no pictures are shown" in (out / "index.html").read_text() and not (out / "sprites").exists()
-
-
-def test_what_changed_since_the_build_before(tmp_path):
-    runs = small_build(tmp_path)
-    first = open_subject(Store(runs, silent), None)
-    assert previous(first, {}) is None
-    folder = runs / "builds"
-    shutil.copytree(runs / first.key, folder / "kept")
-    small_build(tmp_path / "more", members=("r50",))
-    for kind in ("builds", "features", "neighbours", "rankings"):
-        shutil.copytree(tmp_path / "more" / "runs" / kind, runs / kind, dirs_exist_ok=True)
-    (folder / "kept").rename(tmp_path / "put away")
-    key = "builds/" + json.loads((tmp_path / "more" / "runs" / "last.json").read_text())["build"].split("/")[1]
-    now = open_subject(Store(runs, silent), key)
-    found = previous(now, {})
-    assert found.key == first.key
-    told = {c.key: (c.before, c.after) for c in found.changes}
-    assert any(key.startswith("members.ibn_a") and after == "not set" for key, (_, after) in told.items())

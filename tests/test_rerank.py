@@ -74,9 +74,21 @@ def test_overlap_lifts_an_image_over_nearer_ones():
     _, (order, dist) = reranked(feats, 60, 20, 6, 0.05, 2)
     short = neighbours.nearest(feats, 21, n_query=60, top_k=10)
     first, _ = rerank.k_reciprocal(short, feats, 60, lam=0.05, top_k=10)
-    assert (first != short.near_order).any()
-    assert any(set(a) - set(b) for a, b in zip(first.tolist(), short.near_order.tolist(), strict=True))
+    nearest = short.near_order[:, :10]
+    assert (first != nearest).any()
+    assert any(set(a) - set(b) for a, b in zip(first.tolist(), nearest.tolist(), strict=True))
     assert same_lists(first, by_index(order, dist), 1e-6)
+
+
+@pytest.mark.parametrize(("n_query", "top_k"), [(40, 20), (30, 5), (50, 9)])
+def test_kept_lists_of_another_length_or_of_other_queries_are_not_used(n_query, top_k):
+    """They hold 5 of each of 40 queries; what is asked for is searched for where that does not do."""
+    feats = clustered(np.random.default_rng(6), 700, 16, 40)
+    near = neighbours.nearest(feats, 21, n_query=40, top_k=5, device="cpu")
+    order, dist = rerank.k_reciprocal(near, feats, n_query, top_k=top_k, device="cpu")
+    whole, whole_dist = rerank.k_reciprocal(neighbours.nearest(feats, 21), feats, n_query, device="cpu")
+    np.testing.assert_array_equal(order, whole[:, :top_k])
+    np.testing.assert_array_equal(dist, whole_dist[:, :top_k])
 
 
 def test_a_setting_costs_no_new_search():

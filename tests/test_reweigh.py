@@ -1,15 +1,12 @@
-"""Other weights from a pool of candidates, against a search under those weights."""
+"""Neighbours under other weights from a pool of candidates, against a search under those weights."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ensemble import neighbours, rerank, reweigh
 from ensemble.distances import Distances
 from ensemble.source import source_of
-from tests import oracles
-from tests.features import clustered, ensembles, same_lists, unit_rows
+from tests.features import clustered, unit_rows
 
 WEIGHTINGS = ([1, 1, 1], [1, 0.5, 1], [0, 1, 0], [0.2, 1, 3], [1, 0, 0.1])
 
@@ -32,144 +29,56 @@ def pool(members):
     return reweigh.gather(members, 15, 100, 30)
 
 
-def same(found, wanted):
-    """Equal lists up to ties closer than float32 tells, equal values to 1e-6."""
-    for order, sim in (("order", "sim"), ("near_order", "near_sim")):
-        np.testing.assert_allclose(getattr(found, sim), getattr(wanted, sim), atol=1e-6)
-        assert (getattr(found, order) != getattr(wanted, order)).mean() < 1e-3
-    np.testing.assert_allclose(found.least, wanted.least, atol=1e-6)
-    assert found.total == pytest.approx(wanted.total)
-
-
-def rows_of(found, keep, n_query):
-    q = keep[:n_query]
-    return neighbours.Neighbours(
-        found.order[keep], found.sim[keep], found.least[keep], found.total,
-        found.near_order[q], found.near_sim[q],
-    )  # fmt: skip
+def searched(members, weights):
+    return neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1, device="cpu")
 
 
 @pytest.mark.parametrize("weights", WEIGHTINGS)
-def test_what_is_proved_is_what_a_search_finds(members, pool, weights):
-    found, proved = reweigh.nearest(pool, weights)
-    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
-    same(rows_of(found, proved, 100), rows_of(wanted, proved, 100))
-    exact, all_proved = reweigh.nearest(pool, weights, members)
-    assert all_proved.all()
-    same(exact, wanted)
+def test_it_finds_nearly_what_a_search_finds(members, pool, weights):
+    """At an anchor, a member alone or equal weights, everything; beside them, all but some places."""
+    found, wanted = reweigh.nearest(pool, weights), searched(members, weights)
+    anchor = weights in ([1, 1, 1], [0, 1, 0])
+    for order, dist in (("order", "dist"), ("near_order", "near_dist")):
+        right = getattr(wanted, order)[:, : getattr(found, order).shape[1]]
+        same = getattr(found, order) == right
+        assert same.mean() > (0.999 if anchor else 0.97)  # float32 products tell all but the nearest of ties
+        value = getattr(wanted, dist)[:, : right.shape[1]]
+        np.testing.assert_allclose(getattr(found, dist)[same], value[same], atol=2e-6)
+    assert (np.abs(found.farthest - wanted.farthest) < 2e-6).mean() > (0.999 if anchor else 0.9)
+    assert found.total == pytest.approx(wanted.total)
 
 
-def test_weights_near_an_anchor_are_proved_and_far_ones_become_one(members, pool):
-    near, far = [1, 0.9, 1], [0, 1, 1]
-    assert reweigh.nearest(pool, near)[1].mean() > 0.9
-    before = reweigh.nearest(pool, far)[1].mean()
-    assert before < 1
-    assert reweigh.nearest(reweigh.extended(pool, members, far), far)[1].all()
-
-
-def test_no_wrong_row_is_proved():
-    """Members that agree on nothing: the nearest by their sum are far down every list, and many are no candidates."""
+def test_members_that_agree_on_nothing_are_its_limit():
+    """The nearest by their sum are far down every list: another anchor brings them in."""
     rng, weights = np.random.default_rng(2), [0.6, 1, 1]
     feats = [unit_rows(rng, 700, 64) for _ in range(3)]
-    found, proved = reweigh.nearest(reweigh.gather(feats, 15, 100, 30, anchors=[[1, 0, 0]]), weights)
-    wanted = neighbours.nearest(feats, 15, weights=weights, n_query=100, top_k=30, near_share=1)
-    wrong = (found.order != wanted.order).any(axis=1) | (np.abs(found.least - wanted.least) > 1e-6)
-    wrong[:100] |= (found.near_order != wanted.near_order).any(axis=1)
-    assert wrong.any()
-    assert not (wrong & proved).any()
-
-
-def test_a_row_with_a_wrong_farthest_image_is_not_proved():
-    """Identities that all members tell apart, in a space where nothing else agrees: the nearest are sure, the farthest
-    is not."""
-    rng, weights = np.random.default_rng(0), [0.6, 1, 1, 1]
-    which = rng.integers(0, 90, 900)
-    feats = [unit_noise(rng, unit_rows(rng, 90, 64)[which], 0.3) for _ in range(4)]
-    found, proved = reweigh.nearest(reweigh.gather(feats, 4, 100, 4, anchors=[[1, 0, 0, 0]]), weights)
-    wanted = neighbours.nearest(feats, 4, weights=weights, n_query=100, top_k=4, near_share=1)
-    wrong = np.abs(found.least - wanted.least) > 1e-6
-    assert (wrong & (found.order == wanted.order).all(axis=1)).any()
-    assert not (wrong & proved).any()
-    assert proved.any()
-
-
-@pytest.mark.parametrize("weights", [[0.6, 1, 1], [1, 1, 1], [1, 0.2, 0], [0.1, 3, 0.5]])
-def test_the_bounds_hold_for_whatever_is_no_candidate(weights):
-    """Every image outside a row's candidates, as similar as it really is; with anchors that outweigh w in a member."""
-    rng = np.random.default_rng(5)
-    feats = [unit_rows(rng, 300, 16) for _ in range(3)]
-    pool = reweigh.gather(feats, 6, 60, 10, anchors=[[1, 1, 1], [1, 2, 0]])
-    sim = sum(w * (a.astype(float) @ a.T.astype(float)) for w, a in zip(weights, feats, strict=True))
-    others = np.ones((300, 300), bool)
-    others[np.repeat(np.arange(300), np.diff(pool.indptr)), pool.index] = False
-    assert others.sum(axis=1).min() > 50
-    most, least, near_most = reweigh._bounds(pool, np.array(weights, float))
-    above, below = np.where(others, sim, -np.inf), np.where(others, sim, np.inf)
-    assert (above.max(axis=1) <= most + 1e-6).all()
-    assert (below.min(axis=1) >= least - 1e-6).all()
-    assert (above[:60, 60:].max(axis=1) <= near_most + 1e-6).all()
-    if weights == [1, 1, 1]:  # an anchor: nothing is between the bound and the best of what it bounds but rounding
-        assert np.median(most - above.max(axis=1)) < 0.05
-
-
-def test_a_member_added_costs_its_own_search(members):
-    two = reweigh.gather(members[:2], 15, 100, 30)
-    three = reweigh.extended(two, members, [0, 0, 1])
-    assert len(three.anchors) == len(two.anchors) + 1
-    weights = [1, 1, 0.5]
-    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
-    found, proved = reweigh.nearest(three, weights)
-    assert proved.mean() > 0.1
-    same(rows_of(found, proved, 100), rows_of(wanted, proved, 100))
-    same(reweigh.nearest(three, weights, members)[0], wanted)
-
-
-@settings(max_examples=40, deadline=None)
-@given(ensembles(), st.integers(1, 9), st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.0]), min_size=3, max_size=3))
-def test_drawn_cases_are_exact(case, k, weights):
-    feats, anchor, n_query = case
-    weights = weights[: len(feats)] if any(weights[: len(feats)]) else [1.0] * len(feats)
-    pool = reweigh.gather(feats, k, n_query, k, anchors=[anchor])
-    found, _ = reweigh.nearest(pool, weights, feats)
-    want = oracles.fused_distance(feats, weights)
-    assert same_lists(found.order, want)
-    assert same_lists(found.near_order, want[:n_query, n_query:])
-    np.testing.assert_allclose(found.total - found.least, want.max(1), atol=1e-5)
+    wanted = searched(feats, weights).order
+    poor, good = (
+        (reweigh.nearest(reweigh.gather(feats, 15, 100, 30, anchors=[a]), weights).order == wanted).mean()
+        for a in ([1, 0, 0], weights)
+    )
+    assert poor < 0.9 and good > 0.999
 
 
 def test_copies_that_overflow_the_search():
-    """Hundreds of copies: those rows are searched whole, and their bounds still hold."""
+    """Hundreds of copies: those rows are searched whole."""
     rng = np.random.default_rng(1)
     feats = [np.vstack([np.repeat(unit_rows(rng, 2, 12), 300, axis=0), clustered(rng, 200, 12, 9)]) for _ in range(2)]
     pool = reweigh.gather(feats, 5, 150, 8)
-    for weights in ([1, 1], [1, 0.7]):
-        wanted = neighbours.nearest(feats, 5, weights=weights, n_query=150, top_k=8, near_share=1)
-        same(reweigh.nearest(pool, weights, feats)[0], wanted)
+    wanted = neighbours.nearest(feats, 5, n_query=150, top_k=8, near_share=1, device="cpu")
+    found = reweigh.nearest(pool, [1, 1])
+    np.testing.assert_allclose(found.dist, wanted.dist, atol=2e-6)
+    np.testing.assert_allclose(found.near_dist, wanted.near_dist[:, :8], atol=2e-6)
 
 
 def test_it_feeds_the_reranking(members, pool):
     weights = [1, 1.2, 0.9]
-    found, _ = reweigh.nearest(pool, weights, members)
-    wanted = neighbours.nearest(members, 15, weights=weights, n_query=100, top_k=30, near_share=1)
-    want_order, want_dist = rerank.k_reciprocal(wanted, members, 100, weights=weights, k1=10, k2=4, top_k=30)
-    for source in (source_of(members).weighted(weights), reweigh.remembering(pool, members, weights)):
-        order, dist = rerank.k_reciprocal(found, source, 100, k1=10, k2=4, top_k=30)
-        np.testing.assert_allclose(dist, want_dist, atol=1e-5)
-        assert (order != want_order).mean() < 1e-3
-
-
-def test_what_the_pool_keeps_is_read_and_the_rest_computed(members, pool):
-    rng, weights = np.random.default_rng(3), [0.3, 1, 2]
-    index, indptr, rows = rng.integers(0, 700, 90).astype(np.int32), np.array([0, 40, 40, 90]), np.array([5, 8, 300])
-    recalled = pool.recall(rows, indptr, index, weights)
-    left = np.repeat(rows, np.diff(indptr))
-    exact = sum(w * (a[left].astype(float) * a[index]).sum(axis=1) for w, a in zip(weights, members, strict=True))
-    known = [j in pool.index[pool.indptr[i] : pool.indptr[i + 1]] for i, j in zip(left, index, strict=True)]
-    assert 0 < np.sum(known) < 90
-    np.testing.assert_array_equal(~np.isnan(recalled), known)
-    np.testing.assert_allclose(recalled[known], exact[known], atol=1e-6)
-    source = reweigh.remembering(pool, members, weights)
-    np.testing.assert_allclose(source.pairs(rows, indptr, index), exact, atol=1e-6)
+    setting = {"weights": weights, "k1": 10, "k2": 4, "top_k": 30, "device": "cpu"}
+    want_order, want_dist = rerank.k_reciprocal(searched(members, weights), members, 100, **setting)
+    order, dist = rerank.k_reciprocal(reweigh.nearest(pool, weights), members, 100, **setting)
+    same = order == want_order
+    assert same.mean() > 0.97
+    np.testing.assert_allclose(dist[same], want_dist[same], atol=0.02)
 
 
 def test_bad_input_is_named(members, pool):
@@ -177,8 +86,6 @@ def test_bad_input_is_named(members, pool):
         reweigh.nearest(pool, [1, 1])
     with pytest.raises(ValueError, match="one at least above 0"):
         reweigh.nearest(pool, [0, 0, 0])
-    with pytest.raises(ValueError, match="700 by 3, and takes one member more"):
-        reweigh.extended(pool, members[:2], [1, 1])
     with pytest.raises(ValueError, match="k is 0"):
         reweigh.gather(members, 0, 100, 30)
     with pytest.raises(ValueError, match="n_query is 700"):

@@ -9,7 +9,7 @@ import pytest
 from configs.artifact import Address, Store
 from configs.errors import ResultError
 from configs.events import EventLog
-from ensemble import build, runs
+from ensemble import build, runs, verify
 from ensemble.runs import at_work, results_of
 from submit import make
 
@@ -92,7 +92,43 @@ def test_a_store_that_is_not_there(tmp_path):
         runs.main(["--runs", str(tmp_path / "none")])
 
 
-def test_a_record_that_cannot_be_read_is_no_reason_to_fall(store):
+def test_a_record_that_cannot_be_read_is_no_reason_to_fall(store, capsys):
+    """Nor is what it was made from removed: by `prune`, or after `verify --remove`."""
     for record in store.root.glob("builds/*/build.json"):
         record.write_text(json.dumps([1]))
     assert {r.used for r in results_of(store)} == {"no build", "last build", "interrupted"}
+    for _ in range(2):
+        with pytest.raises(ResultError, match=r"build\.json is damaged .*, so what this build was made from cannot be"):
+            prune(capsys, store, "--yes")
+        assert verify.main(["--runs", str(store.root), "--remove"]) == 1
+        assert "it stays, since it says what was made for it" in capsys.readouterr().out
+
+
+def flip(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+@pytest.mark.parametrize("what", ["features/*/feats.npy", "features/*/manifest.json", "neighbours/*/manifest.json"])
+@pytest.mark.parametrize("earlier", [False, True], ids=["now", "a record of an earlier version"])
+def test_weights_outlive_the_features_made_from_them(store, tiny_build, capsys, what, earlier):
+    """Features are damaged, removed, and what nobody uses pruned: the weights stand, and nothing is trained again."""
+    if earlier:
+        (record,) = store.root.glob("builds/*")
+        told = json.loads((record / "build.json").read_text())
+        del told["made_of"]
+        asked = json.loads((record / "manifest.json").read_text())
+        shutil.rmtree(record)
+        address = Address(asked["kind"], asked["name"], asked["request"])
+        store.get(address, lambda folder: (folder / "build.json").write_text(json.dumps(told)))
+    weights = sorted(p for p in store.root.glob("members/[ab]-*"))
+    for path in store.root.glob(what):
+        flip(path)
+    assert verify.main(["--runs", str(store.root), "--remove"]) == 1
+    prune(capsys, store, "--yes")
+    assert sorted(store.root.glob("members/[ab]-*")) == weights and len(weights) == 2
+    assert bool(list(store.root.glob("members/old-*"))) == earlier, "whether it is needed cannot be told"
+    argv = list(tiny_build.argv)
+    argv[argv.index("--out") + 1] = str(store.root)
+    build.main(argv)
+    assert "training a" not in capsys.readouterr().err

@@ -66,17 +66,21 @@ def row(out, name):
     ],
 )
 def test_the_score_is_the_oracles(folder, tmp_path, capsys, argv, ap, length, said):
-    order, content = submit(folder, 1, 0.4, length)
+    order, content = submit(folder, 1, 0.0, length)
     (tmp_path / "sub.json").write_text(content)
     status, out = scored(capsys, tmp_path / "sub.json", "--competition", "market1501", "--data", folder, *argv)
     (_, qpids, qcams), (_, gpids, gcams) = (images(folder, n) for n in ("query", "bounding_box_test"))
     want = oracles.evaluate(order.tolist(), qpids, gpids, qcams, gcams, ap=ap, junk="market", top_k=length)
     total = (want["rank1"] + want["map"]) / 2
+    assert want["cmc"][4] < want["cmc"][9]
     assert status == 0 and said in out
     got = row(out, str(tmp_path / "sub.json"))
     assert got[:4] == pytest.approx([100 * x for x in (want["rank1"], want["cmc"][4], want["map"], total)], abs=0.051)
     assert got[4] <= got[3] <= got[5]
     assert ("lists are cut" in out) == (ap == "relevant")
+    asked = [*argv, "--set", f"competition.ap={ap}"]
+    out = scored(capsys, tmp_path / "sub.json", "--competition", "market1501", "--data", folder, *asked)[1]
+    assert "lists are cut" not in out, "nobody asked for more than is there"
 
 
 def test_a_second_file_is_compared_on_the_same_queries(folder, tmp_path, capsys):
@@ -91,8 +95,63 @@ def test_a_second_file_is_compared_on_the_same_queries(folder, tmp_path, capsys)
     assert float(re.search(r"total ([+-]\d+\.\d)", line)[1]) == pytest.approx(gain, abs=0.11)
     same = scored(capsys, a, a, *rules)[1]
     assert "total +0.0 (+0.0 to +0.0); chance alone could do it" in same
-    wide = scored(capsys, a, *rules, "--by-person")[1]
-    assert row(wide, str(a))[:4] == row(same, str(a))[:4]
+    worse = next(x for x in scored(capsys, b, a, *rules)[1].splitlines() if " against " in x)
+    assert float(re.search(r"total ([+-]\d+\.\d)", worse)[1]) == pytest.approx(-gain, abs=0.11)
+    assert worse.endswith("; more than chance")
+
+
+def first_right(folder, people):
+    """A file whose first answer is right for both queries of these people, and for no others."""
+    (queries, qpids, _), (gallery, gpids, _) = (images(folder, n) for n in ("query", "bounding_box_test"))
+    right = np.array(qpids)[:, None] == np.array(gpids)
+    order = np.argsort(np.where(np.isin(qpids, people)[:, None], ~right, right), axis=1, kind="stable")
+    return json.dumps({q: [gallery[i] for i in row] for q, row in zip(queries, order, strict=True)})
+
+
+@pytest.mark.parametrize(
+    ("argv", "low", "high"), [([], 25.0, 75.0), (["--by-person"], 100 / 6, 500 / 6)], ids=["query", "person"]
+)
+def test_intervals_are_over_queries_or_over_persons(folder, tmp_path, capsys, argv, low, high):
+    """Three of six people right, with both of their queries: hits are binomial of 12 queries, or of 6 people.
+
+    P(2 or fewer of 12) = 0.019 and P(3 or fewer) = 0.073; P(0 of 6) = 0.016 and P(1 or none) = 0.109.
+    """
+    half, every = tmp_path / "half.json", tmp_path / "every.json"
+    half.write_text(first_right(folder, [1, 2, 3]))
+    every.write_text(first_right(folder, [1, 2, 3, 4, 5, 6]))
+    rules = ["--competition", "market1501", "--data", folder, "--set", "competition.junk=none"]
+    out = scored(capsys, half, every, *rules, "--set", "competition.score={rank1: 1, map: 0}", *argv)[1]
+    assert row(out, str(half))[3:] == pytest.approx([50, low, high], abs=0.051)
+    assert row(out, str(every))[3:] == [100, 100, 100]
+    gain = next(x for x in out.splitlines() if " against " in x)
+    assert gain.endswith(f"total +50.0 (+{low:.1f} to +{high:.1f}); more than chance")
+
+
+def test_a_total_is_of_the_competitions_weights(folder, tmp_path, capsys):
+    """Weights that sum to 4: the total is not their mean."""
+    (tmp_path / "sub.json").write_text(submit(folder, 1, 0.4)[1])
+    rules = ["--competition", "market1501", "--data", folder, "--set", "competition.score={rank1: 3, map: 1}"]
+    out = scored(capsys, tmp_path / "sub.json", *rules)[1]
+    rank1, _, mean_ap, total, low, high = row(out, str(tmp_path / "sub.json"))
+    assert total == pytest.approx(3 * rank1 + mean_ap, abs=0.21) and total > 100
+    assert low < total < high and "total = 3 rank-1 + 1 mAP" in out
+
+
+@pytest.mark.parametrize(("query", "own", "known"), [(1, 1, True), ("", 1, False), (1, "", False)])
+def test_junk_goes_where_every_camera_is_told(tmp_path, capsys, query, own, known):
+    """A list of own camera, stranger, right: AP is 1/2 without the first, and (1 + 2/3) / 2 with it."""
+    lines = ["label,path,split,is_query,is_gallery,camid", f"a,q.png,test,1,,{query}"]
+    lines += [f"a,g1.png,test,,1,{own}", "b,g2.png,test,,1,2", "a,g3.png,test,,1,2"]
+    (tmp_path / "df.csv").write_text("\n".join(lines) + "\n")
+    files = [line.split(",")[1] for line in lines[1:]]
+    for name in files:
+        (tmp_path / name).touch()
+    (tmp_path / "sub.json").write_text(json.dumps({"q.png": files[1:]}))
+    sets = ["--set", "competition.ap=market", "--set", "competition.junk=same_pid_same_cam"]
+    out = scored(capsys, tmp_path / "sub.json", "--data", tmp_path, "--layout", "table", *sets)[1]
+    want = [0, 100, 50] if known else [100, 100, 250 / 3]
+    assert row(out, str(tmp_path / "sub.json"))[:3] == pytest.approx(want, abs=0.051)
+    assert ("AP 'market', junk: same person, same camera" if known else "AP 'market', no junk") in out
 
 
 def test_a_file_counted_from_the_wrong_number_is_suspected(folder, tmp_path, capsys):
@@ -108,10 +167,40 @@ def test_a_file_counted_from_the_wrong_number_is_suspected(folder, tmp_path, cap
     assert "with every number" not in scored(capsys, tmp_path / "right.txt", *rules)[1]
 
 
+@pytest.mark.parametrize(("shift", "word"), [(1, "higher"), (-1, "lower")])
+@pytest.mark.parametrize(("right", "suspected"), [(0, False), (1, False), (2, True)])
+def test_a_file_is_suspected_of_a_wrong_number_where_it_would_score_five_points_more(
+    folder, tmp_path, capsys, shift, word, right, suspected
+):
+    """Only rank-1 counts, by a half, so that each of 12 queries is 4.2 points; moved by one, so many become right.
+
+    Places from 1: 8 strangers, then 5 images of person 1, 5 of person 2 and so on.
+    """
+    (_, qpids, _), _ = (images(folder, n) for n in ("query", "bounding_box_test"))
+    firsts = [5] * 12
+    for i in range(1, 1 + right):
+        block = [9 + 5 * (qpids[i] - 1) + j for j in range(5)]
+        firsts[i] = (block[0] if shift > 0 else block[-1]) - shift
+    (tmp_path / "track2.txt").write_text("".join(f"{first} 1 2 3\n" for first in firsts))
+    rules = ["--data", folder, "--competition", "market1501", "--format", "aicity_txt", "--set", "competition.top_k=4"]
+    rules += ["--set", "competition.junk=none", "--set", "competition.score={rank1: 0.5, map: 0}"]
+    out = scored(capsys, tmp_path / "track2.txt", *rules)[1]
+    assert row(out, str(tmp_path / "track2.txt"))[3] == 0
+    said = f"with every number one {word} it would score {50 * right / 12:.1f}, not 0.0"
+    assert (said in out) == suspected and ("with every number" in out) == suspected
+
+
 def test_an_invalid_file_is_not_scored(folder, tmp_path, capsys):
     (tmp_path / "sub.json").write_text("{}")
-    status, out = scored(capsys, tmp_path / "sub.json", "--competition", "market1501", "--data", folder)
-    assert status == 1 and "is not answered" in out and "mAP" not in out
+    (tmp_path / "good.json").write_text(submit(folder, 1, 0.4)[1])
+    rules = ["--competition", "market1501", "--data", folder]
+    for files in (["sub.json"], ["good.json", "sub.json"]):
+        status, out = scored(capsys, *(tmp_path / name for name in files), *rules)
+        assert status == 1 and "is not answered" in out and "mAP" not in out
+    (tmp_path / "sub.json").write_text(json.dumps({str(i): [] for i in range(20)}))
+    out = scored(capsys, tmp_path / "sub.json", *rules)[1]
+    assert "... and 12 more faults" in out
+    assert sum(" is not answered" in x or " is not one of " in x for x in out.splitlines()) == 20
 
 
 def test_nothing_to_score_against(tmp_path, capsys):

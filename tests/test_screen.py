@@ -181,7 +181,11 @@ def test_two_members_at_a_time_are_two_lines_under_way(clock):
     assert lines[2].split() == ["r50", "training", "8", "%", "1/12", "2.000", "120"]
     assert lines[3].split() == ["se_ibn_a", "training", "4", "%", "60"]
     progress.event("stopped", key="members/r50", pid=11)
-    assert [line.split()[1] for line in screen(board)[2:4]] == ["waiting", "training"]
+    board.task("se_ibn_a, epochs", 12, 6, 12)
+    assert [line.split()[1:] for line in screen(board)[2:4]] == [
+        ["waiting", "1/12", "2.000", "120"],
+        ["training", "50", "%", "60"],
+    ]
 
 
 def test_two_members_at_a_time_in_a_pipe_are_one_line(clock):

@@ -32,6 +32,13 @@ def test_members_may_differ_and_rules_may_not():
     assert differences("", "ap=hits")[0] == "ap is not said in one and hits in the other"
 
 
+@pytest.mark.parametrize("key", ["ap", "k", "junk", "scored", "skipped", "weights", "data"])
+def test_each_rule_must_agree(key):
+    said = dict.fromkeys(("ap", "k", "junk", "scored", "skipped", "weights", "data", "members", "rerank"), "x")
+    one, other = ("|".join(f"{k}={v}" for k, v in d.items()) for d in (said, said | {key: "y", "members": "z"}))
+    assert differences(one, other) == [f"{key} is x in one and y in the other"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

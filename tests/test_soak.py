@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 FEW = ("steps", "torn", "signals", "crowds")
-MORE = ("kills", "resumes", "flips", "cuts", "swaps", "checkpoints", "quotas")
+MORE = ("kills", "resumes", "flips", "cuts", "swaps", "checkpoints", "quotas", "sides")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Totals tried fast against whole searches."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from ensemble import trial
 from ensemble.judge import Judge, of_parts
 from ensemble.mix import EACH_FIRST, Mix
 from ensemble.parts import parts_of
-from ensemble.trial import Trial
+from ensemble.trial import Lately, Trial
 from tests.boards import people
 
 RULES = {
@@ -49,12 +51,18 @@ def test_equals_a_whole_search_where_lists_are_of_the_whole_gallery(both, mix):
 
 
 def test_what_is_kept_between_mixes_is_of_the_right_settings(both):
-    """One thing changed at a time, so that whatever is kept from the mix before is asked for again."""
     judge, tried = both
-    for change in ({}, {"power": 1}, {"power": 1, "k2": 2}, {"power": 1, "k2": 2, "lam": 0.6}, {"k1": 9, "lam": 0.6}):
-        for fusion in ("sum_then_rerank", EACH_FIRST):
-            mix = Mix((1.0, 1.0, 0.5), fusion=fusion, **{"k1": 12, "k2": 4, "lam": 0.3, "power": 2} | change)
-            np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
+    for mix in changes():
+        np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
+
+
+def test_what_is_kept_of_cut_lists_is_of_the_right_settings(monkeypatch):
+    monkeypatch.setattr(trial, "WHOLE", 0)
+    judge = judge_of("hits")
+    tried = Trial(judge, 21)
+    assert tried.pairs is None
+    for mix in changes():
+        np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
 
 
 @pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.lam], ids=Mix.describe)  # lam 0 ties nearly everything
@@ -76,13 +84,53 @@ def test_cut_lists_of_market_are_a_little_low(monkeypatch):
     assert (got <= want + 1e-9).all() and np.nanmean(want) - np.nanmean(got) < 0.01
 
 
+def test_lists_leave_room_for_the_most_junk_there_could_be(monkeypatch):
+    """Five gallery images of a person by three cameras: two by two of them, and one by the third."""
+    monkeypatch.setattr(trial, "WHOLE", 0)
+    assert Trial(judge_of("market", n_people=60, each=7), 3).depth == 202
+    assert Trial(judge_of("hits", n_people=60, each=7), 3).depth == 200
+    assert Trial(judge_of("market", n_people=60, each=7, cameras=False), 3).depth == 200
+
+
 def test_a_mix_is_tried_once_however_it_is_written(both):
     _, tried = both
     tried.totals(Mix((1.0, 1.0, 1.0)))
     before = len(tried.kept)
     assert (tried.totals(Mix((2.0, 2.0, 2.0))) == tried.totals(Mix((1.0, 1.0, 1.0)))).all()
-    assert len(tried.kept) == before and tried.rate > 0
-    assert all(0 <= share <= 1 for share in tried.proved.values()) and tried.proved
+    assert len(tried.kept) == before
+
+
+def test_the_rate_is_of_all_that_was_tried(monkeypatch):
+    """By a clock that is a second on whenever it is looked at: every mix takes one, and one that is kept none."""
+    tried, clock = Trial(judge_of("hits"), 3), itertools.count()
+    monkeypatch.setattr(trial.time, "monotonic", lambda: float(next(clock)))
+    for weights in ((1.0, 1.0, 1.0), (1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)):
+        tried.totals(Mix(weights, rerank="none"))
+    assert (tried.seconds, tried.rate) == (3, 60)
+
+
+def test_the_last_few_results_are_kept():
+    made, lately = [], Lately(2)
+    for key in "abacb":
+        assert lately.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
+    assert made == ["a", "b", "c", "b"], "a was asked for again, so b had to go for c"
+    assert list(lately.kept) == ["c", "b"]
+
+
+def changes():
+    """One thing changed at a time, so that whatever is kept from the mix before is asked for again."""
+    for change in (
+        {},
+        {"k1": 9},
+        {"power": 1},
+        {"power": 1, "k2": 2},
+        {"power": 1, "k2": 2, "lam": 0.6},
+        {"k1": 9, "lam": 0.6},
+    ):
+        for fusion in ("sum_then_rerank", EACH_FIRST):
+            yield Mix((1.0, 1.0, 0.5), fusion=fusion, **{"k1": 12, "k2": 4, "lam": 0.3, "power": 2} | change)
+    yield Mix((1.0, 0.2, 0.5), fusion=EACH_FIRST, k1=9, lam=0.6)
+    yield Mix((1.0, 0.2, 0.5), k1=9, lam=0.6)
 
 
 def part_of(judge, tracks):

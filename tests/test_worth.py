@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from configs.artifact import Address, Store
 from configs.command import run
-from configs.schema import Competition
+from configs.schema import Competition, ScoreWeights
 from ensemble import worth
 from ensemble.judge import Judge, of_parts
 from ensemble.mix import Mix
 from ensemble.parts import parts_of
+from ensemble.record import Evaluation
 from ensemble.training_time import training_seconds
 from ensemble.worth import correlation, measure
 from tests.boards import people
@@ -60,6 +62,40 @@ def test_by_domain_it_is_what_the_merged_lists_lose():
     without = judge.totals(Mix((1.0, 0.0), **PLAIN), Mix((0.5, 0.0), **PLAIN))
     assert without[here[0]].mean() == pytest.approx(1)
     assert got.members[1].left_out.mean == pytest.approx(1 - without.mean()) and got.members[1].left_out.beyond_zero
+
+
+def test_intervals_are_over_persons():
+    """10 persons ask twice each. The first member finds 5 of them with both queries, the second nobody: hits are
+    binomial of 10, P(1 or fewer) = 0.011 and P(2 or fewer) = 0.055. Of 20 queries, 6 to 14 would be hits."""
+    persons = np.eye(10, dtype=np.float32)
+    asked, away = np.repeat(persons, 2, axis=0), -persons
+    feats = [
+        np.concatenate([asked, np.where(np.arange(10)[:, None] < 5, persons, away)]),
+        np.concatenate([asked, away]),
+    ]
+    pids = list(range(10))
+    evaluation = Evaluation({}, "", None, np.repeat(pids, 2).tolist(), [-1] * 20, pids, [-1] * 10)
+    rule = RULE.model_copy(update={"score": ScoreWeights(rank1=1, map=0)})
+    found = measure(Judge(feats, ["a", "b"], evaluation, rule), [Mix((1.0, 0.5), **PLAIN)], ["a", "b"])
+    first, second = found.members
+    for one in (found.total, first.alone, first.left_out):
+        assert (one.mean, one.low, one.high) == pytest.approx((0.5, 0.2, 0.8)) and one.level == 0.95
+    for one in (second.alone, second.left_out):
+        assert (one.mean, one.low, one.high) == (0, 0, 0)
+
+
+def test_a_member_that_does_harm_is_a_loss_beyond_chance(capsys):
+    """Without the second member, of twice the weight and no knowledge, the first finds everybody."""
+    feats, evaluation = people(np.random.default_rng(0), n_people=20, spreads=(0.3, None))
+    found = measure(Judge(feats, ["good", "harm"], evaluation, RULE), [Mix((0.5, 1.0), **PLAIN)], ["good", "harm"])
+    good, harm = found.members
+    assert harm.left_out.high < 0 < good.left_out.low
+    assert harm.left_out.mean == pytest.approx(found.total.mean - good.alone.mean)
+    assert good.left_out.mean == pytest.approx(found.total.mean - harm.alone.mean)
+    worth.show(Console(width=120), found, "test")
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "more than chance" in line}
+    lost = [told.split("more")[0].split()[-4] for told in (rows["good"], rows["harm"])]
+    assert [text[0] for text in lost] == ["+", "-"]
 
 
 def test_the_only_member_cannot_be_left_out():

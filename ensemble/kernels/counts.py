@@ -115,6 +115,48 @@ def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
 
 
 @jit
+def doubtful(
+    dist: NDArray[np.float32], bound: NDArray[np.float32], right_ptr: Ints, right: NDArray[np.float32]
+) -> tuple[Ints, NDArray[np.int32]]:
+    """Images of which rows (B, G), within bound (B,) of the truth, do not say which side of a right one they are on.
+
+    right: exact distances of row i's right images, right[right_ptr[i]:right_ptr[i + 1]]. Returns (indptr, columns).
+    """
+    rows, width = dist.shape
+    indptr = np.zeros(rows + 1, np.int64)
+    index = np.empty(max(64, width), np.int32)
+    at = 0
+    for i in range(rows):
+        targets = np.sort(right[right_ptr[i] : right_ptr[i + 1]])
+        if targets.size:
+            row = dist[i]
+            reach = np.float32(bound[i] * 1.0001 + 5e-7 * max(1.0, abs(targets[targets.size - 1])))  # own rounding
+            first, last = targets[0] - reach, targets[targets.size - 1] + reach
+            for start in range(0, width, WIDE):
+                stop, hits = min(width, start + WIDE), np.int32(0)
+                for v in row[start:stop]:
+                    hits = np.int32(hits + np.int32((v <= last) & (v >= first)))
+                if hits == 0:
+                    continue
+                for g in range(start, stop):
+                    v = row[g]
+                    if not (first <= v <= last):
+                        continue
+                    p = np.searchsorted(targets, v)
+                    above = p < targets.size and targets[p] - v <= reach
+                    below = p > 0 and v - targets[p - 1] <= reach
+                    if above or below:
+                        if at == index.size:
+                            grown = np.empty(2 * at, np.int32)
+                            grown[:at] = index
+                            index = grown
+                        index[at] = g
+                        at += 1
+        indptr[i + 1] = at
+    return indptr, index[:at].copy()
+
+
+@jit
 def from_distances(
     dist: NDArray[np.float32],
     group: Ints,

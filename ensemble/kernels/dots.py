@@ -1,4 +1,4 @@
-"""Rescoring on the CPU: exact similarities of chosen pairs, and the best of each row."""
+"""Exact distances on the CPU: of chosen pairs, in float64, and the best of each row."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +7,7 @@ from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit
 
 Pointers = NDArray[np.int64]
 Sums = NDArray[np.float64]
+Prints = NDArray[np.uint64]
 UNIT_TOLERANCE = 1e-3
 
 
@@ -30,93 +31,101 @@ def _four_dots(a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, out: Sums)
     out[0], out[1], out[2], out[3] = t0, t1, t2, t3
 
 
-@fast
-def _square(row: Floats) -> float:
-    total = 0.0
-    for d in range(row.size):
-        total += np.float64(row[d]) * np.float64(row[d])
+@jit
+def _print(bits: NDArray[np.uint32]) -> np.uint64:
+    """A number that tells a row of floats from another: whole numbers, so the same in any order, on any device."""
+    total = np.uint64(0)
+    for d in range(bits.size):
+        total += np.uint64(bits[d]) * (np.uint64(2 * d + 1) * np.uint64(0x9E3779B97F4A7C15))
     return total
 
 
 @jit
-def squares(feats: Floats, start: int, stop: int) -> Sums:
-    """Squared length of rows start..stop, (B,) float64; NaN where the row holds one."""
-    out = np.empty(stop - start)
+def measured(feats: Floats, start: int, stop: int) -> tuple[Sums, Prints]:
+    """Of rows start..stop the squared length, (B,) float64, NaN where the row holds one, and the print (B,)."""
+    squares, prints, four = np.empty(stop - start), np.empty(stop - start, np.uint64), np.empty(4)
     for i in range(start, stop):
-        out[i - start] = _square(feats[i])
-    return out
+        row = feats[i]
+        _four_dots(row, row, row, row, row, four)
+        squares[i - start] = four[0]
+        prints[i - start] = _print(row.view(np.uint32))
+    return squares, prints
 
 
 @jit
-def add_dots(feats: Floats, rows: Pointers, indptr: Pointers, index: Ints, weight: float, out: Sums) -> None:
-    """Add weight * <feats[rows[i]], feats[j]> to out (nnz,) float64 for each j of row i's index[indptr[i]:...]."""
+def add_distances(
+    feats: Floats, squares: Sums, rows: Pointers, indptr: Pointers, index: Ints, weight: float, out: Sums
+) -> None:
+    """Add weight * (1 - cos(feats[rows[i]], feats[j])) to out (nnz,) for each j of row i's index[indptr[i]:...].
+
+    squares: squared lengths, from `measured`: a row's distance from a copy of itself is 0 exactly.
+    """
     four = np.empty(4)
     for i in range(rows.size):
-        a = feats[rows[i]]
+        a, own = feats[rows[i]], squares[rows[i]]
         end = indptr[i + 1]
         for e in range(indptr[i], end, 4):
             b, c = index[e], index[min(e + 1, end - 1)]
             d, f = index[min(e + 2, end - 1)], index[min(e + 3, end - 1)]
             _four_dots(a, feats[b], feats[c], feats[d], feats[f], four)
             for p in range(min(4, end - e)):
-                out[e + p] += weight * four[p]
+                out[e + p] += weight * (1.0 - four[p] / np.sqrt(own * squares[index[e + p]]))
 
 
 @jit
 def best(indptr: Pointers, index: Ints, value: Floats, k: int) -> tuple[Ints, Floats]:
-    """The k of each row with the largest value, ties by lower index: order (R, k), -1 where a row has fewer, sim."""
+    """The k of each row with the smallest value, ties by lower index: order (R, k), -1 where a row has fewer, value."""
     rows = indptr.size - 1
     order = np.full((rows, k), -1, np.int32)
-    sim = np.full((rows, k), -np.inf, np.float32)
+    out = np.full((rows, k), np.inf, np.float32)
     for r in range(rows):
         start, n = indptr[r], indptr[r + 1] - indptr[r]
         by_index = np.argsort(index[start : start + n])
-        signed = np.empty(n, np.float32)
+        sorted_value = np.empty(n, np.float32)
         for p in range(n):
-            signed[p] = -value[start + by_index[p]]
-        by_value = np.argsort(signed, kind="mergesort")
+            sorted_value[p] = value[start + by_index[p]]
+        by_value = np.argsort(sorted_value, kind="mergesort")
         for p in range(min(k, n)):
             e = start + by_index[by_value[p]]
             order[r, p] = index[e]
-            sim[r, p] = value[e]
-    return order, sim
+            out[r, p] = value[e]
+    return order, out
 
 
 @jit
-def least(indptr: Pointers, value: Floats) -> Floats:
-    """The smallest value of each row, +inf for an empty one."""
-    out = np.full(indptr.size - 1, np.inf, np.float32)
+def greatest(indptr: Pointers, value: Floats) -> Floats:
+    """The largest value of each row, -inf for an empty one."""
+    out = np.full(indptr.size - 1, -np.inf, np.float32)
     for r in range(out.size):
         for e in range(indptr[r], indptr[r + 1]):
-            out[r] = min(out[r], value[e])
+            out[r] = max(out[r], value[e])
     return out
 
 
 @jit
-def sift(sim: Floats, col0: int, k: int, slack: Real) -> tuple[Pointers, Ints, Pointers, Ints]:
-    """Whole rows sim (B, C): columns within slack of the k-th largest, and within slack of the smallest.
+def rounded(dist: Sums, bound: float) -> tuple[Floats, Pointers, Ints]:
+    """Rows of distances (B, C), each within `bound` of the truth, as float32, 0 at least; and where that is in doubt.
 
-    Returns (indptr, index) of the first and (indptr, index) of the second; index counts from col0.
+    Returns (B, C) float32, and (indptr (B + 1,), columns) of those whose true value may round to another number.
     """
-    height, width = sim.shape
-    bars = np.empty((height, 2), np.float32)
-    tops, lows = np.zeros(height + 1, np.int64), np.zeros(height + 1, np.int64)
-    for i in range(height):
-        bars[i, 0] = -np.partition(-sim[i], min(k, width) - 1)[min(k, width) - 1] - slack
-        bars[i, 1] = sim[i].min() + slack
-        tops[i + 1] = tops[i] + np.sum(sim[i] >= bars[i, 0])
-        lows[i + 1] = lows[i] + np.sum(sim[i] <= bars[i, 1])
-    top, low = np.empty(tops[-1], np.int32), np.empty(lows[-1], np.int32)
-    for i in range(height):
-        at, low_at = tops[i], lows[i]
+    rows, width = dist.shape
+    out, indptr = np.empty((rows, width), np.float32), np.zeros(rows + 1, np.int64)
+    for i in range(rows):
+        doubts = np.int32(0)
         for j in range(width):
-            if sim[i, j] >= bars[i, 0]:
-                top[at] = col0 + j
+            low, high = np.float32(max(0.0, dist[i, j] - bound)), np.float32(max(0.0, dist[i, j] + bound))
+            out[i, j] = low
+            doubts += np.int32(low != high)
+        indptr[i + 1] = indptr[i] + doubts
+    index, at = np.empty(indptr[rows], np.int32), 0
+    for i in range(rows):
+        if indptr[i + 1] == indptr[i]:
+            continue
+        for j in range(width):
+            if out[i, j] != np.float32(max(0.0, dist[i, j] + bound)):
+                index[at] = j
                 at += 1
-            if sim[i, j] <= bars[i, 1]:
-                low[low_at] = col0 + j
-                low_at += 1
-    return tops, top, lows, low
+    return out, indptr, index
 
 
 @jit

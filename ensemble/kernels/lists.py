@@ -25,12 +25,11 @@ def smallest(dist: Floats, k: int) -> tuple[Ints, Floats]:
 
 
 @jit
-def _scaled(sim: Real, least: Real, total: Real, power: int) -> Real:
+def _scaled(dist: Real, farthest: Real, power: int) -> Real:
     """(d / largest d)^power of one pair; 0 in a row of zeros."""
-    largest = max(np.float32(0), total - least)
-    if largest == 0:
+    if farthest <= 0:
         return np.float32(0)
-    ratio = max(np.float32(0), total - sim) / largest
+    ratio = dist / farthest
     return ratio if power == 1 else ratio * ratio
 
 
@@ -40,37 +39,75 @@ def _mixed(s: Real, t: Real, lam: Real) -> Any:
 
 
 @jit
-def unlisted(
-    near: Ints,
-    near_sim: Floats,
+def mix_rows(dist: Floats, farthest: Floats, indptr: Pointers, gallery: Ints, t: Floats, power: int, lam: Real) -> None:
+    """Rows of distances (B, G) become (1 - lam) J + lam s in place; (indptr, gallery, t): where J is not 1."""
+    rows, width = dist.shape
+    overlap = np.zeros(width, np.float32)
+    for q in range(rows):
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = t[e]
+        for g in range(width):
+            dist[q, g] = _mixed(_scaled(dist[q, g], farthest[q], power), overlap[g], lam)
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = 0
+
+
+@jit
+def mix_pairs(
+    dist: Floats,
+    asked_ptr: Pointers,
+    asked: Ints,
+    farthest: Floats,
     indptr: Pointers,
     gallery: Ints,
     t: Floats,
-    least: Floats,
-    total: Real,
+    power: int,
+    lam: Real,
+) -> None:
+    """The same of chosen gallery images asked[asked_ptr[q]:asked_ptr[q + 1]] of row q, dist (nnz,) in place."""
+    overlap = np.zeros(max(asked.max() if asked.size else 0, gallery.max() if gallery.size else 0) + 1, np.float32)
+    for q in range(farthest.size):
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = t[e]
+        for p in range(asked_ptr[q], asked_ptr[q + 1]):
+            dist[p] = _mixed(_scaled(dist[p], farthest[q], power), overlap[asked[p]], lam)
+        for e in range(indptr[q], indptr[q + 1]):
+            overlap[gallery[e]] = 0
+
+
+@jit
+def unlisted(
+    near: Ints,
+    near_dist: Floats,
+    k: int,
+    indptr: Pointers,
+    gallery: Ints,
+    t: Floats,
+    farthest: Floats,
     power: int,
     lam: Real,
 ) -> tuple[Pointers, Pointers]:
-    """Of the gallery images that overlap with a query (indptr, gallery, t), those that may enter its list unlisted.
+    """Of the gallery images that overlap with a query (indptr, gallery, t), those that may enter its first k unlisted.
 
-    near (B, K) are its nearest by s. What is not among them is no nearer than the last of them, so that its final
-    distance has a lower bound; K listed ones have an upper. Returns (indptr (B + 1,), positions in gallery).
+    near (B, K) are its nearest, K >= k. What is not among them is no nearer than the last of them, so that its final
+    distance has a lower bound; k listed ones have an upper. Returns (indptr (B + 1,), positions in gallery).
     """
-    rows, k = near.shape
+    rows, wide = near.shape
     listed = np.full(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, -1, np.int64)
     overlap = np.zeros(listed.size, np.float32)
     out_ptr, out, at = np.zeros(rows + 1, np.int64), np.empty(gallery.size, np.int64), 0
     for q in range(rows):
         for e in range(indptr[q], indptr[q + 1]):
             overlap[gallery[e]] = t[e]
-        farthest = np.float32(-1)
-        for p in range(k):
+        bar = np.float32(-1)
+        for p in range(wide):
             g = near[q, p]
             listed[g] = q
-            farthest = max(farthest, _mixed(_scaled(near_sim[q, p], least[q], total, power), overlap[g], lam))
-        edge = _scaled(near_sim[q, k - 1], least[q], total, power)
+            if p < k:
+                bar = max(bar, _mixed(_scaled(near_dist[q, p], farthest[q], power), overlap[g], lam))
+        edge = _scaled(near_dist[q, wide - 1], farthest[q], power)
         for e in range(indptr[q], indptr[q + 1]):
-            if listed[gallery[e]] != q and _mixed(edge, t[e], lam) <= farthest + np.float32(1e-6):
+            if listed[gallery[e]] != q and _mixed(edge, t[e], lam) <= bar:
                 out[at] = e
                 at += 1
             overlap[gallery[e]] = 0
@@ -81,34 +118,37 @@ def unlisted(
 @jit
 def merged(
     near: Ints,
-    near_sim: Floats,
+    near_dist: Floats,
+    k: int,
     indptr: Pointers,
     gallery: Ints,
     t: Floats,
     extra_ptr: Pointers,
     extra: Pointers,
-    extra_sim: Floats,
-    least: Floats,
-    total: Real,
+    extra_dist: Floats,
+    farthest: Floats,
     power: int,
     lam: Real,
-) -> tuple[Ints, Floats]:
-    """Final first-K lists from the nearest by s and the unlisted extras: order (B, K) int32, dist (B, K) float32."""
-    rows, k = near.shape
+) -> tuple[Ints, Floats, NDArray[np.bool_]]:
+    """Final first-k lists from the nearest and the unlisted extras: order (B, k) int32, dist (B, k) float32, sure (B,).
+
+    sure: whether the last of the list is nearer than what is in neither, so that nothing of that belongs into it.
+    """
+    rows, wide = near.shape
     overlap = np.zeros(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, np.float32)
-    order, dist = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
+    order, dist, sure = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32), np.empty(rows, np.bool_)
     for q in range(rows):
         for e in range(indptr[q], indptr[q + 1]):
             overlap[gallery[e]] = t[e]
-        count = k + extra_ptr[q + 1] - extra_ptr[q]
+        count = wide + extra_ptr[q + 1] - extra_ptr[q]
         index, value = np.empty(count, np.int64), np.empty(count, np.float32)
-        for p in range(k):
+        for p in range(wide):
             index[p] = near[q, p]
-            value[p] = _mixed(_scaled(near_sim[q, p], least[q], total, power), overlap[index[p]], lam)
-        for p in range(k, count):
-            e = extra_ptr[q] + p - k
+            value[p] = _mixed(_scaled(near_dist[q, p], farthest[q], power), overlap[index[p]], lam)
+        for p in range(wide, count):
+            e = extra_ptr[q] + p - wide
             index[p] = gallery[extra[e]]
-            value[p] = _mixed(_scaled(extra_sim[e], least[q], total, power), overlap[index[p]], lam)
+            value[p] = _mixed(_scaled(extra_dist[e], farthest[q], power), overlap[index[p]], lam)
         for e in range(indptr[q], indptr[q + 1]):
             overlap[gallery[e]] = 0
         by_index = np.argsort(index)
@@ -116,7 +156,9 @@ def merged(
         for p in range(k):
             order[q, p] = index[chosen[p]]
             dist[q, p] = value[chosen[p]]
-    return order, dist
+        edge = _scaled(near_dist[q, wide - 1], farthest[q], power)
+        sure[q] = dist[q, k - 1] < _mixed(edge, np.float32(0), lam)
+    return order, dist, sure
 
 
 @jit
@@ -134,63 +176,36 @@ def _at_most(values: Floats, k: int) -> np.float32:
 
 @jit
 def weighed(
-    indptr: Pointers, index: Ints, sim: Floats, weights: NDArray[np.float64], k: int, first: int, start: int, stop: int
+    indptr: Pointers, index: Ints, dist: Floats, weights: NDArray[np.float64], k: int, first: int, start: int, stop: int
 ) -> tuple[Ints, Floats, Floats]:
-    """Rows start..stop of candidates (indptr, index ascending) under weights (M,) of the members' sim (M, C).
+    """Rows start..stop of candidates (indptr, index ascending) under weights (M,) of the members' dist (M, C).
 
-    Returns the k of each row that are most similar among index >= first, ties by lower index: order (B, k), -1 where a
-    row has fewer, and value (B, k) float32; and the smallest similarity of each row (B,).
+    Returns the k of each row that are nearest among index >= first, ties by lower index: order (B, k), -1 where a row
+    has fewer, and value (B, k) float32; and the largest distance of each row (B,).
     """
-    order, value = np.full((stop - start, k), -1, np.int32), np.full((stop - start, k), -np.inf, np.float32)
-    least = np.full(stop - start, np.inf, np.float32)
+    order, value = np.full((stop - start, k), -1, np.int32), np.full((stop - start, k), np.inf, np.float32)
+    farthest = np.full(stop - start, -np.inf, np.float32)
     for i in range(start, stop):
         a, b = indptr[i], indptr[i + 1]
         total = np.zeros(b - a)
         for m in range(weights.size):
             w = weights[m]
             if w != 0:
-                part = sim[m, a:b]
+                part = dist[m, a:b]
                 for e in range(b - a):
                     total[e] += w * part[e]
-        signed = -total.astype(np.float32)
+        summed = total.astype(np.float32)
         if b > a:
-            least[i - start] = -signed.max()
+            farthest[i - start] = summed.max()
         begin = np.searchsorted(index[a:b], first)
-        signed, listed = signed[begin:], index[a + begin : b]
-        count = min(k, signed.size)
+        summed, listed = summed[begin:], index[a + begin : b]
+        count = min(k, summed.size)
         if count == 0:
             continue
-        bar = _at_most(signed, count)
-        kept = np.flatnonzero(signed <= bar)
-        by_value = kept[np.argsort(signed[kept], kind="mergesort")]
+        bar = _at_most(summed, count)
+        kept = np.flatnonzero(summed <= bar)
+        by_value = kept[np.argsort(summed[kept], kind="mergesort")]
         for p in range(count):
             order[i - start, p] = listed[by_value[p]]
-            value[i - start, p] = -signed[by_value[p]]
-    return order, value, least
-
-
-@jit
-def remembered(
-    rows: Pointers,
-    asked_ptr: Pointers,
-    asked: Ints,
-    indptr: Pointers,
-    index: Ints,
-    sim: Floats,
-    weights: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """The weighted similarity of row rows[i] to each of asked[asked_ptr[i]:...], NaN where it is no candidate.
-
-    indptr, index, sim: as `weighed`'s.
-    """
-    out = np.full(asked.size, np.nan)
-    for i in range(rows.size):
-        start, stop = indptr[rows[i]], indptr[rows[i] + 1]
-        listed = index[start:stop]
-        for e in range(asked_ptr[i], asked_ptr[i + 1]):
-            at = np.searchsorted(listed, asked[e])
-            if at < listed.size and listed[at] == asked[e]:
-                out[e] = 0.0
-                for m in range(weights.size):
-                    out[e] += weights[m] * sim[m, start + at]
-    return out
+            value[i - start, p] = summed[by_value[p]]
+    return order, value, farthest

@@ -10,7 +10,7 @@ Weights are whole numbers in units of 2^-30: their sums are the same in any orde
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, jit
+from ensemble.kernels.cpu import Floats, Ints, jit
 
 Pointers = NDArray[np.int64]
 Wholes = NDArray[np.uint32]
@@ -72,8 +72,8 @@ def expanded(full: Ints, full_size: Ints, half: Ints, half_size: Ints, start: in
 
 
 @jit
-def known(indptr: Pointers, members: Ints, order: Ints, sim: Floats, start: int, stop: int) -> Floats:
-    """Similarities of the members that a row's own list holds; NaN for the rest. Shapes as `expanded`'s."""
+def known(indptr: Pointers, members: Ints, order: Ints, dist: Floats, start: int, stop: int) -> Floats:
+    """Distances of the members that a row's own list holds; NaN for the rest. Shapes as `expanded`'s."""
     n, k = order.shape
     mark = np.full(n, -1, np.int64)
     place = np.empty(n, np.int32)
@@ -83,26 +83,25 @@ def known(indptr: Pointers, members: Ints, order: Ints, sim: Floats, start: int,
             mark[order[i, p]] = i
             place[order[i, p]] = p
         for e in range(indptr[i - start], indptr[i - start + 1]):
-            out[e] = sim[i, place[members[e]]] if mark[members[e]] == i else np.nan
+            out[e] = dist[i, place[members[e]]] if mark[members[e]] == i else np.nan
     return out
 
 
 @jit
-def weighed(indptr: Pointers, sim: Floats, least: Floats, total: Real, power: int, unit: float) -> Wholes:
+def weighed(indptr: Pointers, dist: Floats, farthest: Floats, power: int, unit: float) -> Wholes:
     """Weights of the members of some rows: exp(-s) over the row's sum, times unit, rounded: (nnz,) uint32.
 
-    sim: (nnz,) similarities. least: (B,) of each row. The exponential is exp(1/2 - s) by its series, for s from 0 to 1
-    within 1.3e-11: plain sums and products, which every device rounds alike.
+    dist: (nnz,) distances; farthest: (B,) of each row; s = (dist / farthest)^power. The exponential is exp(1/2 - s) by
+    its series, for s from 0 to 1 within 1.3e-11: plain sums and products, which every device rounds alike.
     """
-    out = np.empty(sim.size, np.uint32)
-    whole = np.empty(sim.size, np.int64)
+    out = np.empty(dist.size, np.uint32)
+    whole = np.empty(dist.size, np.int64)
     for i in range(indptr.size - 1):
-        largest = max(np.float32(0), total - least[i])
         row = 0
         for e in range(indptr[i], indptr[i + 1]):
             s = np.float32(0)
-            if largest > 0:
-                s = max(np.float32(0), total - sim[e]) / largest
+            if farthest[i] > 0:
+                s = dist[e] / farthest[i]
                 s = s if power == 1 else s * s
             x = 0.5 - np.float64(s)
             p = 1.0 / 3628800.0

@@ -41,8 +41,8 @@ def summed(
     indptr: Pointers,
     index: Ints,
     first: int,
-    sim: Floats,
-    least: Floats,
+    member_dist: Floats,
+    farthest: Floats,
     jaccard: Floats,
     weights: Floats,
     lam: Real,
@@ -53,8 +53,8 @@ def summed(
 ) -> Ints:
     """The k nearest candidates by sum_m w_m ((1 - lam) J_m + lam s_m) of queries start..stop: (B, k) int32.
 
-    sim, jaccard: (M, C) of every candidate; least: (M, Q) each row's least similarity, for s = ((1 - sim) / (1 -
-    least))^power. Places in the gallery, ties by lower index; every query must have k candidates from `first` on.
+    member_dist, jaccard: (M, C) of every candidate; farthest: (M, Q) each row's largest distance, for s = (dist /
+    farthest)^power. Places in the gallery, ties by lower index; every query must have k candidates from `first` on.
     """
     members = weights.size
     out = np.empty((stop - start, k), np.int32)
@@ -66,9 +66,9 @@ def summed(
         for m in range(members):
             if weights[m] == 0:
                 continue
-            largest = max(np.float32(0), np.float32(1) - least[m, q])
+            largest = farthest[m, q]
             for e in range(low, high):
-                ratio = max(np.float32(0), np.float32(1) - sim[m, e]) / largest if largest > 0 else np.float32(0)
+                ratio = member_dist[m, e] / largest if largest > 0 else np.float32(0)
                 s = ratio if power == 1 else ratio * ratio
                 dist[e - low] += weights[m] * ((np.float32(1) - lam) * jaccard[m, e] + lam * s)
         cut = np.partition(dist, k - 1)[k - 1] if k < dist.size else np.float32(np.inf)

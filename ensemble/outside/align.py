@@ -129,10 +129,11 @@ def align_by_labels(
     Raises:
         MismatchedBanks: identities are not known here, or a row's identity or camera is another.
     """
-    if not split.labelled or (split.camids == UNKNOWN).any():
+    unknown = [n for n, p, c in zip(split.names, split.pids, split.camids, strict=True) if UNKNOWN in (p, c)]
+    if unknown or not len(split):
         raise MismatchedBanks(
-            f"{where}: has no names, and identities and cameras of the {others['side']} images are not known here to "
-            f"hold its order against; {others['do']}"
+            f"{where}: has no names, and identity and camera of {len(unknown):,} of {len(split):,} {others['side']} "
+            f"images ({_shown(unknown)}) are not known here to hold its order against; {others['do']}"
         )
     rows = np.flatnonzero(pids != UNKNOWN)
     by_name = np.array(sorted(range(len(split)), key=lambda i: split.names[i]))

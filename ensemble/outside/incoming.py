@@ -8,6 +8,7 @@ from pathlib import Path
 
 from configs.artifact import Address, Store
 from configs.schema import Outside
+from ensemble.bank import FEATS
 from ensemble.outside.member import match, outside_address, save_outside
 from models.data.split import Benchmark, Split
 
@@ -29,6 +30,12 @@ class Incoming:
         path = Path(self.outside.file)
         return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
 
+    @property
+    def distances(self) -> bool:
+        """Whether it gives distances, and no features."""
+        path = Path(self.outside.file)
+        return path.is_dir() and not (path / FEATS).exists()
+
     def take_in(self, store: Store, tests: Tests, say: Say) -> None:
         """Keep its rows of each test, if they are not kept."""
         if all(store.has(address) for address in self.banks.values()):
@@ -46,7 +53,7 @@ def receive(outside: Outside, tests: Tests, benchmark: Benchmark, store: Store, 
     Raises:
         DataError: it cannot be read. MismatchedBanks: it is not of these images.
     """
-    others = (benchmark.train, benchmark.query, benchmark.gallery, benchmark.unlabelled)
+    others = (*benchmark.lists().values(), *benchmark.whole.values())
     incoming = Incoming(
         outside, {test: outside_address(outside, test, *lists) for test, lists in tests.items()}, others
     )

@@ -9,9 +9,7 @@ metadata. layumi's `pytorch_result.mat` (Person_reID_baseline_pytorch, test.py) 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,14 @@ from numpy.typing import NDArray
 
 from configs.errors import DataError
 from ensemble.outside.given import Given, Matrices, Rows
+from ensemble.outside.mat import read_mat
+from ensemble.outside.npz import read_npz
 
 WANTED = (
     "wanted are names (N,) and feats (N, D), or query_names, query, gallery_names and gallery "
     "(ensemble.outside.save writes them)"
 )
 NAMES_JSON = "names.json"
-BROKEN = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 Arrays = Mapping[str, Any]
 
 
@@ -38,6 +37,8 @@ def read_outside(path: Path) -> Given:
     """
     if path.is_dir():
         return _read_folder(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no plain file; a pipe or a device may never come to an end")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: features from outside are {', '.join(READERS)} or a folder with {NAMES_JSON}")
@@ -60,38 +61,46 @@ def _reason(error: Exception) -> str:
 
 
 def _read_npz(path: Path) -> Arrays:
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: one bare array; {WANTED}")
-        return {key: archive[key] for key in archive.files if key in KNOWN}
+    return read_npz(path, KNOWN, WANTED)
 
 
 def _read_safetensors(path: Path) -> Arrays:
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as archive:
-        arrays: dict[str, Any] = {key: archive.get_tensor(key) for key in archive.keys() if key in KNOWN}  # noqa: SIM118
+        there = [key for key in archive.keys() if key in KNOWN]  # noqa: SIM118
+        kinds = {key: str(archive.get_slice(key).get_dtype()) for key in there}
+        odd = next(
+            (key for key, kind in kinds.items() if kind not in ("BF16", "F16", "F32", "F64", "I64", "I32")), None
+        )
+        if odd is not None:
+            raise DataError(f"{path}: {odd} is {kinds[odd]}; wanted features of 16, 32 or 64 bits")
+        plain = {key for key, kind in kinds.items() if kind != "BF16"}
+        arrays: dict[str, Any] = {key: archive.get_tensor(key) for key in plain}
+        arrays |= _bfloat16(path, set(there) - plain)
         for key, text in (archive.metadata() or {}).items():
             if key in ("names", "query_names", "gallery_names"):
                 arrays[key] = json.loads(text)
     return arrays
 
 
+def _bfloat16(path: Path, keys: Collection[str]) -> Arrays:
+    """Tensors of a kind that NumPy has not, as float32: a safetensors file has been opened, so its header is right."""
+    if not keys:
+        return {}
+    with open(path, "rb") as file:
+        begin = int.from_bytes(file.read(8), "little")
+        told = json.loads(file.read(begin))
+    found = {}
+    for key in keys:
+        first, last = told[key]["data_offsets"]
+        high = np.fromfile(path, "<u2", (last - first) // 2, offset=8 + begin + first).astype(np.uint32) << 16
+        found[key] = high.view(np.float32).reshape(told[key]["shape"])
+    return found
+
+
 def _read_mat(path: Path) -> Arrays:
-    from scipy.io import loadmat
-
-    try:
-        with open(path, "rb") as file:
-            arrays = {k: v for k, v in loadmat(file, chars_as_strings=True).items() if k in KNOWN}
-        return arrays | {k: _unpadded(v) for k, v in arrays.items() if k.endswith("names")}
-    except NotImplementedError as e:
-        raise DataError(f"{path}: MATLAB's v7.3 is not read; save it with -v7, or as .npz ({WANTED})") from e
-
-
-def _unpadded(names: Any) -> list[Any]:
-    """MATLAB's texts: rows of characters padded with spaces to one length, or cells of one text each."""
-    cells = [c.ravel()[0] if isinstance(c, np.ndarray) and c.size == 1 else c for c in np.asarray(names).ravel()]
-    return [c.rstrip(" ") if isinstance(c, str) else c for c in cells]
+    return read_mat(path, KNOWN, WANTED)
 
 
 def _read_npy(path: Path) -> Arrays:
@@ -168,17 +177,27 @@ def _text(name: Any) -> str | None:
     return str(name) if isinstance(name, str) else None
 
 
+def _check_plain(files: Iterable[Path]) -> None:
+    odd = next((file for file in files if file.exists() and not file.is_file()), None)
+    if odd is not None:
+        raise DataError(f"{odd}: no plain file; a pipe or a device may never come to an end")
+
+
 def _read_folder(path: Path) -> Given:
     """`names.json` ({"query": [...], "gallery": [...]}) and feats.npy, query first, or qq.npy, qg.npy and gg.npy."""
     try:
+        _check_plain([path / NAMES_JSON])
         told = json.loads((path / NAMES_JSON).read_text(encoding="utf-8"))
         query, gallery = (_texts(path / NAMES_JSON, told[side]) for side in ("query", "gallery"))
         feats = path / "feats.npy"
         files = [feats] if feats.exists() else [path / f"{key}.npy" for key in ("qq", "qg", "gg")]
+        _check_plain(files)
         arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
     except DataError:
         raise
-    except BROKEN as e:
+    except MemoryError:
+        raise
+    except Exception as e:  # of damaged headers as above
         raise DataError(
             f"{path}: cannot be read ({_reason(e)}); wanted {NAMES_JSON} with lists 'query' and 'gallery', and "
             "feats.npy, or qq.npy, qg.npy and gg.npy"

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.artifact import Store, write_text
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError
+from configs.load import checked
 from configs.schema import Plan, Pseudo
 from ensemble.bank import features_of
+from ensemble.case import check_device
 from ensemble.kept import open_banks
 from ensemble.pseudo import METHODS, describe_round, score_round
 from ensemble.pseudo.method import find_groups
 from ensemble.pseudo.report import as_csv, as_json, read_csv
-from ensemble.record import Record, last_build, load_record
+from ensemble.record import Record, open_build
 from models.data.group_sheet import group_sheet
 from models.data.layouts import read_layout, settle_layout
 
@@ -43,18 +45,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = CommandLine("python -m ensemble.pseudo", WHAT, EXAMPLE)
     parser.add_argument("--method", choices=tuple(METHODS), default="loop_search", help="default: loop_search")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="D", help="of loop_search (default: 0.5)")
-    parser.add_argument("--groups", type=int, default=1000, metavar="N", help="of clusters (default: 1000)")
+    parser.add_argument("--groups", type=whole(1), default=1000, metavar="N", help="of clusters (default: 1000)")
     parser.add_argument("--eps", type=float, default=0.6, metavar="D", help="of dbscan (default: 0.6)")
-    parser.add_argument("--least", type=int, default=4, metavar="N", help="of dbscan, images near (default: 4)")
-    parser.add_argument("--k1", type=int, default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of clusters (default: 0)")
+    parser.add_argument("--least", type=whole(1), default=4, metavar="N", help="of dbscan, images near (default: 4)")
+    parser.add_argument("--k1", type=whole(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of clusters (default: 0)")
     parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout where one was kept aside")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where builds are (default: runs)"
     )
     parser.add_argument("--build", metavar="KEY", help="another build than the last")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
-    parser.add_argument("--round", type=int, metavar="N", help="the labels that this round of the build trained with")
+    parser.add_argument(
+        "--round", type=whole(1), metavar="N", help="the labels that this round of the build trained with"
+    )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     return parser.parse_args(argv)
@@ -77,7 +81,8 @@ def group_test(args: argparse.Namespace, store: Store, record: Record) -> Groupe
     evaluation, settings = record.evaluations[args.test], Plan.model_validate(record.plan).ensemble
     banks = open_banks(store, evaluation.banks)
     weights = [settings.weights.get(bank.member, 1.0) for bank in banks]
-    how = Pseudo(**{name: getattr(args, name) for name in ("method", "threshold", "groups", "eps", "least", "k1")})
+    asked = {name: getattr(args, name) for name in ("method", "threshold", "groups", "eps", "least", "k1")}
+    how = checked(Pseudo, asked, "pseudo labels")
     feats = features_of(banks, "pseudo labels")
     labels = find_groups(how, feats, weights, power=settings.power, seed=args.seed, device=args.device)
     sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # what is held out is of train
@@ -125,8 +130,9 @@ def write_sheet(file: Path, grouped: Grouped, record: Record, title: str) -> Non
 def main(argv: Sequence[str] | None = None) -> None:
     """Group, or open a round's labels; report; write labels and sheet where asked."""
     args = parse(argv)
+    check_device(args.device)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    record = load_record(store.open(args.build or last_build(store)))
+    _, record, _ = open_build(store, args.build)
     grouped = open_round(args.round, store, record) if args.round else group_test(args, store, record)
     scored = score_round(grouped.labels, grouped.pids)
     said = f"{grouped.how}: {describe_round(scored)}"

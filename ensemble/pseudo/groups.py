@@ -90,8 +90,7 @@ def loop_search(neighbours: Neighbours, threshold: float = 0.5) -> Labels:
         raise ValueError(f"neighbours of {n} images, {k} a row: want 2 images and 2 a row at least")
     first = (neighbours.order[:, 0] == np.arange(n)).astype(int)  # the image itself may stand behind an exact copy
     rows = np.arange(n)
-    nearest, sim = neighbours.order[rows, first], neighbours.sim[rows, first]
-    dist = np.maximum(neighbours.total - sim, 0) / neighbours.total
+    nearest, dist = neighbours.order[rows, first], neighbours.dist[rows, first] / neighbours.total
     linked = np.flatnonzero(dist < threshold)
     if not len(linked):
         raise ConfigError(

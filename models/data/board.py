@@ -50,13 +50,13 @@ def shape_of(benchmark: Benchmark, share: float = 0.2) -> Shape:
     """The shape of a data set's own test lists, as far as they show it: without labels the ratio and the cameras."""
     train, query, gallery = benchmark.train, benchmark.query, benchmark.gallery
     parts = [part for part in (train, query, gallery) if len(part)]
-    cameras = all((part.camids != UNKNOWN).all() for part in parts) and len(set(train.camids.tolist())) > 1
+    cameras = all(part.cameras for part in parts) and len({*train.camids.tolist()} - {UNKNOWN}) > 1
     if not len(query) or not len(gallery):
         return Shape(share, cameras=cameras)
     ratio = len(query) / len(gallery)
     if not benchmark.scorable:
         return Shape(share, ratio=ratio, cameras=cameras)
-    asked = np.unique(query.pids)
+    asked = np.unique(query.pids[query.pids != UNKNOWN])
     right = np.isin(gallery.pids, asked)
     sizes = [int((query.pids == p).sum() + (gallery.pids == p).sum()) for p in asked]
     most = max(2, int(np.quantile(sizes, 0.95)))

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
+from configs.quoting import set_option
+from models.data.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.inspect_files import Seen
-from models.data.split import UNKNOWN, Benchmark, Split
+from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
-STOPS, HURTS, NOTE = "stops", "hurts", "note"
-EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """weight: `stops` a build, `hurts` its score or makes it untrue, or `note`. does: what it would do."""
-
-    weight: str
-    text: str
-    does: str
-    examples: tuple[str, ...] = ()
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """`1 name`, `2,000 names`."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+MOST_SKIPPED = 1000  # names that a command line takes
 
 
 def find_in_lists(
@@ -57,7 +42,7 @@ def find_in_lists(
                 HURTS,
                 f"{count(len(shared), 'identity is', 'identities are')} in train and in the test",
                 does,
-                _shown(sorted(shared)),
+                shown(sorted(shared)),
             )
         )
     found += _unanswerable(query, gallery)
@@ -72,7 +57,8 @@ def people_of(split: Split, asked: Split | None = None) -> set[int]:
 
 def distractors(query: Split, gallery: Split) -> int:
     """Gallery images of known identities that no query asks for."""
-    return int((~np.isin(gallery.pids, query.pids) & (gallery.pids != UNKNOWN)).sum()) if query.labelled else 0
+    unasked = ~np.isin(gallery.pids, query.pids) & (gallery.pids != UNKNOWN)
+    return int(unasked.sum()) if (query.pids != UNKNOWN).any() else 0
 
 
 def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Finding]:
@@ -81,13 +67,19 @@ def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Findin
     Args:
         parts: name of a list -> the list, and its files in the same order.
     """
-    broken = [seen for _, files in parts.values() for seen in files if seen.trouble]
+    broken: dict[str, list[str]] = defaultdict(list)
+    troubles: list[str] = []
+    for part, (split, files) in parts.items():
+        for name, seen in zip(split.names, files, strict=True):
+            if seen.trouble:
+                broken[part].append(name)
+                troubles.append(f"{seen.path}: {seen.trouble}")
     found: list[Finding] = []
-    if broken:
-        names = ", ".join(seen.path.name for seen in broken[:20]) + (", ..." if len(broken) > 20 else "")
-        does = f"a build stops at it; replace it, or leave it out with --set 'competition.skip=[{names}]'"
-        shown = tuple(f"{seen.path}: {seen.trouble}" for seen in broken[:EXAMPLES])
-        found.append(Finding(STOPS, f"{count(len(broken), 'file')} cannot be decoded", does, shown))
+    if troubles:
+        does = f"a build stops at it; replace it, or leave it out with {set_option('competition.skip', broken)}"
+        if len(troubles) > MOST_SKIPPED:
+            does = "a build stops at them; copy the data set anew"
+        found.append(Finding(STOPS, f"{count(len(troubles), 'file')} cannot be decoded", does, shown(troubles)))
     places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for part, (split, files) in parts.items():
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
@@ -121,7 +113,7 @@ def _look_alike(part: str, split: Split) -> list[Finding]:
         return []
     does = "on file systems that do not tell them apart one image replaces the other; rename them"
     text = f"in {part}, {count(len(alike), 'group')} of names that differ in capitals or Unicode form alone"
-    return [Finding(HURTS, text, does, _shown(" and ".join(map(ascii, names)) for names in alike))]
+    return [Finding(HURTS, text, does, shown(" and ".join(map(ascii, names)) for names in alike))]
 
 
 def _same_names(benchmark: Benchmark) -> list[Finding]:
@@ -133,16 +125,15 @@ def _same_names(benchmark: Benchmark) -> list[Finding]:
         if twice:
             does = "nothing here: lists are kept apart; merged into one folder they would replace each other"
             text = f"{count(len(twice), 'name is', 'names are')} in {one} and in {other}, of different files"
-            found.append(Finding(NOTE, text, does, _shown(twice)))
+            found.append(Finding(NOTE, text, does, shown(twice)))
     return found
 
 
 def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     """Queries without a right image, with junk as Market-1501 has it and without junk."""
-    if not query.labelled or not gallery.labelled:
-        missing = [
-            name for name, split in (("query", query), ("gallery", gallery)) if len(split) and not split.labelled
-        ]
+    if not scorable(query, gallery) and not (query.labelled and gallery.labelled):
+        sides = (("query", query), ("gallery", gallery))
+        missing = [name for name, split in sides if len(split) and not split.labelled]
         does = (
             "a submission is written, and nothing can be scored; --holdout 0.2 keeps training identities aside for it"
         )
@@ -150,15 +141,16 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     cameras: dict[int, set[int]] = defaultdict(set)
     for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
         cameras[pid].add(cam)
-    known = not ((query.camids == UNKNOWN).any() or (gallery.camids == UNKNOWN).any())
     nobody, own_only = [], []
     for name, pid, cam in zip(query.names, query.pids.tolist(), query.camids.tolist(), strict=True):
+        if pid == UNKNOWN:
+            continue
         if pid not in cameras:
             nobody.append(name)
-        elif known and cameras[pid] == {cam}:
+        elif cam != UNKNOWN and cameras[pid] == {cam}:
             own_only.append(name)
     found = []
-    if len(query) and len(nobody) == len(query):
+    if nobody and len(nobody) == int((query.pids != UNKNOWN).sum()):
         found.append(
             Finding(STOPS, "query and gallery share no identity", "a build stops: is it another test's gallery?")
         )
@@ -169,7 +161,7 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
                 HURTS,
                 f"{count(len(nobody), 'query has', 'queries have')} no right image in the gallery",
                 does,
-                _shown(nobody),
+                shown(nobody),
             )
         )
     if own_only:
@@ -177,7 +169,7 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
             "with Market-1501's junk rule (same person, same camera) they are skipped or score 0; without it they count"
         )
         text = f"{count(len(own_only), 'query has', 'queries have')} right images under their own camera alone"
-        found.append(Finding(HURTS, text, does, _shown(own_only)))
+        found.append(Finding(HURTS, text, does, shown(own_only)))
     return found
 
 
@@ -186,8 +178,10 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
     kinds: dict[str, list[list[tuple[str, str, int]]]] = defaultdict(list)
     for group in groups:
         parts = {part for part, _, _ in group}
-        labels = {pid for part, _, pid in group if part == "train"}
-        if len(labels) > 1:
+        labels = {
+            side: {p for part, _, p in group if (part == "train") == side and p != UNKNOWN} for side in (True, False)
+        }
+        if max(map(len, labels.values())) > 1:
             kinds["labels"].append(group)
         elif "train" in parts and parts & {"query", "gallery"}:
             kinds["leak"].append(group)
@@ -196,13 +190,13 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
         else:
             kinds["plain"].append(group)
     told = {
-        "labels": (HURTS, "equal files in train under different identities", "they teach a contradiction; delete one"),
+        "labels": (HURTS, "equal files under different identities", "one of the labels is wrong; delete one"),
         "leak": (HURTS, "equal files in train and in the test", "the score is too good: these were trained on"),
         "asked": (NOTE, "equal files in query and gallery", "the answer is the question: rank 1 comes for free"),
         "plain": (NOTE, "equal files in one list", "they count twice; a gallery's doubles share their rank by name"),
     }
     return [
-        Finding(weight, f"{count(len(kinds[kind]), 'group')} of {text}", does, _shown(map(_group, kinds[kind])))
+        Finding(weight, f"{count(len(kinds[kind]), 'group')} of {text}", does, shown(map(_group, kinds[kind])))
         for kind, (weight, text, does) in told.items()
         if kinds[kind]
     ]
@@ -210,10 +204,6 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
 
 def _group(group: list[tuple[str, str, int]]) -> str:
     return " = ".join(f"{part}/{name}" + (f" (id {pid})" if pid != UNKNOWN else "") for part, name, pid in group[:4])
-
-
-def _shown(examples: Iterable[object]) -> tuple[str, ...]:
-    return tuple(str(example) for example, _ in zip(examples, range(EXAMPLES), strict=False))
 
 
 def long_tail(split: Split) -> list[tuple[int, int, int, int]]:

@@ -13,11 +13,10 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
     """Split identities, never images: those kept aside are not trained on.
 
     Of each identity kept aside one image a camera is a query, as in Market-1501, as long as every query finds an image
-    of another camera in the rest, which is the gallery. Where cameras are unknown, one image in four, at least one.
+    of another camera in the rest, which is the gallery. Where no camera is known, one image in four, at least one.
 
     Args:
-        share: of the identities that can be kept, above 0 and below 1: two images or more, and by two cameras or more
-            where all its cameras are known.
+        share: of the identities that can be kept, above 0 and below 1: two images or more, not all by one camera.
         seed: of the choice.
 
     Returns:
@@ -34,8 +33,8 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
     kept = np.sort(rng.permutation(np.array(able, dtype=np.int64))[: round(share * len(able))])
     if len(kept) < 2 or len(able) - len(kept) < 2:
         raise DataError(
-            f"--holdout {share:g} of {len(able)} identities with two images or more (by two cameras or more, where "
-            f"cameras are known) keeps {len(kept)} aside; at least 2 are needed on either side"
+            f"--holdout {share:g} of {len(able)} identities with two images or more (not all by one camera) keeps "
+            f"{len(kept)} aside; at least 2 are needed on either side"
         )
     query = [row for pid in kept for row in choose_queries(rows_of[int(pid)], train.camids, rng)]
     aside = np.flatnonzero(np.isin(train.pids, kept))
@@ -46,13 +45,14 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
     )
 
 
-def _known(cams: NDArray[np.int64]) -> bool:
-    return not (cams == UNKNOWN).any()
-
-
 def can_be_found(cams: NDArray[np.int64]) -> bool:
-    """Whether one of the images can ask for another."""
-    return len(set(cams)) >= 2 if _known(cams) else len(cams) >= 2
+    """Whether one of the images can ask for another: not where all are of one known camera."""
+    return len(cams) >= 2 and (len(set(cams)) >= 2 or cams[0] == UNKNOWN)
+
+
+def _finds(cam: int, left: list[int]) -> bool:
+    """Whether an image of this camera finds one among those of other cameras; an unknown one is shared by none."""
+    return any(other != cam or other == UNKNOWN for other in left)
 
 
 def choose_queries(
@@ -63,14 +63,15 @@ def choose_queries(
     wanted: how many are to ask, where there are enough; None is one a camera, or one in four where they are unknown.
     """
     rows = rng.permutation(rows)
-    if not _known(camids[rows]):
+    if (camids[rows] == UNKNOWN).all():
         return [int(r) for r in rows[: min(len(rows) - 1, wanted or max(1, len(rows) // 4))]]
-    first = {int(cam): int(rows[camids[rows] == cam][0]) for cam in np.unique(camids[rows])}
+    known = np.unique(camids[rows][camids[rows] != UNKNOWN])
+    first = {int(cam): int(rows[camids[rows] == cam][0]) for cam in known}
     more = [] if wanted is None else [int(r) for r in rows if int(r) not in first.values()]
     chosen: list[int] = []
     for row in [*first.values(), *more]:
         asking = [*chosen, row]
-        left = {int(camids[r]) for r in rows if r not in asking}
-        if len(chosen) < (wanted or len(rows)) and all(left - {int(camids[r])} for r in asking):
+        left = [int(camids[r]) for r in rows if r not in asking]
+        if len(chosen) < (wanted or len(rows)) and all(_finds(int(camids[r]), left) for r in asking):
             chosen = asking
     return chosen

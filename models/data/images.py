@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from configs.errors import DataError
+from configs.quoting import set_option
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
+))  # fmt: skip
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; of others, some start programs
 MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more than this is a mistake or a decompression bomb
 MAX_BYTES = 16 * MAX_PIXELS
@@ -25,16 +28,23 @@ def list_images(folder: Path) -> list[Path]:
     """The image files directly in a folder, by name; hidden ones, such as the `._0001.jpg` of a Mac, are no images.
 
     Raises:
-        DataError: the folder is missing.
+        DataError: the folder is missing, or holds files and none that is called an image.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; --data names the data set's own, --layout says how it lies there")
     with os.scandir(folder) as entries:  # a hundred thousand files: no Path and no stat for each
-        names = [e.name for e in entries if _names_image(e.name) and not e.is_dir()]
-    return [folder / name for name in sorted(names)]
+        names = [e.name for e in entries if e.name[0] != "." and not e.is_dir()]
+    images = [folder / name for name in sorted(names) if names_image(name)]
+    if names and not images:
+        raise DataError(
+            f"{folder}: {len(names):,} files, first {min(names)!r}, and none is called an image; wanted names that end "
+            f"in {', '.join(sorted(SUFFIXES))}"
+        )
+    return images
 
 
-def _names_image(name: str) -> bool:
+def names_image(name: str) -> bool:
+    """Whether a file is called an image."""
     return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -64,13 +74,15 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
     except MemoryError:
         raise
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
-        raise DataError(
-            f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or list it under 'skip' in the competition's "
-            f"config (--set 'competition.skip=[{path.name}]')"
-        ) from e
+        raise DataError(f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
+
+
+def how_to_skip(path: Path) -> str:
+    """What leaves one file out of a build, by its path, which no other file has."""
+    return f"leave it out with {set_option('competition.skip', [str(path)])}"
 
 
 def check_file(path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from configs.disk import file_digest
 from configs.errors import DataError
+from configs.schema import PARTS
 from configs.version import Digest
-from models.data.images import check_file
+from models.data.finding import Finding
+from models.data.images import check_file, how_to_skip
 
 UNKNOWN = -1  # a pid or camid nobody told
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -77,12 +79,19 @@ class Split:
         """Whether every identity is known."""
         return bool(len(self)) and bool((self.pids != UNKNOWN).all())
 
+    @property
+    def cameras(self) -> bool:
+        """Whether any camera is known."""
+        return bool((self.camids != UNKNOWN).any())
+
 
 @dataclass(frozen=True)
 class Benchmark:
     """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not.
 
     Pids of `unlabelled` are for scoring what was guessed; nothing is trained on them.
+
+    found: what was odd about it when it was read. whole: a list that images were left out of, as the data set has it.
     """
 
     name: str
@@ -91,11 +100,41 @@ class Benchmark:
     query: Split
     gallery: Split
     unlabelled: Split
+    found: tuple[Finding, ...] = ()
+    whole: Mapping[str, Split] = field(default_factory=dict)
+
+    def lists(self) -> dict[str, Split]:
+        """Its lists by name."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """List -> the images that were left out of it, each with its place in the whole list."""
+        kept = {part: set(split.names) for part, split in self.lists().items()}
+        return {
+            part: {name: i for i, name in enumerate(split.names) if name not in kept[part]}
+            for part, split in self.whole.items()
+        }
 
     @property
     def scorable(self) -> bool:
         """Whether query and gallery have identities to score with."""
-        return self.query.labelled and self.gallery.labelled
+        return scorable(self.query, self.gallery)
+
+
+def scorable(query: Split, gallery: Split, junk: str = "none") -> bool:
+    """Whether anybody is known to be on both sides; images without an identity are never right, and never scored.
+
+    Args:
+        junk: same_pid_same_cam, where a person's images by the query's own camera are not right; or none.
+    """
+    there: dict[int, set[int]] = defaultdict(set)
+    for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
+        there[pid].add(cam)
+    for pid, cam in zip(query.pids.tolist(), query.camids.tolist(), strict=True):
+        cams = set() if pid == UNKNOWN else there.get(pid, set())
+        if cams and (junk == "none" or cam == UNKNOWN or cams - {cam}):
+            return True
+    return False
 
 
 def join(lists: Mapping[str, Split]) -> Split:
@@ -138,4 +177,4 @@ def _digest(path: Path) -> str:
         return file_digest(path)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else e
-        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or list it under 'skip'") from e
+        raise DataError(f"{path}: cannot be read ({reason}). Restore it, or {how_to_skip(path)}") from e

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.errors import ConfigError
+from models.data.pairs import read_pairs
 from submit.formats.aicity_txt import AICITY_TXT
 from submit.formats.atrw_json import ATRW_JSON
 from submit.formats.base import Format, Names
 from submit.formats.naic_json import NAIC_JSON
-from submit.formats.pairs_csv import PAIRS_CSV, read_pairs
+from submit.formats.pairs_csv import PAIRS_CSV
 from submit.formats.prcv_csv import PRCV_CSV
 from submit.formats.visda_txt import VISDA_TXT
 

@@ -21,7 +21,10 @@ MAX_BYTES = 2_000_000_000  # of a submission, unpacked; the largest of a real co
 
 @dataclass(frozen=True)
 class Names:
-    """Who asks and who can be found, in the data set's order. pairs: (row id, query, gallery) to compare, if given."""
+    """Who asks and who can be found, in the order of the whole data set, images that were left out among them.
+
+    pairs: (row id, query, gallery) to compare, if given.
+    """
 
     query: tuple[str, ...]
     gallery: tuple[str, ...]
@@ -63,9 +66,17 @@ class Sheet:
 
 
 def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
-    """A ranking in tokens: every query's list and its distances."""
-    lists = [[tokens.gallery[i] for i in row] for row in ranking.order.tolist()]
-    return Answers(tokens.query, lists, ranking.dist.tolist())
+    """A ranking in tokens: every query's list and its distances.
+
+    A query that was left out of the ranking is answered with the gallery in its own order, all at the largest distance.
+    """
+    token = dict(zip(names.gallery, tokens.gallery, strict=True))
+    found = [token[name] for name in ranking.gallery_names]
+    row = {name: i for i, name in enumerate(ranking.query_names)}
+    order, dist, length = ranking.order.tolist(), ranking.dist.tolist(), ranking.order.shape[1]
+    far = float(ranking.dist.max()) if ranking.dist.size else 0.0
+    lists = [[found[i] for i in order[row[q]]] if q in row else found[:length] for q in names.query]
+    return Answers(tokens.query, lists, [dist[row[q]] if q in row else [far] * length for q in names.query])
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,10 @@ class Format:
     scored: bool = True
     ordered: bool = False
 
-    def length(self, tokens: Names, top_k: int) -> int:
-        """How long a list must be."""
-        return len(tokens.gallery) if self.whole else min(top_k, len(tokens.gallery))
+    def length(self, tokens: Names, top_k: int, left_out: int = 0) -> int:
+        """How long a list must be, where so many gallery images may not be listed."""
+        most = max(0, len(tokens.gallery) - left_out)
+        return most if self.whole else min(top_k, most)
 
 
 def broken(line: int | None, text: str) -> Sheet:

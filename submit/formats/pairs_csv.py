@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from pathlib import Path
 
-from configs.errors import DataError, SubmissionError
+from configs.errors import SubmissionError
 from ensemble.ranking import Ranking
+from models.data.pairs import PAIRS
 from submit.formats.base import (
     Answers,
     BadCsv,
@@ -24,27 +22,6 @@ from submit.formats.base import (
 )
 
 HEADER = ["row_id", "similarity"]
-PAIRS = "pairs.csv"
-
-
-def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
-    """The rows of `pairs.csv` in a data set: `row_id,query,gallery`.
-
-    Raises:
-        DataError: it is not there, or is not so.
-    """
-    path = root / PAIRS
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns row_id,query,gallery there") from e
-    if not rows or rows[0] != ["row_id", "query", "gallery"]:
-        raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns row_id,query,gallery")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 3:
-            raise DataError(f"{path}, line {number}: {len(row)} fields; wanted row_id,query,gallery")
-    return tuple((row[0], row[1], row[2]) for row in rows[1:])
 
 
 def tokens(names: Names) -> Names:
@@ -53,16 +30,20 @@ def tokens(names: Names) -> Names:
 
 
 def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
-    """The distance of every given pair.
+    """The distance of every given pair; infinite where one of the two was left out of the ranking.
 
     Raises:
         SubmissionError: a pair whose distance the ranking does not hold.
     """
     query = {name: i for i, name in enumerate(ranking.query_names)}
     gallery = {name: i for i, name in enumerate(ranking.gallery_names)}
+    gone = {*names.query} - {*query}, {*names.gallery} - {*gallery}
     found: dict[int, dict[int, float]] = {}
     dists = []
     for row, q, g in names.pairs:
+        if q in gone[0] or g in gone[1]:
+            dists.append([math.inf])
+            continue
         i, j = query.get(q, -1), gallery.get(g, -1)
         if i >= 0 and i not in found:
             found[i] = dict(zip(ranking.order[i].tolist(), ranking.dist[i].tolist(), strict=True))
@@ -76,7 +57,8 @@ def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
 
 
 def write(answers: Answers) -> bytes:
-    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance.
+    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance; an
+    infinite one 0.
 
     Raises:
         ValueError: the answers have no distances.

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 from configs.artifact import Store
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError, ResultError
 from configs.progress import Progress
+from ensemble.case import check_device
 from submit.report.write import Written, make_report
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
@@ -38,7 +39,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
     )
     parser.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
+        "--port", type=whole(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="NAME", help="of --serve; another than 127.0.0.1 lets others in"
@@ -49,6 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Gather, write, and say where."""
     args = parse(argv)
+    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     progress = Progress()

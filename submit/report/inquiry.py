@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from configs.artifact import Address
 from configs.progress import Progress, Step
 from configs.version import code_version
-from ensemble import metrics, rule
+from ensemble import ids, metrics, rule
 from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.fuse import Block
 from ensemble.kernels.lists import smallest
@@ -29,7 +29,7 @@ RIGHT = 60  # right images, nearest first, that are followed
 AGREE = 10  # two members agree by how much of their first so many they share
 BINS = 400
 HERE = Path(__file__).parent
-MEASURES = [Path(metrics.__file__), Path(rule.__file__), HERE.parent / "systems.py"]
+MEASURES = [Path(metrics.__file__), Path(ids.__file__), Path(rule.__file__), HERE.parent / "systems.py"]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ class _Asking:
         same = (pids == gallery.pids) & (pids >= 0)
         junk = np.zeros(shape, bool)
         if self.subject.plan.competition.junk == "same_pid_same_cam" and self.trial.cameras:
-            junk = same & (query.camids[rows, None] == gallery.camids)
+            cams = query.camids[rows, None]
+            junk = same & (cams == gallery.camids) & (cams >= 0)
         return same & ~junk, junk
 
     def _count(self, which: int, dist: NDArray[np.float32], right: NDArray, junk: NDArray) -> None:

@@ -116,7 +116,8 @@ def by_camera(trial: Trial, found: Inquiry) -> list[Group]:
     """Mean AP by the query's camera."""
     if not trial.labelled or not trial.cameras:
         return []
-    return _groups(trial.query.camids, found, [f"camera {c}" for c in np.unique(trial.query.camids)])
+    cams = np.unique(trial.query.camids)
+    return _groups(trial.query.camids, found, [f"camera {c}" if c >= 0 else "camera not known" for c in cams])
 
 
 def by_domain(trial: Trial, found: Inquiry) -> list[Group]:

@@ -31,9 +31,9 @@ def nearest_pairs(subject: Subject, trial: Trial, device: str = "auto") -> tuple
     else:
         feats = [bank.feats for bank in trial.banks]
         found = nearest(feats, min(AMONG, len(feats[0])), weights=weights, device=device)
-    order, sim = np.asarray(found.order[:, :AMONG]), np.asarray(found.sim[:, :AMONG], np.float64)
+    order, dist = np.asarray(found.order[:, :AMONG]), np.asarray(found.dist[:, :AMONG], np.float64)
     one = np.repeat(np.arange(len(order)), order.shape[1])
-    other, similar = order.ravel(), sim.ravel() / sum(weights)
+    other, similar = order.ravel(), 1 - dist.ravel() / sum(weights)
     forward = one < other
     mutual = forward | ~np.isin(other * len(order) + one, (one * len(order) + other)[forward])
     keep = mutual & (one != other)

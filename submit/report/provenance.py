@@ -12,6 +12,7 @@ from typing import Any
 
 from configs.artifact import MANIFEST
 from configs.progress import duration
+from configs.quoting import command, on
 from submit.report.subject import Subject
 from submit.report.training import Trained
 
@@ -21,9 +22,8 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "cupy-cu
 
 def commands(subject: Subject) -> str:
     """What makes the build and this report again."""
-    runs = str(subject.store.root)
-    where = "" if runs == "runs" else f" --runs {runs}"
-    return "\n".join([subject.record.command, f"python -m submit.make{where}", f"python -m submit.report{where}"])
+    runs = on(subject.store.root)
+    return "\n".join([subject.record.command, command("submit.make", *runs), command("submit.report", *runs)])
 
 
 def facts(subject: Subject) -> list[tuple[str, str]]:

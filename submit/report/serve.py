@@ -14,7 +14,7 @@ from email.policy import HTTP
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from configs.errors import ReidError
 from submit.report.search import Found
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         """A page or a file of the report."""
         if not self._ours():
             return
-        name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
+        name = unquote(split(self.path).path).lstrip("/") or "index.html"
         if name == "search.html":
             self._send(HTTPStatus.OK, self.server.page(None, "").encode("utf-8"), KINDS[".html"])
             return
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
             length = -1
-        if urlsplit(self.path).path != "/search.html":
+        if split(self.path).path != "/search.html":
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
             return
         if length < 0 or length > MOST:
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         """Whether the request names this server, and a form comes from its pages."""
         origin = self.headers.get("Origin")
         known = self.headers.get("Host", "").lower() in self.server.hosts
-        if known and (origin is None or urlsplit(origin).netloc.lower() in self.server.hosts):
+        if known and (origin is None or split(origin).netloc.lower() in self.server.hosts):
             return True
         self._refuse(HTTPStatus.FORBIDDEN, f"This server answers at {self.server.address} only.")
         return False
@@ -115,8 +115,11 @@ class Handler(BaseHTTPRequestHandler):
         """The file of that name in the folder, or nothing."""
         if "\0" in name:
             return None
-        path = (self.server.folder / name).resolve()
-        return path if path.is_relative_to(self.server.folder) and path.is_file() else None
+        try:
+            path = (self.server.folder / name).resolve()
+            return path if path.is_relative_to(self.server.folder) and path.is_file() else None
+        except OSError:  # a name too long for the system, a loop of links
+            return None
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self.close_connection = True
@@ -138,6 +141,14 @@ class Handler(BaseHTTPRequestHandler):
         """Only what went wrong is said."""
         if len(args) > 1 and str(args[1]) >= "400":
             print(f"{self.address_string()}: {format % args}", file=sys.stderr)
+
+
+def split(address: str) -> SplitResult:
+    """The parts of an address; of one that is none, such as http://[x/, a path that nothing has."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("/%00")
 
 
 def uploaded(kind: str, body: bytes) -> bytes:

@@ -14,7 +14,8 @@ from configs.errors import ReidError
 from configs.schema import Plan
 from ensemble.bank import FeatureBank
 from ensemble.kept import open_banks
-from ensemble.record import Evaluation, Record, last_build, load_record
+from ensemble.record import Evaluation, Record, describe_left_out, open_build
+from ensemble.rule import cameras
 from models.data.layouts import read_layout
 from models.data.split import UNKNOWN, Benchmark, Split
 from submit.systems import System, systems_of
@@ -72,8 +73,8 @@ class Trial:
 
     @property
     def cameras(self) -> bool:
-        """Whether every image names its camera, without which no rule speaks of them."""
-        return not ((self.query.camids == UNKNOWN).any() or (self.gallery.camids == UNKNOWN).any())
+        """Whether both lists tell cameras, without which no rule speaks of them."""
+        return cameras(self.query.camids, self.gallery.camids) is not None
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,9 @@ def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject
     Raises:
         ResultError: there is no such build, or something it made is damaged.
     """
-    key = key or last_build(store)
-    record = load_record(store.open(key))
-    plan = Plan.model_validate(record.plan)
+    key, record, plan = open_build(store, key)
     benchmark, notes = _find_pictures(plan, Path(record.data))
+    notes += [describe_left_out(record.left_out)] if record.left_out else []
     trials = []
     for name, evaluation in record.evaluations.items():
         banks = open_banks(store, evaluation.banks)

@@ -18,7 +18,7 @@ import numpy as np
 from ensemble.neighbours import Neighbours, nearest
 from tests.benchmarks.retrieval import features
 
-NAMES = ("order", "sim", "least", "near_order", "near_sim")
+NAMES = ("order", "dist", "farthest", "near_order", "near_dist")
 
 
 def timed(run: Callable[[], Neighbours]) -> tuple[Neighbours, float]:

@@ -72,7 +72,8 @@ def travel(name: str, benchmark: Benchmark, ranking: Ranking, folder: Path) -> T
     begun = time.perf_counter()
     competition, form = load_competition("own"), FORMATS[name]
     names = Names(ranking.query_names, ranking.gallery_names, pairs_of(ranking))
-    desk = Desk(competition, benchmark, form, form.tokens(names))
+    tokens = form.tokens(names)
+    desk = Desk(competition, benchmark, form, tokens, tokens)
     kept = cut(ranking, form, desk.length)
     meant = form.arrange(kept, names, desk.tokens)
     path = folder / f"{name}-{form.file}"

@@ -92,7 +92,6 @@ def main() -> None:
     found = fit(score, climb(score, base, grid), grid)
     tried, spent = len(trial.kept) - tried, trial.seconds - spent
     print(f"a search of {tried} settings: {spent:.1f} s, {60 * tried / spent:.0f} a minute", flush=True)
-    print(f"least share of rows proved: {min(trial.proved.values()):.3f}")
     print(f"memory above the features, at most: {(memory('VmHWM') - before) / 2**30:.2f} GiB", flush=True)
     print(f"found {found}, {100 * score(found):.2f} against {100 * score(base):.2f}", flush=True)
     print(f"exact score of one mix: {seconds(lambda: judge.totals(found)):.1f} s")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.soak import crowd, disk, kills, resumes, rot
+from tests.soak import crowd, disk, kills, resumes, rot, sides
 from tests.soak.row import HEAD, Row
 from tests.soak.workshop import Workshop
 
@@ -35,6 +35,7 @@ PROMISES: dict[str, tuple[int, int, Try]] = {  # name -> (tries, tries with --qu
     "swaps": (100, 4, rot.swap_files),
     "checkpoints": (60, 1, rot.spoil_checkpoints),
     "crowds": (10, 1, crowd.crowd),
+    "sides": (20, 1, sides.disturb_side_by_side),
     "full": (40, 1, disk.fill),
     "quotas": (20, 1, disk.limit),
     "read-only": (20, 1, disk.forbid),

@@ -1,4 +1,4 @@
-// What several kernels use: ordered keys of floats, exact similarities, hash tables in a block's own memory.
+// What several kernels use: ordered keys of floats, exact distances, hash tables in a block's own memory.
 //
 // Only __syncthreads, __shfl_xor_sync and atomics tie threads together, so that the same text also runs, thread by
 // thread, where there is no device (tests/cuda_twin.py).
@@ -24,7 +24,7 @@ __device__ float unordered(u32 u) {
     return __uint_as_float(u & 0x80000000u ? u & 0x7fffffffu : ~u);
 }
 
-// Smaller is better: more similar or nearer, then lower index.
+// Smaller is better: nearer, then lower index.
 __device__ u64 key_of(u32 high, int index) {
     return ((u64)high << 32) | (u32)index;
 }
@@ -50,39 +50,40 @@ __device__ double dot(const float* a, const float* b, i64 dims, int wide, int la
     return sum;
 }
 
-// Members' features and penalties' labels: pointers in arrays, since there may be any number of them.
+// Members' features, squared lengths and penalties' labels: pointers in arrays, since there may be any number of them.
 struct Members {
     const u64* left;
     const u64* right;
+    const u64* squares;
     const i64* dims;
+    const int* wide;
     const double* weights;
     int count;
-    int wide;
     const u64* labels;
     const double* amounts;
     int penalties;
 };
 
-// The summed similarity of image i, row `row` of the left features, and image j, row `column` of the right ones.
-__device__ float similarity(const Members m, i64 row, i64 column, i64 i, i64 j, int lane) {
+// The summed distance of image i, row `row` of the left features, and image j, row `column` of the right ones.
+__device__ float distance(const Members m, i64 row, i64 column, i64 i, i64 j, int lane) {
     double sum = 0.0;
     for (int p = 0; p < m.count; ++p) {
         const float* a = (const float*)m.left[p] + row * m.dims[p];
         const float* b = (const float*)m.right[p] + column * m.dims[p];
-        sum += m.weights[p] * dot(a, b, m.dims[p], m.wide, lane);
+        const double* squares = (const double*)m.squares[p];
+        sum += m.weights[p] * (1.0 - dot(a, b, m.dims[p], m.wide[p], lane) / sqrt(squares[i] * squares[j]));
     }
     for (int p = 0; p < m.penalties; ++p) {
         const i64* label = (const i64*)m.labels[p];
-        if (i != j && label[i] >= 0 && label[i] == label[j]) sum -= m.amounts[p];
+        if (i != j && label[i] >= 0 && label[i] == label[j]) sum += m.amounts[p];
     }
-    return (float)sum;
+    return (float)fmax(sum, 0.0);
 }
 
 // (d / largest d)^power of one pair; 0 in a row of zeros. As ensemble/kernels/lists.py.
-__device__ float scaled(float sim, float least, float total, int power) {
-    float largest = fmaxf(0.0f, total - least);
-    if (largest == 0.0f) return 0.0f;
-    float ratio = fmaxf(0.0f, total - sim) / largest;
+__device__ float scaled(float dist, float farthest, int power) {
+    if (farthest <= 0.0f) return 0.0f;
+    float ratio = dist / farthest;
     return power == 1 ? ratio : ratio * ratio;
 }
 

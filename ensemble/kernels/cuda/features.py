@@ -17,7 +17,8 @@ SHARE_OF_MEMORY = 0.9  # of what is free, for features and all that is done with
 WORK_SHARE = 0.3  # of what is left beside the features, for all but their half-precision copy
 COLUMN_BYTES = 1 << 28  # of float64 columns at a time in exact products
 LEAST_PART = 256  # images, whatever the memory
-STAGED_ROWS_BYTES = 1 << 28  # of rows that are uploaded for their lengths alone
+STAGED_BYTES = 1 << 28  # of rows that are brought there to be measured alone
+DOUBT_ROOM = 1 << 16  # a guess: exact products that may round either way, of a block; a wrong one costs a second pass
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,21 @@ class Part:
 class CardFeatures:
     """Members that weigh something, with their weights and penalties, as the engine on a device reads them.
 
-    members: arrays on the device, or in this machine's memory (`resident` False). labels: of each penalty, on the
-    device. part_rows: images of a part.
+    members: arrays on the device, or in this machine's memory (`resident` False). squares: (N,) float64 squared lengths
+    of each one's rows, on the device; prints: (N,) uint64 here, of every member, those without weight too. deviation:
+    how far a length is from 1. labels: of each penalty. part_rows: images of a part. tables: see `of`.
     """
 
     members: tuple[Any, ...]
     weights: tuple[float, ...]
     amounts: tuple[float, ...]
+    squares: tuple[Any, ...]
+    prints: tuple[NDArray[np.uint64], ...]
+    deviation: float
     labels: tuple[Any, ...]
     resident: bool
     part_rows: int
-    dims: Any
-    factors: Any
-    label_pointers: Any
-    label_amounts: Any
+    tables: tuple[Any, ...]
     kept: dict[tuple[int, int], Part] = field(default_factory=dict, repr=False)
 
     @property
@@ -57,6 +59,11 @@ class CardFeatures:
     @property
     def total(self) -> float:
         return float(sum(self.weights))
+
+    @property
+    def widths(self) -> list[int]:
+        """Numbers a row of each member."""
+        return [a.shape[1] for a in self.members]
 
     @property
     def spans(self) -> list[slice]:
@@ -70,51 +77,91 @@ class CardFeatures:
             while len(self.kept) > 1:
                 del self.kept[next(iter(self.kept))]
             feats = self.members if self.resident else tuple(self.rows(span))
-            self.kept[key] = Part(span.start, span.stop, feats, _pointers(feats))
+            self.kept[key] = Part(span.start, span.stop, feats, pointers(feats))
         return self.kept[key]
 
-    def tables(self, left: Part, right: Part) -> tuple[Any, ...]:
+    def of(self, left: Part, right: Part) -> tuple[Any, ...]:
         """The first arguments of the rescoring kernels."""
-        wide = all(a.shape[1] % 4 == 0 and card.address(a) % 16 == 0 for p in (left, right) for a in p.feats)
-        penalties = self.label_pointers, self.label_amounts, len(self.amounts)
-        return left.pointers, right.pointers, self.dims, self.factors, len(self.weights), wide, *penalties
+        return left.pointers, right.pointers, *self.tables
 
     def rows(self, ids: NDArray[np.int64] | slice) -> list[Any]:
         """Rows of each member on the device, (B, D_m) float32."""
         where = ids if isinstance(ids, slice) else card.upload(ids)
         return [a[where] if lies_on_card(a) else card.upload(np.ascontiguousarray(a[ids])) for a in self.members]
 
-    def pairs(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Any:
-        """Exact similarities of images rows[p] and cols[p] that are brought there for it: (P,) float32."""
+    def fill(self, rows: Any, columns: Any, count: Any, known: int, at: Any, out: Any) -> None:
+        """out[at[p]] = the exact distance of images rows[p] and columns[p], p < count; at None: out[p].
+
+        All but `known`, the count here, lie on the device; count is (1,) uint64.
+        """
+        if not known:
+            return
+        if self.resident:
+            part = self.part(self.spans[0])
+            given = *self.of(part, part), rows, columns, count, len(rows), at, out
+            card.launch("rescore_pairs", min(-(-known // 4), card.resident_blocks()), *given)
+            return
+        found = self._brought(card.download(rows[:known]), card.download(columns[:known]))
+        out[at[:known] if at is not None else slice(0, known)] = found
+
+    def _brought(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Any:
+        """Exact distances of images rows[p] and cols[p] that are brought there for it: (P,) float32."""
         xp, out = card.xp, []
-        step = max(1, COLUMN_BYTES // (16 * max(a.shape[1] for a in self.members)))
+        step = max(1, COLUMN_BYTES // (16 * max(self.widths)))
         for start in range(0, len(rows), step):
-            mine, theirs = rows[start : start + step], cols[start : start + step]
-            sides = zip(self.rows(mine), self.rows(theirs), self.weights, strict=True)
-            sim = sum(w * (a.astype(np.float64) * b).sum(axis=1) for a, b, w in sides)
-            i, j = card.upload(mine), card.upload(theirs)
-            for label, amount in zip(self.labels, self.amounts, strict=True):
-                sim -= amount * ((label[i] == label[j]) & (label[i] >= 0) & (i != j))
-            out.append(sim.astype(np.float32))
+            mine, theirs = (np.ascontiguousarray(a[start : start + step], np.int64) for a in (rows, cols))
+            count, ids = len(mine), np.arange(len(mine), dtype=np.int32)
+            feats = [tuple(self.rows(side)) for side in (mine, theirs)]
+            squares = [xp.concatenate([s[card.upload(mine)], s[card.upload(theirs)]]) for s in self.squares]
+            sums = xp.empty(count, np.float32)
+            left, right = (pointers(side) for side in feats)
+            # images of its own numbers: the left ones first, then the right ones
+            labels = [xp.concatenate([a[card.upload(mine)], a[card.upload(theirs)]]) for a in self.labels]
+            given = left, right, pointers(squares), *self.tables[1:5], pointers(labels), *self.tables[6:]
+            where, held = card.upload(ids[:, None]), card.upload(np.ones(count, np.int32))
+            card.launch("rescore", count, *given, 0, 0, 0, count, where, held, 1, sums)
+            same = card.upload(mine) == card.upload(theirs)
+            out.append(xp.where(same, np.float32(0), sums))
         return xp.concatenate(out)
 
     def exact(self, ids: NDArray[np.int64], cols: slice) -> Any:
-        """Exact similarities of images to some columns: (B, C) float32 of float64 products."""
-        xp = card.xp
-        out = xp.zeros((len(ids), cols.stop - cols.start))
-        left = [a.astype(np.float64) * w for a, w in zip(self.rows(ids), self.weights, strict=True)]
-        step = max(256, COLUMN_BYTES // (8 * max(a.shape[1] for a in self.members)))
+        """Exact distances of images to some columns: (B, C) float32.
+
+        float64 products say all but those few whose true value may round to another float32: these are summed alone.
+        """
+        xp, width = card.xp, cols.stop - cols.start
+        dist, out = xp.full((len(ids), width), self.total), xp.empty((len(ids), width), np.float32)
+        where = card.upload(ids)
+        sides = zip(self.rows(ids), self.squares, self.weights, strict=True)
+        left = [a.astype(np.float64) * (w / xp.sqrt(squares[where]))[:, None] for a, squares, w in sides]
+        step = max(256, COLUMN_BYTES // (8 * max(self.widths)))
         for start in range(cols.start, cols.stop, step):
             span = slice(start, min(cols.stop, start + step))
-            to = out[:, span.start - cols.start : span.stop - cols.start]
-            for mine, theirs in zip(left, self.rows(span), strict=True):
-                to += mine @ theirs.astype(np.float64).T
-        where = card.upload(ids)
+            to = dist[:, span.start - cols.start : span.stop - cols.start]
+            for mine, theirs, squares in zip(left, self.rows(span), self.squares, strict=True):
+                to -= mine @ (theirs.astype(np.float64) / xp.sqrt(squares[span])[:, None]).T
         for label, amount in zip(self.labels, self.amounts, strict=True):
             theirs, mine = label[cols][None], label[where][:, None]
             other = where[:, None] != xp.arange(cols.start, cols.stop)[None]
-            out -= amount * ((mine == theirs) & (theirs >= 0) & other)
-        return out.astype(np.float32)
+            dist += amount * ((mine == theirs) & (theirs >= 0) & other)
+        bound, room = double_bound(self), DOUBT_ROOM
+        while True:
+            count, at = xp.zeros(1, np.uint64), xp.empty(room, np.int64)
+            rows, columns = xp.empty(room, np.int32), xp.empty(room, np.int32)
+            given = dist, width, bound, where, cols.start, out, count, room, rows, columns, at
+            card.launch("round_rows", len(ids), *given)
+            known = int(card.download(count)[0])
+            if known <= room:
+                break
+            room = known
+        self.fill(rows, columns, count, known, at, out.reshape(-1))
+        return out
+
+
+def double_bound(feats: CardFeatures) -> float:
+    """How far float64 products are from the exact distances at most, as of `ensemble.source.Features`."""
+    operations = sum(feats.widths) + 8 * len(feats.widths) + 4 * len(feats.amounts) + 8
+    return 2 * operations * 2.0**-53 * (2 * feats.total + sum(feats.amounts))
 
 
 def load(
@@ -141,24 +188,32 @@ def load(
     resident = not missing or halves <= above * (1 - WORK_SHARE)
     budget = free if memory is None else min(free, memory)
     part_rows = n if resident else max(LEAST_PART, int(budget * (1 - WORK_SHARE) / (2 * 6 * padded(dims))))
-    arrays = []
+    arrays, squares, prints, deviation, wide = [], [], [], 0.0, []
     for number, (array, weight) in enumerate(zip(members, weights, strict=True)):
         mine = card.upload(array) if weight and resident and not lies_on_card(array) else array
-        check_unit(mine, number)
-        arrays += [mine] if weight else []
+        lengths, rows, aligned = measured(mine, number)
+        prints.append(rows)
+        if weight:
+            arrays.append(mine)
+            wide.append(aligned)
+            squares.append(card.upload(lengths))
+            deviation = max(deviation, float(np.abs(np.sqrt(lengths) - 1).max()))
     labels = tuple(card.upload(np.ascontiguousarray(label, np.int64)) for label, _ in penalties)
     amounts = tuple(float(amount) for _, amount in penalties)
+    flags = card.upload(np.array(wide, np.int32))
+    factors = card.upload(np.array([w for _, w in used]))
+    told = pointers(labels), card.upload(np.array(amounts, np.float64)), len(amounts)
     return CardFeatures(
         members=tuple(arrays),
         weights=tuple(w for _, w in used),
         amounts=amounts,
+        squares=tuple(squares),
+        prints=tuple(prints),
+        deviation=deviation,
         labels=labels,
         resident=resident,
         part_rows=part_rows,
-        dims=card.upload(np.array(dims, np.int64)),
-        factors=card.upload(np.array([w for _, w in used])),
-        label_pointers=_pointers(labels),
-        label_amounts=card.upload(np.array(amounts, np.float64)),
+        tables=(pointers(squares), card.upload(np.array(dims, np.int64)), flags, factors, len(used), *told),
     )
 
 
@@ -167,23 +222,30 @@ def padded(dims: Sequence[int]) -> int:
     return sum(8 * -(-d // 8) for d in dims)
 
 
-def _pointers(arrays: Sequence[Any]) -> Any:
+def pointers(arrays: Sequence[Any]) -> Any:
+    """Where arrays lie, (M,) uint64 on the device."""
     return card.upload(np.array([card.address(a) for a in arrays], np.uint64))
 
 
-def check_unit(array: Any, member: int) -> None:
-    """Raise ValueError unless every row, here or on the device, is of unit length."""
+def measured(array: Any, member: int) -> tuple[NDArray[np.float64], NDArray[np.uint64], bool]:
+    """Squared lengths and prints of a member's rows, here; whether rows are read four numbers at a time.
+
+    Raises:
+        ValueError: a row that is not of unit length.
+    """
     parts = [array]
     if not lies_on_card(array):
-        rows = max(1, STAGED_ROWS_BYTES // (4 * array.shape[1]))
+        rows = max(1, STAGED_BYTES // (4 * array.shape[1]))
         parts = [card.upload(np.ascontiguousarray(array[a : a + rows])) for a in range(0, len(array), rows)]
-    norm = np.concatenate([card.download(_squares(part)) for part in parts]) ** 0.5
+    aligned = array.shape[1] % 4 == 0 and all(card.address(part) % 16 == 0 for part in parts)
+    found = []
+    for part in parts:
+        out = card.xp.empty(len(part)), card.xp.empty(len(part), np.uint64)
+        card.launch("measure", -(-len(part) // 4), part, part.shape[1], aligned, len(part), *out)
+        found.append([card.download(a) for a in out])
+    squares, prints = (np.concatenate(column) for column in zip(*found, strict=True))
+    norm = np.sqrt(squares)
     bad = np.flatnonzero(~(np.abs(norm - 1) <= dots.UNIT_TOLERANCE))
     if bad.size:
         raise ValueError(f"member {member}: {dots.not_unit(bad, norm)}")
-
-
-def _squares(array: Any) -> Any:
-    out = card.xp.empty(len(array))
-    card.launch("halve", len(array), array, array.shape[1], 1.0, None, 0, None, out)
-    return out
+    return squares, prints, aligned

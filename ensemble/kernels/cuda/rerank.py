@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures
-from ensemble.kernels.cuda.search import Lists
+from ensemble.kernels.cuda.search import EXACT_BYTES, Lists, sorted_rows, split
 from ensemble.kernels.sets import UNIT
 
 SCRATCH_BYTES = 1 << 30
@@ -53,10 +53,10 @@ def encode(lists: Lists, feats: CardFeatures, setting: Setting) -> Encoded:
     """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
     n, xp = feats.n, card.xp
     k2 = min(n, setting.k2)
-    start, size, members, sim, largest = _expanded(lists, feats, setting)
+    start, size, members, dist, largest = _expanded(lists, feats, setting)
     weights = xp.empty(len(members), np.uint32)
-    settings = lists.least, feats.total, setting.power, UNIT / k2
-    card.launch("weigh", n, start, size, sim, *settings, weights, threads=ROW_THREADS)
+    settings = lists.farthest, setting.power, UNIT / k2
+    card.launch("weigh", n, start, size, dist, *settings, weights, threads=ROW_THREADS)
     if k2 == 1:
         return Encoded(start, size, members, weights)
     room = int(size[lists.order[:, :k2]].sum())
@@ -69,7 +69,7 @@ def encode(lists: Lists, feats: CardFeatures, setting: Setting) -> Encoded:
 
 
 def _expanded(lists: Lists, feats: CardFeatures, setting: Setting) -> tuple[Any, Any, Any, Any, int]:
-    """Start and size of every row's set, the members and their similarities, and the largest set's size."""
+    """Start and size of every row's set, the members and their distances, and the largest set's size."""
     n, xp, order = feats.n, card.xp, lists.order
     stride, k = order.shape[1], order.shape[1]
     counts = min(n, setting.k1 + 1), min(n, round(setting.k1 / 2) + 1)
@@ -82,34 +82,18 @@ def _expanded(lists: Lists, feats: CardFeatures, setting: Setting) -> tuple[Any,
     room, gap_room = n * SET_ROOM, n * GAP_ROOM
     while True:
         totals, start, size = xp.zeros(3, np.uint64), xp.empty(n, np.int64), xp.empty(n, np.int32)
-        members, sim = xp.empty(room, np.int32), xp.empty(room, np.float32)
+        members, dist = xp.empty(room, np.int32), xp.empty(room, np.float32)
         gaps = xp.empty(gap_room, np.int32), xp.empty(gap_room, np.int32), xp.empty(gap_room, np.int64)
         for first, count, scratch, shared in _turns(n, 8 * slots + 4 * counts[0], np.int32):
-            given = first, order, lists.sim, stride, k, *sets, slots, scratch
-            rooms = totals, room, gap_room
-            card.launch("expand", count, *given, *rooms, start, size, members, sim, *gaps, shared=shared, threads=64)
+            given = first, order, lists.dist, stride, k, *sets, slots, scratch
+            out = totals, room, gap_room, start, size, members, dist, *gaps
+            card.launch("expand", count, *given, *out, shared=shared, threads=ROW_THREADS)
         held, missing, largest = (int(x) for x in card.download(totals))
         if held <= room and missing <= gap_room:
             break
         room, gap_room = max(room, held), max(gap_room, missing)
-    fill(feats, gaps[0], gaps[1], totals[1:2], missing, gaps[2], sim)
-    return start, size, members, sim, largest
-
-
-def fill(feats: CardFeatures, rows: Any, columns: Any, count: Any, known: int, at: Any, out: Any) -> None:
-    """out[at[p]] = the exact similarity of images rows[p] and columns[p], p < count; at None: out[p].
-
-    count: (1,) uint64 on the device; known: the same number here.
-    """
-    if not known:
-        return
-    if feats.resident:
-        part = feats.part(feats.spans[0])
-        pairs = feats.tables(part, part), rows, columns, count, len(rows), at, out
-        card.launch("rescore_pairs", min(-(-known // 4), card.resident_blocks()), *pairs[0], *pairs[1:])
-        return
-    found = card.upload(feats.pairs(card.download(rows[:known]), card.download(columns[:known])))
-    out[at[:known] if at is not None else slice(0, known)] = found
+    feats.fill(gaps[0], gaps[1], totals[1:2], missing, gaps[2], dist)
+    return start, size, members, dist, largest
 
 
 @dataclass(frozen=True)
@@ -145,31 +129,55 @@ def overlaps(v: Encoded, n: int, n_query: int) -> Overlaps:
 
 
 def first_k(lists: Lists, near: Lists, feats: CardFeatures, n_query: int, setting: Setting, k: int) -> tuple[Any, Any]:
-    """The K nearest gallery images of each query by (1 - lam) J + lam s: order, dist (Q, K).
+    """The k nearest gallery images of each query by (1 - lam) J + lam s: order, dist (Q, k).
 
-    near: each query's nearest gallery images, at least K.
+    near: each query's nearest gallery images, at least k; with more, little is left in doubt.
     """
     found, xp = overlaps(encode(lists, feats, setting), feats.n, n_query), card.xp
-    stride, room = near.order.shape[1], n_query * EXTRA_ROOM
-    rest = lists.least, feats.total, setting.power, setting.lam
-    near_t, blocks = xp.empty((n_query, k), np.uint32), len(found.t)
+    listed = near.order, near.dist, near.order.shape[1], near.order.shape[1], k
+    complete = near.order.shape[1] == found.n_gallery
+    if setting.lam == 0:  # all that overlap with nothing are at distance 1, so the first of them by index are listed
+        order = xp.zeros((n_query, k), np.int32) + xp.arange(k, dtype=np.int32)
+        listed, complete = (order, xp.zeros((n_query, k), np.float32), k, k, k), True
+    rest = lists.farthest, setting.power, setting.lam
+    near_t, extras, most = _extras(found, listed, rest)
+    start, size, query, image, t, totals, held = extras
+    dist = xp.empty(max(1, held), np.float32)
+    feats.fill(query, image + np.int32(n_query), totals[:1], held, None, dist)
+    out = xp.empty((n_query, k), np.int32), xp.empty((n_query, k), np.float32), xp.empty(n_query, np.int32)
+    wide = listed[3]
+    for first, count, scratch, shared in _turns(n_query, 8 * (wide + most), np.uint64):
+        given = first, *listed, near_t, start, size, image, dist, t, *rest, scratch, wide + most
+        card.launch("merge_lists", count, *given, *out, shared=shared)
+    doubtful = np.flatnonzero(card.download(out[2]) == 0) if not complete else np.empty(0, np.int64)
+    for some in split(doubtful, EXACT_BYTES // (24 * found.n_gallery)):
+        where = card.upload(some)
+        rows = feats.exact(some, slice(n_query, feats.n))
+        mix(found, lists, setting, rows, where)
+        out[0][where], out[1][where] = sorted_rows(rows, k)
+    return out[0], out[1]
+
+
+def _extras(found: Overlaps, listed: tuple[Any, ...], rest: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], int]:
+    """Overlaps of the listed images, those that may enter unlisted, and the most of one query."""
+    n_query, xp = found.n_query, card.xp
+    near_t, room = xp.empty((n_query, listed[3]), np.uint32), n_query * EXTRA_ROOM
     while True:
         totals, start, size = xp.zeros(2, np.uint64), xp.empty(n_query, np.int64), xp.empty(n_query, np.int32)
         query, image, t = xp.empty(room, np.int32), xp.empty(room, np.int32), xp.empty(room, np.uint32)
-        listed = near.order, near.sim, stride, k
         given = n_query, found.n_gallery, *found.arrays, *listed, *rest, found.t, found.touched, near_t
-        card.launch("overlap_lists", blocks, *given, totals, room, start, size, query, image, t, threads=256)
+        card.launch("overlap_lists", len(found.t), *given, totals, room, start, size, query, image, t, threads=256)
         held, most = (int(x) for x in card.download(totals))
         if held <= room:
-            break
+            return near_t, (start, size, query, image, t, totals, held), most
         room = held
-    sim = xp.empty(max(1, held), np.float32)
-    fill(feats, query, image + np.int32(n_query), totals[:1], held, None, sim)
-    order, dist = xp.empty((n_query, k), np.int32), xp.empty((n_query, k), np.float32)
-    for first, count, scratch, shared in _turns(n_query, 8 * (k + most), np.uint64):
-        given = first, *listed, near_t, start, size, image, sim, t, *rest, scratch, k + most
-        card.launch("merge_lists", count, *given, order, dist, shared=shared)
-    return order, dist
+
+
+def mix(found: Overlaps, lists: Lists, setting: Setting, dist: Any, queries: Any) -> None:
+    """Whole rows of distances (B, G) of some queries, (B,) int64, become the final ones in place."""
+    rest = lists.farthest, setting.power, setting.lam, found.t, found.touched
+    given = dist, len(dist), found.n_gallery, queries, *found.arrays, *rest
+    card.launch("mixed_rows", min(len(dist), len(found.t)), *given, threads=256)
 
 
 def _slots(held: int) -> int:

@@ -1,16 +1,10 @@
-// Whole rows: distances from similarities, re-ranked ones, and the ranks of the right images counted in them.
+// Whole rows of distances: re-ranked, and the ranks of the right images counted in them.
 
-// A block of summed similarities becomes distances in place: total - sim, 0 at least.
-extern "C" __global__ void plain_rows(float* value, int width, float total) {
-    float* row = value + (i64)blockIdx.x * width;
-    for (int j = threadIdx.x; j < width; j += blockDim.x) row[j] = fmaxf(total - row[j], 0.0f);
-}
-
-// A block of similarities of queries first.. becomes (1 - lam) J + lam s in place. t, touched: as overlap_lists'.
-extern "C" __global__ void mixed_rows(float* value, int count, int n_gallery, i64 first, const i64* start,
+// Rows of distances of some queries become (1 - lam) J + lam s in place. t, touched: as overlap_lists'.
+extern "C" __global__ void mixed_rows(float* value, int count, int n_gallery, const i64* queries, const i64* start,
                                       const int* size, const int* members, const u32* weights, const i64* columns,
-                                      const int* rows, const u32* values, const float* least, float total, int power,
-                                      float lam, u32* t, int* touched) {
+                                      const int* rows, const u32* values, const float* farthest, int power, float lam,
+                                      u32* t, int* touched) {
     __shared__ int found;
     u32* my_t = t + (i64)blockIdx.x * n_gallery;
     int* mine = touched + (i64)blockIdx.x * n_gallery;
@@ -18,12 +12,12 @@ extern "C" __global__ void mixed_rows(float* value, int count, int n_gallery, i6
         __syncthreads();
         if (threadIdx.x == 0) found = 0;
         __syncthreads();
-        i64 query = first + b;
+        i64 query = queries[b];
         float* row = value + (i64)b * n_gallery;
         add_overlaps(query, start, size, members, weights, columns, rows, values, my_t, mine, &found);
         __syncthreads();
         for (int j = threadIdx.x; j < n_gallery; j += blockDim.x)
-            row[j] = mixed(scaled(row[j], least[query], total, power), __ldcg(&my_t[j]), lam);
+            row[j] = mixed(scaled(row[j], farthest[query], power), __ldcg(&my_t[j]), lam);
         __syncthreads();
         for (int e = threadIdx.x; e < found; e += blockDim.x) my_t[mine[e]] = 0;
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures
-from ensemble.kernels.cuda.rerank import SCRATCH_BYTES, Setting, encode, overlaps
+from ensemble.kernels.cuda.rerank import SCRATCH_BYTES, Setting, encode, mix, overlaps
 from ensemble.kernels.cuda.search import Lists, sorted_rows
 
 BLOCK_BYTES = 1 << 30  # of a block of rows, at 24 bytes a distance while it is made
@@ -43,7 +43,7 @@ class CardStream:
         order, dist = np.empty((self.n_query, keep), np.int32), np.empty((self.n_query, keep), np.float32)
         with card.on(self.device):
             for rows, block in self.blocks:
-                found = sorted_rows(block, keep, down=False)
+                found = sorted_rows(block, keep)
                 order[rows], dist[rows] = (card.download(a) for a in found)
         return order, dist
 
@@ -103,35 +103,26 @@ class CardStream:
 
 
 def plain(feats: CardFeatures, n_query: int) -> CardStream:
-    """sum_m w_m (1 - cos), exactly: float64 products, rounded once."""
-
-    def turn(sim: Any, rows: slice) -> None:
-        card.launch("plain_rows", len(sim), sim, sim.shape[1], feats.total)
-
-    return _stream(feats, n_query, turn)
+    """sum_m w_m (1 - cos)."""
+    return _stream(feats, n_query, lambda dist, queries: None)
 
 
 def reranked(lists: Lists, feats: CardFeatures, n_query: int, setting: Setting) -> CardStream:
     """(1 - lam) J + lam s."""
     found = overlaps(encode(lists, feats, setting), feats.n, n_query)
-
-    def turn(sim: Any, rows: slice) -> None:
-        rest = lists.least, feats.total, setting.power, setting.lam, found.t, found.touched
-        given = sim, len(sim), found.n_gallery, rows.start, *found.arrays, *rest
-        card.launch("mixed_rows", min(len(sim), len(found.t)), *given, threads=256)
-
-    return _stream(feats, n_query, turn)
+    return _stream(feats, n_query, lambda dist, queries: mix(found, lists, setting, dist, queries))
 
 
-def _stream(feats: CardFeatures, n_query: int, turn: Callable[[Any, slice], None]) -> CardStream:
+def _stream(feats: CardFeatures, n_query: int, turn: Callable[[Any, Any], None]) -> CardStream:
     n_gallery = feats.n - n_query
 
     def blocks() -> Blocks:
         step = max(1, BLOCK_BYTES // (24 * n_gallery))
         for start in range(0, n_query, step):
             rows = slice(start, min(n_query, start + step))
-            sim = feats.exact(np.arange(rows.start, rows.stop), slice(n_query, feats.n))
-            turn(sim, rows)
-            yield rows, sim
+            ids = np.arange(rows.start, rows.stop)
+            dist = feats.exact(ids, slice(n_query, feats.n))
+            turn(dist, card.upload(ids))
+            yield rows, dist
 
     return CardStream(blocks(), n_query, n_gallery)

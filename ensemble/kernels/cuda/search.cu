@@ -1,4 +1,4 @@
-// Neighbour search: half-precision rows, candidates of each row of similarities, their exact values, ordered lists.
+// Neighbour search: half-precision rows, candidates of each row of similarities, their exact distances, ordered lists.
 
 // The nearest half-precision number, as bits, and back.
 #ifndef TWIN
@@ -15,36 +15,45 @@ __device__ float half_value(unsigned short bits) {
 }
 #endif
 
-// A row of features, scaled, in half precision; adds what was lost, squared, to lost[row]. squares[row]: its squared
-// length. Null for out: the length alone.
+// Of each row of features the squared length, summed as `dot` sums, so that a copy is at distance 0; and its print, as
+// ensemble/kernels/dots.py. A warp a row.
+extern "C" __global__ void measure(const float* feats, i64 dims, int wide, i64 rows, double* squares, u64* prints) {
+    int lane = threadIdx.x % 32;
+    i64 warp = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32, warps = (i64)gridDim.x * blockDim.x / 32;
+    for (i64 row = warp; row < rows; row += warps) {
+        const float* mine = feats + row * dims;
+        double square = dot(mine, mine, dims, wide, lane);
+        u64 print = 0;
+        for (i64 d = lane; d < dims; d += 32)
+            print += (u64)__float_as_uint(mine[d]) * ((u64)(2 * d + 1) * 0x9E3779B97F4A7C15ull);
+        for (int apart = 16; apart > 0; apart /= 2) print += __shfl_xor_sync(ALL, print, apart);
+        if (lane == 0) {
+            squares[row] = square;
+            prints[row] = print;
+        }
+    }
+}
+
+// A row of features, scaled, in half precision; adds what was lost, squared, to lost[row].
 extern "C" __global__ void halve(const float* feats, i64 dims, float scale, unsigned short* out, i64 stride,
-                                 double* lost, double* squares) {
-    __shared__ double parts[2][256];
+                                 double* lost) {
+    __shared__ double parts[256];
     const float* row = feats + blockIdx.x * dims;
-    double error = 0.0, square = 0.0;
+    double error = 0.0;
     for (i64 d = threadIdx.x; d < dims; d += blockDim.x) {
-        square += (double)row[d] * (double)row[d];
-        if (!out) continue;
         float v = row[d] * scale;
         unsigned short bits = half_bits(v);
         double apart = (double)v - (double)half_value(bits);
         error += apart * apart;
         out[blockIdx.x * stride + d] = bits;
     }
-    parts[0][threadIdx.x] = error;
-    parts[1][threadIdx.x] = square;
+    parts[threadIdx.x] = error;
     __syncthreads();
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            parts[0][threadIdx.x] += parts[0][threadIdx.x + half];
-            parts[1][threadIdx.x] += parts[1][threadIdx.x + half];
-        }
+        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
         __syncthreads();
     }
-    if (threadIdx.x == 0) {
-        if (out) lost[blockIdx.x] += parts[0][0];
-        squares[blockIdx.x] = parts[1][0];
-    }
+    if (threadIdx.x == 0) lost[blockIdx.x] += parts[0];
 }
 
 // Takes amount off sim wherever two different images share a label; a label below 0 is shared by none.
@@ -139,57 +148,57 @@ extern "C" __global__ void select_rows(const float* sim, i64 stride, int width, 
     }
 }
 
-// Exact similarities of candidates: row blockIdx.x of the left features to columns `where` of the right ones. A warp a
+// Exact distances of candidates: row blockIdx.x of the left features to columns `where` of the right ones. A warp a
 // candidate.
-extern "C" __global__ void rescore(const u64* left, const u64* right, const i64* dims, const double* weights, int count,
-                                   int wide, const u64* labels, const double* amounts, int penalties, i64 left_row,
-                                   i64 right_row, i64 first_row, i64 first_column, const int* where, const int* held,
-                                   int capacity, float* out) {
-    Members m = {left, right, dims, weights, count, wide, labels, amounts, penalties};
+extern "C" __global__ void rescore(const u64* left, const u64* right, const u64* squares, const i64* dims,
+                                   const int* wide, const double* weights, int count, const u64* labels,
+                                   const double* amounts, int penalties, i64 left_row, i64 right_row, i64 first_row,
+                                   i64 first_column, const int* where, const int* held, int capacity, float* out) {
+    Members m = {left, right, squares, dims, wide, weights, count, labels, amounts, penalties};
     int lane = threadIdx.x % 32, warps = blockDim.x / 32;
     for (int c = threadIdx.x / 32; c < held[blockIdx.x]; c += warps) {
         i64 at = (i64)blockIdx.x * capacity + c;
         i64 j = where[at];
-        float value = similarity(m, left_row + blockIdx.x, right_row + j, first_row + blockIdx.x, first_column + j, lane);
+        float value = distance(m, left_row + blockIdx.x, right_row + j, first_row + blockIdx.x, first_column + j, lane);
         if (lane == 0) out[at] = value;
     }
 }
 
 // The same of pairs (rows[p], columns[p]), p < *pairs and < room, to out[at[p]]; a fixed grid of warps shares them.
-extern "C" __global__ void rescore_pairs(const u64* left, const u64* right, const i64* dims, const double* weights,
-                                         int count, int wide, const u64* labels, const double* amounts, int penalties,
-                                         const int* rows, const int* columns, const u64* pairs, i64 room,
-                                         const i64* at, float* out) {
-    Members m = {left, right, dims, weights, count, wide, labels, amounts, penalties};
+extern "C" __global__ void rescore_pairs(const u64* left, const u64* right, const u64* squares, const i64* dims,
+                                         const int* wide, const double* weights, int count, const u64* labels,
+                                         const double* amounts, int penalties, const int* rows, const int* columns,
+                                         const u64* pairs, i64 room, const i64* at, float* out) {
+    Members m = {left, right, squares, dims, wide, weights, count, labels, amounts, penalties};
     int lane = threadIdx.x % 32;
     i64 warp = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32, warps = (i64)gridDim.x * blockDim.x / 32;
     i64 all = (i64)*pairs < room ? (i64)*pairs : room;
     for (i64 p = warp; p < all; p += warps) {
-        float value = similarity(m, rows[p], columns[p], rows[p], columns[p], lane);
+        float value = distance(m, rows[p], columns[p], rows[p], columns[p], lane);
         if (lane == 0) out[at ? at[p] : p] = value;
     }
 }
 
-// The k most similar of a row's candidates and, with `again`, of what its list holds already: order, -1 where there are
-// fewer, and sim. least: the smallest of the low candidates. Rows that hold -1 are left as they are.
-extern "C" __global__ void keep_best(const int* where, const float* sims, const int* held, int capacity,
-                                     const float* low_sims, const int* low_held, int low_capacity, int first_column,
-                                     int again, int k, int* order, float* sim, i64 stride, float* least, u64* scratch,
-                                     i64 room) {
+// The k nearest of a row's candidates and, with `again`, of what its list holds already: order, -1 where there are
+// fewer, and dist. farthest: the largest of the low candidates. Rows that hold -1 are left as they are.
+extern "C" __global__ void keep_best(const int* where, const float* dists, const int* held, int capacity,
+                                     const float* low_dists, const int* low_held, int low_capacity, int first_column,
+                                     int again, int k, int* order, float* dist, i64 stride, float* farthest,
+                                     u64* scratch, i64 room) {
     DYNAMIC_SHARED(memory);
     u64* keys = scratch ? scratch + blockIdx.x * room : (u64*)memory;
     int new_ones = held[blockIdx.x], low_ones = low_held[blockIdx.x];
     if (new_ones < 0 || low_ones < 0) return;
     int* my_order = order + blockIdx.x * stride;
-    float* my_sim = sim + blockIdx.x * stride;
+    float* my_dist = dist + blockIdx.x * stride;
     int old_ones = 0;
     if (again)
         while (old_ones < k && my_order[old_ones] >= 0) ++old_ones;
     int all = old_ones + new_ones;
     for (int e = threadIdx.x; e < all; e += blockDim.x) {
         i64 at = (i64)blockIdx.x * capacity + e - old_ones;
-        keys[e] = e < old_ones ? key_of(~ordered(my_sim[e]), my_order[e])
-                               : key_of(~ordered(sims[at]), first_column + where[at]);
+        keys[e] = e < old_ones ? key_of(ordered(my_dist[e]), my_order[e])
+                               : key_of(ordered(dists[at]), first_column + where[at]);
     }
     __syncthreads();
     for (int e = threadIdx.x; e < all; e += blockDim.x) {
@@ -198,34 +207,47 @@ extern "C" __global__ void keep_best(const int* where, const float* sims, const 
         for (int o = 0; o < all; ++o) rank += keys[o] < mine;
         if (rank < k) {
             my_order[rank] = (int)(u32)mine;
-            my_sim[rank] = unordered(~(u32)(mine >> 32));
+            my_dist[rank] = unordered((u32)(mine >> 32));
         }
     }
     for (int p = all + threadIdx.x; p < k; p += blockDim.x) {
         my_order[p] = -1;
-        my_sim[p] = -__uint_as_float(0x7f800000u);
+        my_dist[p] = __uint_as_float(0x7f800000u);
     }
     if (threadIdx.x == 0) {
-        float low = again ? least[blockIdx.x] : __uint_as_float(0x7f800000u);
-        for (int e = 0; e < low_ones; ++e) low = fminf(low, low_sims[(i64)blockIdx.x * low_capacity + e]);
-        least[blockIdx.x] = low;
+        float high = again ? farthest[blockIdx.x] : -__uint_as_float(0x7f800000u);
+        for (int e = 0; e < low_ones; ++e) high = fmaxf(high, low_dists[(i64)blockIdx.x * low_capacity + e]);
+        farthest[blockIdx.x] = high;
     }
 }
 
-// Keys of whole rows, and what sorted keys say. down: of similarities, largest first; else of distances.
-extern "C" __global__ void row_keys(const float* value, int width, int down, u64* keys) {
-    i64 row = (i64)blockIdx.x * width;
+// Rows of distances, each within `bound` of the truth, as float32, 0 at least; and the pairs of images whose true value
+// may round to another number, with their places in out. *doubts counts them, those beyond `room` too.
+extern "C" __global__ void round_rows(const double* dist, int width, double bound, const i64* ids, i64 first_column,
+                                      float* out, u64* doubts, i64 room, int* rows, int* columns, i64* at) {
+    i64 begin = (i64)blockIdx.x * width;
     for (int j = threadIdx.x; j < width; j += blockDim.x) {
-        u32 u = ordered(value[row + j]);
-        keys[row + j] = key_of(down ? ~u : u, j);
+        float low = (float)fmax(0.0, dist[begin + j] - bound), high = (float)fmax(0.0, dist[begin + j] + bound);
+        out[begin + j] = low;
+        if (low == high) continue;
+        i64 doubt = (i64)atomicAdd(doubts, 1ull);
+        if (doubt >= room) continue;
+        rows[doubt] = (int)ids[blockIdx.x];
+        columns[doubt] = (int)first_column + j;
+        at[doubt] = begin + j;
     }
 }
 
-extern "C" __global__ void split_keys(const u64* keys, i64 stride, int k, int down, int* order, float* value) {
+// Keys of whole rows of distances, and what sorted keys say.
+extern "C" __global__ void row_keys(const float* dist, int width, u64* keys) {
+    i64 row = (i64)blockIdx.x * width;
+    for (int j = threadIdx.x; j < width; j += blockDim.x) keys[row + j] = key_of(ordered(dist[row + j]), j);
+}
+
+extern "C" __global__ void split_keys(const u64* keys, i64 stride, int k, int* order, float* dist) {
     for (int p = threadIdx.x; p < k; p += blockDim.x) {
         u64 key = keys[blockIdx.x * stride + p];
-        u32 u = (u32)(key >> 32);
         order[(i64)blockIdx.x * k + p] = (int)(u32)key;
-        value[(i64)blockIdx.x * k + p] = unordered(down ? ~u : u);
+        dist[(i64)blockIdx.x * k + p] = unordered((u32)(key >> 32));
     }
 }

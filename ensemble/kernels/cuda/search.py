@@ -1,6 +1,6 @@
 """Neighbour search on a CUDA device: half-precision products, candidates by a proved bound, exact lists.
 
-The same bound as on the CPU decides what is rescored, and rescoring sums in float64, so the lists are those of
+The same bound as on the CPU decides what is measured exactly, in float64, so the lists are those of
 `ensemble/search.py`, ties by index. Of the products a block of rows exists at a time, against all images where their
 features fit on the device, else against a part of them after another. A row with more candidates than fit (hundreds of
 copies) is done again from exact products of the whole row.
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels import cpu, dots
+from ensemble.kernels import cpu
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures, Part, padded
+from ensemble.search import product_bound
 
 # Tensor cores truncate where IEEE adders round, with at least float32's digits (Fasi, Higham, Mikaitis & Pranesh 2021).
 SUM_ERROR = 2.0**-22
@@ -30,16 +31,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Lists:
-    """On the device: order (R, k) int32, sim (R, k) and least (R,) float32, as of `ensemble.neighbours.Neighbours`."""
+    """On the device: order (R, k) int32, dist (R, k), farthest (R,) float32, as of `ensemble.neighbours.Neighbours`."""
 
     order: Any
-    sim: Any
-    least: Any
+    dist: Any
+    farthest: Any
 
     @classmethod
     def empty(cls, rows: int, k: int) -> Lists:
         xp = card.xp
-        return cls(xp.empty((rows, k), np.int32), xp.empty((rows, k), np.float32), xp.empty(rows, np.float32))
+        order, dist = xp.full((rows, k), -1, np.int32), xp.full((rows, k), np.inf, np.float32)
+        return cls(order, dist, xp.full(rows, -np.inf, np.float32))
 
 
 @dataclass(frozen=True)
@@ -62,24 +64,18 @@ class Search:
         self.near_again = card.xp.zeros(n_query, bool)
         self.made: dict[int, HalfRows] = {}
         lost = max(self._halved(feats.part(span))[1] for span in feats.spans)
-        self.slack = self._slack(lost**0.5 / self.scale)
-
-    def _slack(self, lost: float) -> float:
-        """Twice the bound on a product's error, in units of scale^2; lost: the largest |x - x'| of a row."""
-        f, length = self.feats, self.feats.total**0.5 * (1 + dots.UNIT_TOLERANCE)
-        operations = sum(a.shape[1] + 8 for a in f.members) + 2 * len(f.amounts) + 4
-        bound = lost * (2 * length + lost) + operations * SUM_ERROR * ((length + lost) ** 2 + sum(f.amounts))
-        return float(2.01 * bound * self.scale**2)
+        bound = product_bound(feats, lost**0.5 / self.scale, SUM_ERROR, feats.deviation)
+        self.slack = 2.01 * bound * self.scale**2  # twice the bound on a product's error
 
     def _halved(self, part: Part) -> tuple[HalfRows, float]:
         """A part in half precision, and the largest squared length of what a row lost."""
         rows, xp = part.stop - part.start, card.xp
         bits = xp.zeros((rows, padded([a.shape[1] for a in part.feats])), np.uint16)
-        lost, squares, at = xp.zeros(rows), xp.empty(rows), 0
+        lost, at = xp.zeros(rows), 0
         for array, weight in zip(part.feats, self.feats.weights, strict=True):
             dims = array.shape[1]
             to = bits[:, at:]
-            card.launch("halve", rows, array, dims, self.scale * weight**0.5, to, bits.shape[1], lost, squares)
+            card.launch("halve", rows, array, dims, self.scale * weight**0.5, to, bits.shape[1], lost)
             at += padded([dims])
         made = HalfRows(part, bits)
         self.made = {part.start: made, **dict(list(self.made.items())[:1])}
@@ -149,7 +145,8 @@ class Search:
             again[rows] = True
             return
         if more:
-            floors = lists.sim[rows, k - 1] * np.float32(self.scale**2) - np.float32(self.slack)
+            reached = np.float32(self.feats.total) - lists.dist[rows, k - 1]
+            floors = reached * np.float32(self.scale**2) - np.float32(self.slack)
         where, low = xp.empty((count, room), np.int32), xp.empty((count, low_room), np.int32)
         held, low_held = xp.empty(count, np.int32), xp.empty(count, np.int32)
         values = sim[:, cols.start - right.start :]
@@ -157,15 +154,15 @@ class Search:
         settings = sim.shape[1], width, groups, min(k, width), self.slack
         card.launch("select_rows", count, values, *settings, *tops, shared=8 * groups)
         again[rows] |= xp.minimum(held, low_held) < 0
-        tables = self.feats.tables(left, right)
+        tables = self.feats.of(left, right)
         places = rows.start - left.start, cols.start - right.start, rows.start, cols.start
-        sims, low_sims = xp.empty(where.shape, np.float32), xp.empty(low.shape, np.float32)
-        card.launch("rescore", count, *tables, *places, where, held, room, sims)
-        card.launch("rescore", count, *tables, *places, low, low_held, low_room, low_sims)
+        dists, low_dists = xp.empty(where.shape, np.float32), xp.empty(low.shape, np.float32)
+        card.launch("rescore", count, *tables, *places, where, held, room, dists)
+        card.launch("rescore", count, *tables, *places, low, low_held, low_room, low_dists)
         needs = 8 * (room + k)
         scratch = xp.empty((count, room + k), np.uint64) if needs > card.shared_memory() else None
-        mine = lists.order[rows], lists.sim[rows], lists.order.shape[1], lists.least[rows]
-        found = where, sims, held, room, low_sims, low_held, low_room, cols.start - base, more, k
+        mine = lists.order[rows], lists.dist[rows], lists.order.shape[1], lists.farthest[rows]
+        found = where, dists, held, room, low_dists, low_held, low_room, cols.start - base, more, k
         shared = 0 if scratch is not None else needs
         card.launch("keep_best", count, *found, *mine, scratch, room + k, shared=shared)
 
@@ -177,9 +174,9 @@ class Search:
                 continue
             ids = np.flatnonzero(card.download(again[rows])) + rows.start
             for some in split(ids, EXACT_BYTES // (24 * (cols.stop - cols.start))):
-                order, sim, least = best_of(self.feats.exact(some, cols), lists.order.shape[1])
-                where = card.upload(some)
-                lists.order[where], lists.sim[where], lists.least[where] = order, sim, least
+                exact, where = self.feats.exact(some, cols), card.upload(some)
+                lists.order[where], lists.dist[where] = sorted_rows(exact, lists.order.shape[1])
+                lists.farthest[where] = exact.max(axis=1)
 
 
 def grouped(width: int, k: int) -> int:
@@ -197,19 +194,13 @@ def split(ids: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
     return [ids[a : a + most] for a in range(0, len(ids), most)]
 
 
-def best_of(sim: Any, k: int) -> tuple[Any, Any, Any]:
-    """The k most similar of whole rows (B, C), ties by lower index: order (B, k), sim (B, k), and the least (B,)."""
-    order, value = sorted_rows(sim, k, down=True)
-    return order, value, sim.min(axis=1)
-
-
-def sorted_rows(value: Any, k: int, *, down: bool) -> tuple[Any, Any]:
-    """The first k of whole rows (B, C), largest first with `down`, ties by lower index: order, value (B, k)."""
-    xp, (count, width) = card.xp, value.shape
+def sorted_rows(dist: Any, k: int) -> tuple[Any, Any]:
+    """The first k of whole rows (B, C), nearest first, ties by lower index: order, dist (B, k)."""
+    xp, (count, width) = card.xp, dist.shape
     keys = xp.empty((count, width), np.uint64)
-    card.launch("row_keys", count, value, width, down, keys)
+    card.launch("row_keys", count, dist, width, keys)
     keys = xp.sort(keys, axis=1)
     k = min(k, width)
     order, out = xp.empty((count, k), np.int32), xp.empty((count, k), np.float32)
-    card.launch("split_keys", count, keys, width, k, down, order, out)
+    card.launch("split_keys", count, keys, width, k, order, out)
     return order, out

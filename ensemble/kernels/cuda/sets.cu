@@ -24,15 +24,15 @@ extern "C" __global__ void reciprocal(const int* order, i64 stride, int c, int* 
 
 const int IN_SET = 1 << 30, JOINED = 1 << 29, NOT_LISTED = (1 << 29) - 1;
 
-// Reciprocal sets joined by those half sets that lie in them by more than two thirds, with the similarities that the
+// Reciprocal sets joined by those half sets that lie in them by more than two thirds, with the distances that the
 // row's own list knows; the others are written down as gaps.
 //
-// Row i's members are [start[i], start[i] + size[i]) of `members` and `sim`, the rows in any order. totals: members,
+// Row i's members are [start[i], start[i] + size[i]) of `members` and `dist`, the rows in any order. totals: members,
 // gaps, the largest set; what is over `room` or `gap_room` is counted and not written.
-extern "C" __global__ void expand(i64 first, const int* order, const float* list_sim, i64 stride, int k, const int* full,
+extern "C" __global__ void expand(i64 first, const int* order, const float* list_dist, i64 stride, int k, const int* full,
                                   const int* full_size, int c, const int* half, const int* half_size, int h,
                                   int slots, int* scratch, u64* totals, i64 room, i64 gap_room, i64* start, int* size,
-                                  int* members, float* sim, int* gap_row, int* gap_column, i64* gap_at) {
+                                  int* members, float* dist, int* gap_row, int* gap_column, i64* gap_at) {
     DYNAMIC_SHARED(memory);
     __shared__ int count, written, first_gap_count;
     __shared__ u64 begin, first_gap;
@@ -92,7 +92,7 @@ extern "C" __global__ void expand(i64 first, const int* order, const float* list
         int place = state[s] & NOT_LISTED;
         members[at] = keys[s];
         if (place != NOT_LISTED) {
-            sim[at] = list_sim[row * stride + place];
+            dist[at] = list_dist[row * stride + place];
             continue;
         }
         i64 gap = (i64)first_gap + atomicAdd(&first_gap_count, 1);
@@ -119,19 +119,19 @@ __device__ double falling(float s) {
 }
 
 // Weights of a row's members: exp(-s) over the row's sum, times `unit`, rounded.
-extern "C" __global__ void weigh(const i64* start, const int* size, const float* sim, const float* least, float total,
-                                 int power, double unit, u32* weights) {
+extern "C" __global__ void weigh(const i64* start, const int* size, const float* dist, const float* farthest, int power,
+                                 double unit, u32* weights) {
     __shared__ u64 sum;
     i64 row = blockIdx.x, begin = start[row];
     if (threadIdx.x == 0) sum = 0;
     __syncthreads();
     u64 mine = 0;
     for (int e = threadIdx.x; e < size[row]; e += blockDim.x)
-        mine += (u64)(falling(scaled(sim[begin + e], least[row], total, power)) * 4294967296.0 + 0.5);
+        mine += (u64)(falling(scaled(dist[begin + e], farthest[row], power)) * 4294967296.0 + 0.5);
     atomicAdd(&sum, mine);
     __syncthreads();
     for (int e = threadIdx.x; e < size[row]; e += blockDim.x) {
-        double whole = (double)(u64)(falling(scaled(sim[begin + e], least[row], total, power)) * 4294967296.0 + 0.5);
+        double whole = (double)(u64)(falling(scaled(dist[begin + e], farthest[row], power)) * 4294967296.0 + 0.5);
         weights[begin + e] = (u32)(whole * unit / (double)sum + 0.5);
     }
 }
@@ -205,38 +205,38 @@ __device__ void add_overlaps(i64 query, const i64* start, const int* size, const
     }
 }
 
-// Of each query's K nearest gallery images by s: their overlap, near_t; and those that overlap without being among
-// them and may still enter the list. What is not among them is no nearer than the last of them, so that its final
-// distance has a lower bound; K listed ones have an upper.
+// Of each query's `wide` nearest gallery images by s: their overlap, near_t; and those that overlap without being among
+// them and may still enter the first k. What is not among them is no nearer than the last of them, so that its final
+// distance has a lower bound; k listed ones have an upper.
 //
 // A few blocks take the queries in turn. t, touched: (blocks, n_gallery) each, t zeros, which it is again afterwards.
 // totals: extras, the most of a query; what is over `room` is counted and not written.
 extern "C" __global__ void overlap_lists(int n_query, int n_gallery, const i64* start, const int* size,
                                          const int* members, const u32* weights, const i64* columns, const int* rows,
-                                         const u32* values, const int* near, const float* near_sim, i64 near_stride,
-                                         int k, const float* least, float total, int power, float lam, u32* t,
+                                         const u32* values, const int* near, const float* near_dist, i64 near_stride,
+                                         int wide, int k, const float* farthest, int power, float lam, u32* t,
                                          int* touched, u32* near_t, u64* totals, i64 room, i64* extra_start,
                                          int* extra_size, int* extra_query, int* extra_image, u32* extra_t) {
     __shared__ int count, extras, written;
-    __shared__ u32 farthest;
+    __shared__ u32 last;
     __shared__ u64 begin;
     u32* my_t = t + (i64)blockIdx.x * n_gallery;
     int* mine = touched + (i64)blockIdx.x * n_gallery;
     for (i64 query = blockIdx.x; query < n_query; query += gridDim.x) {
         __syncthreads();
-        if (threadIdx.x == 0) count = extras = written = farthest = 0;
+        if (threadIdx.x == 0) count = extras = written = last = 0;
         __syncthreads();
         add_overlaps(query, start, size, members, weights, columns, rows, values, my_t, mine, &count);
         __syncthreads();
         const int* listed = near + query * near_stride;
-        const float* sims = near_sim + query * near_stride;
-        for (int p = threadIdx.x; p < k; p += blockDim.x) {
+        const float* dists = near_dist + query * near_stride;
+        for (int p = threadIdx.x; p < wide; p += blockDim.x) {
             u32 shared = atomicExch(&my_t[listed[p]], 0u);
-            near_t[query * k + p] = shared;
-            atomicMax(&farthest, ordered(mixed(scaled(sims[p], least[query], total, power), shared, lam)));
+            near_t[query * wide + p] = shared;
+            if (p < k) atomicMax(&last, ordered(mixed(scaled(dists[p], farthest[query], power), shared, lam)));
         }
         __syncthreads();
-        float edge = scaled(sims[k - 1], least[query], total, power), bar = unordered(farthest) + 1e-6f;
+        float edge = scaled(dists[wide - 1], farthest[query], power), bar = unordered(last);
         for (int e = threadIdx.x; e < count; e += blockDim.x) {
             u32 shared = __ldcg(&my_t[mine[e]]);
             if (shared && mixed(edge, shared, lam) <= bar) atomicAdd(&extras, 1);
@@ -261,31 +261,33 @@ extern "C" __global__ void overlap_lists(int n_query, int n_gallery, const i64* 
     }
 }
 
-// The K nearest of each query's listed images and extras by the final distance, ties by lower index.
-extern "C" __global__ void merge_lists(i64 first, const int* near, const float* near_sim, i64 near_stride, int k,
-                                       const u32* near_t, const i64* extra_start, const int* extra_size,
-                                       const int* extra_image, const float* extra_sim, const u32* extra_t,
-                                       const float* least, float total, int power, float lam, u64* scratch, i64 room,
-                                       int* order, float* dist) {
+// The k nearest of each query's listed images and extras by the final distance, ties by lower index. sure: whether the
+// last of them is nearer than what is in neither, so that nothing of that belongs among them.
+extern "C" __global__ void merge_lists(i64 first, const int* near, const float* near_dist, i64 near_stride, int wide,
+                                       int k, const u32* near_t, const i64* extra_start, const int* extra_size,
+                                       const int* extra_image, const float* extra_dist, const u32* extra_t,
+                                       const float* farthest, int power, float lam, u64* scratch, i64 room,
+                                       int* order, float* dist, int* sure) {
     DYNAMIC_SHARED(memory);
     i64 query = first + blockIdx.x;
     u64* keys = scratch ? scratch + blockIdx.x * room : (u64*)memory;
-    int all = k + extra_size[query];
+    int all = wide + extra_size[query];
     for (int e = threadIdx.x; e < all; e += blockDim.x) {
-        i64 listed = query * near_stride + e, extra = extra_start[query] + e - k;
-        bool old = e < k;
-        float sim = old ? near_sim[listed] : extra_sim[extra];
-        float d = mixed(scaled(sim, least[query], total, power), old ? near_t[query * k + e] : extra_t[extra], lam);
+        i64 listed = query * near_stride + e, extra = extra_start[query] + e - wide;
+        bool old = e < wide;
+        float s = scaled(old ? near_dist[listed] : extra_dist[extra], farthest[query], power);
+        float d = mixed(s, old ? near_t[query * wide + e] : extra_t[extra], lam);
         keys[e] = key_of(ordered(d), old ? near[listed] : extra_image[extra]);
     }
     __syncthreads();
+    float edge = mixed(scaled(near_dist[query * near_stride + wide - 1], farthest[query], power), 0u, lam);
     for (int e = threadIdx.x; e < all; e += blockDim.x) {
         u64 mine = keys[e];
         int rank = 0;
         for (int o = 0; o < all; ++o) rank += keys[o] < mine;
-        if (rank < k) {
-            order[query * k + rank] = (int)(u32)mine;
-            dist[query * k + rank] = unordered((u32)(mine >> 32));
-        }
+        if (rank >= k) continue;
+        order[query * k + rank] = (int)(u32)mine;
+        dist[query * k + rank] = unordered((u32)(mine >> 32));
+        if (rank == k - 1) sure[query] = unordered((u32)(mine >> 32)) < edge;
     }
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from configs.command import CommandLine, run
+from configs.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.schema import Named
 from models.data.augment import Augment, Image, image_rng
@@ -45,10 +45,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--layout", default="market1501", metavar="NAME", help="how it lies there (default: market1501)"
     )
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128")
-    parser.add_argument("--rows", type=int, default=6, metavar="N", help="images (default: 6)")
-    parser.add_argument("--columns", type=int, default=8, metavar="N", help="what is made of each (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
+    parser.add_argument(
+        "--size", type=whole(1), nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128"
+    )
+    parser.add_argument("--rows", type=whole(1), default=6, metavar="N", help="images (default: 6)")
+    parser.add_argument("--columns", type=whole(1), default=8, metavar="N", help="what is made of each (default: 8)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of what is drawn (default: 0)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean; p is 1 otherwise"
     )

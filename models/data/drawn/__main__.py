@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs.command import whole
 from models.data.drawn.sheet import write_sheet
 from models.data.drawn.world import DrawnFolderError, draw_people
 
@@ -35,12 +36,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Draw pedestrians into a Market-1501 folder: train, query, gallery, and unlabelled pictures.",
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--ids", type=int, default=80, help="people, half to train on and half to test (default 80)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
+    parser.add_argument(
+        "--ids", type=whole(2), default=80, help="people, half to train on and half to test (default 80)"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, help="of everything (default 0)")
     parser.add_argument("--size", type=_size, default=(128, 64), help="HEIGHTxWIDTH in pixels (default 128x64)")
     parser.add_argument("--level", default="normal", help="easy, normal or hard (default normal)")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet of it to this PNG file")
-    parser.add_argument("--jobs", type=int, default=-1, help="worker processes, -1 for one a core (default)")
+    parser.add_argument("--jobs", type=whole(-1), default=-1, help="worker processes, -1 for one a core (default)")
     return parser
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
+from models.data.gaps import find_gaps
+from models.data.itself import find_own
 from models.data.layouts.aicity import read_aicity
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
 from models.data.layouts.detect import recognise
@@ -17,7 +20,10 @@ from models.data.layouts.naic2020 import read_naic2020
 from models.data.layouts.table import read_table
 from models.data.layouts.veri776 import read_veri776
 from models.data.layouts.visda2020 import read_visda2020
-from models.data.split import Benchmark, Split
+from models.data.skip import leave_out
+from models.data.split import Benchmark
+from models.data.tracks import find_mixed_tracks
+from models.data.unread import find_unread
 
 Reader = Callable[[Path], Benchmark]
 
@@ -52,11 +58,15 @@ def settle_layout(name: str, root: Path) -> tuple[str, str | None]:
 
 
 def read_layout(
-    name: str, root: Path, skip: Collection[str] = (), wanted: Collection[str] = ("train", "query", "gallery")
+    name: str,
+    root: Path,
+    skip: Mapping[str, Sequence[str]] | None = None,
+    wanted: Collection[str] = ("train", "query", "gallery"),
 ) -> Benchmark:
-    """Read a data set, leave out the images named in `skip`, and check that it can be searched.
+    """Read a data set, leave out the images that `skip` names, and check that it can be searched.
 
     Args:
+        skip: list -> images, as `leave_out` has it.
         wanted: lists that may not be empty.
 
     Raises:
@@ -68,16 +78,10 @@ def read_layout(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
     name, _ = settle_layout(name, root)
-    found = LAYOUTS[name](root)
-    splits = {k: _without(getattr(found, k), skip) for k in ("train", "query", "gallery", "unlabelled")}
-    benchmark = Benchmark(found.name, found.root, **splits)
+    benchmark = leave_out(LAYOUTS[name](root), skip or {})
     _check(benchmark, wanted)
-    return benchmark
-
-
-def _without(split: Split, skip: Collection[str]) -> Split:
-    keep = [i for i, name in enumerate(split.names) if name not in skip]
-    return split if len(keep) == len(split) else split.take(keep)
+    odd = [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
+    return replace(benchmark, found=(*benchmark.found, *odd))
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
@@ -85,7 +89,7 @@ def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
     for part in wanted:
         if not len(getattr(benchmark, part)):
             raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
-    if benchmark.scorable and not set(benchmark.query.pids) & set(benchmark.gallery.pids):
+    if benchmark.query.labelled and benchmark.gallery.labelled and not benchmark.scorable:
         raise DataError(
             f"{benchmark.root}: query and gallery share no identity ({len(set(benchmark.query.pids))} and "
             f"{len(set(benchmark.gallery.pids))} identities). Is the gallery that of another test set?"

@@ -70,12 +70,14 @@ def read_labels(path: Path) -> dict[str, tuple[int, int]]:
         items = list(ElementTree.fromstring(text).iter("Item"))
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as e:
         raise DataError(f"{path}: cannot be read ({e}); layout aicity wants XML items with imageName there") from e
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for number, item in enumerate(items, 1):
         where, name = f"{path}, item {number}", item.get("imageName")
         if not name:
             raise DataError(f"{where}: has no imageName; it has {sorted(item.keys())}")
         pid = whole_number(item.get("vehicleID", "-1"), "vehicleID", where)
         camera = item.get("cameraID", "-1").removeprefix("c")
-        found[name] = (pid, whole_number(camera, "cameraID", where))
+        told = (pid, whole_number(camera, "cameraID", where))
+        if found.setdefault(name, told) != told:
+            raise DataError(f"{where}: {name!r} is {told} here and {found[name]} further up; delete one of the items")
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.images import names_image
 
 MARKET = ("bounding_box_train", "query", "bounding_box_test")
 NUMBERED, LABELLED = re.compile(r"\d+\.\w+"), re.compile(r"\d+_c\d+")
@@ -99,5 +100,5 @@ def _holds(root: Path, sign: Sign) -> bool:
     if sign.first is None:
         return True
     folder, pattern = sign.first
-    names = sorted(p.name for p in (root / folder).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
+    names = sorted(p.name for p in (root / folder).iterdir() if names_image(p.name))
     return bool(names) and pattern.match(names[0]) is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import DataError
 from models.data.images import list_images
+from models.data.layouts.lists import read_lines, whole_number
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
@@ -22,22 +23,20 @@ def read_naic2020(root: Path) -> Benchmark:
 
 
 def _read_train(list_file: Path, folder: Path) -> Split:
-    try:
-        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{list_file}: cannot be read ({e}); layout naic2020 wants lines 'name.png:id' there") from e
     there = {p.name: p for p in list_images(folder)}
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        name, colon, pid = line.strip().rpartition(":")
-        if not colon or not pid.strip().isdecimal():
-            raise DataError(f"{list_file}, line {number}: {line!r}; wanted 'name.png:id'")
+    rows: dict[str, tuple[str, Path, int, int]] = {}
+    for number, line in read_lines(list_file, "naic2020", "lines 'name.png:id'"):
+        where = f"{list_file}, line {number}"
+        name, colon, label = line.rpartition(":")
+        if not colon or not label.strip().isdecimal():
+            raise DataError(f"{where}: {line!r}; wanted 'name.png:id'")
+        pid = whole_number(label.strip(), "the id", where)
         if name not in there:
-            raise DataError(f"{list_file}, line {number}: {name!r} is not in {folder}. Restore it, or delete the line")
-        rows.append((name, there[name], int(pid), UNKNOWN))
-    return make_split(rows)
+            raise DataError(f"{where}: {name!r} is not in {folder}. Restore it, or delete the line")
+        if name in rows and rows[name][2] != pid:
+            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} further up; delete one line")
+        rows[name] = (name, there[name], pid, UNKNOWN)
+    return make_split(list(rows.values()))
 
 
 def _read_test(folder: Path) -> Split:

@@ -30,7 +30,8 @@ def write_table(folder: Path, train: Split, query: Split, gallery: Split) -> Pat
     writer.writerow((*WANTED, "camid"))
     for name, split, is_query, is_gallery in parts:
         for path, pid, camid in _images(split, pictures):
-            writer.writerow((pid, path, name, is_query, is_gallery, "" if camid == UNKNOWN else camid))
+            told = ("" if number == UNKNOWN else number for number in (pid, camid))
+            writer.writerow((next(told), path, name, is_query, is_gallery, next(told)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / PICTURES, json.dumps({"folder": str(pictures)}, ensure_ascii=False) + "\n")

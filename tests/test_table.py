@@ -1,0 +1,126 @@
+"""A table of one's own: whatever of it is not read is said, and what contradicts itself is refused."""
+
+import pytest
+from PIL import Image
+
+from configs.errors import DataError
+from models.data.images import FORMATS, SUFFIXES, list_images, names_image
+from models.data.layouts import read_layout
+from tests.tables import built, write_member, write_table
+
+HEADER = "label,path,split,is_query,is_gallery"
+ROWS = ["fox,q0.jpg,test,1,0", "fox,g0.jpg,test,0,1", "owl,q1.jpg,test,1,0", "owl,g1.jpg,test,0,1"]
+
+
+def read(root):
+    return read_layout("table", root, wanted=("query", "gallery"))
+
+
+def told(root):
+    return [str(finding) for finding in read(root).found]
+
+
+def table(tmp_path, *lines, header=HEADER):
+    return write_table(tmp_path / "t", header, lines or ROWS)
+
+
+def test_nothing_is_said_of_a_table_that_is_read_whole(tmp_path):
+    assert told(table(tmp_path)) == []
+
+
+def test_columns_that_are_not_read_are_told(tmp_path, capsys):
+    root = table(tmp_path, *(f"{r},red,{i // 2}" for i, r in enumerate(ROWS)), header=HEADER + ",colour,sequence")
+    (said,) = told(root)
+    assert said.startswith("hurts: df.csv has 2 columns that no list reads: 'colour', 'sequence': ")
+    assert "Images of a query's own sequence stay in its list" in said
+    built(
+        root, tmp_path / "runs", write_member(tmp_path / "m.npz", {"q0.jpg": 0, "g0.jpg": 0, "q1.jpg": 1, "g1.jpg": 1})
+    )
+    assert said in capsys.readouterr().err
+
+
+def test_boxes_are_refused(tmp_path):
+    lines = [f"{r},0,32,0,64" for r in ROWS]
+    with pytest.raises(DataError, match=r"line 2: a box in columns x_1, x_2, y_1, y_2, and pictures are taken whole"):
+        read(table(tmp_path, *lines, header=HEADER + ",x_1,x_2,y_1,y_2"))
+    assert told(table(tmp_path, *(f"{r},,,," for r in ROWS), header=HEADER + ",x_1,x_2,y_1,y_2")) == []
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "none", "unknown", "<NA>", "null", ""])
+def test_nobody_is_no_one(tmp_path, word):
+    """Images called nan are not one animal: it is said, and where there is no other label nothing is scored."""
+    root = table(tmp_path, *(r.replace("fox", word).replace("owl", word) for r in ROWS))
+    found = read(root)
+    assert (found.query.pids == -1).all() and not found.scorable
+    assert len(told(root)) == (1 if word else 0)
+    if word:
+        assert told(root)[0].startswith(f"hurts: df.csv has words that mean 'not known': label {word!r} (4): ")
+
+
+def test_cameras_may_be_any_text(tmp_path):
+    lines = [f"{r},{c}" for r, c in zip(ROWS, ("north gate", "nan", str(2**70), ""), strict=True)]
+    found = read(table(tmp_path, *lines, header=HEADER + ",camid"))
+    assert found.query.camids.tolist() == [1, 0] and found.gallery.camids.tolist() == [-1, -1]
+    numbers = [f"{r},{c}" for r, c in zip(ROWS, ("3.0", "12", "3", ""), strict=True)]
+    found = read(table(tmp_path, *numbers, header=HEADER + ",camid"))
+    assert found.query.camids.tolist() == [3, 3] and found.gallery.camids.tolist() == [12, -1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "says"),
+    [
+        (["fox,q0.jpg,test,1,0", 'fox,"g0.jpg,test,0,1'], HEADER, r"line 3: no row of CSV .*is a quote open"),
+        (['fox,"g0.jpg,test,0,1', *["owl,g1.jpg,test,0,1"] * 10_000], HEADER, r"line 2: no row of CSV"),
+        (["fox,q,0.jpg,test,1,0"], HEADER, r"line 2: 6 fields, and the header has 5; quote its commas"),
+        (["fox,q0.jpg,test,1,0,owl"], HEADER + ",label", r"column 'label' is there more than once"),
+        (["fox;q0.jpg;test;1;0"], HEADER.replace(",", ";"), r"no column 'label'; .* set off by commas"),
+        (["fox,q0.jpg,test,1,0", "owl,q0.jpg,test,0,1"], HEADER, r"line 3: 'q0.jpg' is 'owl' here and 'fox' in line 2"),
+        (["fox,q0.jpg,test,1,0", "fox,q0.jpg,test,1,1"], HEADER, r"lines 2 and 3: 'q0.jpg' is in one list more than"),
+        (["fox,a/\x07q0.jpg,test,1,0"], HEADER, r"line 2: path 'a/\\x07q0.jpg'; wanted"),
+        (["nan,q0.jpg,train,,"], HEADER, r"line 2: a train row without a label"),
+    ],
+)
+def test_what_is_wrong_is_named_by_line(tmp_path, lines, header, says):
+    (tmp_path / "df.csv").write_text("\n".join([header, *lines]) + "\n")
+    with pytest.raises(DataError, match=says):
+        read(tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------- files of a folder
+
+
+def market(root, query="0001_c1_0.jpg", gallery=("0001_c2_0.jpg",)):
+    for folder, names in (
+        ("bounding_box_train", ["0007_c1_0.jpg"]),
+        ("query", [query]),
+        ("bounding_box_test", gallery),
+    ):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            (root / folder / name).touch()
+    return root
+
+
+def test_every_ending_of_the_formats_that_are_read():
+    Image.init()
+    assert {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS} == SUFFIXES
+    assert names_image("a.JFIF") and not names_image("a.JPG_orig") and not names_image(".a.jpg")
+
+
+def test_files_of_other_endings_are_counted_aloud(tmp_path):
+    root = market(tmp_path, gallery=["0001_c2_0.jfif", "0001_c3_0.JPG_orig", "0001_c3_1.heic", "-1_c1_0.jpg", "x.txt"])
+    found = read_layout("market1501", root)
+    assert found.gallery.names == ("0001_c2_0.jfif",)
+    assert [str(f).partition(": none of")[0] for f in found.found] == [
+        "hurts: 2 files beside the images of other endings: .JPG_orig (1), .heic (1) "
+        f"({root}/bounding_box_test/0001_c3_0.JPG_orig, {root}/bounding_box_test/0001_c3_1.heic)",
+        f"note: 1 image that no list names ({root}/bounding_box_test/-1_c1_0.jpg)",
+    ]
+
+
+def test_a_folder_of_files_none_of_which_is_called_an_image(tmp_path):
+    root = market(tmp_path, query="0001_c1_0.JPG_orig")
+    with pytest.raises(DataError, match=r"query: 1 files, first '0001_c1_0.JPG_orig', and none is called an image"):
+        read_layout("market1501", root)
+    (root / "query/0001_c1_0.JPG_orig").unlink()
+    assert list_images(root / "query") == []
