@@ -91,11 +91,12 @@ def _bfloat16(path: Path, keys: Collection[str]) -> Arrays:
     with open(path, "rb") as file:
         begin = int.from_bytes(file.read(8), "little")
         told = json.loads(file.read(begin))
-    found = {}
-    for key in keys:
-        first, last = told[key]["data_offsets"]
-        high = np.fromfile(path, "<u2", (last - first) // 2, offset=8 + begin + first).astype(np.uint32) << 16
-        found[key] = high.view(np.float32).reshape(told[key]["shape"])
+        found = {}
+        for key in keys:
+            first, last = told[key]["data_offsets"]
+            file.seek(8 + begin + first)
+            high = np.frombuffer(file.read(last - first), "<u2").astype(np.uint32) << 16
+            found[key] = high.view(np.float32).reshape(told[key]["shape"])
     return found
 
 
