@@ -33,8 +33,12 @@ class Process:
             self.returncode = self._nursery.ask({"poll": self.pid})
         return self.returncode
 
-    def wait(self):
+    def wait(self, timeout=300):
+        until = time.monotonic() + timeout
         while self.poll() is None:
+            if time.monotonic() > until:
+                self.kill()
+                raise TimeoutError(f"process {self.pid} does not end")
             time.sleep(0.005)
         return self.returncode
 

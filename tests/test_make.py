@@ -206,6 +206,8 @@ def test_a_re_ranking_that_costs_is_said(capsys):
         rows = [row("a", 0.4), row("sum", 0.55), row("sum, re-ranked", last)]
         make.tell(Console(), {"test": lists}, {"test": rows}, 200, 200)
         assert ("re-ranking lowers" in capsys.readouterr().out) == bool(said)
+    make.tell(Console(), {"test": lists}, {"test": [row("a", 0.55), row("a, re-ranked", 0.50)]}, 200, 200)
+    assert "note: re-ranking lowers this total by 5.0;" in capsys.readouterr().out
     make.tell(Console(), {"test": lists}, {"test": [row("a", 0.4)]}, 61, 200)
     out = capsys.readouterr().out
     assert "lowers" not in out and "note: lists of 61, not 200: the gallery has no more" in out

@@ -55,6 +55,7 @@ def test_an_operator_keeps_its_place_when_it_assigns():
         "print(3 + 4)",
         "log.info('%d', 3)",
         "x = f'{3 + 4:>{5}}'",
+        "x = zip(a, *b, strict=True)",
         "if TYPE_CHECKING:\n    x = 3",
         "if __name__ == '__main__':\n    f(3)",
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
+from ensemble.distances import Distances
 from ensemble.neighbours import nearest
 from ensemble.pseudo import clusters, dbscan, groups, loop_search, score_round
 from ensemble.pseudo.groups import jaccard_graph, renumbered
@@ -140,6 +141,12 @@ def test_eps_out_of_bounds(eps):
 
 
 # clusters
+
+
+def test_clusters_wants_features():
+    dist = 1 - (feats := people(3, 2)[0]) @ feats.T
+    with pytest.raises(ValueError, match="needs features, not distance matrices"):
+        clusters(Distances(dist[:2, :2], dist[:2, 2:], dist[2:, 2:]), 2)
 
 
 def test_clusters_finds_people():

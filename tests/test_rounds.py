@@ -13,6 +13,7 @@ from configs.errors import ConfigError
 from configs.load import load_plan
 from ensemble import build, rounds, watch
 from ensemble.pseudo.method import guessed_labels
+from ensemble.ranking import load_ranking
 from ensemble.record import last_build, load_record
 from submit import make
 from tests.conftest import TINY
@@ -126,6 +127,8 @@ def test_every_result_says_so(two, tmp_path, capsys):
     make.main(["--runs", str(runs), "--out", str(tmp_path / "sub")])
     out = capsys.readouterr().out
     assert "note: round 2 trained on" in out and "unlabelled images, labelled by loop_search(threshold=0.3)" in out
+    ranking = load_ranking(Store(runs).open(record_of(runs).evaluations["test"].ranking))
+    assert ranking.signature.endswith("|pseudo=loop_search(threshold=0.3),rounds=2,unlabelled")
     written = json.loads((tmp_path / "sub" / "score.json").read_text())
     assert written["rounds"] == record_of(runs).rounds
     assert all(

@@ -89,6 +89,23 @@ def test_bad_input_is_one_sentence(people, tmp_path, capsys, argv, words):
     assert left.value.code == 2 and words in said and not (tmp_path / "held").exists()
 
 
+@pytest.mark.parametrize(
+    ("argv", "field", "value"),
+    [
+        (["--share", "0.01"], "queries", None),
+        (["--share", "0.99"], "queries", None),
+        (["--images", "2:2"], "images", (2, 2)),
+        (["--ratio", "0.01"], "ratio", 0.01),
+        (["--queries", "1"], "queries", 1),
+        (["--distractors", "0"], "distractors", 0.0),
+        (["--distractors", "0.99"], "distractors", 0.99),
+    ],
+)
+def test_the_edges_of_what_may_be_asked_for(argv, field, value):
+    args = split.parse(["--data", "x", "--out", "y", *argv])
+    assert getattr(split.asked_shape(args, split.Shape()), field) == value
+
+
 def test_a_table_that_is_there_stays(people, tmp_path):
     made(people, tmp_path / "held")
     with pytest.raises(ValueError, match="is there already"):

@@ -144,9 +144,9 @@ def droppable(node: ast.AST) -> bool:
 
 
 def skipped(node: ast.AST) -> bool:
-    """Words, and what runs for a type checker or behind a banner alone."""
+    """Words, what runs for a type checker or behind a banner alone, and a zip's guard against what never is."""
     match node:
-        case ast.JoinedStr():
+        case ast.JoinedStr() | ast.keyword(arg="strict"):
             return True
         case ast.Expr(value=ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name))):
             return name in SAID
