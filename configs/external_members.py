@@ -62,8 +62,8 @@ def _outside(name: str, file: str) -> Outside:
     path = Path(file)
     if path.suffix.lower() in PICKLED:
         raise ConfigError(
-            f"{file}: pickles are not read (they can run code). Write its features with ensemble.outside.save, or as "
-            "np.savez('member.npz', names=names, feats=feats)"
+            f"{file}: pickles are not read (they can run code). Write its features with "
+            "ensemble.features.external.save, or as np.savez('member.npz', names=names, feats=feats)"
         )
     if not os.path.exists(path):
         raise ConfigError(f"{file}: no such file; --members takes names of configs/members.yaml and files of features")

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from configs.console.quoting import set_option
 from configs.errors import ConfigError
-from configs.outside import part_members
-from configs.quoting import set_option
+from configs.external_members import part_members
 from configs.schema import NAME, Competition, Ensemble, Member, Plan, Recipe
 
 HERE = Path(__file__).parent

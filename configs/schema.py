@@ -87,7 +87,10 @@ class Pseudo(Frozen):
 
 
 class Expansion(Frozen):
-    """Features averaged with their nearest before anything is ranked: see `ensemble/expand.py`. A bare name will do."""
+    """Features averaged with their nearest before anything is ranked: see `ensemble/rerank/query_expansion.py`.
+
+    A bare name will do.
+    """
 
     name: Literal["queries", "database"] = Field(
         description="queries with their nearest gallery images, or every image with its nearest others"

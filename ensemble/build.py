@@ -8,33 +8,33 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.artifact import Store
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
+from configs.console.progress import Progress, duration
+from configs.console.quoting import RUNS, command, on, set_option
 from configs.errors import ConfigError
+from configs.external_members import words_of
 from configs.load import load_plan
-from configs.outside import words_of
-from configs.progress import Progress, duration
-from configs.quoting import RUNS, command, on, set_option
 from configs.schema import WHOLE, Competition, Plan
-from ensemble.forecast import describe
-from ensemble.job import Job
-from ensemble.lineage import made_from
-from ensemble.needs import check_room
-from ensemble.parallelism import members_at_a_time, settle
-from ensemble.record import Record, describe_left_out, point_at, save_record
-from ensemble.rounds import describe_rounds, run_rounds
-from ensemble.run import run_stages
-from ensemble.stages import prepare, record_address
-from ensemble.watch import listened_to, watched
+from configs.store.store import Store
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.parallelism import members_at_a_time, settle
+from ensemble.pipeline.run_stages import run_stages
+from ensemble.pipeline.stages import prepare, record_address
+from ensemble.planning.build_cost import check_room
+from ensemble.planning.monitor import listened_to, watched
+from ensemble.planning.summary import describe
+from ensemble.pseudo.rounds import describe_rounds, run_rounds
+from ensemble.results.build_record import Record, describe_left_out, point_at, save_record
+from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.pairs import check_pairs
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
-from models.follow import follow
+from models.distributed.process_group import Team, joined
+from models.distributed.worker import follow
+from models.extraction.view_sizes import check_views
 from models.registry import check
-from models.team import Team, joined
-from models.view_sizes import check_views
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"
 WHAT = "Train the members, keep their features, sum their distances, re-rank. What exists is not made again."

@@ -13,13 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run, whole
-from configs.progress import Progress
+from configs.console.command import CommandLine, run, whole
+from configs.console.progress import Progress
 from configs.schema import PARTS
-from models.data.finding import HURTS, STOPS, Finding, count
-from models.data.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
-from models.data.inspect_files import Seen, inspect_files
-from models.data.label_list import read_label_list
+from models.data.doctor.finding import HURTS, STOPS, Finding, count
+from models.data.doctor.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.doctor.inspect_files import Seen, inspect_files
+from models.data.doctor.label_list import read_label_list
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import UNKNOWN, Benchmark, Split
 

@@ -16,17 +16,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from configs.artifact import Store
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
+from configs.console.event_log import read_events
+from configs.console.progress import duration
 from configs.errors import ResultError
-from configs.events import read_events
-from configs.manifest import find_damage
-from configs.progress import duration
-from ensemble.lineage import used_by
-from ensemble.needs import amount
-from ensemble.record import LAST
-from ensemble.stale import Past
-from ensemble.watch import EVENTS, LOGS
+from configs.store.manifest import find_damage
+from configs.store.store import Store
+from ensemble.planning.build_cost import amount
+from ensemble.planning.monitor import EVENTS, LOGS
+from ensemble.planning.rebuild_reasons import Past
+from ensemble.results.build_record import LAST
+from ensemble.results.lineage import used_by
 
 WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
 EXAMPLE = """

@@ -13,10 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.load import load_competition
-from models.data.board import Shape, make_board, shape_of
+from models.data.heldout.board_split import Shape, make_board, shape_of
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.layouts.table_writer import write_table
 from models.data.split import UNKNOWN, Split, scorable

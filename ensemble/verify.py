@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from configs.artifact import Store
-from configs.command import CommandLine, run
-from configs.disk import clear
+from configs.console.command import CommandLine, run
 from configs.errors import ResultError
-from configs.manifest import find_damage
-from ensemble.record import LAST, last_build
+from configs.store.atomic_files import clear
+from configs.store.manifest import find_damage
+from configs.store.store import Store
+from ensemble.results.build_record import LAST, last_build
 
 WHAT = "Hash every file of every kept result against its manifest. Exit status 1 where one is damaged."
 EXAMPLE = """

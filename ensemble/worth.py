@@ -1,9 +1,9 @@
 """What each member of a build is worth: alone, and by what the ensemble loses without it: `python -m ensemble.worth`.
 
 All with the build's own weights and re-ranking, by domain and track where the build went by them, on the lists that are
-handed in, by the competition's rule. Intervals and differences come from a
-bootstrap over persons (`ensemble/bootstrap.py`), the differences query by query. Members that err on the same queries
-add little to each other: the correlation is Pearson's of their errors 1 - AP, query by query.
+handed in, by the competition's rule. Intervals and differences come from a bootstrap over persons
+(`ensemble/metrics/bootstrap.py`), the differences query by query. Members that err on the same queries add little to
+each other: the correlation is Pearson's of their errors 1 - AP, query by query.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.artifact import Address, Store
-from configs.command import CommandLine, run
-from configs.progress import duration
+from configs.console.command import CommandLine, run
+from configs.console.progress import duration
 from configs.schema import Competition, Ensemble
-from configs.version import code_version
-from ensemble import parts
-from ensemble.addresses import rerank_settings, retrieval_code
-from ensemble.bootstrap import Interval, difference, interval
-from ensemble.case import add_arguments, open_case
-from ensemble.judge import Judge, of_parts
-from ensemble.kept import open_banks
-from ensemble.mix import Mix, mix_of
-from ensemble.record import Evaluation
-from ensemble.rule import describe
-from ensemble.training_time import training_seconds
+from configs.store.store import Address, Store
+from ensemble.features.feature_bank import open_banks
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.metrics.bootstrap import Interval, difference, interval
+from ensemble.metrics.competition_score import describe
+from ensemble.results.build_record import Evaluation
+from ensemble.results.cache_keys import METRICS, TUNE, rerank_settings, retrieval_code
+from ensemble.results.open_evaluation import add_arguments, open_case
+from ensemble.results.training_time import training_seconds
+from ensemble.tune.exact_scorer import Judge, of_parts
 
 WHAT = "What each member of a build is worth: alone, and by what the ensemble loses without it."
 EXAMPLE = """
@@ -42,8 +41,6 @@ EXAMPLE = """
   python -m ensemble.worth --runs runs --evaluation holdout
 """
 WORTH = "worth.json"
-CODE = ("worth", "judge", "rule", "metrics", "listed", "ids")
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def worth_of(
         "weights": ensemble.weights,
         "rerank": rerank_settings(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
-        "code": retrieval_code() + code_version(*(HERE / f"{x}.py" for x in CODE)),
+        "code": retrieval_code(METRICS, TUNE, Path(__file__)),
     }
 
     def make(folder: Path) -> None:
@@ -93,8 +90,8 @@ def worth_of(
         members = list(evaluation.banks)
         mixes: tuple[Mix, ...] = (mix_of(ensemble, members),)
         if evaluation.kinds is not None:
-            apart = parts.of_kinds(evaluation.kinds, judge.rows, len(judge.feats[0]))
-            judge, mixes = of_parts(judge, apart), parts.mixes_of(ensemble, members, apart)
+            apart = partitions.of_kinds(evaluation.kinds, judge.rows, len(judge.feats[0]))
+            judge, mixes = of_parts(judge, apart), partitions.mixes_of(ensemble, members, apart)
         found = measure(judge, mixes, members)
         (folder / WORTH).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from configs.errors import ConfigError
-from configs.packages import versions
+from configs.store.packages import versions
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

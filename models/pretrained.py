@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.hub import download_url_to_file
 from torchvision.models import get_weight
 
-from configs.artifact import Address, Store
-from configs.disk import file_digest, write_file, write_text
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
-from configs.version import code_version
+from configs.store.atomic_files import file_digest, write_file, write_text
+from configs.store.code_version import code_version
+from configs.store.store import Address, Store
 from models.backbones.resnet import open_gates
 
 ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from configs.schema import Member, Named, Recipe
-from models import schedule
+from models import lr_schedules
 from models.backbones.resnet import resnet
-from models.backbones.timm_map import timm_map
+from models.backbones.timm_backbone import timm_map
 from models.data import augment
-from models.heads.global_pool import GlobalHead
+from models.heads.global_head import GlobalHead
 from models.heads.mgn import mgn, mgn_grid
 from models.heads.rmgl import rmgl
 from models.losses.center import CenterLoss
@@ -41,11 +41,11 @@ AUGMENTS: Table = {
     "cutout": augment.cutout,
 }
 SCHEDULES: Table = {
-    "steps": schedule.steps,
-    "constant": schedule.constant,
-    "cosine": schedule.cosine,
-    "constant_warmup": schedule.constant_warmup,
-    "gradual_warmup": schedule.gradual_warmup,
+    "steps": lr_schedules.steps,
+    "constant": lr_schedules.constant,
+    "cosine": lr_schedules.cosine,
+    "constant_warmup": lr_schedules.constant_warmup,
+    "gradual_warmup": lr_schedules.gradual_warmup,
 }
 # Each heeds `found_inf`, a tensor (): where it is 1 a step moves nothing. torch's fused ones do.
 OPTIMIZERS: Table = {"adam": partial(torch.optim.Adam, fused=True)}
@@ -95,21 +95,23 @@ def make_augments(recipe: Recipe, images: NDArray[np.uint8]) -> list[augment.Aug
     return [make(AUGMENTS, "augmentation", named, images=images, seed=recipe.seed) for named in recipe.augment]
 
 
-def make_schedule(recipe: Recipe) -> schedule.Schedule:
+def make_schedule(recipe: Recipe) -> lr_schedules.Schedule:
     """t in epochs -> the factor on the base rate."""
     return _schedule(recipe.schedule, recipe.epochs)
 
 
-def _schedule(named: Named, epochs: float) -> schedule.Schedule:
+def _schedule(named: Named, epochs: float) -> lr_schedules.Schedule:
     """A schedule over so many epochs; a warm-up's option `then` names the one that follows it."""
     options = named.options
     warms = named.name in SCHEDULES and "then" in inspect.signature(SCHEDULES[named.name]).parameters
     following = options.pop("then", "constant") if warms else None
 
-    def then(left: float) -> schedule.Schedule:
+    def then(left: float) -> lr_schedules.Schedule:
         return _schedule(Named.model_validate(following), left)
 
-    result: schedule.Schedule = make(SCHEDULES, "schedule", Named(name=named.name, **options), epochs=epochs, then=then)
+    result: lr_schedules.Schedule = make(
+        SCHEDULES, "schedule", Named(name=named.name, **options), epochs=epochs, then=then
+    )
     return result
 
 

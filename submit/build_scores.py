@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import Address, Store
 from configs.schema import Competition, Ensemble
-from configs.version import code_version
-from ensemble.addresses import rerank_settings, retrieval_code
-from ensemble.kept import open_banks
-from ensemble.pseudo.method import guessed_labels
-from ensemble.record import Evaluation
-from ensemble.rule import score_stream
+from configs.store.code_version import CodeVersion
+from configs.store.store import Address, Store
+from ensemble.features.feature_bank import open_banks
+from ensemble.metrics.competition_score import score_stream
+from ensemble.pseudo.labelling import guessed_labels
+from ensemble.results.build_record import Evaluation
+from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
 from submit.systems import System, systems_of
 
 SCORES = "scores.json"
 HERE = Path(__file__).parent
-ENSEMBLE = HERE.parent / "ensemble"
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,9 @@ def score_evaluation(
     return [Row(**row | {"cmc": tuple(row["cmc"])}) for row in raw]
 
 
-def _code() -> str:
+def _code() -> CodeVersion:
     """Of everything between features and a score."""
-    scoring = (ENSEMBLE / f"{name}.py" for name in ("metrics", "listed", "ids", "rule"))
-    return retrieval_code() + code_version(HERE / "evaluation.py", HERE / "systems.py", *scoring)
+    return retrieval_code(METRICS, HERE / "build_scores.py", HERE / "systems.py")
 
 
 def _measure(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from configs.command import CommandLine, run
-from submit.handed import add_arguments, open_desk, receive, tell
+from configs.console.command import CommandLine, run
+from submit.submission import add_arguments, open_desk, receive, tell
 
 WHAT = "Say by line what is wrong with a submission. Exit status: 0 valid, 1 not valid, 2 it could not be checked."
 EXAMPLE = """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ResultError
-from submit.evaluation import Row
+from submit.build_scores import Row
 from submit.signature import differences
 
 SCORE = "score.json"

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
 from configs.errors import SubmissionError
 from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
-from submit.handed import Desk, add_arguments, open_desk, read_file
+from submit.submission import Desk, add_arguments, open_desk, read_file
 
 WHAT = "Say how two submissions differ: first answers, lists, images in common. With --data also what it is good for."
 EXAMPLE = """

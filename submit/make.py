@@ -15,16 +15,16 @@ from typing import Any
 
 from rich.console import Console
 
-from configs.artifact import Store
-from configs.command import CommandLine, run
-from configs.disk import room, write_file
+from configs.console.command import CommandLine, run
 from configs.errors import ResultError, SubmissionError
-from ensemble.case import check_device
-from ensemble.ranking import Ranking, load_ranking
-from ensemble.record import Evaluation, Record, describe_left_out, open_build
+from configs.store.atomic_files import room, write_file
+from configs.store.store import Store
+from ensemble.results.build_record import Evaluation, Record, describe_left_out, open_build
+from ensemble.results.open_evaluation import check_device
+from ensemble.results.ranking import Ranking, load_ranking
 from models.data.skip import UNANSWERED
+from submit.build_scores import Row, score_evaluation
 from submit.compare import SCORE, compare, load_scores
-from submit.evaluation import Row, score_evaluation
 from submit.faults import find_faults
 from submit.formats import format_of, names_of
 from submit.formats.base import Fault, Format, Names

@@ -13,14 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
 from configs.errors import ConfigError, DataError
-from ensemble import bootstrap, metrics
-from ensemble.metrics import AP_RULES, Score
-from ensemble.rule import cameras, data_digest, describe, find_themselves, total_per_query
+from ensemble.metrics import bootstrap, retrieval_metrics
+from ensemble.metrics.competition_score import cameras, data_digest, describe, find_themselves, total_per_query
+from ensemble.metrics.retrieval_metrics import AP_RULES, Score
 from models.data.itself import own_rows
 from submit.faults import counts_from
-from submit.handed import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
+from submit.submission import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """
@@ -84,7 +84,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"
     cams = cameras(query.camids, gallery.camids)
-    return metrics.evaluate(
+    return retrieval_metrics.evaluate(
         np.asarray(order),
         query.pids,
         gallery.pids,

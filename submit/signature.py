@@ -7,7 +7,7 @@ the version of the code.
 
 from __future__ import annotations
 
-from ensemble.rule import parse
+from ensemble.metrics.competition_score import parse
 
 RULES = (
     "ap",

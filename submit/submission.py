@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from configs.command import shortened
+from configs.console.command import shortened
 from configs.errors import ConfigError, SubmissionError
 from configs.load import load_competition
 from configs.schema import Competition

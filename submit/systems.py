@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from configs.artifact import Store
 from configs.schema import Ensemble
-from ensemble import fuse, parts
-from ensemble.bank import FeatureBank
-from ensemble.kept import load_neighbours
-from ensemble.mix import mix_of
-from ensemble.mix import stream as mixed
-from ensemble.record import Evaluation, all_camids
+from configs.store.store import Store
+from ensemble.features.feature_bank import FeatureBank
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import mix_of
+from ensemble.fusion.strategy import stream as mixed
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.knn import load_neighbours
+from ensemble.results.build_record import Evaluation, all_camids
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class System:
     name: str
     members: str
     settings: str
-    stream: Callable[[], Iterator[fuse.Block]]
+    stream: Callable[[], Iterator[distance_blocks.Block]]
 
 
 def systems_of(
@@ -35,24 +36,26 @@ def systems_of(
     prints = [bank.fingerprint.split("/")[1] for bank in banks]
     members = "+".join(f"{p}*{w:g}" for p, w in zip(prints, mix.weights, strict=True))
     systems = [
-        System(bank.member, p, "none", partial(fuse.blocks, bank.feats, n_query, device=device))
+        System(bank.member, p, "none", partial(distance_blocks.blocks, bank.feats, n_query, device=device))
         for bank, p in zip(banks, prints, strict=True)
     ]
     if len(banks) > 1:
-        summed = partial(fuse.blocks, feats, n_query, weights=mix.weights, device=device)
+        summed = partial(distance_blocks.blocks, feats, n_query, weights=mix.weights, device=device)
         systems.append(System("sum", members, "none", summed))
 
-    def reranked() -> Iterator[fuse.Block]:
+    def reranked() -> Iterator[distance_blocks.Block]:
         near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
         return mixed(mix, feats, n_query, near=near, device=device, camids=all_camids(evaluation))
 
     if evaluation.kinds is not None:
-        found = parts.of_kinds(evaluation.kinds, n_query, len(feats[0]))
-        mixes = parts.mixes_of(ensemble, [bank.member for bank in banks], found)
-        apart = partial(parts.blocks, mixes, feats, found, n_query, device)
+        found = partitions.of_kinds(evaluation.kinds, n_query, len(feats[0]))
+        mixes = partitions.mixes_of(ensemble, [bank.member for bank in banks], found)
+        apart = partial(partitions.blocks, mixes, feats, found, n_query, device)
         reranks = any(own.rerank != "none" for own in mixes)
         name = ("sum" if len(banks) > 1 else banks[0].member) + ", re-ranked" * reranks
-        systems.append(System(name + parts.by(ensemble), members, parts.describe(mixes, found, mix.weights), apart))
+        systems.append(
+            System(name + partitions.by(ensemble), members, partitions.describe(mixes, found, mix.weights), apart)
+        )
     elif mix.rerank != "none" or mix.camera:
         how = "re-ranked" if mix.rerank != "none" else "penalised"
         whole = "sum of re-ranked" if mix.each else f"sum, {how}"

@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ensemble.rule import describe
-from submit.evaluation import Row
+from ensemble.metrics.competition_score import describe
+from submit.build_scores import Row
 
 COLUMNS = {"rank-1": "rank1", "mAP": "map", "mINP": "minp", "total": "total"}
 

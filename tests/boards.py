@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from configs.artifact import Address, Store
 from configs.load import load_plan
-from ensemble.bank import save_bank
-from ensemble.record import Evaluation, Record, point_at, save_record
+from configs.store.store import Address, Store
+from ensemble.features.feature_bank import save_bank
+from ensemble.results.build_record import Evaluation, Record, point_at, save_record
 from tests.features import unit_rows
 
 

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import fuse, metrics, neighbours, rerank
+from ensemble import metrics, neighbours, rerank
+from ensemble.neighbours import distance_blocks
 from tests.features import unit_rows
 
 N_QUERY = 50
@@ -30,8 +31,8 @@ def digests(feats: NDArray[np.float32], n_jobs: int, block: int) -> dict[str, st
     near = neighbours.nearest(feats, 21, n_query=N_QUERY, top_k=60, near_share=1, n_jobs=n_jobs, device="cpu")
     given = {"n_jobs": n_jobs, "device": "cpu"}
     lists = {
-        "plain": fuse.ranked(fuse.blocks(feats, N_QUERY, block=block, **given), None),
-        "reranked": fuse.ranked(rerank.blocks(near, feats, N_QUERY, block=block, **given), None),
+        "plain": distance_blocks.ranked(distance_blocks.blocks(feats, N_QUERY, block=block, **given), None),
+        "reranked": distance_blocks.ranked(rerank.blocks(near, feats, N_QUERY, block=block, **given), None),
     }
     pids = np.arange(len(feats)) % 20
     score = metrics.evaluate_blocks(

@@ -19,7 +19,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-READY = ["ensemble.build", "submit.make", "ensemble.member_worker", "ensemble.rerank", "models.curves", "tests.tiny"]
+READY = [
+    "ensemble.build",
+    "submit.make",
+    "ensemble.pipeline.member_worker",
+    "ensemble.rerank",
+    "models.tensorboard_curves",
+    "tests.tiny",
+]
 
 
 class Process:

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs.artifact import Address, Store
 from configs.load import load_plan
-from ensemble.bank import save_bank
-from ensemble.kept import save_neighbours
-from ensemble.neighbours import nearest
-from ensemble.ranking import Ranking, save_ranking
-from ensemble.record import Evaluation, Record, point_at, save_record
+from configs.store.store import Address, Store
+from ensemble.features.feature_bank import save_bank
+from ensemble.neighbours.knn import nearest, save_neighbours
+from ensemble.results.build_record import Evaluation, Record, point_at, save_record
+from ensemble.results.ranking import Ranking, save_ranking
 from tests.features import unit_rows
 
 HOSTILE = [

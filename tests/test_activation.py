@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.activation import activations
+from models.activation_map import activations
 
 
 class Dark(nn.Module):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.artifact import Address
 from configs.schema import Ensemble, Expansion
-from ensemble import addresses
+from configs.store.store import Address
+from ensemble.results import cache_keys
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ ENSEMBLE = {"flip": True, "rerank": "k_reciprocal", "k1": 20, "k2": 6, "lam": 0.
 
 def weights(member=None, images=IMAGES, labels="l", start=START, precision="float32", device="cpu", **recipe):
     changed = tiny.recipe(**recipe)
-    return addresses.weights_address(member or tiny.member(), changed, images, labels, start, precision, device).key
+    return cache_keys.weights_address(member or tiny.member(), changed, images, labels, start, precision, device).key
 
 
 RECIPE_CHANGES = {
@@ -81,7 +81,7 @@ def test_what_changes_no_weight():
 def features(weights_digest="w", query="q", gallery="g", precision="float32", **ensemble):
     kinds = [Address("x", "x", {"x": x}) for x in (weights_digest, query, gallery)]
     settings = Ensemble.model_validate(ENSEMBLE | ensemble)
-    return addresses.features_address(kinds[0], "test", kinds[1], kinds[2], settings, precision).key
+    return cache_keys.features_address(kinds[0], "test", kinds[1], kinds[2], settings, precision).key
 
 
 def test_features():
@@ -93,7 +93,7 @@ def test_features():
 
 def ranking(banks=("a", "b"), weights=(1, 2), top_k=9, **ensemble):
     named = {name: Address("features", name, {}) for name in banks}
-    return addresses.ranking_address(
+    return cache_keys.ranking_address(
         "test", named, dict(zip(banks, weights, strict=True)), Ensemble.model_validate(ENSEMBLE | ensemble), top_k
     ).key
 
@@ -108,21 +108,21 @@ def test_ranking():
 
 def test_neighbours_serve_every_k1_k2_and_lam():
     banks = {"a": Address("features", "a", {})}
-    one = addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 200)
-    assert one.key != addresses.neighbours_address("test", banks, {"a": 2.0}, 64, 200).key
-    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 65, 200).key
-    assert one.key != addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 100).key
+    one = cache_keys.neighbours_address("test", banks, {"a": 1.0}, 64, 200)
+    assert one.key != cache_keys.neighbours_address("test", banks, {"a": 2.0}, 64, 200).key
+    assert one.key != cache_keys.neighbours_address("test", banks, {"a": 1.0}, 65, 200).key
+    assert one.key != cache_keys.neighbours_address("test", banks, {"a": 1.0}, 64, 100).key
     assert set(one.request) == {"banks", "weights", "k", "top_k", "code"}
-    penalties = [addresses.camera_penalty(0.1, np.array(c)) for c in ([0, 1], [1, 1])]
-    penalised = {addresses.neighbours_address("test", banks, {"a": 1.0}, 64, 200, p).key for p in penalties}
+    penalties = [cache_keys.camera_penalty(0.1, np.array(c)) for c in ([0, 1], [1, 1])]
+    penalised = {cache_keys.neighbours_address("test", banks, {"a": 1.0}, 64, 200, p).key for p in penalties}
     assert len({one.key, *penalised}) == 3
-    assert addresses.camera_penalty(0.0, np.array([0, 1])) is None
+    assert cache_keys.camera_penalty(0.0, np.array([0, 1])) is None
 
 
 def expanded(member="a", weights=(1, 2), banks=("a", "b"), **how):
     named = {name: Address("features", name, {}) for name in banks}
     chosen = Expansion.model_validate({"name": "queries"} | how)
-    return addresses.expanded_address("test", member, named, dict(zip(banks, weights, strict=True)), chosen).key
+    return cache_keys.expanded_address("test", member, named, dict(zip(banks, weights, strict=True)), chosen).key
 
 
 def test_expanded_features():
@@ -172,7 +172,7 @@ def counted(monkeypatch, make):
             seen.update(f.relative_to(ROOT).as_posix() for f in files)
         return "code"
 
-    monkeypatch.setattr(addresses, "code_version", record)
+    monkeypatch.setattr(cache_keys, "code_version", record)
     make()
     return seen
 
@@ -195,13 +195,13 @@ CONFIGS = [
 ]
 IDLE = {f"configs/{f}.py" for f in CONFIGS} | {
     "models/__init__.py",
-    "models/checkpoint.py",
-    "models/epochs.py",
-    "models/keeper.py",
-    "models/shards.py",
-    "models/sound.py",
+    "models/training/checkpoint.py",
+    "models/training/epoch_metrics.py",
+    "models/training/keeper.py",
+    "models/extraction/shards.py",
+    "models/training/numeric_checks.py",
     "models/data/__init__.py",
-    "models/data/finding.py",
+    "models/data/doctor/finding.py",
     "models/data/spelling.py",
     "ensemble/__init__.py",
 }
@@ -209,28 +209,40 @@ BY_VALUE = {f"models/data/{f}.py" for f in ("split", "images", "mend")}  # in th
 
 
 def test_the_code_of_training_is_counted_whole(monkeypatch):
-    needed = closure("models/train.py") - IDLE - BY_VALUE
+    needed = closure("models/training/train.py") - IDLE - BY_VALUE
     assert needed - counted(monkeypatch, weights) == set()
 
 
 def test_the_code_of_the_images_is_counted_whole(monkeypatch):
-    made = counted(monkeypatch, lambda: addresses.images_address("train", "d", (64, 32)))
+    made = counted(monkeypatch, lambda: cache_keys.images_address("train", "d", (64, 32)))
     assert {f"models/data/{f}.py" for f in ("images", "mend", "batches")} <= made
 
 
 def test_the_code_of_extraction_is_counted_whole(monkeypatch):
     """With that of training, which is in the digest of the weights."""
     made = counted(monkeypatch, features) | counted(monkeypatch, weights)
-    opened = {"ensemble/distances.py"}  # by a bank of distances from outside; extraction writes none
-    assert closure("models/extract.py", "ensemble/bank.py") - IDLE - BY_VALUE - opened - made == set()
+    opened = {"ensemble/neighbours/distances.py"}  # by a bank of distances from outside; extraction writes none
+    assert (
+        closure("models/extraction/extract.py", "ensemble/features/feature_bank.py") - IDLE - BY_VALUE - opened - made
+        == set()
+    )
 
 
 def test_the_code_of_retrieval_is_counted_whole(monkeypatch):
     made = counted(monkeypatch, ranking)
-    assert closure("ensemble/rerank.py", "ensemble/fuse.py", "ensemble/ranking.py") - IDLE - made == set()
+    assert (
+        closure(
+            "ensemble/rerank/k_reciprocal_encoding.py",
+            "ensemble/neighbours/distance_blocks.py",
+            "ensemble/results/ranking.py",
+        )
+        - IDLE
+        - made
+        == set()
+    )
 
 
 def test_the_code_of_expansion_is_counted_whole(monkeypatch):
     made = counted(monkeypatch, expanded)
-    assert closure("ensemble/expand.py", "ensemble/bank.py") - IDLE - made == set()
-    assert "ensemble/expanded.py" in made
+    assert closure("ensemble/rerank/query_expansion.py", "ensemble/features/feature_bank.py") - IDLE - made == set()
+    assert "ensemble/pipeline/expanded.py" in made

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from configs import disk
-from configs.artifact import Address, Store, find_damage
-from configs.disk import file_digest, sealed, unsealed, write_text
 from configs.errors import ResultError
+from configs.store import atomic_files
+from configs.store.atomic_files import file_digest, sealed, unsealed, write_text
+from configs.store.store import Address, Store, find_damage
 
 ROOT = Path(__file__).parent.parent
 ASKED = Address("things", "one", {"a": 1, "b": {"c": [1, 2]}})
@@ -240,7 +240,7 @@ def test_killed_at_any_step_of_the_finish_the_next_run_has_a_whole_result(store,
     """The process ends inside the step; `rmtree` is the very last one, when the result already has its name."""
     body = f"""
     import shutil
-    from configs import artifact
+    from configs.store import store
     def die(*args, **kwargs): os._exit(9)
     def make(folder):
         (folder / "resume").mkdir(); (folder / "resume" / "big").write_text("state")
@@ -335,7 +335,7 @@ def test_write_text_replaces_in_one_step(tmp_path, monkeypatch):
     def broken(*args):
         raise OSError("on purpose")
 
-    monkeypatch.setattr(disk.os, "replace", broken)
+    monkeypatch.setattr(atomic_files.os, "replace", broken)
     with pytest.raises(OSError, match="on purpose"):
         write_text(path, "new")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.json"]
@@ -346,7 +346,7 @@ def test_a_disk_that_fills_says_how_much_was_needed(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     def make(folder):
-        monkeypatch.setattr(disk.os, "fsync", full)
+        monkeypatch.setattr(atomic_files.os, "fsync", full)
         write_text(folder / "big.txt", "x" * 2_500_000)
 
     with pytest.raises(ResultError, match=r"No space left on device\); big.txt takes 2.50 MB, [\d,.]+ MB are free in"):
@@ -362,7 +362,7 @@ def test_a_quota_is_said_and_the_old_file_stands(store, monkeypatch):
     def over(handle):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(disk.os, "fsync", over)
+    monkeypatch.setattr(atomic_files.os, "fsync", over)
     words = r"Disk quota exceeded\); {} takes [\d,]+ bytes, a quota is reached in .*; have it raised"
     with pytest.raises(ResultError, match=words.format("last.json")):
         store.point_at("last.json", {"name": "new"})
@@ -375,7 +375,9 @@ def test_a_quota_is_said_and_the_old_file_stands(store, monkeypatch):
 def test_a_disk_that_takes_no_more_files_says_so(store, monkeypatch):
     """It has bytes enough; inodes are what it lacks."""
     real = os.statvfs(store.root)
-    monkeypatch.setattr(disk.os, "statvfs", lambda folder: os.statvfs_result((*real[:5], 1500, 2, 2, *real[8:])))
+    monkeypatch.setattr(
+        atomic_files.os, "statvfs", lambda folder: os.statvfs_result((*real[:5], 1500, 2, 2, *real[8:]))
+    )
 
     def make(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "x"))

@@ -10,9 +10,9 @@ from configs.load import load_plan
 from configs.schema import Named
 from models import registry
 from models.data.augment import image_rng
-from models.data.augment.batch_colour import turned_hue
+from models.data.augment.batch_photometric import turned_hue
 from models.data.augment.chain import make_chain
-from models.data.augment.colour import turned_hue as turned_one
+from models.data.augment.photometric import turned_hue as turned_one
 
 SIZE = (48, 24)
 LEVELS = {"colour_jitter": 1, "affine": 1, "random_shift": 1}  # of difference; of the others none

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 from models.data.augment import colour_jitter, image_rng
-from models.data.augment.colour import relit, turned_hue
+from models.data.augment.photometric import relit, turned_hue
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (20, 12, 3), dtype=np.uint8)
 TENSOR = torch.from_numpy(IMAGE).permute(2, 0, 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.data.augment import cutout, erase, image_rng, random_patch
-from models.data.augment.cover import random_box
+from models.data.augment.occlusion import random_box
 from tests import tiny
 
 SIZE = (40, 20)

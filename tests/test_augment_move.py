@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from models.data.augment import affine, flip, image_rng, pad_crop, random_shift
-from models.data.augment.move import affine_matrix, warp
+from models.data.augment.geometric import affine_matrix, warp
 
 SIZE = (48, 24)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from configs.console.progress import Progress
 from configs.errors import ConfigError, DataError
-from configs.progress import Progress
 from configs.schema import Named
 from models import registry
 from models.data import batches

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import fuse, neighbours, rerank
-from ensemble.blend import Blend
-from ensemble.distances import Distances
-from ensemble.source import Features, source_of
+from ensemble import neighbours, rerank
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.blend import Blend
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.similarity import Features, source_of
 from tests import oracles
 from tests.features import clustered, same_lists, unit_rows
 
@@ -37,7 +38,7 @@ def test_lists_are_those_of_the_dense_sum(seed, n, scale, close):
     want = oracles.fused_distance(feats, weights[:2]) + 0.25 * whole
     given_ = [feats[0], feats[1], distances]
     slack = 1e-5 * max(1.0, want.max())
-    order, dist = fuse.rank(given_, q, weights=weights)
+    order, dist = distance_blocks.rank(given_, q, weights=weights)
     assert same_lists(order, want[:q, q:], slack)
     np.testing.assert_allclose(dist, np.take_along_axis(want[:q, q:], order.astype(int), 1), atol=slack)
     near = neighbours.nearest(given_, 6, weights=weights, n_query=q, top_k=3, n_jobs=1)
@@ -60,12 +61,12 @@ def test_reranked_as_the_oracle_does():
 def test_matrices_alone_and_weights_of_zero():
     rng = np.random.default_rng(0)
     feats, (distances, whole) = unit_rows(rng, 20, 8), parted(matrix(rng, 20, 2.0), 5)
-    order, _ = fuse.rank([distances, distances], 5, weights=[1.0, 2.0])
+    order, _ = distance_blocks.rank([distances, distances], 5, weights=[1.0, 2.0])
     assert same_lists(order, 3 * whole[:5, 5:])
     assert isinstance(source_of([feats, distances], [1.0, 0.0]), Features)
     alone = source_of([feats, distances], [0.0, 2.0])
     assert isinstance(alone, Blend) and alone.features is None and alone.total == 0
-    assert same_lists(fuse.rank(alone, 5)[0], whole[:5, 5:])
+    assert same_lists(distance_blocks.rank(alone, 5)[0], whole[:5, 5:])
 
 
 def test_what_is_refused():

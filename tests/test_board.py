@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from configs.errors import DataError
-from models.data.board import Shape, make_board, shape_of
+from models.data.heldout.board_split import Shape, make_board, shape_of
 from models.data.split import Benchmark, Split
 
 IDENTITIES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=8, max_size=16)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ensemble import bootstrap
-from ensemble.bootstrap import Interval, difference, interval
+from ensemble.metrics import bootstrap
+from ensemble.metrics.bootstrap import Interval, difference, interval
 
 
 def test_equals_every_draw_of_a_small_sample():

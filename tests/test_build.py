@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.command import run
-from ensemble import build, expand
+from configs.console.command import run
+from ensemble import build
+from ensemble.rerank import query_expansion
 from submit import make
 from tests.conftest import ROOT, TINY
 
@@ -97,7 +98,7 @@ def test_expansion_and_penalty_make_features_and_lists_of_their_own(again, runs,
     made = {kind: new(before, runs, kind) for kind in ("members", "features", "expanded", "neighbours", "rankings")}
     assert [len(keys) for keys in made.values()] == [0, 0, 2, 1, 1]
     feats = [np.load(next(runs.glob(f"features/{m}-test-[0-9a-f]*/feats.npy"))) for m in ("a", "b")]
-    want = expand.database(feats, 3)
+    want = query_expansion.database(feats, 3)
     for at, key in enumerate(made["expanded"]):
         np.testing.assert_allclose(np.load(runs / key / "feats.npy"), want[at], atol=1e-6)
     make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])

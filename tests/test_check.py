@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from configs.command import run
+from configs.console.command import run
 from configs.load import load_competition
 from submit import check
 from submit.formats import FORMATS
 from submit.formats.base import Names
 from submit.formats.naic_json import NAIC_JSON
-from submit.handed import Desk, shortened
+from submit.submission import Desk, shortened
 from tests.conftest import run_command
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from configs.disk import sealed
 from configs.schema import Named
-from models import checkpoint, registry
-from models.checkpoint import load_checkpoint, snapshot
-from models.epochs import EpochMetrics, Point
+from configs.store.atomic_files import sealed
+from models import registry
+from models.training import checkpoint
+from models.training.checkpoint import load_checkpoint, snapshot
+from models.training.epoch_metrics import EpochMetrics, Point
 from tests.tiny import TinyBackbone
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ensemble import neighbours
-from ensemble import search as engine
-from ensemble.source import source_of
+from ensemble.neighbours import block_search as engine
+from ensemble.neighbours.similarity import source_of
 from tests.features import clustered
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
+from configs.console.signals import Stopped
 from configs.errors import ConfigError
-from configs.stopping import Stopped
 
 
 @pytest.fixture

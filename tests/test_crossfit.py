@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import binom
 
 from configs.errors import DataError
-from ensemble import crossfit
-from ensemble.crossfit import halves, tune
-from ensemble.mix import Mix
-from ensemble.seek import Grid, tidy
+from ensemble.fusion.strategy import Mix
+from ensemble.tune import cross_fitting
+from ensemble.tune.cross_fitting import halves, tune
+from ensemble.tune.ensemble_selection import Grid, tidy
 
 GRID = Grid(k1=(5, 20), k2=(1, 6), lam=(0.3, 0.5), power=(2,), fusion=("sum_then_rerank",), known=(), steps=4)
 PIDS = np.repeat(np.arange(40), 3)
@@ -101,8 +101,8 @@ def test_better_than_chance_is_said_of_persons_with_an_error_of_a_twentieth(pers
     assert binom.cdf(20, 40, 24 / 40) > 0.1 and 0.03 < binom.cdf(20, 40, 26 / 40) < 0.04
     assert binom.cdf(60, 120, 72 / 120) < 0.02
     everybody = np.ones(120, bool)
-    assert crossfit.noise_among(totals, BASE, PIDS, everybody, np.full(120, 0.5)) == noise
-    assert crossfit.noise_among(totals, BASE, PIDS, everybody, None) == ()
+    assert cross_fitting.noise_among(totals, BASE, PIDS, everybody, np.full(120, 0.5)) == noise
+    assert cross_fitting.noise_among(totals, BASE, PIDS, everybody, None) == ()
 
 
 def test_where_no_member_is_better_than_chance_none_is_left_out():
@@ -240,4 +240,4 @@ def test_the_same_seed_gives_the_same_answer():
     totals = noisy(5, 0.1, lambda mix: 0.05 * (mix.k1 == 5))
     one, other = (tune(totals, totals, PIDS, BASE, GRID, 3) for _ in range(2))
     assert one == other and one.mix == tidy(one.mix)
-    assert (crossfit.level_of(1), crossfit.level_of(2)) == (0.975, 0.9875)
+    assert (cross_fitting.level_of(1), cross_fitting.level_of(2)) == (0.975, 0.9875)

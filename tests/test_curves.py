@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ensemble import build
-from models.curves import Curves
+from models.tensorboard_curves import Curves
 
 
 def read(folder):

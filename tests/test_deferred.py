@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from configs.console.signals import Stopped
 from configs.errors import ConfigError, TrainingError
-from configs.stopping import Stopped
-from models import launch, registry, step, tally
-from models.launch import Captured, settle
-from models.team import Team
+from models import registry
+from models.distributed.process_group import Team
+from models.training import launch, step, tally
+from models.training.launch import Captured, settle
 from tests import tiny
 from tests.test_train import run, same
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.command import run
+from configs.console.command import run
+from configs.console.progress import Progress
 from configs.errors import DataError
-from configs.progress import Progress
 from ensemble import doctor
-from models.data.inspect_files import inspect_files, look
-from models.data.label_list import read_label_list
+from models.data.doctor.inspect_files import inspect_files, look
+from models.data.doctor.label_list import read_label_list
 
 
 def examined(capsys, *argv):

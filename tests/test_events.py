@@ -10,14 +10,14 @@ from datetime import datetime
 
 import pytest
 
-from configs.events import EventLog, append_line, line_of, read_events
-from configs.progress import Progress
+from configs.console.event_log import EventLog, append_line, line_of, read_events
+from configs.console.progress import Progress
 from tests.conftest import ROOT
 
 WRITER = """
 import sys
 from pathlib import Path
-from configs.events import EventLog
+from configs.console.event_log import EventLog
 log = EventLog(Path(sys.argv[1]))
 for i in range(int(sys.argv[2])):
     log("epoch", {"who": sys.argv[3], "i": i, "filling": "x" * 300})

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensemble import fuse, metrics, neighbours, rerank, search
-from ensemble.distances import Distances
-from ensemble.kernels import amx, dots, tiles
-from ensemble.source import source_of
+from ensemble import metrics, neighbours, rerank
+from ensemble.kernels import amx, exact_distances, half_precision
+from ensemble.neighbours import block_search, distance_blocks
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.similarity import source_of
 from tests import exact_lists, oracles
 from tests.features import clustered, signs, unit_rows
 
@@ -55,7 +56,7 @@ def native():
 def test_whole_lists_of_copies_and_near_ties_are_exact(native):
     feats = exact_lists.copies()
     exact = cosine_distances([feats])[:Q, Q:]
-    order, dist = fuse.rank(feats, Q, device="cpu")
+    order, dist = distance_blocks.rank(feats, Q, device="cpu")
     np.testing.assert_array_equal(order, by_exact(exact))
     np.testing.assert_allclose(dist, np.sort(exact, axis=1).astype(float), rtol=1e-7, atol=1e-15)
     assert exact_lists.digest(order, dist) == native["plain"]
@@ -116,7 +117,7 @@ def test_features_that_have_nearly_collapsed_keep_their_order(spread):
     np.testing.assert_allclose(near.dist, np.sort(exact, axis=1)[:, :12], rtol=2e-7, atol=0)
     np.testing.assert_allclose(near.farthest, exact.max(axis=1).astype(float), rtol=2e-7)
     np.testing.assert_array_equal(near.near_order[:, :15], by_exact(exact[:Q, Q:])[:, :15])
-    order, _ = fuse.rank(feats, Q, device="cpu")
+    order, _ = distance_blocks.rank(feats, Q, device="cpu")
     np.testing.assert_array_equal(order, by_exact(exact[:Q, Q:]))
     got = np.concatenate([d for _, d in rerank.blocks(near, feats, Q, k1=11, k2=4, device="cpu")])
     want = oracles.k_reciprocal(exact.astype(float), Q, 11, 4, 0.3, 2)
@@ -130,7 +131,7 @@ def test_lengths_are_divided_by():
     exact = cosine_distances([feats])
     near = neighbours.nearest(feats, 10, n_query=Q, top_k=9, near_share=1, device="cpu")
     np.testing.assert_array_equal(near.order, by_exact(exact)[:, :10])
-    np.testing.assert_array_equal(fuse.rank(feats, Q, device="cpu")[0], by_exact(exact[:Q, Q:]))
+    np.testing.assert_array_equal(distance_blocks.rank(feats, Q, device="cpu")[0], by_exact(exact[:Q, Q:]))
     with pytest.raises(ValueError, match=r"rows not of unit length: 5 \(norm 1\.002\)"):
         longer = feats.copy()
         longer[5] *= 1.002 / np.linalg.norm(longer[5])
@@ -174,9 +175,9 @@ def from_bfloat16(bits):
 @pytest.fixture(params=["float32", "float16", "bfloat16"])
 def precision(request, monkeypatch):
     """Every format of products, by a twin where this processor lacks the units."""
-    if request.param != "float32" and search.FORMATS[request.param] not in amx.formats():
+    if request.param != "float32" and block_search.FORMATS[request.param] not in amx.formats():
         monkeypatch.setattr(amx, "formats", lambda: (amx.FLOAT16, amx.BFLOAT16))
-        monkeypatch.setattr(tiles, "multiply", plain_multiply)
+        monkeypatch.setattr(half_precision, "multiply", plain_multiply)
     return request.param
 
 
@@ -198,8 +199,8 @@ def test_the_bound_on_products_keeps_what_they_would_misplace(precision, case):
     np.testing.assert_array_equal(near.near_order[:, :12], by_exact(exact[:Q, Q:])[:, :12])
     np.testing.assert_allclose(near.farthest, exact.max(axis=1).astype(float), rtol=1e-6)
     source, blocks = source_of(feats, **options), slice(0, 400)
-    chosen = search.choose_filter(source, precision, 1)
-    makers = search.HalfBlocks if chosen.kind else search.FloatBlocks
+    chosen = block_search.choose_filter(source, precision, 1)
+    makers = block_search.HalfBlocks if chosen.kind else block_search.FloatBlocks
     maker = makers(source, chosen, blocks) if chosen.kind else makers(source, chosen)
     (_, sim), *_ = maker.of(blocks, [blocks])
     apart = np.abs(sim[:400, :400] / chosen.scale**2 - (source.total - exact))
@@ -218,7 +219,7 @@ def test_the_bound_on_sums_with_distances_keeps_what_they_would_misplace():
     near = neighbours.nearest(given, 15, n_query=Q, top_k=12, near_share=1, device="cpu")
     want = exact + dense.astype(np.longdouble)
     np.testing.assert_array_equal(near.order, by_exact(want)[:, :15])
-    order, _ = fuse.rank(given, Q, device="cpu")
+    order, _ = distance_blocks.rank(given, Q, device="cpu")
     np.testing.assert_array_equal(order, by_exact(want[:Q, Q:]))
 
 
@@ -229,12 +230,14 @@ def test_scores_of_streams_are_those_of_exact_rows():
     feats = near_ties() * lengths  # which products know nothing of
     near = neighbours.nearest(feats, 12, device="cpu")
     for stream in (
-        lambda: fuse.blocks(feats, Q, device="cpu"),
+        lambda: distance_blocks.blocks(feats, Q, device="cpu"),
         lambda: rerank.blocks(near, feats, Q, k1=11, k2=3, device="cpu"),
-        lambda: fuse.summed([fuse.blocks(a, Q, device="cpu") for a in (feats, feats[:, ::-1].copy())], [1.0, 0.5]),
+        lambda: distance_blocks.summed(
+            [distance_blocks.blocks(a, Q, device="cpu") for a in (feats, feats[:, ::-1].copy())], [1.0, 0.5]
+        ),
     ):
         score = metrics.evaluate_blocks(stream(), pids[:Q], pids[Q:])
-        order, _ = fuse.ranked(stream(), None)
+        order, _ = distance_blocks.ranked(stream(), None)
         whole = metrics.evaluate(order, pids[:Q], pids[Q:])
         np.testing.assert_array_equal(score.ap_per_query, whole.ap_per_query)
         rough = 1 - feats[:Q] @ feats[Q:].T
@@ -251,7 +254,7 @@ def test_distances_that_are_none_are_refused():
         with pytest.raises(ValueError, match=says):
             neighbours.nearest([given], 3)
         with pytest.raises(ValueError, match=says):
-            fuse.rank([given], 5)
+            distance_blocks.rank([given], 5)
 
 
 def test_what_rounding_left_below_0_is_0():
@@ -262,7 +265,7 @@ def test_what_rounding_left_below_0_is_0():
     assert dist.min() < 0
     dist[dist < 1e-6] = rng.choice(np.array([-3e-7, -1e-7, 0], np.float32), (dist < 1e-6).sum())
     given = Distances(dist[:20, :20], dist[:20, 20:], dist[20:, 20:])
-    order, found = fuse.rank([given], 20)
+    order, found = distance_blocks.rank([given], 20)
     np.testing.assert_array_equal(order, np.argsort(np.maximum(dist, 0)[:20, 20:], axis=1, kind="stable"))
     assert (found >= 0).all()
     near = neighbours.nearest(given, 2, n_query=20, top_k=3, near_share=1)
@@ -298,8 +301,8 @@ def test_a_copy_is_at_distance_0_from_itself_exactly():
     rng = np.random.default_rng(15)
     feats = np.repeat(rng.standard_normal((40, 333)).astype(np.float32), 2, axis=0)
     feats /= np.linalg.norm(feats, axis=1, keepdims=True)
-    squares, _ = dots.measured(feats, 0, 80)
+    squares, _ = exact_distances.measured(feats, 0, 80)
     out = np.zeros(160)
     pairs = np.stack([np.arange(80), np.arange(80) ^ 1], axis=1).ravel().astype(np.int32)
-    dots.add_distances(feats, squares, np.arange(80), np.arange(0, 161, 2), pairs, 1.0, out)
+    exact_distances.add_distances(feats, squares, np.arange(80), np.arange(0, 161, 2), pairs, 1.0, out)
     assert (out == 0).all()

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from configs.console.progress import Progress
 from configs.errors import ConfigError, TrainingError, WeightsError
-from configs.progress import Progress
 from configs.schema import Named
-from models import extract as module
-from models import registry, train
+from models import registry
 from models.data.batches import normalise
-from models.extract import BATCH, GPU_BATCH, extract, load_member
-from models.shards import SHARD, find_shard, keep_shard
-from models.views import make_views
+from models.extraction import extract as module
+from models.extraction.extract import BATCH, GPU_BATCH, extract, load_member
+from models.extraction.shards import SHARD, find_shard, keep_shard
+from models.extraction.views import make_views
+from models.training import train
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -143,8 +144,8 @@ def stop_at_batch(net, n):
 
 @pytest.fixture
 def shards_of_four(monkeypatch):
-    monkeypatch.setattr("models.extract.SHARD", 4)
-    monkeypatch.setattr("models.extract.BATCH", 2)
+    monkeypatch.setattr("models.extraction.extract.SHARD", 4)
+    monkeypatch.setattr("models.extraction.extract.BATCH", 2)
 
 
 @pytest.mark.usefixtures("shards_of_four")

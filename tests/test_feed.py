@@ -12,7 +12,7 @@ from models import registry
 from models.data import feed as module
 from models.data.ahead import ahead
 from models.data.feed import DeviceFeed, LoaderFeed, Source, make_feed
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 from tests import tiny
 
 CPU = torch.device("cpu")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.data.finding import count
-from models.data.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
-from models.data.inspect_files import Seen
+from models.data.doctor.finding import count
+from models.data.doctor.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.doctor.inspect_files import Seen
 from models.data.split import Benchmark, make_split
 
 

@@ -1,4 +1,7 @@
-"""models/fold.py: the folded network computes what the network does; every family of the resnet, every head."""
+"""models/extraction/fold_batch_norm.py: the folded network computes what the network does.
+
+Every family of the resnet, every head.
+"""
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 from configs.schema import Member
 from models import registry
 from models.backbones.resnet import IBN
-from models.fold import ready
+from models.extraction.fold_batch_norm import ready
 from tests import tiny
 
 SMALL = {"name": "resnet", "width_per_group": 4}

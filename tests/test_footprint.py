@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from configs.load import load_plan
-from models.checkpoint import snapshot
-from models.epochs import Point
-from models.footprint import footprint
+from models.model_cost import footprint
 from models.registry import BACKBONES, make_net
+from models.training.checkpoint import snapshot
+from models.training.epoch_metrics import Point
 from tests import tiny
 from tests.conftest import TINY
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, DataError, SubmissionError
-from ensemble.ranking import Ranking
+from ensemble.results.ranking import Ranking
 from models.data.pairs import read_pairs
 from submit.faults import find_faults
 from submit.formats import FORMATS, format_of, names_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import fuse
+from ensemble.neighbours import distance_blocks
 from tests import oracles
 from tests.features import clustered, ensembles, same_lists, unit_rows
 
@@ -15,11 +15,11 @@ from tests.features import clustered, ensembles, same_lists, unit_rows
 def test_lists_and_blocks_equal_the_oracle(case, top_k, block):
     feats, weights, n_query = case
     want = oracles.fused_distance(feats, weights)[:n_query, n_query:]
-    order, dist = fuse.rank(feats, n_query, weights=weights, top_k=top_k)
+    order, dist = distance_blocks.rank(feats, n_query, weights=weights, top_k=top_k)
     assert order.shape == (n_query, want.shape[1] if top_k is None else min(top_k, want.shape[1]))
     assert same_lists(order, want)
     np.testing.assert_allclose(dist, np.take_along_axis(want, order.astype(int), 1), atol=1e-5)
-    streamed = np.concatenate([d for _, d in fuse.blocks(feats, n_query, weights=weights, block=block)])
+    streamed = np.concatenate([d for _, d in distance_blocks.blocks(feats, n_query, weights=weights, block=block)])
     np.testing.assert_allclose(streamed, want, atol=1e-5)
 
 
@@ -29,8 +29,8 @@ def test_short_lists_come_from_the_search(penalised):
     rng = np.random.default_rng(0)
     feats, cams = clustered(rng, 700, 24, 50), rng.integers(-1, 3, 700)
     penalties = [(cams, 0.2)] if penalised else None
-    order, dist = fuse.rank(feats, 100, top_k=30, penalties=penalties)
-    whole, whole_dist = fuse.rank(feats, 100, penalties=penalties)
+    order, dist = distance_blocks.rank(feats, 100, top_k=30, penalties=penalties)
+    whole, whole_dist = distance_blocks.rank(feats, 100, penalties=penalties)
     np.testing.assert_allclose(dist, whole_dist[:, :30], atol=1e-6)
     matrix = np.empty_like(whole_dist)
     np.put_along_axis(matrix, whole.astype(int), whole_dist, 1)
@@ -40,12 +40,12 @@ def test_short_lists_come_from_the_search(penalised):
 def test_streams_that_do_not_match_are_refused():
     feats = unit_rows(np.random.default_rng(1), 30, 8)
     with pytest.raises(ValueError, match="1 weights for 2 streams"):
-        list(fuse.summed([fuse.blocks(feats, 5), fuse.blocks(feats, 5)], [1.0]))
+        list(distance_blocks.summed([distance_blocks.blocks(feats, 5), distance_blocks.blocks(feats, 5)], [1.0]))
     with pytest.raises(ValueError, match="different queries"):
-        fuse.summed([fuse.blocks(feats, 5), fuse.blocks(feats, 6)], [1.0, 1.0])
+        distance_blocks.summed([distance_blocks.blocks(feats, 5), distance_blocks.blocks(feats, 6)], [1.0, 1.0])
     with pytest.raises(ValueError, match="different queries"):
-        list(fuse.summed([list(fuse.blocks(feats, 5, block=b)) for b in (2, 3)], [1.0, 1.0]))
+        list(distance_blocks.summed([list(distance_blocks.blocks(feats, 5, block=b)) for b in (2, 3)], [1.0, 1.0]))
     with pytest.raises(ValueError, match="top_k is 0"):
-        fuse.ranked(fuse.blocks(feats, 5), 0)
+        distance_blocks.ranked(distance_blocks.blocks(feats, 5), 0)
     with pytest.raises(ValueError, match="unknown device"):
-        fuse.blocks(feats, 5, device="tpu")
+        distance_blocks.blocks(feats, 5, device="tpu")

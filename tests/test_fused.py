@@ -1,12 +1,12 @@
-"""models/fused.py: the fused network computes what the folded one does; every family of the resnet, on this CPU."""
+"""models/extraction/fused_convolutions.py: the fused network computes what the folded one does, on this CPU."""
 
 import pytest
 import torch
 from torch import nn
 
-from models import fused
-from models.fold import ready
-from models.fused import FusedBlock, fuse
+from models.extraction import fused_convolutions
+from models.extraction.fold_batch_norm import ready
+from models.extraction.fused_convolutions import FusedBlock, fuse
 from tests.test_fold import SMALL, features, make
 
 FAMILIES = [
@@ -53,9 +53,9 @@ def test_what_is_asked_of_cudnn(monkeypatch):
         )
         return torch.relu(nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups) + alpha * z)
 
-    monkeypatch.setattr(fused, "on_gpu", lambda x: True)
-    monkeypatch.setattr(fused, "cudnn_conv_relu", relu_op)
-    monkeypatch.setattr(fused, "cudnn_conv_add_relu", add_op)
+    monkeypatch.setattr(fused_convolutions, "on_gpu", lambda x: True)
+    monkeypatch.setattr(fused_convolutions, "cudnn_conv_relu", relu_op)
+    monkeypatch.setattr(fused_convolutions, "cudnn_conv_add_relu", add_op)
     net = make(SMALL).to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 64, 32).contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(

@@ -20,20 +20,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from configs.artifact import Store
-from configs.command import run
+from configs.console.command import run
 from configs.errors import ReidError
 from configs.load import HERE, load_competition, load_plan
 from configs.schema import Weights
-from ensemble import build, doctor, runs, split, tune, verify, worth
-from ensemble.outside.read import read_outside
+from configs.store.store import Store
+from ensemble import build, doctor, runs, split, verify, worth
+from ensemble.features.external.read_file import read_outside
 from ensemble.pseudo import __main__ as pseudo
-from models.data.label_list import read_label_list
+from ensemble.tune import __main__
+from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
+from models.extraction.view_sizes import check_views
 from models.pretrained import keep_weights
 from models.registry import check
-from models.view_sizes import check_views
 from submit import check as checker
 from submit import diff, make, score
 from submit.compare import load_scores
@@ -178,7 +179,7 @@ CHOICES = {
     "ensemble.expand": "queries database {name:database,k:999999999999} {name:queries,alpha:1000}",
     "ensemble.camera_penalty": "0 1 1e6 1e308",
     "ensemble.domain_settings": "{a:{k1:99999999999}} {b:{rerank:none}} {a:{weights:{m:0}}} {c:{k1:1}}",
-    "ensemble.rounds": "2",
+    "ensemble.pseudo.rounds": "2",
     "competition.top_k": "1 2 2147483647",
     "competition.ap": "market hits relevant relevant_at_k",
     "competition.junk": "none same_pid_same_cam",
@@ -236,7 +237,7 @@ COMMANDS = {
     build.main: "--data --runs --members --set --holdout --rounds --workers --parallel --competition --recipe --layout "
     "--device",
     make.main: "--runs --build --out --against --device",
-    tune.main: "--runs --build --evaluation --seed --device",
+    __main__.main: "--runs --build --evaluation --seed --device",
     worth.main: "--runs --build --evaluation --device",
     runs.main: "--runs",
     verify.main: "--runs",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from models.data.board import shape_of
 from models.data.gaps import find_gaps
-from models.data.holdout import can_be_found, choose_queries, hold_out
+from models.data.heldout.board_split import shape_of
+from models.data.heldout.holdout import can_be_found, choose_queries, hold_out
 from models.data.layouts import read_layout
 from models.data.split import Benchmark, Split, make_split
 from tests.tables import built, write_member, write_table

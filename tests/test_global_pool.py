@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.heads.global_pool import GlobalHead
+from models.heads.global_head import GlobalHead
 
 
 @pytest.fixture

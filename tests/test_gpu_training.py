@@ -14,16 +14,17 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from configs.console.progress import Progress
+from configs.console.signals import Stopped
 from configs.errors import TrainingError
-from configs.progress import Progress
-from configs.stopping import Stopped
-from models import extract as extraction
-from models import launch, registry, step, train
-from models import run as run_module
+from models import registry
 from models.data import feed
-from models.extract import extract
-from models.together import distributed
-from models.views import make_views
+from models.distributed.data_parallel import distributed
+from models.extraction import extract as extraction
+from models.extraction.extract import extract
+from models.extraction.views import make_views
+from models.training import launch, step, train
+from models.training import setup as run_module
 from tests import tiny
 from tests.test_augment_batch import EVERY, LEVELS, as_batch, make, one_by_one, pictures
 
@@ -174,8 +175,8 @@ RESUMED = """
     import sys
     from pathlib import Path
     import torch
-    from configs.progress import Progress
-    from models import train
+    from configs.console.progress import Progress
+    from models.training import train
     from tests import tiny
     from tests.test_gpu_training import full
     member, recipe, data = full()

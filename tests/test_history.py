@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from configs.artifact import Store
-from configs.progress import Progress
-from submit.evaluation import score_evaluation
+from configs.console.progress import Progress
+from configs.store.store import Store
+from submit.build_scores import score_evaluation
+from submit.report.build_report import write_report
 from submit.report.history import previous
-from submit.report.subject import open_subject
-from submit.report.write import write_report
+from submit.report.report_input import open_subject
 from tests import oracles
 from tests.report_case import made_up, picture_folder, record_build
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError, DataError
 from models.data.augment import image_rng
-from models.data.holdout import hold_out
-from models.data.sampler import pk_batches
+from models.data.heldout.holdout import hold_out
+from models.data.pk_sampler import pk_batches
 from models.data.split import Split
 
 IDENTITIES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=7), min_size=6, max_size=14)

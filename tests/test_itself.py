@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ensemble import build
-from ensemble.rule import describe, find_themselves
+from ensemble.metrics.competition_score import describe, find_themselves
 from models.data.itself import own_rows
 from models.data.split import make_split
 from submit import make, score

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import TrainingError
-from models import keeper as module
-from models import registry, step
-from models.checkpoint import Snapshot, load_checkpoint
-from models.epochs import Point
-from models.keeper import Keeper
+from models import registry
+from models.training import keeper as module
+from models.training import step
+from models.training.checkpoint import Snapshot, load_checkpoint
+from models.training.epoch_metrics import Point
+from models.training.keeper import Keeper
 from tests import tiny
 from tests.test_train import run, same
 

@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 from ensemble import neighbours
-from ensemble.kernels import amx, cpu, dots, lists, sets
-from ensemble.search import FORMATS, FloatBlocks, HalfBlocks, choose_filter
-from ensemble.source import source_of
+from ensemble.kernels import amx, exact_distances, ranked_lists, reciprocal_sets, topk
+from ensemble.neighbours.block_search import FORMATS, FloatBlocks, HalfBlocks, choose_filter
+from ensemble.neighbours.similarity import source_of
 from tests.features import clustered, signs, unit_rows
 
 ROOT = Path(__file__).parent.parent
@@ -35,10 +35,10 @@ def test_expanded_sets_are_the_sparse_algebra(k1, groups):
     e = sp.csr_array((joins.astype(float), (shared.row, shared.col)), shape=r.shape)
     want = (r + e @ r_half) > 0
     assert joins.any() and not joins.all()
-    full = sets.reciprocal(order, k1 + 1, 0, 500)
-    halves = sets.reciprocal(order, round(k1 / 2) + 1, 0, 500)
+    full = reciprocal_sets.reciprocal(order, k1 + 1, 0, 500)
+    halves = reciprocal_sets.reciprocal(order, round(k1 / 2) + 1, 0, 500)
     for start, stop in ((0, 500), (123, 124)):
-        indptr, members = sets.expanded(*full, *halves, start, stop)
+        indptr, members = reciprocal_sets.expanded(*full, *halves, start, stop)
         got = sp.csr_array((np.ones(members.size), members, indptr), shape=(stop - start, 500))
         assert (got != want[start:stop]).nnz == 0
         assert all(np.unique(row).size == row.size for row in np.split(members, indptr[1:-1]))
@@ -48,13 +48,13 @@ def test_query_expansion_and_overlap_are_the_sparse_algebra():
     rng = np.random.default_rng(0)
     v = sp.random_array((200, 200), density=0.05, rng=rng, dtype=np.float64).tocsr()
     order = np.argsort(rng.random((200, 200)), axis=1).astype(np.int32)
-    sixths = np.rint(v.data * sets.UNIT / 6).astype(np.uint32)
-    indptr, members, weights = sets.average(v.indptr.astype(np.int64), v.indices, sixths, order, 6, 0, 200)
-    got = sp.csr_array((weights / sets.UNIT, members, indptr), shape=(200, 200))
+    sixths = np.rint(v.data * reciprocal_sets.UNIT / 6).astype(np.uint32)
+    indptr, members, weights = reciprocal_sets.average(v.indptr.astype(np.int64), v.indices, sixths, order, 6, 0, 200)
+    got = sp.csr_array((weights / reciprocal_sets.UNIT, members, indptr), shape=(200, 200))
     want = first(order, 6) @ v / 6
     np.testing.assert_allclose(got.toarray(), want.toarray(), atol=1e-8)
-    inverse = sets.inverted(indptr, members, weights, 50)
-    pointers, gallery, t = sets.overlap(indptr, members, weights, *inverse, 150, 10, 40)
+    inverse = reciprocal_sets.inverted(indptr, members, weights, 50)
+    pointers, gallery, t = reciprocal_sets.overlap(indptr, members, weights, *inverse, 150, 10, 40)
     dense = want.toarray()
     expected = np.array([np.minimum(dense[q], dense[50:]).sum(axis=1) for q in range(10, 40)])
     found = sp.csr_array((t, gallery, pointers), shape=(30, 150)).toarray()
@@ -66,12 +66,12 @@ def test_weights_are_falling_exponentials_of_the_scaled_distance(power):
     rng = np.random.default_rng(power)
     farthest = np.array([1.5, 0.7, 0.0], np.float32)
     dist = np.concatenate([rng.uniform(0, high, 7) for high in farthest]).astype(np.float32)
-    got = sets.weighed(np.array([0, 7, 14, 21]), dist, farthest, power, sets.UNIT / 6)
+    got = reciprocal_sets.weighed(np.array([0, 7, 14, 21]), dist, farthest, power, reciprocal_sets.UNIT / 6)
     for row in range(3):
         d = dist[7 * row : 7 * row + 7].astype(float)
         s = (d / float(farthest[row])) ** power if row < 2 else np.zeros(7)
         want = np.exp(-s) / np.exp(-s).sum() / 6
-        np.testing.assert_allclose(got[7 * row : 7 * row + 7] / sets.UNIT, want, atol=2e-9)
+        np.testing.assert_allclose(got[7 * row : 7 * row + 7] / reciprocal_sets.UNIT, want, atol=2e-9)
 
 
 def possible():
@@ -124,11 +124,11 @@ def test_float32_blocks_serve_a_half_precision_search():
 def test_scan_keeps_every_candidate_of_rows_and_columns(k):
     rng = np.random.default_rng(k)
     sim = np.round(rng.standard_normal((40, 70)), 1).astype(np.float32)
-    rows = cpu.Side(cpu.pool(50, cpu.capacity(k)), cpu.pool(50, cpu.LEAST_CAPACITY), k, 5)
-    cols = cpu.Side(cpu.pool(80, cpu.capacity(k)), cpu.pool(80, cpu.LEAST_CAPACITY), k, 7)
+    rows = topk.Side(topk.pool(50, topk.capacity(k)), topk.pool(50, topk.LEAST_CAPACITY), k, 5)
+    cols = topk.Side(topk.pool(80, topk.capacity(k)), topk.pool(80, topk.LEAST_CAPACITY), k, 7)
     slack = np.float32(0.05)
-    cpu.seed(sim, 40, 66, rows, cols, slack)
-    cpu.scan(sim, 40, 66, 1000, 2000, rows, cols, slack)
+    topk.seed(sim, 40, 66, rows, cols, slack)
+    topk.scan(sim, 40, 66, 1000, 2000, rows, cols, slack)
     for pool, low, matrix, at, base in (
         (rows.top, rows.low, sim[:, :66], 5, 2000),
         (cols.top, cols.low, sim[:, :66].T, 7, 1000),
@@ -143,12 +143,12 @@ def test_scan_keeps_every_candidate_of_rows_and_columns(k):
 
 
 def test_a_full_pool_says_so_and_stays_shut():
-    p = cpu.Side(cpu.pool(1, 8), cpu.pool(1, 8), 2, 0)
-    cpu.scan(np.ones((1, 64), np.float32), 1, 64, 0, 0, p, p._replace(k=0), np.float32(0))
+    p = topk.Side(topk.pool(1, 8), topk.pool(1, 8), 2, 0)
+    topk.scan(np.ones((1, 64), np.float32), 1, 64, 0, 0, p, p._replace(k=0), np.float32(0))
     assert p.top.held[0] == -1 and p.low.held[0] == -1
-    flat = cpu.flattened(p.top, 2, np.float32(0))
-    into = cpu.pool(3, 8)
-    cpu.merge(into, 1, flat, 2, np.float32(0))
+    flat = topk.flattened(p.top, 2, np.float32(0))
+    into = topk.pool(3, 8)
+    topk.merge(into, 1, flat, 2, np.float32(0))
     assert list(into.held) == [0, -1, 0] and into.bar[1] == np.inf
 
 
@@ -157,16 +157,16 @@ def test_copies_have_one_distance_wherever_they_stand():
     rng = np.random.default_rng(3)
     feats = np.repeat(unit_rows(rng, 3, 2048), 7, axis=0)
     out = np.zeros(21)
-    squares, _ = dots.measured(feats, 0, 21)
+    squares, _ = exact_distances.measured(feats, 0, 21)
     pairs = np.array([0]), np.array([0, 21]), np.arange(21, dtype=np.int32)
-    dots.add_distances(feats, squares, *pairs, 1.0, out)
+    exact_distances.add_distances(feats, squares, *pairs, 1.0, out)
     assert len(set(out.tolist())) == 3
 
 
 def test_smallest_breaks_ties_by_index():
     dist = np.round(np.random.default_rng(4).random((20, 90)), 1).astype(np.float32)
     for k in (1, 13, 90):
-        order, value = lists.smallest(dist, k)
+        order, value = ranked_lists.smallest(dist, k)
         want = np.argsort(dist, axis=1, kind="stable")[:, :k]
         np.testing.assert_array_equal(order, want)
         np.testing.assert_array_equal(value, np.take_along_axis(dist, want, 1))
@@ -177,7 +177,7 @@ def test_selection_finds_the_kth_largest():
     for n in (1, 2, 9, 200):
         values = rng.integers(0, 12, n).astype(np.float32)
         for k in (1, (n + 1) // 2, n):
-            assert cpu.kth_largest(values.copy(), k) == np.sort(values)[::-1][k - 1]
+            assert topk.kth_largest(values.copy(), k) == np.sort(values)[::-1][k - 1]
 
 
 def test_signs_are_exact():

@@ -5,17 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ensemble import bill, device, fuse, metrics, neighbours, rerank
-from ensemble.kernels import counts
+from ensemble import metrics, neighbours, rerank
+from ensemble.kernels import device, rank_counts
+from ensemble.neighbours import distance_blocks, search_cost
 from tests import cuda_twin, oracles
 from tests.features import clustered, signs, unit_rows
 
 pytest.importorskip("cupy")
 card = pytest.importorskip("ensemble.kernels.cuda.card")
-from ensemble import on_card  # noqa: E402
 from ensemble.kernels.cuda import features as card_features  # noqa: E402
 from ensemble.kernels.cuda import rerank as card_rerank  # noqa: E402
 from ensemble.kernels.cuda import search as card_search  # noqa: E402
+from ensemble.neighbours import on_card  # noqa: E402
 
 LISTS = ("order", "dist", "farthest", "near_order", "near_dist")
 no_gpu = device.cuda_problem()
@@ -181,7 +182,9 @@ def test_whole_lists_begin_as_the_first_k(there, reranked):
     near = neighbours.nearest(feats, 21, n_query=30, top_k=6, device="cuda", **options)
     given = {**options, "device": "cuda"}
     one, other = (
-        rerank.k_reciprocal(near, feats, 30, top_k=k, **given) if reranked else fuse.rank(feats, 30, top_k=k, **given)
+        rerank.k_reciprocal(near, feats, 30, top_k=k, **given)
+        if reranked
+        else distance_blocks.rank(feats, 30, top_k=k, **given)
         for k in (None, 6)
     )
     assert one[0].shape == (30, 100) and (np.sort(one[0], axis=1) == np.arange(100)).all()
@@ -192,20 +195,20 @@ def test_whole_lists_begin_as_the_first_k(there, reranked):
 
 def test_whole_lists_of_copies_keep_them_in_order(there):
     feats = np.tile(unit_rows(np.random.default_rng(3), 20, 10), (5, 1))
-    order, dist = fuse.rank(feats, 20, device="cuda")
+    order, dist = distance_blocks.rank(feats, 20, device="cuda")
     assert (dist[:, :4] == dist[:, :1]).all()
     np.testing.assert_array_equal(order[:, :4], np.arange(20)[:, None] + 20 * np.arange(4))
 
 
 def test_streams_are_summed_there(there):
     feats, _ = case_of("members")
-    streams = [fuse.blocks(a, 30, device="cuda") for a in feats]
-    rows = [np.concatenate([d for _, d in fuse.blocks(a, 30, device="cpu")]) for a in feats]
-    got = np.concatenate([d for _, d in fuse.summed(streams, [1.0, 0.5])])
+    streams = [distance_blocks.blocks(a, 30, device="cuda") for a in feats]
+    rows = [np.concatenate([d for _, d in distance_blocks.blocks(a, 30, device="cpu")]) for a in feats]
+    got = np.concatenate([d for _, d in distance_blocks.summed(streams, [1.0, 0.5])])
     np.testing.assert_allclose(got, rows[0] + np.float32(0.5) * rows[1], atol=2e-6)
-    uneven = [fuse.blocks(feats[0], 30, device="cuda"), fuse.blocks(feats[0], 29, device="cuda")]
+    uneven = [distance_blocks.blocks(feats[0], 30, device="cuda"), distance_blocks.blocks(feats[0], 29, device="cuda")]
     with pytest.raises(ValueError, match="different queries or galleries"):
-        list(fuse.summed(uneven, [1, 1]))
+        list(distance_blocks.summed(uneven, [1, 1]))
 
 
 @pytest.mark.parametrize(("ap", "junk", "top_k"), [("market", None, None), ("hits", "none", 20), ("relevant", None, 7)])
@@ -215,16 +218,16 @@ def test_scores_of_streams_are_counted_as_on_the_cpu(there, ap, junk, top_k):
     pids, cams = rng.integers(-1, 12, 130), rng.integers(0, 3, 130)
     pids[3] = 99  # is not in the gallery
     labels = pids[:30], pids[30:], cams[:30], cams[30:]
-    rows = np.concatenate([d for _, d in fuse.blocks(feats, 30, device="cuda")])
+    rows = np.concatenate([d for _, d in distance_blocks.blocks(feats, 30, device="cuda")])
     rules = {"ap": ap, "junk": junk, "top_k": top_k}
-    one = metrics.evaluate_blocks(fuse.blocks(feats, 30, device="cuda"), *labels, **rules)
+    one = metrics.evaluate_blocks(distance_blocks.blocks(feats, 30, device="cuda"), *labels, **rules)
     other = metrics.evaluate_blocks([(slice(0, 30), rows)], *labels, **rules)
     assert one == other and 0 < one.map < 1
     np.testing.assert_array_equal(one.ap_per_query, other.ap_per_query)
     order = np.argsort(rows, axis=1, kind="stable")
     assert metrics.evaluate(order, *labels, **rules).map == pytest.approx(one.map, abs=1e-12)
     with pytest.raises(ValueError, match="want \\(29, 100\\)"):
-        metrics.evaluate_blocks(fuse.blocks(feats, 30, device="cuda"), pids[:29], pids[30:])
+        metrics.evaluate_blocks(distance_blocks.blocks(feats, 30, device="cuda"), pids[:29], pids[30:])
 
 
 def test_a_row_that_is_no_number_is_told(there):
@@ -347,13 +350,13 @@ def test_a_bound_that_holds_decides_what_is_rescored(there):
 
 
 def test_what_it_will_cost_is_said_of_the_device(there):
-    told = bill.forecast(30, 100, [32, 21], k=21, top_k=6, device="cuda")
+    told = search_cost.forecast(30, 100, [32, 21], k=21, top_k=6, device="cuda")
     assert "on a CUDA device" in str(told) and 0 < told.seconds < 60
     halves, lists = 2 * 130 * 56, 8 * (130 * 21 + 30 * 6)
     assert told.feature_bytes == 4 * 130 * 53 and told.work_bytes > halves + lists
-    assert bill.forecast(30, 100, [], k=21, device="cuda").workers > 0  # distance matrices are read on the CPU
-    with pytest.raises(bill.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
-        bill.forecast(30, 100, [32, 21], k=21, device="cuda", memory=1000)
+    assert search_cost.forecast(30, 100, [], k=21, device="cuda").workers > 0  # distance matrices are read on the CPU
+    with pytest.raises(search_cost.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
+        search_cost.forecast(30, 100, [32, 21], k=21, device="cuda", memory=1000)
 
 
 def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
@@ -364,7 +367,7 @@ def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
     one = neighbours.nearest(feats, 21, device="cuda", memory=60_000, **options)
     assert not one.held.feats.resident
     np.testing.assert_array_equal(one.order, neighbours.nearest(feats, 21, device="cpu", **options).order)
-    with pytest.raises(bill.DoesNotFit, match="allow more, or take shorter lists"):
+    with pytest.raises(search_cost.DoesNotFit, match="allow more, or take shorter lists"):
         neighbours.nearest(feats, 21, device="cuda", memory=10_000, **options)
 
 
@@ -384,7 +387,7 @@ def test_counting_twins_agree(there):
         by_pid = np.argsort(pids, kind="stable")
         pid_ptr = np.concatenate([[0], np.cumsum(np.bincount(pids, minlength=groups))]).astype(np.int64)
         group, cams, gallery = rng.integers(-1, groups, 12), rng.integers(0, 2, 12), rng.integers(0, 2, 90)
-        want = counts.from_distances(dist, group, cams, pid_ptr, by_pid, gallery, True, 50)
+        want = rank_counts.from_distances(dist, group, cams, pid_ptr, by_pid, gallery, True, 50)
         arrays = [card.upload(np.ascontiguousarray(a)) for a in (dist, group, cams, pid_ptr, by_pid, gallery)]
         out = [card.xp.empty(12, t) for t in (np.float64, np.int64, np.int64, np.int64)]
         most = int(np.diff(pid_ptr).max())

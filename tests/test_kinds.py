@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.command import run
+from configs.console.command import run
 from ensemble import build, outside
-from ensemble.kinds import describe
+from ensemble.pipeline.domains import describe
 from models.data.layouts import read_layout
 from submit import make
 from tests import oracles

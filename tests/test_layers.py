@@ -58,7 +58,7 @@ def accelerators_are_named_in_one_folder(name, tree):
 def a_part_knows_nothing_of_the_registry_that_names_it_nor_of_training(name, tree):
     if name.startswith(PARTS) and not name.endswith("__main__.py"):
         for line, module in imports(tree):
-            if module in {"models.train", "models.extract", "models.registry"}:
+            if module in {"models.training.train", "models.extraction.extract", "models.registry"}:
                 yield line, f"imports {module}"
 
 

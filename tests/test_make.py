@@ -11,10 +11,10 @@ from rich.console import Console
 
 from configs.errors import ResultError, SubmissionError
 from ensemble import build
-from ensemble.ranking import Ranking
-from ensemble.record import Evaluation
+from ensemble.results.build_record import Evaluation
+from ensemble.results.ranking import Ranking
 from submit import check, make
-from submit.evaluation import Row
+from submit.build_scores import Row
 from submit.formats import FORMATS
 from submit.formats.base import Names
 from tests import oracles

@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from configs.console.progress import Progress
+from configs.console.signals import Stopped, heard
 from configs.errors import ConfigError, ResultError, TrainingError
-from configs.progress import Progress
-from configs.stopping import Stopped, heard
-from ensemble import build, member_pool, member_worker, parallelism, run
-from ensemble.member_pool import Pool
-from ensemble.member_worker import Relay, attempt
-from ensemble.parallelism import AUTO, members_at_a_time, settle
-from models import cards
-from models.team import Team
+from ensemble import build
+from ensemble.pipeline import member_pool, member_worker, parallelism, run_stages
+from ensemble.pipeline.member_pool import Pool
+from ensemble.pipeline.member_worker import Relay, attempt
+from ensemble.pipeline.parallelism import AUTO, members_at_a_time, settle
+from models import cuda_devices
+from models.distributed.process_group import Team
 
 # ------------------------------------------------------------------------------------------------- what can be asked
 
@@ -109,7 +110,7 @@ def test_cards_are_those_that_this_process_sees(monkeypatch, visible, count, see
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert cards.cards("cuda") == seen and cards.cards("cpu") == ()
+    assert cuda_devices.cards("cuda") == seen and cuda_devices.cards("cpu") == ()
 
 
 # --------------------------------------------------------------------- the main process, with workers that play a part
@@ -238,7 +239,7 @@ def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
 
 
 def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_together(monkeypatch):
-    monkeypatch.setattr(run, "features_of", lambda *_: None)
+    monkeypatch.setattr(run_stages, "features_of", lambda *_: None)
     plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
     store = SimpleNamespace(has=lambda _: False)
     job = SimpleNamespace(plan=plan, store=store, parallel=2)
@@ -248,9 +249,9 @@ def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_togethe
         ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),
         ([ResultError("a")], ResultError, "^a$"),
     ):
-        monkeypatch.setattr(run, "side_by_side", lambda *_, errors=errors: errors)
+        monkeypatch.setattr(run_stages, "side_by_side", lambda *_, errors=errors: errors)
         with pytest.raises(kind, match=words):
-            run.make_members(job, work)
+            run_stages.make_members(job, work)
 
 
 def test_one_worker_asked_to_stop_by_hand_stops_the_build(play):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from configs.console.progress import Progress
 from configs.errors import DataError
-from configs.progress import Progress
 from models.data.batches import pack
-from models.data.findings import find_in_files
+from models.data.doctor.findings import find_in_files
+from models.data.doctor.inspect_files import look
 from models.data.images import decode, read
-from models.data.inspect_files import look
 from models.data.split import make_split
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import listed, metrics
+from ensemble import metrics
+from ensemble.metrics import listed
 from tests import oracles
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from ensemble.mix import EACH_FIRST, Mix, stream
+from ensemble.fusion.strategy import EACH_FIRST, Mix, stream
 from tests import oracles
 from tests.features import clustered
 

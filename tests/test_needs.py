@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from configs.artifact import Address, Store
+from configs.console.signals import Stopped
 from configs.errors import ResultError
-from configs.stopping import Stopped
+from configs.store.store import Address, Store
 from ensemble import build
-from ensemble import needs as module
-from ensemble.items import Item
-from ensemble.needs import Need, Needs, amount, check_room, foreseen
-from models.footprint import footprint
+from ensemble.planning import build_cost as module
+from ensemble.planning.build_cost import Need, Needs, amount, check_room, foreseen
+from ensemble.planning.planned_results import Item
+from models.model_cost import footprint
 from tests.conftest import TINY
 
 

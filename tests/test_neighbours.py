@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ensemble import neighbours
 from ensemble.kernels import amx
-from ensemble.parallel import spans
+from ensemble.kernels.parallel import spans
 from tests import oracles
 from tests.features import clustered, ensembles, same_lists, signs, unit_rows
 

@@ -9,10 +9,11 @@ import torch
 from safetensors.numpy import save_file
 from scipy.io import savemat
 
-from configs.command import run
+from configs.console.command import run
 from configs.errors import ConfigError
 from configs.load import load_plan
-from ensemble import build, outside, tune
+from ensemble import build, outside
+from ensemble.tune import __main__
 from submit import make
 from tests import oracles
 from tests.features import clustered, unit_rows
@@ -220,7 +221,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     assert got == expected(data, [(dist, 0.3), (rows, 1.0)])
     assert "distances as they are" in said
     with pytest.raises(ConfigError, match=r"d: distances from outside; tuning wants features\. Build"):
-        tune.main(["--runs", str(tmp_path / "runs")])
+        __main__.main(["--runs", str(tmp_path / "runs")])
     twice = refused(data, tmp_path / "a", capsys, "--members", f"d={folder}", "--rounds", 2)
     assert "every member is from outside, nothing is trained" in twice
     got, _ = built(

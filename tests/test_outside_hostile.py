@@ -12,12 +12,12 @@ from numpy.lib import format as npy
 from safetensors.torch import save_file
 from scipy.io import savemat
 
-from configs.artifact import Store
 from configs.errors import ConfigError, DataError, WeightsError
-from configs.outside import part_members
+from configs.external_members import part_members
 from configs.schema import Weights
-from ensemble.outside.npz import LARGE
-from ensemble.outside.read import read_outside
+from configs.store.store import Store
+from ensemble.features.external.npz import LARGE
+from ensemble.features.external.read_file import read_outside
 from models.pretrained import keep_weights
 
 NAMES = ["a.jpg", "b.jpg"]

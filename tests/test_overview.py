@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs.load import load_plan
-from submit.evaluation import Row
+from submit.build_scores import Row
 from submit.report import overview
-from submit.report.subject import Side, Trial
+from submit.report.report_input import Side, Trial
 
 NAN = np.nan
 # Two members, their sum, and that re-ranked, of six queries of three persons; nobody could score the last.

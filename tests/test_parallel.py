@@ -14,11 +14,12 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from configs.console.signals import Stopped
 from configs.errors import TrainingError
 from configs.schema import Member
-from configs.stopping import Stopped
-from ensemble import build, member_pool
-from ensemble.member_pool import Pool
+from ensemble import build
+from ensemble.pipeline import member_pool
+from ensemble.pipeline.member_pool import Pool
 from models import registry
 from tests.conftest import MEMBERS, ROOT, TINY
 
@@ -222,8 +223,8 @@ def test_two_members_on_one_card_have_the_bytes_of_one_after_another(people, tmp
 MEMBERS_ALONE = """
 import sys
 from ensemble import build
-from ensemble.run import make_members
-from ensemble.stages import features
+from ensemble.pipeline.run_stages import make_members
+from ensemble.pipeline.stages import features
 
 def members_and_features(job, work):  # and no ranking: its kernels take longer to compile than all of this
     make_members(job, work)

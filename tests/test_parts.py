@@ -5,9 +5,10 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.schema import Ensemble
-from ensemble import fuse, parts
-from ensemble.distances import Distances
-from ensemble.mix import Mix
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import Mix
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Distances
 from tests import oracles
 from tests.features import clustered, unit_rows
 
@@ -28,13 +29,13 @@ def mixes(mix, settings, found):
     """One a part: the mix, with what the domain has of its own."""
     names = [f"m{i}" for i in range(len(mix.weights))]
     plan = {"weights": dict(zip(names, mix.weights, strict=True)), "rerank": mix.rerank, **mix.setting}
-    return parts.mixes_of(settings.model_copy(update=plan), names, found)
+    return partitions.mixes_of(settings.model_copy(update=plan), names, found)
 
 
 def whole(feats, weights, mix, settings, found, q):
     """(Q, G) distances in the order of the queries, and the lists."""
     dist = np.full((q, len(feats[0]) - q), np.nan, np.float32)
-    for rows, block in parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"):
+    for rows, block in partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"):
         dist[rows] = block
     return dist
 
@@ -48,9 +49,9 @@ def alone(feats, weights, query, gallery, k1, k2, lam, q):
 def test_equals_each_domain_run_by_itself():
     feats, (asked, there), q, n = setup()
     settings = ensemble(domains="colours", domain_settings={"green": {"k1": 3, "k2": 2, "lam": 0.6}})
-    found = parts.parts_of(asked, there, [], q, n)
+    found = partitions.parts_of(asked, there, [], q, n)
     mix = Mix((1.0, 0.5), **{k: SETTINGS[k] for k in ("k1", "k2", "lam", "power")})
-    order, dist = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), 8)
+    order, dist = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), 8)
     for name, (k1, k2, lam) in (("green", (3, 2, 0.6)), ("normal", (5, 3, 0.3))):
         query = [i for i in range(q) if asked[i] == name]
         gallery = [j for j in range(n - q) if there[j] == name]
@@ -65,7 +66,7 @@ def test_a_domain_with_weights_and_a_fusion_of_its_own():
     feats, (asked, there), q, n = setup(seed=1)
     own = {"green": {"weights": {"m0": 0.2}, "fusion": "rerank_then_sum"}, "normal": {"weights": {"m1": 0}, "k1": 4}}
     settings = ensemble(domains="colours", domain_settings=own)
-    found, mix = parts.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
+    found, mix = partitions.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
     dist = whole(feats, None, mix, settings, found, q)
     for part in found:
         rows = [*part.query, *(q + part.gallery)]
@@ -75,16 +76,16 @@ def test_a_domain_with_weights_and_a_fusion_of_its_own():
         if part.name == "normal":
             want = oracles.k_reciprocal(one, len(part.query), 4, 3, 0.3, 2)
         np.testing.assert_allclose(dist[np.ix_(part.query, part.gallery)], want, atol=2e-5)
-    said = parts.describe(mixes(mix, settings, found), found, (1.0, 0.5))
+    said = partitions.describe(mixes(mix, settings, found), found, (1.0, 0.5))
     assert said.startswith("green[0.2,1]:k_reciprocal(k1=5,k2=3,lam=0.3,power=2),rerank_then_sum+normal[1,0]:k_")
-    assert parts.describe([mix, mix], found, (1.0, 0.5)).startswith("green:k_")
+    assert partitions.describe([mix, mix], found, (1.0, 0.5)).startswith("green:k_")
 
 
 def test_some_parts_answer_their_own_queries_alone():
     feats, (asked, there), q, n = setup(seed=2)
-    found, mix = parts.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
+    found, mix = partitions.parts_of(asked, there, [], q, n), Mix((1.0, 0.5), k1=5, k2=3)
     every = whole(feats, None, mix, ensemble(domains="colours"), found, q)
-    blocks = list(parts.blocks([mix], feats, found[1:], q, "cpu"))
+    blocks = list(partitions.blocks([mix], feats, found[1:], q, "cpu"))
     assert blocks[0][0] == slice(0, len(found[1].query)) and len(blocks) == 1
     assert (blocks[0][1] == every[found[1].query]).all()
 
@@ -96,8 +97,8 @@ def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
     there = ["few"] * 3 + ["many"] * (n - q - 5) + ["unasked"] * 2
     settings = ensemble(domains="table")
     mix = Mix((1.0, 0.5), k1=5, k2=3)
-    found = parts.parts_of(asked, there, [], q, n)
-    order, dist = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
+    found = partitions.parts_of(asked, there, [], q, n)
+    order, dist = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     plain = oracles.fused_distance(feats, [1.0, 0.5])[:q, q:]
     for i in range(q):
         assert sorted(order[i].tolist()) == list(range(n - q))
@@ -112,7 +113,7 @@ def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
 
 def test_one_domain_and_no_track_is_the_plain_retrieval():
     feats, _, q, n = setup()
-    found = parts.parts_of(["x"] * q, ["x"] * (n - q), [], q, n)
+    found = partitions.parts_of(["x"] * q, ["x"] * (n - q), [], q, n)
     got = whole(feats, None, Mix((1.0, 1.0), k1=5, k2=3), ensemble(domains="table"), found, q)
     want = oracles.k_reciprocal(oracles.fused_distance(feats, [1.0, 1.0]), q, 5, 3, 0.3, 2)
     np.testing.assert_allclose(got, want, atol=2e-5)
@@ -124,8 +125,8 @@ def test_tracks_are_found_by_their_mean_and_listed_as_a_whole(rerank):
     rng = np.random.default_rng(5)
     tracks = rng.integers(-1, 9, n - q).tolist()
     mix, settings = Mix((1.0, 0.5), rerank, k1=5, k2=3), ensemble(tracks="mean", rerank=rerank)
-    found = parts.parts_of([], [], tracks, q, n)
-    order, _ = fuse.ranked(parts.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
+    found = partitions.parts_of([], [], tracks, q, n)
+    order, _ = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     units, at = [], {}
     for j, track in enumerate(tracks):  # in the order of each track's first image
         if track < 0 or track not in at:
@@ -146,7 +147,7 @@ def test_domains_with_distances_from_outside():
     feats, (asked, there), q, n = setup()
     dist = np.abs(oracles.fused_distance(feats[:1], [1.0])).astype(np.float32) * 3
     members = [Distances(dist[:q, :q], dist[:q, q:], dist[q:, q:]), feats[1]]
-    found = parts.parts_of(asked, there, [], q, n)
+    found = partitions.parts_of(asked, there, [], q, n)
     mix = Mix((0.5, 1.0), k1=5, k2=3)
     got = whole(members, None, mix, ensemble(domains="colours"), found, q)
     for part in found:
@@ -155,7 +156,7 @@ def test_domains_with_distances_from_outside():
         want = oracles.k_reciprocal(want, len(part.query), 5, 3, 0.3, 2)
         np.testing.assert_allclose(got[np.ix_(part.query, part.gallery)], want, atol=2e-5)
     with pytest.raises(ConfigError, match="needs features"):
-        whole(members, None, mix, ensemble(tracks="mean"), parts.parts_of([], [], [0] * (n - q), q, n), q)
+        whole(members, None, mix, ensemble(tracks="mean"), partitions.parts_of([], [], [0] * (n - q), q, n), q)
 
 
 def test_settings_for_a_domain_that_cannot_be():

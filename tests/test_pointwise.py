@@ -1,9 +1,9 @@
-"""models/backbones/pointwise.py: the product is the convolution, forwards and backwards."""
+"""models/backbones/conv1x1.py: the product is the convolution, forwards and backwards."""
 
 import torch
 from torch import nn
 
-from models.backbones.pointwise import Pointwise, as_products
+from models.backbones.conv1x1 import Pointwise, as_products
 
 
 def test_value_and_gradients_are_the_convolutions() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from configs.artifact import Store
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
+from configs.store.store import Store
 from models import pretrained
 from models.backbones.resnet import Gate, resnet
 from models.pretrained import identify, keep_weights, load_weights

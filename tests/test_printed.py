@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
+from configs.external_members import part_members, words_of
 from configs.load import load_plan
-from configs.outside import part_members, words_of
 from configs.schema import Ensemble
 from ensemble import build, runs
-from ensemble.mix import Mix
-from ensemble.problems import domain_sets, sets
+from ensemble.fusion.strategy import Mix
+from ensemble.tune.problems import domain_sets, sets
 from submit import make
 from submit.report import __main__ as report
 from tests.tables import write_member, write_table
@@ -92,7 +92,9 @@ def test_one_name_for_one_thing(capsys):
 
 
 def test_what_a_full_store_prints(here, capsys, monkeypatch):
-    monkeypatch.setattr("ensemble.needs.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(
+        "ensemble.planning.build_cost.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0)
+    )
     shutil.rmtree(here / ODD / "features")
     with pytest.raises(Exception, match="see what can go: ") as full:
         build.main(["--members", "other.npz", "--data", "data, #1", "--runs", ODD])

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from configs import progress as module
-from configs.progress import Progress, duration
+from configs.console import progress as module
+from configs.console.progress import Progress, duration
 
 
 @pytest.fixture

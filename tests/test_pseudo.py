@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from ensemble.distances import Distances
-from ensemble.neighbours import nearest
-from ensemble.pseudo import clusters, dbscan, groups, loop_search, score_round
-from ensemble.pseudo.groups import jaccard_graph, renumbered
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.knn import nearest
+from ensemble.pseudo import clustering, clusters, dbscan, loop_search, score_round
+from ensemble.pseudo.clustering import jaccard_graph, renumbered
 from tests import oracles
 
 
@@ -158,8 +158,8 @@ def test_clusters_finds_people():
 def test_every_image_is_with_the_nearest_mean(mini, monkeypatch):
     """k-means is done when no image would move; the mini-batch form is near it."""
     if mini:
-        monkeypatch.setattr(groups, "MINI_BATCH_ABOVE", 100)
-        monkeypatch.setattr(groups, "BLOCK", 64)
+        monkeypatch.setattr(clustering, "MINI_BATCH_ABOVE", 100)
+        monkeypatch.setattr(clustering, "BLOCK", 64)
     feats, pids = people(8, 25, noise=0.25)
     labels = clusters([feats, feats], 8, weights=[1, 3])
     means = np.stack([feats[labels == g].mean(0) for g in range(8)])
@@ -171,8 +171,8 @@ def test_every_image_is_with_the_nearest_mean(mini, monkeypatch):
 
 def test_mini_batches_of_images_in_the_order_of_their_identities(monkeypatch):
     """A list is sorted by identity: a batch of consecutive images would hold a few, and begin all centres there."""
-    monkeypatch.setattr(groups, "MINI_BATCH_ABOVE", 100)
-    monkeypatch.setattr(groups, "BLOCK", 64)
+    monkeypatch.setattr(clustering, "MINI_BATCH_ABOVE", 100)
+    monkeypatch.setattr(clustering, "BLOCK", 64)
     feats, pids = people(40, 25, noise=0.25)
     order = np.argsort(pids, kind="stable")
     scored = score_round(clusters(feats[order], 40), pids[order])

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from configs.artifact import Address, Store
 from configs.errors import ConfigError, ResultError
 from configs.load import load_plan
-from ensemble.bank import save_bank
+from configs.store.store import Address, Store
+from ensemble.features.feature_bank import save_bank
 from ensemble.pseudo.__main__ import main
-from ensemble.record import Evaluation, Record, point_at, save_record
+from ensemble.results.build_record import Evaluation, Record, point_at, save_record
 
 PIDS = np.repeat(np.arange(6), 5)
 NAMES = [f"{i:02d}.png" for i in range(30)]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.console.quoting import flow, set_option
 from configs.load import load_competition
-from configs.quoting import flow, set_option
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 NUMBERS = st.from_regex(r"\A[-+]?[0-9_]*\.?[0-9_]*([eE][-+]?[0-9]+)?(\.jpg)?\Z").filter(bool)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.command import run
+from configs.console.command import run
 from ensemble import build
 from ensemble.pseudo.__main__ import main as group
 from tests.conftest import TINY

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.artifact import Store
+from configs.console.progress import Progress
 from configs.errors import ResultError
-from configs.progress import Progress
-from models.data.sprites import PER_SHEET, Tile, tile_of, write_sheets
+from configs.store.store import Store
+from models.data.sheets.thumbnails import PER_SHEET, Tile, tile_of, write_sheets
 from submit.report import __main__ as command
-from submit.report.inquiry import inquire
-from submit.report.pieces import packed, write_piece
+from submit.report.build_report import write_report
+from submit.report.page_data import packed, write_piece
 from submit.report.places import places
-from submit.report.subject import open_subject
-from submit.report.thumbs import gallery_places
-from submit.report.write import write_report
+from submit.report.query_results import inquire
+from submit.report.report_input import open_subject
+from submit.report.thumbnails import gallery_places
 from tests import oracles
 from tests.report_case import HOSTILE, small_build
 

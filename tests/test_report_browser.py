@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from configs.artifact import Store
-from configs.progress import Progress
-from submit.report.write import write_report
+from configs.console.progress import Progress
+from configs.store.store import Store
+from submit.report.build_report import write_report
 from tests.report_case import HOSTILE, small_build
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")

@@ -6,12 +6,12 @@ import threading
 import numpy as np
 import pytest
 
-from configs.artifact import Store
+from configs.console.progress import Progress
 from configs.errors import DataError
-from configs.progress import Progress
-from submit.report.search import Finder, Found
+from configs.store.store import Store
+from submit.report.build_report import make_report
+from submit.report.photo_search import Finder, Found
 from submit.report.serve import LINK, MOST, Server, uploaded
-from submit.report.write import make_report
 
 
 def form(content, name='a "b".png', boundary="----wall"):

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ensemble import fuse, neighbours, rerank
-from ensemble.distances import Distances
+from ensemble import neighbours, rerank
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Distances
 from tests import oracles
 from tests.features import clustered, ensembles, same_lists, unit_rows
 
@@ -115,7 +116,7 @@ def test_from_distance_matrices(tmp_path, top_k):
     want = oracles.k_reciprocal(dist, 20, 11, 4, 0.3, 2)
     np.testing.assert_allclose(got, np.take_along_axis(want, order.astype(int), 1), atol=1e-5)
     assert same_lists(order, want)
-    plain, _ = fuse.rank(given_, 20, top_k=top_k)
+    plain, _ = distance_blocks.rank(given_, 20, top_k=top_k)
     assert same_lists(plain, dist[:20, 20:])
 
 
@@ -123,7 +124,7 @@ def test_rerank_each_then_sum():
     rng = np.random.default_rng(6)
     feats, weights = [clustered(rng, 100, 16, 15), clustered(rng, 100, 8, 15)], [1.0, 0.48]
     each = [rerank.blocks(neighbours.nearest(a, 21), a, 25, block=10) for a in feats]
-    order, dist = fuse.ranked(fuse.summed(each, weights), 9)
+    order, dist = distance_blocks.ranked(distance_blocks.summed(each, weights), 9)
     wanted = [oracles.k_reciprocal(oracles.fused_distance([a], [1.0]), 25) for a in feats]
     want = sum(w * d for w, d in zip(weights, wanted, strict=True))
     np.testing.assert_allclose(dist, np.take_along_axis(want, order.astype(int), 1), atol=2e-5)

@@ -10,7 +10,7 @@ from configs.errors import ConfigError
 from configs.load import load_plan
 from configs.recipe import Resample
 from models.data.balance import balance
-from models.data.sampler import pk_batches
+from models.data.pk_sampler import pk_batches
 from models.data.split import make_split
 from tests.oracles import check_pk_batch, resampling_expectation
 

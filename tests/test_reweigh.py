@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ensemble import neighbours, rerank, reweigh
-from ensemble.distances import Distances
-from ensemble.source import source_of
+from ensemble import neighbours, rerank
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.similarity import source_of
+from ensemble.tune import candidates
 from tests.features import clustered, unit_rows
 
 WEIGHTINGS = ([1, 1, 1], [1, 0.5, 1], [0, 1, 0], [0.2, 1, 3], [1, 0, 0.1])
@@ -26,7 +27,7 @@ def unit_noise(rng, shared, noise):
 
 @pytest.fixture(scope="module")
 def pool(members):
-    return reweigh.gather(members, 15, 100, 30)
+    return candidates.gather(members, 15, 100, 30)
 
 
 def searched(members, weights):
@@ -36,7 +37,7 @@ def searched(members, weights):
 @pytest.mark.parametrize("weights", WEIGHTINGS)
 def test_it_finds_nearly_what_a_search_finds(members, pool, weights):
     """At an anchor, a member alone or equal weights, everything; beside them, all but some places."""
-    found, wanted = reweigh.nearest(pool, weights), searched(members, weights)
+    found, wanted = candidates.nearest(pool, weights), searched(members, weights)
     anchor = weights in ([1, 1, 1], [0, 1, 0])
     for order, dist in (("order", "dist"), ("near_order", "near_dist")):
         right = getattr(wanted, order)[:, : getattr(found, order).shape[1]]
@@ -54,7 +55,7 @@ def test_members_that_agree_on_nothing_are_its_limit():
     feats = [unit_rows(rng, 700, 64) for _ in range(3)]
     wanted = searched(feats, weights).order
     poor, good = (
-        (reweigh.nearest(reweigh.gather(feats, 15, 100, 30, anchors=[a]), weights).order == wanted).mean()
+        (candidates.nearest(candidates.gather(feats, 15, 100, 30, anchors=[a]), weights).order == wanted).mean()
         for a in ([1, 0, 0], weights)
     )
     assert poor < 0.9 and good > 0.999
@@ -64,9 +65,9 @@ def test_copies_that_overflow_the_search():
     """Hundreds of copies: those rows are searched whole."""
     rng = np.random.default_rng(1)
     feats = [np.vstack([np.repeat(unit_rows(rng, 2, 12), 300, axis=0), clustered(rng, 200, 12, 9)]) for _ in range(2)]
-    pool = reweigh.gather(feats, 5, 150, 8)
+    pool = candidates.gather(feats, 5, 150, 8)
     wanted = neighbours.nearest(feats, 5, n_query=150, top_k=8, near_share=1, device="cpu")
-    found = reweigh.nearest(pool, [1, 1])
+    found = candidates.nearest(pool, [1, 1])
     np.testing.assert_allclose(found.dist, wanted.dist, atol=2e-6)
     np.testing.assert_allclose(found.near_dist, wanted.near_dist[:, :8], atol=2e-6)
 
@@ -75,7 +76,7 @@ def test_it_feeds_the_reranking(members, pool):
     weights = [1, 1.2, 0.9]
     setting = {"weights": weights, "k1": 10, "k2": 4, "top_k": 30, "device": "cpu"}
     want_order, want_dist = rerank.k_reciprocal(searched(members, weights), members, 100, **setting)
-    order, dist = rerank.k_reciprocal(reweigh.nearest(pool, weights), members, 100, **setting)
+    order, dist = rerank.k_reciprocal(candidates.nearest(pool, weights), members, 100, **setting)
     same = order == want_order
     assert same.mean() > 0.97
     np.testing.assert_allclose(dist[same], want_dist[same], atol=0.02)
@@ -83,15 +84,15 @@ def test_it_feeds_the_reranking(members, pool):
 
 def test_bad_input_is_named(members, pool):
     with pytest.raises(ValueError, match="2 weights for 3"):
-        reweigh.nearest(pool, [1, 1])
+        candidates.nearest(pool, [1, 1])
     with pytest.raises(ValueError, match="one at least above 0"):
-        reweigh.nearest(pool, [0, 0, 0])
+        candidates.nearest(pool, [0, 0, 0])
     with pytest.raises(ValueError, match="k is 0"):
-        reweigh.gather(members, 0, 100, 30)
+        candidates.gather(members, 0, 100, 30)
     with pytest.raises(ValueError, match="n_query is 700"):
-        reweigh.gather(members, 3, 700, 30)
+        candidates.gather(members, 3, 700, 30)
     one = np.ones((2, 2))
     with pytest.raises(ValueError, match="without penalties"):
-        reweigh.gather(Distances(one, one, one), 1, 2, 1)
+        candidates.gather(Distances(one, one, one), 1, 2, 1)
     with pytest.raises(ValueError, match="without penalties"):
-        reweigh.gather(source_of(members, None, [(np.zeros(700, int), 0.1)]), 3, 100, 5)
+        candidates.gather(source_of(members, None, [(np.zeros(700, int), 0.1)]), 3, 100, 5)

@@ -8,13 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from configs.artifact import Store
 from configs.errors import ConfigError
 from configs.load import load_plan
-from ensemble import build, rounds, watch
-from ensemble.pseudo.method import guessed_labels
-from ensemble.ranking import load_ranking
-from ensemble.record import last_build, load_record
+from configs.store.store import Store
+from ensemble import build
+from ensemble.planning import monitor
+from ensemble.pseudo import rounds
+from ensemble.pseudo.labelling import guessed_labels
+from ensemble.results.build_record import last_build, load_record
+from ensemble.results.ranking import load_ranking
 from submit import make
 from tests.conftest import TINY
 
@@ -182,13 +184,13 @@ def disk_of(said):
 
 def test_the_bar_knows_the_second_round(people, tmp_path, monkeypatch):
     """Supposed images and members are replaced by those that are made: at the end nothing of the list is left."""
-    seen, real = [], watch.Screen.__exit__
+    seen, real = [], monitor.Screen.__exit__
 
     def at_the_end(screen, *reason):
         seen.append((screen.whole.share(), len([s for s in screen.whole.stages if s.startswith("members/")])))
         return real(screen, *reason)
 
-    monkeypatch.setattr(watch.Screen, "__exit__", at_the_end)
+    monkeypatch.setattr(monitor.Screen, "__exit__", at_the_end)
     build.main(["--members", "a", "--data", str(people), "--out", str(tmp_path / "runs"), *TINY, *ASK])
     assert seen == [(1.0, 2)]
 

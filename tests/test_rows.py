@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from configs.console.progress import Progress
 from configs.load import load_plan
-from configs.progress import Progress
 from configs.schema import Named
-from models import registry, train
+from models import registry
 from models.data.augment import image_rng
 from models.net import Output
+from models.training import train
 from tests import tiny
 
 SIZE = (32, 16)

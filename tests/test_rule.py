@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from configs.schema import Competition
-from ensemble.record import Evaluation
-from ensemble.rule import cameras, score_stream, total_per_query
+from ensemble.metrics.competition_score import cameras, score_stream, total_per_query
+from ensemble.results.build_record import Evaluation
 
 SAME = "same_pid_same_cam"
 DIST = np.arange(5, dtype=np.float32)[None]  # the list 0, 1, 2, 3, 4

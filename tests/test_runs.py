@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from configs.artifact import Address, Store
+from configs.console.event_log import EventLog
 from configs.errors import ResultError
-from configs.events import EventLog
+from configs.store.store import Address, Store
 from ensemble import build, runs, verify
 from ensemble.runs import at_work, results_of
 from submit import make

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
-from models.data.sampler import pk_batches
+from models.data.pk_sampler import pk_batches
 from tests.oracles import check_pk_batch
 
 SIZES = st.lists(st.integers(1, 14), min_size=2, max_size=9)

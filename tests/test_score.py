@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from configs.command import run
+from configs.console.command import run
 from submit import score
 from tests import oracles
 

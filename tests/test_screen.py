@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from configs.progress import Progress
-from configs.screen import Screen
-from configs.whole import Stage
+from configs.console.build_progress import Stage
+from configs.console.build_table import Screen
+from configs.console.progress import Progress
 
 
 class Clock:

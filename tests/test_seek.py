@@ -5,8 +5,8 @@ from math import gcd
 
 import pytest
 
-from ensemble.mix import EACH_FIRST, Mix
-from ensemble.seek import Grid, climb, fit, greedy, tidy
+from ensemble.fusion.strategy import EACH_FIRST, Mix
+from ensemble.tune.ensemble_selection import Grid, climb, fit, greedy, tidy
 
 EQUAL = Mix((1.0, 1.0, 1.0))
 GRID = Grid(k1=(5, 10, 20), k2=(1, 3, 6), lam=(0.1, 0.3, 0.5), known=())

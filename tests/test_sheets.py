@@ -7,7 +7,7 @@ from PIL import Image, ImageFont
 
 from configs.errors import ConfigError, ResultError
 from ensemble.pseudo import __main__ as pseudo
-from models.data import group_sheet as sheet
+from models.data.sheets import group_sheet as sheet
 from models.heads import __main__ as heads
 
 

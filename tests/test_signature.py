@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ensemble.metrics import evaluate
-from ensemble.rule import describe, parse
+from ensemble.metrics.competition_score import describe, parse
+from ensemble.metrics.retrieval_metrics import evaluate
 from submit.signature import differences
 
 ORDER, QPIDS, GPIDS = [[0, 1, 2], [2, 1, 0]], [1, 2], [1, 2, 3]

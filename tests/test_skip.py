@@ -10,8 +10,8 @@ from PIL import Image
 from configs.errors import ConfigError
 from configs.load import load_competition, load_plan
 from ensemble import build, doctor
-from models.data.findings import find_in_files
-from models.data.inspect_files import Seen
+from models.data.doctor.findings import find_in_files
+from models.data.doctor.inspect_files import Seen
 from models.data.skip import leave_out
 from models.data.split import Benchmark, make_split
 from submit import check, make

@@ -1,12 +1,12 @@
-"""models/backbones/smallmap.py: the product is the convolution's gradient by its weight."""
+"""models/backbones/small_map_conv.py: the product is the convolution's gradient by its weight."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from models.backbones import smallmap
-from models.backbones.smallmap import SmallMap, on_small_maps, patches
+from models.backbones import small_map_conv
+from models.backbones.small_map_conv import SmallMap, on_small_maps, patches
 
 LOW = {"device_type": "cpu", "dtype": torch.bfloat16}
 
@@ -50,7 +50,7 @@ def test_large_maps_and_float32_are_left_to_the_convolution(monkeypatch):
     def never(*_):
         raise AssertionError("made as a product")
 
-    monkeypatch.setattr(smallmap, "patches", never)
+    monkeypatch.setattr(small_map_conv, "patches", never)
     conv = SmallMap(128, 4, 3, padding=1, bias=False)
     conv(torch.randn(1, 128, 4, 4)).sum().backward()
     with torch.autocast(**LOW):

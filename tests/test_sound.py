@@ -7,15 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from configs.console.progress import Progress
 from configs.errors import TrainingError
-from configs.progress import Progress
 from configs.schema import Named
-from ensemble import run as build_run
-from models import registry, train
-from models.epochs import EpochMetrics
+from ensemble.pipeline import run_stages as build_run
+from models import registry
 from models.net import Output
-from models.sound import COLLAPSED, Broken, collapse, distances_apart
-from models.tally import Tally
+from models.training import train
+from models.training.epoch_metrics import EpochMetrics
+from models.training.numeric_checks import COLLAPSED, Broken, collapse, distances_apart
+from models.training.tally import Tally
 from tests import tiny
 
 CPU = torch.device("cpu")

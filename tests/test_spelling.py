@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.errors import DataError
-from ensemble.outside.align import Image, align
+from ensemble.features.external.match_names import Image, align
 from models.data.layouts import read_layout, settle_layout
 from models.data.layouts.detect import find_root
 from models.data.pairs import check_pairs

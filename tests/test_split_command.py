@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from configs.command import run
+from configs.console.command import run
 from ensemble import split
 from models.data.layouts import read_layout
 from models.data.layouts.table_writer import write_table

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from PIL import Image
 
-from configs.artifact import Address, Store
-from configs.version import CodeVersion, Digest
+from configs.store.code_version import CodeVersion, Digest
+from configs.store.store import Address, Store
 from ensemble import build
-from ensemble.stale import Asked, Past, save_parts
+from ensemble.planning.rebuild_reasons import Asked, Past, save_parts
 from tests.test_build import again, runs  # noqa: F401  (fixtures)
 
 NONE = Asked({}, frozenset())
@@ -108,11 +108,11 @@ def member(code="c", labels="l", images="i", **recipe):
 
 
 def test_the_file_of_code_that_changed(store):
-    old = CodeVersion("111", {"models/train.py": "a", "models/net.py": "b", "models/gone.py": "c"})
-    new = CodeVersion("222", {"models/train.py": "z", "models/net.py": "b", "models/new.py": "d"})
+    old = CodeVersion("111", {"models/training/train.py": "a", "models/net.py": "b", "models/gone.py": "c"})
+    new = CodeVersion("222", {"models/training/train.py": "z", "models/net.py": "b", "models/new.py": "d"})
     keep(store, "members", "r50", member(old).request)
     assert Past(store).changes(member(new), NONE) == [
-        "code of models/train.py changed",
+        "code of models/training/train.py changed",
         "code: models/new.py new",
         "code: models/gone.py gone",
     ]

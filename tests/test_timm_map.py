@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from configs.artifact import Store
 from configs.errors import ConfigError
 from configs.load import load_plan
 from configs.schema import Named, Weights
-from models.backbones.timm_map import timm_map
+from configs.store.store import Store
+from models.backbones.timm_backbone import timm_map
 from models.pretrained import keep_weights, load_weights
 from models.registry import BACKBONES, check, make, make_net
 

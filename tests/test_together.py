@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from configs.errors import ConfigError
 from configs.schema import Member, Named
 from models import registry
-from models.team import Team, joined
-from models.together import check_shares, spread
+from models.distributed.data_parallel import check_shares, spread
+from models.distributed.process_group import Team, joined
 from tests import tiny
 
 TRAIN = """
@@ -23,9 +23,10 @@ TRAIN = """
     from pathlib import Path
     import torch
     torch.set_num_threads(1)
-    from configs.progress import Progress
-    from models import registry, train
-    from models.team import joined
+    from configs.console.progress import Progress
+    from models import registry
+    from models.training import train
+    from models.distributed.process_group import joined
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
     training, images = tiny.training(identities=8, each=4, seed=1)
@@ -85,11 +86,11 @@ EXTRACT = """
     import numpy as np
     import torch
     torch.set_num_threads(1)
-    from configs.progress import Progress
+    from configs.console.progress import Progress
     from models import registry
-    from models.extract import extract
-    from models.views import make_views
-    from models.team import joined
+    from models.extraction.extract import extract
+    from models.extraction.views import make_views
+    from models.distributed.process_group import joined
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
     torch.manual_seed(0)
@@ -115,7 +116,7 @@ def test_images_are_shared_out_and_every_process_has_all_features(tmp_path, run_
 def test_words_and_disagreement(run_team):
     code = """
     from configs.errors import ResultError
-    from models.team import joined
+    from models.distributed.process_group import joined
     with joined("cpu") as team:
         if team.leads:
             team.tell({"do": "train", "names": ["ä.jpg"] * 1000})

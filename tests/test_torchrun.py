@@ -43,9 +43,9 @@ def test_two_processes_make_one_build(people, tmp_path, torchrun, forked):
 
 SIGNALLED = """
 import os, signal, sys
-from configs.command import run
+from configs.console.command import run
 from ensemble import build
-from models import step
+from models.training import step
 real, calls = step.normalise, []
 plan = dict(part.split(":") for part in os.environ["AT"].split() if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import DataError
 from configs.load import load_plan
-from ensemble.kinds import check_kinds
+from ensemble.pipeline.domains import check_kinds
 from models.data.layouts import read_layout
 from models.data.split import make_split
 from models.data.tracks import mixed_tracks

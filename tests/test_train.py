@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from configs.console.progress import Progress
+from configs.console.signals import Stopped
 from configs.errors import TrainingError
-from configs.progress import Progress
-from configs.stopping import Stopped
-from models import registry, step, train
+from models import registry
 from models.data.batches import normalise
-from models.run import start
+from models.training import step, train
+from models.training.setup import start
 from tests import oracles, tiny
 
 CPU = torch.device("cpu")
@@ -146,8 +147,9 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with(tmp_path, forked):
     import os, signal, sys, time
     from pathlib import Path
     import torch
-    from configs.progress import Progress
-    from models import registry, step, train
+    from configs.console.progress import Progress
+    from models import registry
+    from models.training import step, train
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
     real, count = step.normalise, 0

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from configs.schema import Competition
-from ensemble import trial
-from ensemble.judge import Judge, of_parts
-from ensemble.mix import EACH_FIRST, Mix
-from ensemble.parts import parts_of
-from ensemble.trial import Lately, Trial
+from ensemble.fusion.partitions import parts_of
+from ensemble.fusion.strategy import EACH_FIRST, Mix
+from ensemble.tune import fast_scorer
+from ensemble.tune.exact_scorer import Judge, of_parts
+from ensemble.tune.fast_scorer import Lately, Trial
 from tests.boards import people
 
 RULES = {
@@ -57,7 +57,7 @@ def test_what_is_kept_between_mixes_is_of_the_right_settings(both):
 
 
 def test_what_is_kept_of_cut_lists_is_of_the_right_settings(monkeypatch):
-    monkeypatch.setattr(trial, "WHOLE", 0)
+    monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("hits")
     tried = Trial(judge, 21)
     assert tried.pairs is None
@@ -68,7 +68,7 @@ def test_what_is_kept_of_cut_lists_is_of_the_right_settings(monkeypatch):
 @pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.lam], ids=Mix.describe)  # lam 0 ties nearly everything
 def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, monkeypatch):
     """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
-    monkeypatch.setattr(trial, "WHOLE", 0)
+    monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("hits")
     tried = Trial(judge, 21)
     assert tried.depth == 200
@@ -76,7 +76,7 @@ def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, mo
 
 
 def test_cut_lists_of_market_are_a_little_low(monkeypatch):
-    monkeypatch.setattr(trial, "WHOLE", 0)
+    monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("market")
     tried = Trial(judge, 21)
     assert tried.depth == 202  # two images of a person by one camera at most: junk takes no place
@@ -86,7 +86,7 @@ def test_cut_lists_of_market_are_a_little_low(monkeypatch):
 
 def test_lists_leave_room_for_the_most_junk_there_could_be(monkeypatch):
     """Five gallery images of a person by three cameras: two by two of them, and one by the third."""
-    monkeypatch.setattr(trial, "WHOLE", 0)
+    monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     assert Trial(judge_of("market", n_people=60, each=7), 3).depth == 202
     assert Trial(judge_of("hits", n_people=60, each=7), 3).depth == 200
     assert Trial(judge_of("market", n_people=60, each=7, cameras=False), 3).depth == 200
@@ -103,7 +103,7 @@ def test_a_mix_is_tried_once_however_it_is_written(both):
 def test_the_rate_is_of_all_that_was_tried(monkeypatch):
     """By a clock that is a second on whenever it is looked at: every mix takes one, and one that is kept none."""
     tried, clock = Trial(judge_of("hits"), 3), itertools.count()
-    monkeypatch.setattr(trial.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(fast_scorer.time, "monotonic", lambda: float(next(clock)))
     for weights in ((1.0, 1.0, 1.0), (1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)):
         tried.totals(Mix(weights, rerank="none"))
     assert (tried.seconds, tried.rate) == (3, 60)
@@ -149,8 +149,8 @@ def part_of(judge, tracks):
 def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
     """Lists begin with the part's own; right images of another domain count, on whole lists and cut ones."""
     judge = part_of(judge_of(rule), tracks)
-    for whole in (trial.WHOLE, 0) if rule != "market" else (trial.WHOLE,):
-        monkeypatch.setattr(trial, "WHOLE", whole)
+    for whole in (fast_scorer.WHOLE, 0) if rule != "market" else (fast_scorer.WHOLE,):
+        monkeypatch.setattr(fast_scorer, "WHOLE", whole)
         tried = Trial(judge, 21)
         assert tried.n_query == 30 and tried.source.n == 30 + len(judge.parts[0].units)
         for mix in (mix for mix in MIXES if mix.lam):

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.command import run
+from configs.console.command import run
 from configs.load import load_plan
-from ensemble import parts, problems, tune
-from ensemble.mix import EACH_FIRST, Mix, mix_of
-from ensemble.record import Kinds
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import EACH_FIRST, Mix, mix_of
+from ensemble.results.build_record import Kinds
+from ensemble.tune import __main__, problems
 from tests.boards import finished_build, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
@@ -20,7 +21,7 @@ MEMBERS = ["r50", "rx50", "ibn_a"]
 
 def tuned(runs, capsys, *argv):
     """What the command printed and kept."""
-    tune.main(["--runs", str(runs), *argv])
+    __main__.main(["--runs", str(runs), *argv])
     out = capsys.readouterr().out
     return out, kept(out)["problems"][0]
 
@@ -105,7 +106,7 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
         ([tmp_path / "none"], ["no such folder"]),
     ):
         with pytest.raises(SystemExit) as left:
-            run(lambda argv=argv: tune.main(["--runs", *map(str, argv)]))
+            run(lambda argv=argv: __main__.main(["--runs", *map(str, argv)]))
         said = capsys.readouterr().err
         assert left.value.code == 2 and all(word in said for word in words), said
     assert not list((tmp_path / "few").glob("tuned/*/tuned.json"))
@@ -148,7 +149,9 @@ def test_each_domain_gets_the_member_that_knows_it(tmp_path, capsys):
     assert "domain day: 72 to find" in out and "all queries together: " in out
     words = shlex.split(next(x for x in out.splitlines() if x.startswith("build with:")).removeprefix("build with:"))
     settings = load_plan(MEMBERS[:2], sets=words[1::2]).ensemble
-    got = parts.mixes_of(settings, MEMBERS[:2], [parts.Part(name, np.arange(0), ()) for name in ("day", "night")])
+    got = partitions.mixes_of(
+        settings, MEMBERS[:2], [partitions.Part(name, np.arange(0), ()) for name in ("day", "night")]
+    )
     assert settings.domains == "table"
     assert [asdict(mix) | {"weights": list(mix.weights)} for mix in got] == [day["mix"], night["mix"]]
 
@@ -172,7 +175,7 @@ def test_too_few_persons_in_every_domain(tmp_path):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), n_people=15, spreads=(1, 1, None)), 7)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     with pytest.raises(ValueError, match="8 persons ask here"):
-        tune.main(["--runs", str(tmp_path)])
+        __main__.main(["--runs", str(tmp_path)])
 
 
 def test_tracks_are_tuned_as_they_are_found(tmp_path, capsys):

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from configs.artifact import Address, Store
-from configs.command import run
+from configs.console.command import run
+from configs.store.store import Address, Store
 from ensemble import build, runs, split, verify
 from ensemble.pseudo import __main__ as pseudo
 from submit import make
@@ -90,7 +90,7 @@ def test_a_key_that_is_of_no_build(store, capsys):
 
 
 def test_a_card_that_is_not_there(store, capsys, monkeypatch):
-    monkeypatch.setattr("ensemble.case.cuda_problem", lambda: "no CUDA device answers")
+    monkeypatch.setattr("ensemble.results.open_evaluation.cuda_problem", lambda: "no CUDA device answers")
     assert said(capsys, make.main, "--runs", store / "runs", "--device", "cuda") == (
         "error: --device cuda cannot be used: no CUDA device answers; --device cpu works"
     )

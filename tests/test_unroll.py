@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ensemble.parts import Part
-from ensemble.unroll import unroll
+from ensemble.fusion.partitions import Part
+from ensemble.tune.track_lists import unroll
 from tests.features import unit_rows
 
 QUERIES, GALLERY = 3, 20

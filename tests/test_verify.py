@@ -2,10 +2,10 @@
 
 import pytest
 
-from configs.artifact import Address, Store
 from configs.errors import ResultError
+from configs.store.store import Address, Store
 from ensemble import verify
-from ensemble.record import LAST
+from ensemble.results.build_record import LAST
 
 ONE, TWO = Address("members", "r50", {"a": 1}), Address("features", "r50-test", {"a": 2})
 

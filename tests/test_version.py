@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from configs.version import code_files, code_version
+from configs.store.code_version import code_files, code_version
 
 
 def version_of(folder, source):
@@ -63,10 +63,10 @@ def test_a_version_that_another_process_is_sent_keeps_its_files(tmp_path):
 
 
 def test_files_of_the_project_are_named_from_its_root():
-    from ensemble.addresses import MODELS
+    from ensemble.results.cache_keys import MODELS
 
     code = code_version(MODELS / "train.py", MODELS / "heads")
-    assert {"models/train.py", "models/heads/mgn.py"} <= set(code.parts)
+    assert {"models/training/train.py", "models/heads/mgn.py"} <= set(code.parts)
     assert code_files({"a": {"code": code}, "b": "text"}) == code.parts
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from configs.screen import Screen
-from configs.whole import Stage
-from ensemble.watch import show_kept
+from configs.console.build_progress import Stage
+from configs.console.build_table import Screen
+from ensemble.planning.monitor import show_kept
 
 
 def test_kept_members_show_their_last_epoch(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.whole import Stage, Whole, makespan
+from configs.console.build_progress import Stage, Whole, makespan
 
 
 class Clock:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs.artifact import Address, Store
-from configs.command import run
+from configs.console.command import run
 from configs.schema import Competition, ScoreWeights
+from configs.store.store import Address, Store
 from ensemble import worth
-from ensemble.judge import Judge, of_parts
-from ensemble.mix import Mix
-from ensemble.parts import parts_of
-from ensemble.record import Evaluation
-from ensemble.training_time import training_seconds
+from ensemble.fusion.partitions import parts_of
+from ensemble.fusion.strategy import Mix
+from ensemble.results.build_record import Evaluation
+from ensemble.results.training_time import training_seconds
+from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.worth import correlation, measure
 from tests.boards import people
 

@@ -9,7 +9,7 @@ from torch import nn
 from configs.schema import Member, Recipe
 from models.data.balance import Training
 from models.data.batches import Order, TrainingBatches, make_loader
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 from models.data.split import Split
 
 RECIPE = {

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from configs.progress import LINE_EVERY_S, LINE_EVERY_SHARE, Step, duration
-from configs.whole import Stage, Whole
+from configs.console.build_progress import Stage, Whole
+from configs.console.progress import LINE_EVERY_S, LINE_EVERY_SHARE, Step, duration
 
 REDRAW_S = 0.2
 WINDOW_S = 10.0  # images a second are those of the last so many seconds

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from configs.console.signals import Stopped, heard, stop
 from configs.errors import ReidError
-from configs.stopping import Stopped, heard, stop
 
 WIDTH = 100
 

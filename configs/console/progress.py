@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from configs.artifact import Address
+from configs.store.store import Address
 
 Step = Callable[[float], None]
 Listener = Callable[[str, Mapping[str, Any]], None]

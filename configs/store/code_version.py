@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 KINDS = "*.py", "*.cu"
 
 
@@ -58,7 +58,7 @@ def code_files(request: object) -> dict[str, str]:
 
 
 def _place(path: Path, root: Path) -> str:
-    """models/train.py; of a file outside the project, its name below the folder that was given."""
+    """models/training/train.py; of a file outside the project, its name below the folder that was given."""
     return path.relative_to(PROJECT if path.is_relative_to(PROJECT) else root.parent).as_posix()
 
 

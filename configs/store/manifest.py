@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.disk import file_digest, flush, sealed, unsealed, write_text
-from configs.version import code_files
+from configs.store.atomic_files import file_digest, flush, sealed, unsealed, write_text
+from configs.store.code_version import code_files
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last

@@ -19,10 +19,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from configs.disk import clear, flush, room, sealed, write_text
 from configs.errors import ResultError
-from configs.manifest import MANIFEST, RESUME, Address, find_damage, seal
-from configs.packages import differences, versions
+from configs.store.atomic_files import clear, flush, room, sealed, write_text
+from configs.store.manifest import MANIFEST, RESUME, Address, find_damage, seal
+from configs.store.packages import differences, versions
 
 Say = Callable[[str], None]
 Tell = Callable[[str, Address], None]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.disk import save_array, write_text
 from configs.errors import ConfigError, MismatchedBanks
-from ensemble.distances import Distances, Feats
+from configs.store.atomic_files import save_array, write_text
+from configs.store.store import Store
+from ensemble.neighbours.distances import Distances, Feats
 
 FEATS, NAMES, MATRICES = "feats.npy", "names.json", ("qq", "qg", "gg")
 
@@ -102,3 +103,10 @@ def load_bank(member: str, folder: Path, fingerprint: str) -> FeatureBank:
 
 def _at(names: tuple[str, ...], place: int) -> str:
     return repr(names[place]) if place < len(names) else "nothing"
+
+
+def open_banks(store: Store, keys: Mapping[str, str]) -> list[FeatureBank]:
+    """Banks by their keys, checked file by file and against each other."""
+    banks = [load_bank(member, store.open(key), key) for member, key in keys.items()]
+    check_same_images(banks)
+    return banks

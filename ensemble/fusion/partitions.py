@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from configs.schema import DomainSettings, Ensemble
-from ensemble import fuse
-from ensemble.distances import Distances, Feats
-from ensemble.mix import Mix, mix_of, stream
-from ensemble.parallel import spans
-from ensemble.record import Kinds
+from ensemble.fusion.strategy import Mix, mix_of, stream
+from ensemble.kernels.parallel import spans
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Distances, Feats
+from ensemble.results.build_record import Kinds
 
 ALL = "all"
 BLOCK = 256  # rows at a time, as `fuse.blocks` and `rerank.blocks` have them
@@ -112,7 +112,7 @@ def by(ensemble: Ensemble) -> str:
 
 def blocks(
     mixes: Sequence[Mix], feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
-) -> Iterator[fuse.Block]:
+) -> Iterator[distance_blocks.Block]:
     """Distances to the whole gallery of the queries that are in these parts: (slice of those queries, (b, G) float32).
 
     Each part answers its queries in their order, so a block takes its rows from the parts in turn.
@@ -144,7 +144,7 @@ def _rows(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: st
         yield from dist
 
 
-def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[fuse.Block]:
+def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[distance_blocks.Block]:
     """Distances of a part's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
@@ -153,15 +153,15 @@ def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str
 
 def plain(
     weights: Sequence[float], feats: Sequence[Feats], part: Part, others: NDArray[np.intp], n_query: int, device: str
-) -> Iterator[fuse.Block]:
+) -> Iterator[distance_blocks.Block]:
     """Summed distances of a part's queries to the images that are not in it, (b, O)."""
     if not len(others):
         return _nothing(len(part.query))
     apart = [taken(a, part.query, tuple(others[:, None]), n_query) for a in feats]
-    return fuse.blocks(apart, len(part.query), weights=weights, device=device)
+    return distance_blocks.blocks(apart, len(part.query), weights=weights, device=device)
 
 
-def _nothing(n_query: int) -> Iterator[fuse.Block]:
+def _nothing(n_query: int) -> Iterator[distance_blocks.Block]:
     return ((rows, np.empty((rows.stop - rows.start, 0), np.float32)) for rows in spans(n_query, BLOCK))
 
 

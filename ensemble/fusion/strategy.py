@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from configs.errors import ConfigError
 from configs.schema import Ensemble
-from ensemble import fuse, rerank
-from ensemble.distances import Feats
-from ensemble.neighbours import Neighbours, nearest
-from ensemble.source import Penalties
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Feats
+from ensemble.neighbours.knn import Neighbours, nearest
+from ensemble.neighbours.similarity import Penalties
+from ensemble.rerank import k_reciprocal_encoding
 
 SUM_FIRST, EACH_FIRST = "sum_then_rerank", "rerank_then_sum"
 FUSIONS = (SUM_FIRST, EACH_FIRST)
@@ -84,7 +85,7 @@ def stream(
     near: Neighbours | None = None,
     device: str = "auto",
     camids: ArrayLike | None = None,
-) -> Iterator[fuse.Block]:
+) -> Iterator[distance_blocks.Block]:
     """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
 
     Args:
@@ -94,12 +95,12 @@ def stream(
     """
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
     if mix.rerank == "none":
-        return fuse.blocks(feats, n_query, weights=mix.weights, **given)
+        return distance_blocks.blocks(feats, n_query, weights=mix.weights, **given)
     if not mix.each:
         one = near
         if one is None:
             one = nearest(feats, needed(mix, len(feats[0])), weights=mix.weights, **given)
-        return rerank.blocks(one, feats, n_query, weights=mix.weights, **given, **mix.setting)
+        return k_reciprocal_encoding.blocks(one, feats, n_query, weights=mix.weights, **given, **mix.setting)
     pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
     found = [nearest(a, needed(mix, len(a)), **given) for a, _ in pairs]
     return each(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
@@ -113,11 +114,13 @@ def each(
     weights: Sequence[float],
     device: str,
     camids: ArrayLike | None = None,
-) -> Iterator[fuse.Block]:
+) -> Iterator[distance_blocks.Block]:
     """Every member re-ranked by its own neighbours, then summed."""
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
-    streams = [rerank.blocks(n, a, n_query, **given, **mix.setting) for n, a in zip(near, feats, strict=True)]
-    return fuse.summed(streams, weights)
+    streams = [
+        k_reciprocal_encoding.blocks(n, a, n_query, **given, **mix.setting) for n, a in zip(near, feats, strict=True)
+    ]
+    return distance_blocks.summed(streams, weights)
 
 
 def needed(mix: Mix, n: int) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, fast, jit
+from ensemble.kernels.topk import Floats, Ints, Real, fast, jit
 
 Pointers = NDArray[np.int64]
 Sums = NDArray[np.float64]

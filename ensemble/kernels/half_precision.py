@@ -17,7 +17,7 @@ from ensemble.kernels.amx import (
     multiply_float16,
     release,
 )
-from ensemble.kernels.cpu import Floats, Real, fast, jit
+from ensemble.kernels.topk import Floats, Real, fast, jit
 
 Tiles = NDArray[np.uint16]
 

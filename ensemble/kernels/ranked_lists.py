@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, jit, kth_largest
+from ensemble.kernels.topk import Floats, Ints, Real, jit, kth_largest
 
 Pointers = NDArray[np.int64]
 

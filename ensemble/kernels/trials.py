@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.cpu import Floats, Ints, Real, jit
+from ensemble.kernels.topk import Floats, Ints, Real, jit
 
 Pointers = NDArray[np.int64]
 

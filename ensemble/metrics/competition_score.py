@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Competition
-from ensemble import metrics
-from ensemble.metrics import Score
-from ensemble.record import Evaluation
+from ensemble.metrics import retrieval_metrics
+from ensemble.metrics.retrieval_metrics import Score
+from ensemble.results.build_record import Evaluation
 
 if TYPE_CHECKING:
-    from ensemble import fuse
+    from ensemble.neighbours import distance_blocks
 
 UNKNOWN = -1
 
@@ -28,7 +28,10 @@ def data_digest(*lists: Iterable[int]) -> str:
 
 
 def score_stream(
-    stream: Iterable[fuse.Block], evaluation: Evaluation, competition: Competition, extra: Mapping[str, object]
+    stream: Iterable[distance_blocks.Block],
+    evaluation: Evaluation,
+    competition: Competition,
+    extra: Mapping[str, object],
 ) -> Score:
     """The score of streamed distances, counted; cameras count where any is known.
 
@@ -38,7 +41,7 @@ def score_stream(
     """
     e, ap = evaluation, competition.ap
     cams = cameras(e.query_camids, e.gallery_camids)
-    return metrics.evaluate_blocks(
+    return retrieval_metrics.evaluate_blocks(
         stream,
         np.array(e.query_pids),
         np.array(e.gallery_pids),

@@ -1,7 +1,7 @@
 """Ranks of the right images in ranked lists, and how many right images there are, in plain NumPy.
 
 Scoring a submission's lists is then done before numba would be imported. What is counted in distances, of which there
-are more, is in `ensemble/kernels/counts.py`; the four numbers of a query are the same there.
+are more, is in `ensemble/kernels/rank_counts.py`; the four numbers of a query are the same there.
 """
 
 import numpy as np

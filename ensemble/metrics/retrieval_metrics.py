@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble import listed
-from ensemble.ids import as_array, as_numbers
+from ensemble.metrics import listed
+from ensemble.metrics.ids import as_array, as_numbers
 
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
@@ -249,8 +249,8 @@ def evaluate_blocks(
 
     The same score as `evaluate` gives for those rows sorted with ties by lower index. Arguments as there.
     """
-    from ensemble.kernels import counts  # a quarter of a second, which scores of lists do without
-    from ensemble.parallel import over_rows
+    from ensemble.kernels import rank_counts  # a quarter of a second, which scores of lists do without
+    from ensemble.kernels.parallel import over_rows
 
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
@@ -265,7 +265,7 @@ def evaluate_blocks(
         if np.isnan(facts.total).any():
             raise ValueError("the stream holds NaN distances")
         return _score(labels, facts, n_gallery, weights, extra)
-    parts: list[counts.Facts] = []
+    parts: list[rank_counts.Facts] = []
     seen = 0
     for rows, dist in _pairs(blocks):
         if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
@@ -274,8 +274,8 @@ def evaluate_blocks(
 
         def count(
             part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams
-        ) -> counts.Facts:
-            return counts.from_distances(matrix[part], groups[part], cams[part], *rest)
+        ) -> rank_counts.Facts:
+            return rank_counts.from_distances(matrix[part], groups[part], cams[part], *rest)
 
         found = over_rows(count, len(matrix), n_jobs)
         if any(np.isnan(total).any() for total, *_ in found):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.distances import Distances
-from ensemble.parallel import over_rows
+from ensemble.kernels.parallel import over_rows
+from ensemble.neighbours.distances import Distances
 
 if TYPE_CHECKING:
-    from ensemble.source import Features
+    from ensemble.neighbours.similarity import Features
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.blend import Blend
-from ensemble.distances import Distances
-from ensemble.kernels import amx, cpu, dots, lists, tiles
-from ensemble.parallel import one_thread_products, over_rows, settle_in, spans
-from ensemble.source import Features, Source
+from ensemble.kernels import amx, exact_distances, half_precision, ranked_lists, topk
+from ensemble.kernels.parallel import one_thread_products, over_rows, settle_in, spans
+from ensemble.neighbours.blend import Blend
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.similarity import Features, Source
 
 STEP = 512
 UNIT_ROUNDOFF = 2.0**-24
 FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
 Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
-Flats = tuple[cpu.Flat, cpu.Flat]
+Flats = tuple[topk.Flat, topk.Flat]
 Sides = list[tuple[slice, slice]]
 
 
@@ -91,7 +91,7 @@ def product_bound(source: Measures, lost: float, roundoff: float, deviation: flo
 
 
 def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice], NDArray]:
-    return lambda rows: tiles.survey(feats, rows.start, rows.stop, scale, kind)
+    return lambda rows: half_precision.survey(feats, rows.start, rows.stop, scale, kind)
 
 
 class HalfBlocks:
@@ -104,7 +104,7 @@ class HalfBlocks:
         for part in spans(cols.stop, STEP, cols.start):
             start = (part.start - cols.start) // 16
             left = self._packed(part)
-            tiles.turn(left, self.right[start : start + len(left)])
+            half_precision.turn(left, self.right[start : start + len(left)])
         self.config = np.zeros(64, np.uint8)
         self.config[0], self.config[16:32:2], self.config[48:56] = 1, 64, 16
 
@@ -119,7 +119,7 @@ class HalfBlocks:
         at = 0
         for (feats, weight), count in zip(self.source.used, steps, strict=True):
             scale = np.float32(self.filter.scale * weight**0.5)
-            tiles.pack_left(feats, rows.start, rows.stop, scale, self.filter.kind, at, out)
+            half_precision.pack_left(feats, rows.start, rows.stop, scale, self.filter.kind, at, out)
             at += count
         return out
 
@@ -130,7 +130,7 @@ class HalfBlocks:
             start = (part.start - self.cols.start) // 16
             right = self.right[start : start + 2 * -(-(part.stop - part.start) // 32)]
             sim = np.empty((16 * len(left), 16 * len(right)), np.float32)
-            tiles.multiply(left, right, self.config, self.filter.kind, sim)
+            half_precision.multiply(left, right, self.config, self.filter.kind, sim)
             view = sim[: rows.stop - rows.start, : part.stop - part.start]
             self.source.penalise(view, rows, part, self.filter.scale**2)
             yield part, sim
@@ -171,8 +171,8 @@ class Pools:
 
     def __init__(self, rows: int, k: int, k_low: int = 1) -> None:
         self.k, self.k_low, self.rows = k, k_low, rows
-        self.top = cpu.pool(rows, cpu.capacity(k))
-        self.low = cpu.pool(rows, cpu.LEAST_CAPACITY if k_low == 1 else cpu.capacity(k_low))
+        self.top = topk.pool(rows, topk.capacity(k))
+        self.low = topk.pool(rows, topk.LEAST_CAPACITY if k_low == 1 else topk.capacity(k_low))
 
     def bars(self, rows: slice) -> Bars:
         """Copies of the bars of some rows, to start another pool with."""
@@ -183,19 +183,19 @@ class Pools:
         self.top.bar[:], self.low.bar[:] = bars
         return self
 
-    def side(self, first: int, wanted: bool = True) -> cpu.Side:
+    def side(self, first: int, wanted: bool = True) -> topk.Side:
         """For the kernels."""
-        return cpu.Side(self.top, self.low, self.k if wanted else 0, first, self.k_low)
+        return topk.Side(self.top, self.low, self.k if wanted else 0, first, self.k_low)
 
     def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
         """Tightened candidates of the rows (all by default), of the largest and of the least."""
-        top, low = cpu.part(self.top, rows), cpu.part(self.low, rows)
-        return cpu.flattened(top, self.k, slack), cpu.flattened(low, self.k_low, slack)
+        top, low = topk.part(self.top, rows), topk.part(self.low, rows)
+        return topk.flattened(top, self.k, slack), topk.flattened(low, self.k_low, slack)
 
     def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
         """Take in candidates of rows first.. that a task found."""
-        cpu.merge(self.top, first, flats[0], self.k, slack)
-        cpu.merge(self.low, first, flats[1], self.k_low, slack)
+        topk.merge(self.top, first, flats[0], self.k, slack)
+        topk.merge(self.low, first, flats[1], self.k_low, slack)
 
 
 def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, Flats, Flats | None]:
@@ -216,8 +216,8 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
         row_side = mine.side(r.start - rows.start)
         for c, sim in blocks.of(r, parts):
             col_side = theirs.side(c.start - cols.start, source.symmetric and c != r)
-            cpu.seed(sim, r.stop - r.start, c.stop - c.start, row_side, col_side, slack)
-            cpu.scan(sim, r.stop - r.start, c.stop - c.start, r.start, c.start, row_side, col_side, slack)
+            topk.seed(sim, r.stop - r.start, c.stop - c.start, row_side, col_side, slack)
+            topk.scan(sim, r.stop - r.start, c.stop - c.start, r.start, c.start, row_side, col_side, slack)
     return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
 
 
@@ -234,8 +234,8 @@ def settled(source: Source, pools: Pools, slack: float, n_jobs: int, sides: Side
         (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(slack), part)
         again[part] = (held < 0) | (low_held < 0)
         ids, tops, lows = np.arange(part.start, part.stop), _pointers(held), _pointers(low_held)
-        order[part], dist[part] = dots.best(tops, top, source.pairs(ids, tops, top), k)
-        farthest[part] = dots.greatest(lows, source.pairs(ids, lows, low))
+        order[part], dist[part] = exact_distances.best(tops, top, source.pairs(ids, tops, top), k)
+        farthest[part] = exact_distances.greatest(lows, source.pairs(ids, lows, low))
 
     over_rows(work, rows, n_jobs)
     for run, cols in runs(np.flatnonzero(again), sides):
@@ -250,7 +250,7 @@ def whole_rows(source: Source, rows: slice, k: int, cols: slice, n_jobs: int) ->
     whole, most = exact_rows(source, rows, cols, n_jobs), min(k, cols.stop - cols.start)
 
     def work(part: slice) -> None:
-        found, dist[part, :most] = lists.smallest(whole[part], most)
+        found, dist[part, :most] = ranked_lists.smallest(whole[part], most)
         order[part, :most] = found + np.int32(cols.start)
         farthest[part] = whole[part].max(axis=1)
 
@@ -267,7 +267,7 @@ def exact_rows(source: Source, rows: slice, cols: slice, n_jobs: int) -> NDArray
     ids = np.arange(rows.start, rows.stop)
 
     def work(part: slice) -> None:
-        dist, indptr, index = dots.rounded(source.double(rows, part), source.double_bound)
+        dist, indptr, index = exact_distances.rounded(source.double(rows, part), source.double_bound)
         if index.size:
             exact = source.pairs(ids, indptr, index + np.int32(part.start))
             dist[np.repeat(np.arange(len(ids)), np.diff(indptr)), index] = exact

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.device import choose
-from ensemble.distances import Distances
-from ensemble.kernels import counts, lists
-from ensemble.neighbours import NEAR_SHARE, check_lists, nearest_gallery
-from ensemble.parallel import one_thread_products, over_rows, spans
-from ensemble.search import choose_filter, exact_rows
-from ensemble.source import Penalties, Source, read_on_card, source_of
+from ensemble.kernels import rank_counts, ranked_lists
+from ensemble.kernels.device import choose
+from ensemble.kernels.parallel import one_thread_products, over_rows, spans
+from ensemble.neighbours.block_search import choose_filter, exact_rows
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.knn import NEAR_SHARE, check_lists, nearest_gallery
+from ensemble.neighbours.similarity import Penalties, Source, read_on_card, source_of
 
 Block = tuple[slice, NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -96,10 +96,10 @@ class Stream:
         gallery_cams: Pointers,
         junk: bool,
         top_k: int,
-    ) -> counts.Facts:
+    ) -> rank_counts.Facts:
         """What `counts.from_distances` gives of the exact rows, of all queries."""
         gallery = pid_ptr, by_pid, gallery_cams, junk, top_k
-        parts: list[counts.Facts] = []
+        parts: list[rank_counts.Facts] = []
         for rows in self.spans:
             near, groups = self.source.near(rows), group[rows]
             known = np.where(groups >= 0, groups, 0)
@@ -111,16 +111,16 @@ class Stream:
 
             def doubtful(part: slice, near: Near = near, ptr: Pointers = right_ptr, exact: Floats = exact) -> Any:
                 own = ptr[part.start : part.stop + 1]
-                return counts.doubtful(near.dist[part], near.bound[part], own - own[0], exact[own[0] : own[-1]])
+                return rank_counts.doubtful(near.dist[part], near.bound[part], own - own[0], exact[own[0] : own[-1]])
 
             found = over_rows(doubtful, len(groups), self.n_jobs)
             ptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p) for p, _ in found]))])
             index = np.concatenate([i for _, i in found])
             near.dist[np.repeat(np.arange(len(groups)), np.diff(ptr)), index] = near.pairs(ptr, index)
 
-            def count(part: slice, near: Near = near, rows: slice = rows) -> counts.Facts:
+            def count(part: slice, near: Near = near, rows: slice = rows) -> rank_counts.Facts:
                 own = slice(rows.start + part.start, rows.start + part.stop)
-                return counts.from_distances(near.dist[part], group[own], cams[own], *gallery)
+                return rank_counts.from_distances(near.dist[part], group[own], cams[own], *gallery)
 
             parts += over_rows(count, len(groups), self.n_jobs)
         total, found_, first, last = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -216,7 +216,7 @@ def blocks(
     source = source_of(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, None)
     if read_on_card(source, chosen):
-        from ensemble import on_card
+        from ensemble.neighbours import on_card
 
         return on_card.plain(source, n_query)
     return Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
@@ -292,7 +292,7 @@ def sorted_rows(stream: Iterable[Block], top_k: int | None, n_jobs: int) -> Rank
 
 
 def _sorter(dist: Floats, keep: int) -> Callable[[slice], Ranked]:
-    return lambda rows: lists.smallest(dist[rows], keep)
+    return lambda rows: ranked_lists.smallest(dist[rows], keep)
 
 
 def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:

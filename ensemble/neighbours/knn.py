@@ -8,17 +8,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bill import check_card_memory, default_superblock, fitted
-from ensemble.device import choose
-from ensemble.distances import Distances
-from ensemble.parallel import here, spans, tasks, workers
-from ensemble.search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
-from ensemble.source import Features, Penalties, Source, read_on_card, source_of
+from configs.store.atomic_files import save_array
+from ensemble.kernels.device import choose
+from ensemble.kernels.parallel import here, spans, tasks, workers
+from ensemble.neighbours.block_search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.search_cost import check_card_memory, default_superblock, fitted
+from ensemble.neighbours.similarity import Features, Penalties, Source, read_on_card, source_of
 
 NEAR_SHARE = 0.0625
 OTHER_FEATURES = (
@@ -39,7 +41,7 @@ class Neighbours:
     near_order, near_dist (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way, some
     more than were asked for, by which a re-ranking knows that it misses none.
     made_of: what tells the features, weights and penalties that they are of from others.
-    held: what a search on a CUDA device leaves there (`ensemble.on_card.Held`), so that a re-ranking finds it.
+    held: what a search on a CUDA device leaves there (`on_card.Held`), so that a re-ranking finds it.
     """
 
     order: NDArray[np.int32]
@@ -96,7 +98,7 @@ def nearest(
         n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
         superblock: rows and columns a task; None fits it to N and the workers.
-        memory: bytes that may be taken above the features: blocks are made to fit, see `ensemble.bill`.
+        memory: bytes that may be taken above the features: blocks are made to fit, see `ensemble.neighbours`.
         near_share: no gallery lists are made for a top_k over this share of the gallery: sorting whole rows costs less.
         progress: called with tasks done and tasks in all.
 
@@ -115,7 +117,7 @@ def nearest(
         if top_k > near_share * (source.n - n_query):
             n_query = top_k = None
     if read_on_card(source, chosen):
-        from ensemble import on_card
+        from ensemble.neighbours import on_card
 
         dims = [a.shape[1] for a in source.members]
         check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
@@ -155,7 +157,7 @@ def nearest_gallery(
     source = source_of(feats, weights, None, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
     if read_on_card(source, chosen):
-        from ensemble import on_card
+        from ensemble.neighbours import on_card
 
         return on_card.gallery(source, n_query, top_k)
     search = Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
@@ -266,3 +268,17 @@ def _united(
     both, value = np.hstack([order, other]), np.hstack([dist, other_dist])
     keep = np.argsort(value, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(both, keep, 1), np.take_along_axis(value, keep, 1)
+
+
+def save_neighbours(folder: Path, found: Neighbours) -> None:
+    """Write the lists as arrays; what was not asked for is not there."""
+    for name, value in vars(found).items():
+        if value is not None and name != "held":
+            save_array(folder / f"{name}.npy", np.asarray(value))
+
+
+def load_neighbours(folder: Path) -> Neighbours:
+    """Read the lists; the arrays stay on disk as memory maps."""
+    said = {"total": float, "made_of": str}
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.stem not in said}
+    return Neighbours(**arrays, **{name: kind(np.load(folder / f"{name}.npy")) for name, kind in said.items()})

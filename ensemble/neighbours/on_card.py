@@ -1,4 +1,4 @@
-"""The engine on CUDA devices behind `ensemble.neighbours`, `ensemble.rerank` and `ensemble.fuse`.
+"""The engine on CUDA devices behind `ensemble.neighbours`, `ensemble.rerank` and `ensemble.neighbours`.
 
 Features and lists stay on the device from the search to the last list; the host sees lists and scores. With several
 devices each searches a part of the rows, and the first goes on with the lists of all.
@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.device import lies_on_card
-from ensemble.kernels import cpu
+from ensemble.kernels import topk
 from ensemble.kernels.cuda import card, rerank, scores
 from ensemble.kernels.cuda import search as card_search
 from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padded
 from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
-from ensemble.neighbours import OTHER_FEATURES, SPARE, Neighbours
-from ensemble.source import Features, fingerprint
-from ensemble.source import print_of as member_print
+from ensemble.kernels.device import lies_on_card
+from ensemble.neighbours.knn import OTHER_FEATURES, SPARE, Neighbours
+from ensemble.neighbours.similarity import Features, fingerprint
+from ensemble.neighbours.similarity import print_of as member_print
 
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
@@ -44,7 +44,7 @@ def work_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int
     """Bytes that a search and a re-ranking take on the device at their peak, above the features, where they fit."""
     lists = 8 * (n * k + n_query * top_k)
     block = min(card_search.BLOCK_BYTES, 4 * n * min(n, card_search.BLOCK_ROWS))
-    found = min(n, card_search.BLOCK_ROWS) * 8 * (cpu.capacity(k) + (cpu.capacity(top_k) if top_k else 0))
+    found = min(n, card_search.BLOCK_ROWS) * 8 * (topk.capacity(k) + (topk.capacity(top_k) if top_k else 0))
     sets = n * (12 * rerank.SET_ROOM + 16 * rerank.GAP_ROOM + 8 * 6 * rerank.SET_ROOM)  # of the usual k2
     overlaps = 8 * 2 * n * rerank.SET_ROOM + min(rerank.SCRATCH_BYTES, 8 * n_query * (n - n_query))
     return lists + max(2 * n * padded(dims) + block + found, sets + overlaps)

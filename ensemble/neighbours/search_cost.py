@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble.device import choose
-from ensemble.kernels import amx, cpu
-from ensemble.parallel import one_thread_products, workers
-from ensemble.search import STEP, Filter, FloatBlocks, HalfBlocks
-from ensemble.source import Features
+from ensemble.kernels import amx, topk
+from ensemble.kernels.device import choose
+from ensemble.kernels.parallel import one_thread_products, workers
+from ensemble.neighbours.block_search import STEP, Filter, FloatBlocks, HalfBlocks
+from ensemble.neighbours.similarity import Features
 
 SMALLEST_BLOCK = 256
 SCAN_SECONDS = 2e-9  # a pair of images, one worker
@@ -67,7 +67,7 @@ def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, co
     """Bytes that a search of N images takes at its peak above the features, re-ranking after it included."""
 
     def pool(rows: int, wanted: int) -> int:
-        return rows * (8 * (cpu.capacity(wanted) + cpu.LEAST_CAPACITY) + 16)
+        return rows * (8 * (topk.capacity(wanted) + topk.LEAST_CAPACITY) + 16)
 
     longest = max(k, top_k)
     packed = 2 * sum(32 * -(-d // 32) for d in dims)
@@ -127,7 +127,7 @@ def forecast(
 
 
 def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, memory: int | None) -> Bill:
-    from ensemble import on_card
+    from ensemble.neighbours import on_card
 
     n, total = n_query + n_gallery, sum(dims)
     check_card_memory(n, n_query, dims, k, top_k, memory)
@@ -140,7 +140,7 @@ def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, 
 
 def check_card_memory(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, memory: int | None) -> None:
     """Raise DoesNotFit where a CUDA device may not use as much memory as the least that a search needs."""
-    from ensemble import on_card
+    from ensemble.neighbours import on_card
 
     least = on_card.least_bytes(n, n_query, list(dims), k, top_k)
     if memory is not None and least > memory:

@@ -1,4 +1,4 @@
-"""Where distances come from: the members' features, distance matrices (`ensemble/distances.py`), or a sum of both.
+"""Where distances come from: the members' features, distance matrices (`distances.py`), or a sum of both.
 
 A member's distance of two images is 1 - cos, the dot product over both lengths, and several are summed with their
 weights. All sources answer the same questions: blocks of similarities `total - distance` that may be off by rounding,
@@ -14,11 +14,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.blend import Blend, blend
-from ensemble.device import lies_on_card
-from ensemble.distances import Distances
-from ensemble.kernels import dots
-from ensemble.parallel import over_rows
+from ensemble.kernels import exact_distances
+from ensemble.kernels.device import lies_on_card
+from ensemble.kernels.parallel import over_rows
+from ensemble.neighbours.blend import Blend, blend
+from ensemble.neighbours.distances import Distances
 
 Penalties = Sequence[tuple[ArrayLike, float]]
 DOUBLE_ROUNDOFF = 2.0**-53
@@ -89,7 +89,7 @@ class Features:
     def penalise(self, sim: NDArray[np.float32], rows: slice, cols: slice, unit: float = 1.0) -> None:
         """Take the penalties, in units of the block, off sim (B, C)."""
         for labels, amount in self.penalties:
-            dots.penalise(sim, rows.start, cols.start, labels, np.float32(amount * unit))
+            exact_distances.penalise(sim, rows.start, cols.start, labels, np.float32(amount * unit))
 
     def left(self, rows: slice) -> list[NDArray[np.float32]]:
         """Each used member's rows times its weight: what several blocks of the same rows share."""
@@ -128,7 +128,7 @@ class Features:
         """The exact distances of `pairs` before they are rounded."""
         out = np.zeros(index.size)
         for (feats, weight), squares in zip(self.used, self.lengths, strict=True):
-            dots.add_distances(feats, squares, rows, indptr, index, weight, out)
+            exact_distances.add_distances(feats, squares, rows, indptr, index, weight, out)
         for labels, amount in self.penalties:
             left = np.repeat(rows, np.diff(indptr))
             out += amount * ((labels[left] == labels[index]) & (labels[index] >= 0) & (left != index))
@@ -265,10 +265,10 @@ def _penalty(given: tuple[ArrayLike, float], n: int) -> tuple[NDArray[np.int64],
 
 def _measured(feats: NDArray[np.float32], member: int, n_jobs: int) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
     """Squared lengths and prints of a member's rows; ValueError where one is not of unit length."""
-    parts = over_rows(lambda rows: dots.measured(feats, rows.start, rows.stop), len(feats), n_jobs)
+    parts = over_rows(lambda rows: exact_distances.measured(feats, rows.start, rows.stop), len(feats), n_jobs)
     squares, prints = (np.concatenate(column) for column in zip(*parts, strict=True))
     norm = np.sqrt(squares)
-    bad = np.flatnonzero(~(np.abs(norm - 1) <= dots.UNIT_TOLERANCE))
+    bad = np.flatnonzero(~(np.abs(norm - 1) <= exact_distances.UNIT_TOLERANCE))
     if bad.size:
-        raise ValueError(f"member {member}: {dots.not_unit(bad, norm)}")
+        raise ValueError(f"member {member}: {exact_distances.not_unit(bad, norm)}")
     return squares, prints

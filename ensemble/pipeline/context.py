@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from configs.artifact import Store
-from configs.progress import Progress
+from configs.console.progress import Progress
 from configs.schema import Plan
-from models.team import ALONE, Team
+from configs.store.store import Store
+from models.distributed.process_group import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Job:
     """One build: its plan, where results are kept, who is told, and what it runs on.
 
     workers: loader processes of each training. parallel: members that are made at a time, each in a process of its own.
-    cards: the CUDA devices for these, as `models/cards.py` names them.
+    cards: the CUDA devices for these, as `models/cuda_devices.py` names them.
     """
 
     plan: Plan

@@ -7,20 +7,20 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.artifact import Address
-from configs.disk import write_text
 from configs.errors import ConfigError, DataError
 from configs.schema import Ensemble
-from configs.version import code_version
-from ensemble.job import Job
-from ensemble.record import Kinds
+from configs.store.atomic_files import write_text
+from configs.store.code_version import PROJECT, code_version
+from configs.store.store import Address
+from ensemble.pipeline.context import Job
+from ensemble.results.build_record import Kinds
+from models.data.doctor.inspect_files import inspect_files
 from models.data.images import how_to_skip
-from models.data.inspect_files import inspect_files
 from models.data.split import Split, content_digest
 from models.data.tracks import HINT, mixed_tracks
 
 DOMAINS = "domains.json"
-DATA = Path(__file__).parent.parent / "models" / "data"
+DATA = PROJECT / "models" / "data"
 
 
 def kinds_of(job: Job, test: str, query: Split, gallery: Split) -> Kinds | None:
@@ -102,7 +102,7 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
 
 def _seen(job: Job, name: str, split: Split) -> list[str]:
     """`green` or `normal` for every image, kept."""
-    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "inspect_files.py")
+    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
     address = Address("domains", name, {"contents": content_digest(split), "code": code})
 
     def make(folder: Path) -> None:

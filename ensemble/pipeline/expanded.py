@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
 from configs.schema import Expansion
-from ensemble import addresses, expand
-from ensemble.bank import FeatureBank, features_of, save_bank
-from ensemble.job import Job
-from ensemble.kept import open_banks
+from configs.store.store import Address
+from ensemble.features.feature_bank import FeatureBank, features_of, open_banks, save_bank
+from ensemble.pipeline.context import Job
+from ensemble.rerank import query_expansion
+from ensemble.results import cache_keys
 
 
 def where_expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
@@ -24,7 +24,7 @@ def where_expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[s
     how, weights = job.plan.ensemble.expand, _weights(job, addressed)
     if how is None:
         return addressed
-    return {name: addresses.expanded_address(test, name, addressed, weights, how) for name in addressed}
+    return {name: cache_keys.expanded_address(test, name, addressed, weights, how) for name in addressed}
 
 
 def _weights(job: Job, addressed: dict[str, Address]) -> dict[str, float]:
@@ -58,6 +58,6 @@ def average(banks: list[FeatureBank], weights: list[float], how: Expansion, devi
     """Each bank's (N, D_m) unit rows; expanded queries come before the gallery as it was."""
     feats, n_query = features_of(banks, "averages (ensemble.expand)"), banks[0].n_query
     if how.name == "database":
-        return expand.database(feats, how.k, alpha=how.alpha, weights=weights, device=device)
-    queries = expand.queries(feats, n_query, how.k, alpha=how.alpha, weights=weights, device=device)
+        return query_expansion.database(feats, how.k, alpha=how.alpha, weights=weights, device=device)
+    queries = query_expansion.queries(feats, n_query, how.k, alpha=how.alpha, weights=weights, device=device)
     return [np.concatenate([q, a[n_query:]]) for q, a in zip(queries, feats, strict=True)]

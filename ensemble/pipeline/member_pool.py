@@ -20,12 +20,12 @@ from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from configs.console.progress import Step
+from configs.console.signals import Stopped, at_a_good_moment
 from configs.errors import ReidError, TrainingError
-from configs.progress import Step
 from configs.schema import Member
-from configs.stopping import Stopped, at_a_good_moment
-from ensemble.job import Job
-from ensemble.stages import Work, images_needed
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work, images_needed
 
 LOOK_S = 0.5  # so often it is looked whether a signal came, or a worker went without a word
 NO_CARD = ""
@@ -117,7 +117,7 @@ class Pool:
         more = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": self.job.store.made_with["threads"]}
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ensemble.member_worker", str(theirs.fileno())],
+                [sys.executable, "-m", "ensemble.pipeline.member_worker", str(theirs.fileno())],
                 env=os.environ | more | ({"CUDA_VISIBLE_DEVICES": card} if card != NO_CARD else {}),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,

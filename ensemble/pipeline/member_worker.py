@@ -18,14 +18,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import Store
+from configs.console.progress import Progress, Step
+from configs.console.signals import Stopped, heard, stop
 from configs.errors import ReidError, ResultError, TrainingError
-from configs.progress import Progress, Step
 from configs.schema import Member, Plan
-from configs.stopping import Stopped, heard, stop
-from ensemble.job import Job
-from ensemble.stages import Work, features, member_addresses, train
-from models.cards import out_of_memory
+from configs.store.store import Store
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work, features, member_addresses, train
+from models.cuda_devices import out_of_memory
 
 STEPS_EVERY_S = 0.1
 

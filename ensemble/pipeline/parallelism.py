@@ -6,10 +6,10 @@ import argparse
 import os
 from dataclasses import replace
 
-from ensemble.job import Job
-from ensemble.needs import foreseen
-from ensemble.stages import Work
-from models.cards import cards, free_bytes
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work
+from ensemble.planning.build_cost import foreseen
+from models.cuda_devices import cards, free_bytes
 
 AUTO = 0
 # Processes take turns on a card: what several gain is the time that one of them leaves it idle (batches that wait for

@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
-from ensemble import addresses, fuse, parts, rerank
-from ensemble.bank import FeatureBank
-from ensemble.bill import forecast
-from ensemble.job import Job
-from ensemble.kept import load_neighbours, open_banks, save_neighbours
-from ensemble.mix import Mix, each, mix_of
-from ensemble.neighbours import Neighbours, nearest
-from ensemble.pseudo.method import guessed_labels
-from ensemble.ranking import Ranking, save_ranking
-from ensemble.record import Kinds
-from ensemble.source import Penalties
+from configs.store.store import Address
+from ensemble.features.feature_bank import FeatureBank, open_banks
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import Mix, each, mix_of
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.knn import Neighbours, load_neighbours, nearest, save_neighbours
+from ensemble.neighbours.search_cost import forecast
+from ensemble.neighbours.similarity import Penalties
+from ensemble.pipeline.context import Job
+from ensemble.pseudo.labelling import guessed_labels
+from ensemble.rerank import k_reciprocal_encoding
+from ensemble.results import cache_keys
+from ensemble.results.build_record import Kinds
+from ensemble.results.ranking import Ranking, save_ranking
 
 
 def rank(
@@ -52,9 +54,9 @@ def rank(
             order, dist = rank_each(job, test, addressed, banks, mix, camids)
         elif summed_first:
             neighbours = find_neighbours(job, near[0], load, values, width(mix), top_k, penalties)
-            order, dist = rerank.k_reciprocal(neighbours, feats, n_query, **given, **mix.setting)
+            order, dist = k_reciprocal_encoding.k_reciprocal(neighbours, feats, n_query, **given, **mix.setting)
         else:
-            order, dist = fuse.rank(feats, n_query, **given)
+            order, dist = distance_blocks.rank(feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
@@ -70,22 +72,22 @@ def addresses_of(
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = mix_of(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    parts: list[dict[str, float]] = [weights]
+    summed: list[dict[str, float]] = [weights]
     if mix.each:
-        parts = [{name: 1.0} for name, weight in weights.items() if weight > 0]
+        summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
     elif settings.rerank == "none":
-        parts = []
-    penalty = addresses.camera_penalty(mix.camera, camids)
+        summed = []
+    penalty = cache_keys.camera_penalty(mix.camera, camids)
     near = [
-        addresses.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k, penalty)
-        for part in parts
+        cache_keys.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k, penalty)
+        for part in summed
     ]
-    return near, addresses.ranking_address(test, addressed, weights, settings, top_k, penalty)
+    return near, cache_keys.ranking_address(test, addressed, weights, settings, top_k, penalty)
 
 
 def width(mix: Mix) -> int:
     """Neighbours kept a row."""
-    return max(addresses.KEEP, mix.k1 + 1, mix.k2)
+    return max(cache_keys.KEEP, mix.k1 + 1, mix.k2)
 
 
 def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds) -> Address:
@@ -93,18 +95,18 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = mix_of(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    address = addresses.ranking_address(test, addressed, weights, settings, top_k, asdict(kinds))
+    address = cache_keys.ranking_address(test, addressed, weights, settings, top_k, asdict(kinds))
 
     def make(folder: Path) -> None:
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
         feats, n_query = [bank.feats for bank in banks], banks[0].n_query
-        found = parts.of_kinds(kinds, n_query, len(feats[0]))
-        mixes = parts.mixes_of(settings, list(addressed), found)
-        blocks = parts.blocks(mixes, feats, found, n_query, job.device)
-        order, dist = fuse.ranked(blocks, top_k)
+        found = partitions.of_kinds(kinds, n_query, len(feats[0]))
+        mixes = partitions.mixes_of(settings, list(addressed), found)
+        blocks = partitions.blocks(mixes, feats, found, n_query, job.device)
+        order, dist = distance_blocks.ranked(blocks, top_k)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
-            f"{parts.describe(mixes, found, mix.weights)}"
+            f"{partitions.describe(mixes, found, mix.weights)}"
         ) + "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
@@ -114,7 +116,7 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
 
 def rank_each(
     job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix, camids: NDArray[np.int64]
-) -> fuse.Ranked:
+) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = width(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
@@ -125,7 +127,7 @@ def rank_each(
         for (bank, _), address in zip(used, near, strict=True)
     ]
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
-    return fuse.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k)
+    return distance_blocks.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k)
 
 
 def find_neighbours(

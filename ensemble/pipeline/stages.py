@@ -9,28 +9,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import RESUME, Address
 from configs.errors import ConfigError
 from configs.schema import Ensemble, Member
-from ensemble import addresses
-from ensemble.bank import save_bank
-from ensemble.job import Job
-from ensemble.kinds import check_kinds
-from ensemble.mix import mix_of
-from ensemble.outside.incoming import Incoming, receive
-from ensemble.record import Record
-from ensemble.stale import save_parts
+from configs.store.store import RESUME, Address
+from ensemble.features.external.incoming import Incoming, receive
+from ensemble.features.feature_bank import save_bank
+from ensemble.fusion.strategy import mix_of
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.domains import check_kinds
+from ensemble.planning.rebuild_reasons import save_parts
+from ensemble.results import cache_keys
+from ensemble.results.build_record import Record
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
-from models.data.holdout import hold_out
-from models.data.sampler import check_identities
+from models.data.heldout.holdout import hold_out
+from models.data.pk_sampler import check_identities
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
-from models.extract import extract, load_member
-from models.follow import extraction_order, training_order
+from models.distributed.worker import extraction_order, training_order
+from models.extraction.extract import extract, load_member
+from models.extraction.views import make_views
 from models.pretrained import identify, keep_weights
-from models.train import train_member
-from models.views import make_views
+from models.training.train import train_member
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     splits: dict[str, Split] = {}
 
     def images(name: str, split: Split) -> Address:
-        address = addresses.images_address(name, content_digest(split), recipe.size)
+        address = cache_keys.images_address(name, content_digest(split), recipe.size)
         splits[address.key] = split
         return address
 
@@ -104,14 +104,14 @@ def member_addresses(job: Job, training: Training, images: Address) -> dict[str,
     recipe, labels, result = job.plan.recipe, label_digest(training.split), {}
     for m in job.plan.members:
         start = identify(m.weights) if recipe.pretrained and m.weights else None
-        result[m.name] = addresses.weights_address(m, recipe, images, labels, start, job.precision, job.device)
+        result[m.name] = cache_keys.weights_address(m, recipe, images, labels, start, job.precision, job.device)
     return result
 
 
 def features_of(job: Job, work: Work, member: str, test: str) -> Address:
     """Where one member's features of one test lie."""
     query, gallery = work.test_images[test]
-    return addresses.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
+    return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
 def train(job: Job, work: Work, member: Member) -> Path:

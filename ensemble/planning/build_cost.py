@@ -11,20 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.artifact import Store
+from configs.console.build_progress import wall_seconds
+from configs.console.progress import duration
+from configs.console.quoting import command, on
 from configs.errors import ResultError
-from configs.progress import duration
-from configs.quoting import command, on
-from configs.whole import wall_seconds
-from ensemble.items import Item, items_of
-from ensemble.job import Job
-from ensemble.mix import mix_of
-from ensemble.neighbours import NEAR_SHARE
-from ensemble.pace import training_rate
-from ensemble.rank import width
-from ensemble.stages import Work
-from ensemble.stale import Past
-from models.footprint import Footprint, footprint
+from configs.store.store import Store
+from ensemble.fusion.strategy import mix_of
+from ensemble.neighbours.knn import NEAR_SHARE
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.ranking_stage import width
+from ensemble.pipeline.stages import Work
+from ensemble.planning.pace import training_rate
+from ensemble.planning.planned_results import Item, items_of
+from ensemble.planning.rebuild_reasons import Past
+from models.model_cost import Footprint, footprint
 from models.pretrained import identify
 
 HEADER = 128  # bytes before the values of an .npy file

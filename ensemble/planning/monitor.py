@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from configs.events import EventLog, EventStream
-from configs.progress import Progress
-from configs.screen import Screen
-from configs.whole import Stage
-from ensemble.items import MADE
-from ensemble.job import Job
-from ensemble.needs import Need, Needs
-from ensemble.pace import EPOCHS, epochs_of
-from ensemble.reasons import interrupted_after
+from configs.console.build_progress import Stage
+from configs.console.build_table import Screen
+from configs.console.event_log import EventLog, EventStream
+from configs.console.progress import Progress
+from ensemble.pipeline.context import Job
+from ensemble.planning.build_cost import Need, Needs
+from ensemble.planning.pace import EPOCHS, epochs_of
+from ensemble.planning.planned_results import MADE
+from ensemble.planning.reasons import interrupted_after
 
 if TYPE_CHECKING:
-    from models.curves import Curves
+    from models.tensorboard_curves import Curves
 
 LOGS, EVENTS = "logs", "build.jsonl"
 
@@ -75,7 +75,7 @@ def show_kept(job: Job, screen: Screen, stages: Sequence[Stage]) -> None:
 @contextmanager
 def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
     """TensorBoard's curves: of members that stand already, and then of those that are trained."""
-    from models.curves import Curves  # TensorBoard takes a second to import
+    from models.tensorboard_curves import Curves  # TensorBoard takes a second to import
 
     curves = Curves(job.store.root / LOGS)
     for key in kept:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from configs.artifact import Store
 from configs.errors import ReidError
 from configs.schema import Member, Recipe
-from ensemble.stale import Manifest, Past
-from models.footprint import footprint
+from configs.store.store import Store
+from ensemble.planning.rebuild_reasons import Manifest, Past
+from models.model_cost import footprint
 
 EPOCHS = "epochs.jsonl"
 CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from configs.artifact import Address
-from ensemble.expanded import where_expanded
-from ensemble.job import Job
-from ensemble.rank import addresses_of
-from ensemble.stages import Work, features_of
+from configs.store.store import Address
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.expanded import where_expanded
+from ensemble.pipeline.ranking_stage import addresses_of
+from ensemble.pipeline.stages import Work, features_of
 
 MADE = {
     "images": ("reading images", "read"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from configs.artifact import RESUME, Store
-from ensemble.items import Item
-from ensemble.stale import Asked, Past
+from configs.store.store import RESUME, Store
+from ensemble.planning.planned_results import Item
+from ensemble.planning.rebuild_reasons import Asked, Past
 
 AGAIN = {
     "images": "read again",

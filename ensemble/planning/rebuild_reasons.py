@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import MANIFEST, Address, Store
-from configs.version import Digest, code_files
+from configs.store.code_version import Digest, code_files
+from configs.store.store import MANIFEST, Address, Store
 
 MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
 FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents

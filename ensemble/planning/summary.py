@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ensemble.items import items_of
-from ensemble.job import Job
-from ensemble.reasons import reasons
-from ensemble.stages import Work, features_of
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work, features_of
+from ensemble.planning.planned_results import items_of
+from ensemble.planning.reasons import reasons
 from models.data.split import scorable
 from models.registry import make_schedule
 

@@ -4,7 +4,7 @@ It may use test images, which some competitions forbid: nothing does it unless i
 its labels says so.
 """
 
-from ensemble.pseudo.groups import METHODS, clusters, dbscan, loop_search
+from ensemble.pseudo.clustering import METHODS, clusters, dbscan, loop_search
 from ensemble.pseudo.report import Round, describe_round, score_round
 
 __all__ = ["METHODS", "Round", "clusters", "dbscan", "describe_round", "loop_search", "score_round"]

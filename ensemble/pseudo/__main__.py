@@ -11,20 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Store, write_text
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.load import checked
 from configs.schema import Plan, Pseudo
-from ensemble.bank import features_of
-from ensemble.case import check_device
-from ensemble.kept import open_banks
+from configs.store.store import Store, write_text
+from ensemble.features.feature_bank import features_of, open_banks
 from ensemble.pseudo import METHODS, describe_round, score_round
-from ensemble.pseudo.method import find_groups
+from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, read_csv
-from ensemble.record import Record, open_build
-from models.data.group_sheet import group_sheet
+from ensemble.results.build_record import Record, open_build
+from ensemble.results.open_evaluation import check_device
 from models.data.layouts import read_layout, settle_layout
+from models.data.sheets.group_sheet import group_sheet
 
 SHEET_HEIGHT = 96  # pixels of a picture
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ensemble.items import items_of
-from ensemble.job import Job
-from ensemble.needs import Needs, foreseen, needs_of
-from ensemble.stages import Work
-from ensemble.unlabelled import Pool, joined_work
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work
+from ensemble.planning.build_cost import Needs, foreseen, needs_of
+from ensemble.planning.planned_results import items_of
+from ensemble.pseudo.unlabelled_pool import Pool, joined_work
 
 FOR_LABELS = ("images", "members", "features")  # what a round needs to label the pool: nothing is ranked
 

@@ -14,11 +14,11 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from configs.errors import ConfigError
-from ensemble.kernels import sets
-from ensemble.neighbours import Neighbours
-from ensemble.parallel import over_rows, spans
-from ensemble.rerank import Setting, encode
-from ensemble.source import Features, source_of
+from ensemble.kernels import reciprocal_sets
+from ensemble.kernels.parallel import over_rows, spans
+from ensemble.neighbours.knn import Neighbours
+from ensemble.neighbours.similarity import Features, source_of
+from ensemble.rerank.k_reciprocal_encoding import Setting, encode
 
 Labels = NDArray[np.int64]
 Feats = NDArray | Sequence[NDArray]
@@ -167,10 +167,10 @@ def jaccard_graph(
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:
         raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} a row")
     v = encode(neighbours, source, setting, n_jobs)
-    inverse = sets.inverted(v.indptr, v.members, v.weights, 0)
+    inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, 0)
 
     def near(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
-        indptr, other, t = sets.overlap(v.indptr, v.members, v.weights, *inverse, n, rows.start, rows.stop)
+        indptr, other, t = reciprocal_sets.overlap(v.indptr, v.members, v.weights, *inverse, n, rows.start, rows.stop)
         own = np.repeat(np.arange(rows.start, rows.stop), np.diff(indptr))
         dist = np.maximum(1 - t / (2 - t), 0)
         keep = (dist <= eps) & (own != other)

@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from configs.schema import Ensemble, Pseudo
-from ensemble.neighbours import nearest
-from ensemble.pseudo.groups import Labels, clusters, dbscan, loop_search
+from ensemble.neighbours.knn import nearest
+from ensemble.pseudo.clustering import Labels, clusters, dbscan, loop_search
 
 READS = {"loop_search": ("threshold",), "clusters": ("groups",), "dbscan": ("eps", "least", "k1")}
 K2 = 6  # of dbscan's encoding, as re-ranking's default

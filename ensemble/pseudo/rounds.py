@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
-from ensemble import addresses
-from ensemble.ahead import needs_ahead
-from ensemble.forecast import kept_members
-from ensemble.job import Job
-from ensemble.kept import open_banks
-from ensemble.needs import Needs, foreseen
-from ensemble.pseudo.method import find_groups, say_settings, settings_of
+from configs.store.store import Address
+from ensemble.features.feature_bank import open_banks
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.run_stages import make_members
+from ensemble.pipeline.stages import Work, features, features_of
+from ensemble.planning.build_cost import Needs, foreseen
+from ensemble.planning.monitor import renew
+from ensemble.planning.summary import kept_members
+from ensemble.pseudo.ahead import needs_ahead
+from ensemble.pseudo.labelling import find_groups, say_settings, settings_of
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
-from ensemble.run import make_members
-from ensemble.stages import Work, features, features_of
-from ensemble.unlabelled import Pool, joined_work, pool_of
-from ensemble.watch import renew
+from ensemble.pseudo.unlabelled_pool import Pool, joined_work, pool_of
+from ensemble.results import cache_keys
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
@@ -82,7 +82,7 @@ def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:
         "pseudo": settings_of(e.pseudo) | ({"power": e.power} if e.pseudo.method == "dbscan" else {}),
         "seed": job.plan.recipe.seed,
         "known": label_digest(pool.split),  # the report is by them
-        "code": addresses.retrieval_code(Path(__file__).parent / "pseudo"),
+        "code": cache_keys.retrieval_code(Path(__file__).parent),
     }
     return Address("rounds", f"round-{number}", request)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
 from configs.errors import ConfigError
-from ensemble import addresses
-from ensemble.job import Job
-from ensemble.stages import Work, member_addresses, packed
+from configs.store.store import Address
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work, member_addresses, packed
+from ensemble.results import cache_keys
 from models.data.balance import balance
 from models.data.batches import pack_joined
 from models.data.split import Benchmark, Split, content_digest, join, make_split
@@ -59,7 +59,7 @@ def pool_of(job: Job, work: Work, benchmark: Benchmark) -> Pool:
     tests, images, lists = {}, {}, {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
-        none, some = (addresses.images_address(UNLABELLED, content_digest(s), size) for s in tests[UNLABELLED])
+        none, some = (cache_keys.images_address(UNLABELLED, content_digest(s), size) for s in tests[UNLABELLED])
         images[UNLABELLED], lists[UNLABELLED] = (none, some), benchmark.unlabelled
     if how.test:
         tests[TEST], images[TEST] = work.tests[TEST], work.test_images[TEST]
@@ -102,7 +102,7 @@ def joined_work(job: Job, first: Work, pool: Pool, number: int, labels: NDArray[
     training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
     parts = [(listed, np.arange(len(known))), *pool.parts(rows)]
     contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest
-    images = addresses.images_address(f"train-{number}", contents, recipe.size)
+    images = cache_keys.images_address(f"train-{number}", contents, recipe.size)
     source = pool.within(first)
 
     def make(folder: Path) -> None:

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.device import choose
-from ensemble.distances import Distances
-from ensemble.fuse import Block, Near, Plain, Ranked, Stream, product_error, ranked
-from ensemble.kernels import lists, sets
-from ensemble.neighbours import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
-from ensemble.parallel import over_rows
-from ensemble.search import runs
-from ensemble.source import Features, Penalties, Source, read_on_card, source_of
+from ensemble.kernels import ranked_lists, reciprocal_sets
+from ensemble.kernels.device import choose
+from ensemble.kernels.parallel import over_rows
+from ensemble.neighbours.block_search import runs
+from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
+from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
+from ensemble.neighbours.similarity import Features, Penalties, Source, read_on_card, source_of
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -85,23 +85,27 @@ def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int
     k2 = min(n, setting.k2)
 
     def weigh(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
-        indptr, members = sets.expanded(*full, *half, rows.start, rows.stop)
-        dist = sets.known(indptr, members, order, neighbours.dist, rows.start, rows.stop)
+        indptr, members = reciprocal_sets.expanded(*full, *half, rows.start, rows.stop)
+        dist = reciprocal_sets.known(indptr, members, order, neighbours.dist, rows.start, rows.stop)
         gaps = np.flatnonzero(np.isnan(dist))
         ids = np.arange(rows.start, rows.stop)
         dist[gaps] = source.pairs(ids, np.searchsorted(gaps, indptr), members[gaps])
-        weights = sets.weighed(indptr, dist, neighbours.farthest[rows], setting.power, sets.UNIT / k2)
+        weights = reciprocal_sets.weighed(
+            indptr, dist, neighbours.farthest[rows], setting.power, reciprocal_sets.UNIT / k2
+        )
         return indptr, members, weights
 
     v = _joined(over_rows(weigh, n, n_jobs))
     if k2 == 1:
         return v
-    parts = over_rows(lambda r: sets.average(v.indptr, v.members, v.weights, order, k2, r.start, r.stop), n, n_jobs)
+    parts = over_rows(
+        lambda r: reciprocal_sets.average(v.indptr, v.members, v.weights, order, k2, r.start, r.stop), n, n_jobs
+    )
     return _joined(parts)
 
 
 def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    parts = over_rows(lambda rows: sets.reciprocal(order, c, rows.start, rows.stop), len(order), n_jobs)
+    parts = over_rows(lambda rows: reciprocal_sets.reciprocal(order, c, rows.start, rows.stop), len(order), n_jobs)
     members, size = zip(*parts, strict=True)
     return np.concatenate(members), np.concatenate(size)
 
@@ -117,17 +121,19 @@ class _Overlap:
 
     def __init__(self, v: Sparse, n_query: int) -> None:
         self.v, self.n_gallery = v, len(v.indptr) - 1 - n_query
-        self.inverse = sets.inverted(v.indptr, v.members, v.weights, n_query)
+        self.inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, n_query)
 
     def of(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """(indptr (b + 1,), gallery (nnz,), t (nnz,))."""
         v = self.v
-        return sets.overlap(v.indptr, v.members, v.weights, *self.inverse, self.n_gallery, rows.start, rows.stop)
+        return reciprocal_sets.overlap(
+            v.indptr, v.members, v.weights, *self.inverse, self.n_gallery, rows.start, rows.stop
+        )
 
 
 @dataclass(frozen=True)
 class Reranked:
-    """Rows of (1 - lam) J + lam s, as `ensemble.fuse.Rows` has them."""
+    """Rows of (1 - lam) J + lam s, as `ensemble.neighbours.Rows` has them."""
 
     plain: Plain
     overlap: _Overlap
@@ -144,13 +150,13 @@ class Reranked:
         return self.plain.n_gallery
 
     def exact(self, rows: slice) -> NDArray[np.float32]:
-        """See `ensemble.fuse.Rows`."""
+        """See `ensemble.neighbours.Rows`."""
         dist = self.plain.exact(rows)
         self._mix(dist, rows)
         return dist
 
     def near(self, rows: slice) -> Near:
-        """See `ensemble.fuse.Rows`. An error e of d is at most one of power * e / largest d in s, to first order."""
+        """See `distance_blocks.Rows`. An error e of d is at most one of power * e / largest d in s, to first order."""
         plain = self.plain.near(rows)
         held = self._mix(plain.dist, rows)
         farthest, lam, power = self.farthest[rows], np.float32(self.setting.lam), self.setting.power
@@ -165,7 +171,7 @@ class Reranked:
                 for part, found in held[span]:
                     own = indptr[part.start : part.stop + 1]
                     some = slice(own[0], own[-1])
-                    lists.mix_pairs(dist[some], own - own[0], index[some], farthest[part], *found, power, lam)
+                    ranked_lists.mix_pairs(dist[some], own - own[0], index[some], farthest[part], *found, power, lam)
 
             over_rows(mix, len(held), self.n_jobs, most=1)
             return dist
@@ -178,7 +184,9 @@ class Reranked:
         def mix(part: slice) -> tuple[slice, Overlaps]:
             ids = slice(rows.start + part.start, rows.start + part.stop)
             found = self.overlap.of(ids)
-            lists.mix_rows(dist[part], self.farthest[ids], *found, self.setting.power, np.float32(self.setting.lam))
+            ranked_lists.mix_rows(
+                dist[part], self.farthest[ids], *found, self.setting.power, np.float32(self.setting.lam)
+            )
             return part, found
 
         return over_rows(mix, len(dist), self.n_jobs)
@@ -202,14 +210,15 @@ def blocks(
     """Stream (1 - lam) J + lam s: pairs of (slice of query rows, (b, G) float32), for scores of whole lists.
 
     Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time on a CPU. What a CUDA device makes
-    stays there for `ensemble.metrics.evaluate_blocks` and `ensemble.fuse.ranked`, and comes here where it is iterated.
+    stays there for `ensemble.metrics.evaluate_blocks` and `ensemble.neighbours.ranked`, and comes here where it is
+    iterated.
     """
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, None)
     if read_on_card(source, chosen):
-        from ensemble import on_card
+        from ensemble.neighbours import on_card
 
         return on_card.stream(neighbours, source, n_query, setting)
     return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
@@ -257,7 +266,7 @@ def k_reciprocal(
     setting = Setting(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, top_k)
     if read_on_card(source, chosen):
-        from ensemble import on_card
+        from ensemble.neighbours import on_card
 
         if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
             return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
@@ -277,16 +286,16 @@ def _first_k(neighbours: Neighbours, source: Source, rows: Reranked, top_k: int)
 
     def work(part: slice) -> tuple[NDArray, NDArray, NDArray]:
         found, farthest = rows.overlap.of(part), neighbours.farthest[part]
-        extra_ptr, extra = lists.unlisted(near[part], near_dist[part], k, *found, farthest, *settings)
+        extra_ptr, extra = ranked_lists.unlisted(near[part], near_dist[part], k, *found, farthest, *settings)
         ids = np.arange(part.start, part.stop)
         extra_dist = source.pairs(ids, extra_ptr, found[1][extra] + np.int32(n_query))
         rest: tuple[Any, ...] = *found, extra_ptr, extra, extra_dist, farthest, *settings
-        return lists.merged(near[part], near_dist[part], k, *rest)
+        return ranked_lists.merged(near[part], near_dist[part], k, *rest)
 
     order, dist, sure = (np.concatenate(c) for c in zip(*over_rows(work, n_query, n_jobs), strict=True))
     for part, _ in [] if complete else runs(np.flatnonzero(~sure), [(slice(0, n_query), slice(0))]):
         whole = rows.exact(part)
-        order[part], dist[part] = lists.smallest(whole, k)
+        order[part], dist[part] = ranked_lists.smallest(whole, k)
     return order, dist
 
 

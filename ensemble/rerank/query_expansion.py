@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.neighbours import check_lists, nearest, nearest_gallery
-from ensemble.parallel import over_rows
-from ensemble.source import Features, Source, source_of
+from ensemble.kernels.parallel import over_rows
+from ensemble.neighbours.knn import check_lists, nearest, nearest_gallery
+from ensemble.neighbours.similarity import Features, Source, source_of
 
 Feats = NDArray[np.float32]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Store
-from configs.disk import unsealed, write_text
 from configs.errors import ResultError
 from configs.schema import Plan
+from configs.store.atomic_files import unsealed, write_text
+from configs.store.store import Store
 
 RECORD, LAST = "build.json", "last.json"
 

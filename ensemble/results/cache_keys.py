@@ -10,15 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
 from configs.schema import Ensemble, Expansion, Member, Recipe
-from configs.version import code_version
-from ensemble.mix import SUM_FIRST
-from ensemble.pseudo.method import guessed_labels
+from configs.store.code_version import PROJECT, CodeVersion, code_version
+from configs.store.store import Address
+from ensemble.fusion.strategy import SUM_FIRST
+from ensemble.pseudo.labelling import guessed_labels
 
-HERE = Path(__file__).parent
-MODELS = HERE.parent / "models"
+MODELS = PROJECT / "models"
+ENSEMBLE = PROJECT / "ensemble"
+KERNELS = ENSEMBLE / "kernels"
+NEIGHBOURS = ENSEMBLE / "neighbours"
+RERANK = ENSEMBLE / "rerank"
+FUSION = ENSEMBLE / "fusion"
+METRICS = ENSEMBLE / "metrics"
+TUNE = ENSEMBLE / "tune"
+PIPELINE = ENSEMBLE / "pipeline"
+RESULTS = ENSEMBLE / "results"
+FEATURE_BANK = ENSEMBLE / "features" / "feature_bank.py"
 NO_EFFECT = {"checkpoint_every", "checkpoint_minutes", "feed", "launch"}  # keys of the recipe that change no weight
+# Of models/training: they write, tell and refuse.
+CHANGES_NO_WEIGHT = {"checkpoint", "keeper", "epoch_metrics", "numeric_checks"}
 KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
 
 
@@ -52,7 +63,7 @@ def weights_address(
         "device": device,
         "images": images.digest,
         "labels": labels,
-        "code": _training_code(),
+        "code": training_code(),
     }
     return Address("members", member.name, request)
 
@@ -68,9 +79,7 @@ def features_address(
         "flip": ensemble.flip,
         "views": [view.model_dump(mode="json") for view in ensemble.views],
         "precision": precision,
-        "code": code_version(
-            *(MODELS / f"{x}.py" for x in ("extract", "fold", "fused", "shards", "views")), HERE / "bank.py"
-        ),
+        "code": code_version(MODELS / "extraction", FEATURE_BANK),
     }
     return Address("features", f"{weights.name}-{name}", request)
 
@@ -104,7 +113,7 @@ def ranking_address(
         "weights": dict(weights),
         "rerank": rerank_settings(ensemble),
         "top_k": top_k,
-        "code": retrieval_code(HERE / "ranking.py"),
+        "code": retrieval_code(PIPELINE, RESULTS / "ranking.py"),
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
     request |= {"penalty": dict(penalty)} if penalty else {}
@@ -121,7 +130,7 @@ def expanded_address(
         "banks": _banks(banks),
         "shares": dict(weights),
         "expand": how.model_dump(mode="json"),
-        "code": retrieval_code(HERE / "expand.py", HERE / "expanded.py", HERE / "bank.py"),
+        "code": retrieval_code(PIPELINE, FEATURE_BANK),
     }
     return Address("expanded", f"{member}-{name}", request)
 
@@ -152,30 +161,15 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
     return {member: address.digest for member, address in banks.items()}
 
 
-def _training_code() -> str:
+def training_code() -> CodeVersion:
     """Every file that can change a weight."""
-    work = ("train", "step", "launch", "tally", "together", "team", "schedule", "device")
-    files = [MODELS / f"{name}.py" for name in ("net", "run", *work, "pretrained", "registry", "zero_start")]
-    reads = ("augment", "feed.py", "ahead.py", "batches.py", "sampler.py", "balance.py")
-    data = [MODELS / "data" / f for f in reads]
-    return code_version(*files, *data, MODELS / "backbones", MODELS / "heads", MODELS / "losses")
+    rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "data/augment")]
+    training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
+    files = [MODELS / f"{name}.py" for name in ("net", "pretrained", "registry", "lr_schedules", "device")]
+    reads = [MODELS / "data" / f"{name}.py" for name in ("feed", "ahead", "batches", "pk_sampler", "balance")]
+    return code_version(*rooms, *training, *files, *reads)
 
 
-def retrieval_code(*more: Path) -> str:
+def retrieval_code(*more: Path) -> CodeVersion:
     """Every file that can change a distance, a neighbour or a rank; and these."""
-    names = (
-        "bill",
-        "blend",
-        "device",
-        "distances",
-        "fuse",
-        "mix",
-        "neighbours",
-        "on_card",
-        "parallel",
-        "parts",
-        "rerank",
-        "search",
-        "source",
-    )
-    return code_version(*(HERE / f"{name}.py" for name in names), HERE / "kernels", *more)
+    return code_version(KERNELS, NEIGHBOURS, RERANK, FUSION, *more)

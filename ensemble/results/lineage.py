@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import Store
-from ensemble.record import RECORD
-from ensemble.stale import MADE_OF, Manifest, Past
+from configs.store.store import Store
+from ensemble.planning.rebuild_reasons import MADE_OF, Manifest, Past
+from ensemble.results.build_record import RECORD
 
 
 def used_by(past: Past, keys: Iterable[str]) -> set[str]:

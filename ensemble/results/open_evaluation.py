@@ -7,11 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.artifact import Store
 from configs.errors import ConfigError, DataError, ResultError
 from configs.schema import Plan
-from ensemble.device import cuda_problem
-from ensemble.record import Evaluation, open_build
+from configs.store.store import Store
+from ensemble.kernels.device import cuda_problem
+from ensemble.results.build_record import Evaluation, open_build
 
 TEST, HOLDOUT = "test", "holdout"
 

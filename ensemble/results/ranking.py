@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.disk import save_array, write_text
+from configs.store.atomic_files import save_array, write_text
 
 ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from configs.artifact import MANIFEST, Store
+from configs.store.store import MANIFEST, Store
 
 EPOCHS = "epochs.jsonl"
 

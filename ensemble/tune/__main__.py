@@ -15,22 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from configs.artifact import Address
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
+from configs.console.progress import Progress, duration
 from configs.errors import DataError
 from configs.load import load_ensemble
-from configs.progress import Progress, duration
-from configs.version import code_version
-from ensemble import crossfit, tuned_table
-from ensemble.addresses import rerank_settings, retrieval_code
-from ensemble.case import Case, add_arguments, open_case
-from ensemble.crossfit import Tuned, persons_asking, too_few
-from ensemble.judge import Judge
-from ensemble.mix import Mix, mix_of
-from ensemble.parts import ALL
-from ensemble.problems import Held, built_mix, domain_sets, problems, sets, together
-from ensemble.seek import Grid
-from ensemble.trial import Trial
+from configs.store.store import Address
+from ensemble.fusion.partitions import ALL
+from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
+from ensemble.results.open_evaluation import Case, add_arguments, open_case
+from ensemble.tune import cross_fitting, table
+from ensemble.tune.cross_fitting import Tuned, persons_asking, too_few
+from ensemble.tune.ensemble_selection import Grid
+from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.fast_scorer import Trial
+from ensemble.tune.problems import Held, built_mix, domain_sets, problems, sets, together
 
 WHAT = (
     "Choose member weights and re-rank settings on kept features, without training: chosen on one half of the persons "
@@ -69,22 +68,20 @@ def main(argv: list[str] | None = None) -> None:
     kept = case.store.get(address, make)
     found = json.loads((kept.path / TUNED).read_text(encoding="utf-8"))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
-    tuned_table.show(console, case, found)
+    table.show(console, case, found)
     print(kept.path / TUNED)
 
 
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
-    names = ["tune", "problems", "crossfit", "seek", "judge", "rule", "metrics", "listed", "ids", "bootstrap"]
-    names += ["trial", "pairs", "unroll", "reweigh"]
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
         "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_settings(case.plan.ensemble)},
         "seed": seed,
         "grid": asdict(grid),
-        "code": retrieval_code() + code_version(*(HERE / f"{name}.py" for name in names)),
+        "code": retrieval_code(METRICS, HERE),
     }
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
 
@@ -129,7 +126,7 @@ def tune_one(
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
-    found = crossfit.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of, chance)
+    found = cross_fitting.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of, chance)
     return found, {
         "name": name,
         "members": members,

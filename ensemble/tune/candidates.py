@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bill import default_superblock
-from ensemble.kernels import lists
-from ensemble.neighbours import Neighbours, Search, check_lists
-from ensemble.parallel import one_thread_products, over_rows, workers
-from ensemble.search import choose_filter, runs, whole_rows
-from ensemble.source import Features, checked_weights, source_of
+from ensemble.kernels import ranked_lists
+from ensemble.kernels.parallel import one_thread_products, over_rows, workers
+from ensemble.neighbours.block_search import choose_filter, runs, whole_rows
+from ensemble.neighbours.knn import Neighbours, Search, check_lists
+from ensemble.neighbours.search_cost import default_superblock
+from ensemble.neighbours.similarity import Features, checked_weights, source_of
 
 LOWEST = 32  # of each row's least similar images, that the largest distance under other weights is among
 Floats = NDArray[np.float32]
@@ -131,7 +131,7 @@ def _chosen(
     """The k best candidates of rows 0.. among images first.., and their largest distance to any candidate."""
 
     def work(part: slice) -> tuple[NDArray[np.int32], Floats, Floats]:
-        return lists.weighed(pool.indptr, pool.index, pool.dist, w, k, first, part.start, part.stop)
+        return ranked_lists.weighed(pool.indptr, pool.index, pool.dist, w, k, first, part.start, part.stop)
 
     order, dist, farthest = zip(*over_rows(work, rows, n_jobs), strict=True)
     return np.concatenate(order), np.concatenate(dist), np.concatenate(farthest)

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from ensemble.bootstrap import Interval, difference
-from ensemble.mix import Mix
-from ensemble.seek import Grid, climb, fit, tidy
+from ensemble.fusion.strategy import Mix
+from ensemble.metrics.bootstrap import Interval, difference
+from ensemble.tune.ensemble_selection import Grid, climb, fit, tidy
 
 RUNGS = ("settings", "weights and settings")
 ERROR = 0.05  # of all looks together

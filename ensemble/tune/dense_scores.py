@@ -1,8 +1,8 @@
 """Distances of every query to every gallery image under any mix, from kept products: for galleries small enough.
 
 Each member's similarities are multiplied out once; another mix is then a weighted sum of them, and the overlaps of the
-neighbours' sets taken off, as `ensemble/rerank.py` does it, and as `ensemble/parts.py` does it of a part: no list is
-cut and nothing is sorted, since scores count.
+neighbours' sets taken off, as `ensemble/rerank/k_reciprocal_encoding.py` does it, and as
+`ensemble/fusion/partitions.py` does it of a part: no list is cut and nothing is sorted, since scores count.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.distances import Feats
-from ensemble.fuse import distances
-from ensemble.kernels import lists
-from ensemble.mix import Mix
-from ensemble.neighbours import Neighbours
-from ensemble.parallel import over_rows
-from ensemble.parts import Part, plain
-from ensemble.source import Features
+from ensemble.fusion.partitions import Part, plain
+from ensemble.fusion.strategy import Mix
+from ensemble.kernels import ranked_lists
+from ensemble.kernels.parallel import over_rows
+from ensemble.neighbours.distance_blocks import distances
+from ensemble.neighbours.distances import Feats
+from ensemble.neighbours.knn import Neighbours
+from ensemble.neighbours.similarity import Features
 
 Near = Callable[[tuple[float, ...]], Neighbours]
 Found = Callable[[tuple[float, ...], Mix], "Overlaps"]
@@ -96,6 +96,6 @@ def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, mix: Mix) -> Non
 
     def work(span: slice) -> None:
         for rows, found in overlaps[span]:
-            lists.mix_rows(dist[rows], near.farthest[rows], *found, mix.power, np.float32(mix.lam))
+            ranked_lists.mix_rows(dist[rows], near.farthest[rows], *found, mix.power, np.float32(mix.lam))
 
     over_rows(work, len(overlaps), -1, most=1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ensemble.mix import FUSIONS, Mix
+from ensemble.fusion.strategy import FUSIONS, Mix
 
 Objective = Callable[[Mix], float]
 LEAST_GAIN = 1e-9  # less is rounding

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import Competition
-from ensemble import fuse, parts
-from ensemble.distances import Feats
-from ensemble.metrics import Score
-from ensemble.mix import Mix, stream
-from ensemble.parallel import spans
-from ensemble.parts import BLOCK, Part
-from ensemble.record import Evaluation, all_camids
-from ensemble.rule import score_stream, total_per_query
+from ensemble.fusion import partitions
+from ensemble.fusion.partitions import BLOCK, Part
+from ensemble.fusion.strategy import Mix, stream
+from ensemble.kernels.parallel import spans
+from ensemble.metrics.competition_score import score_stream, total_per_query
+from ensemble.metrics.retrieval_metrics import Score
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Feats
+from ensemble.results.build_record import Evaluation, all_camids
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Judge:
         """(Q,) each query's share of the total in lists of no order, the mean of some draws."""
         rng, n_gallery = np.random.default_rng([seed, 6]), len(self.evaluation.gallery_pids)
 
-        def block(rows: slice) -> fuse.Block:
+        def block(rows: slice) -> distance_blocks.Block:
             return rows, rng.random((rows.stop - rows.start, n_gallery), np.float32)
 
         queries = spans(len(self.evaluation.query_pids), BLOCK)
@@ -63,14 +64,14 @@ class Judge:
         totals: NDArray[np.float64] = np.mean([total_per_query(score, self.competition) for score in scores], axis=0)
         return totals
 
-    def _stream(self, mixes: tuple[Mix, ...]) -> Iterator[fuse.Block]:
+    def _stream(self, mixes: tuple[Mix, ...]) -> Iterator[distance_blocks.Block]:
         if self.parts:
-            return parts.blocks(mixes, self.feats, self.parts, self.rows, self.device)
-        feats, mix = parts.used(self.feats, mixes[0])
+            return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
+        feats, mix = partitions.used(self.feats, mixes[0])
         return stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
 
     def _described(self, mixes: tuple[Mix, ...]) -> str:
-        return parts.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
+        return partitions.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
 
     def _members(self, mixes: tuple[Mix, ...]) -> str:
         """Those that have a weight, each with that of the first mix; a part with others says so in its description."""

@@ -1,10 +1,10 @@
 """Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
 
-Where this is not exact, and `ensemble.judge` is: other weights have their neighbours among the candidates of
-`ensemble.reweigh`. Beyond that, small galleries are scored whole
-(`ensemble/pairs.py`). Of larger ones a list is made of a query's `depth` nearest by the distance before re-ranking, so
-nothing from beyond them enters it; of AP `market` right images beyond them count as not found; and lists of a part (a
-domain, or tracks found as one) end as `ensemble/unroll.py` says.
+Where this is not exact, and `exact_scorer.py` is: other weights have their neighbours among the candidates of
+`candidates.py`. Beyond that, small galleries are scored whole (`dense_scores.py`). Of larger ones a list is made of a
+query's `depth` nearest by the distance before re-ranking, so nothing from beyond them enters it; of AP `market` right
+images beyond them count as not found; and lists of a part (a domain, or tracks found as one) end as `track_lists.py`
+says.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import metrics, rerank, reweigh
-from ensemble.judge import Judge
-from ensemble.kernels import lists, sets, trials
-from ensemble.metrics import Score
-from ensemble.mix import Mix
-from ensemble.neighbours import Neighbours
-from ensemble.pairs import Overlap, Overlaps, Pairs
-from ensemble.parallel import over_rows
-from ensemble.parts import taken
-from ensemble.rule import cameras, score_stream, total_per_query
-from ensemble.seek import tidy
-from ensemble.source import Features, source_of
-from ensemble.unroll import Unroll, unroll
+from ensemble.fusion.partitions import taken
+from ensemble.fusion.strategy import Mix
+from ensemble.kernels import ranked_lists, reciprocal_sets, trials
+from ensemble.kernels.parallel import over_rows
+from ensemble.metrics import retrieval_metrics
+from ensemble.metrics.competition_score import cameras, score_stream, total_per_query
+from ensemble.metrics.retrieval_metrics import Score
+from ensemble.neighbours.knn import Neighbours
+from ensemble.neighbours.similarity import Features, source_of
+from ensemble.rerank import k_reciprocal_encoding
+from ensemble.tune import candidates
+from ensemble.tune.dense_scores import Overlap, Overlaps, Pairs
+from ensemble.tune.ensemble_selection import tidy
+from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.track_lists import Unroll, unroll
 
 T = TypeVar("T")
 WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
@@ -80,7 +82,7 @@ class Trial:
             self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
-        self.pool = reweigh.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
+        self.pool = candidates.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
         self.kept: dict[Mix, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
@@ -119,7 +121,7 @@ class Trial:
         order = self.unroll(order) if self.unroll else order
         cut = order.shape[1] < len(e.gallery_pids)
         cams = cameras(e.query_camids, e.gallery_camids)
-        return metrics.evaluate(
+        return retrieval_metrics.evaluate(
             order,
             e.query_pids,
             e.gallery_pids,
@@ -145,14 +147,14 @@ class Trial:
             for rows, found in overlaps[span]:
                 ends = np.zeros(rows.stop - rows.start + 1, np.int64)
                 rest: tuple[Any, ...] = ends, *nothing, near.farthest[rows], mix.power, lam
-                out[rows], _, _ = lists.merged(order[rows], dist[rows], k, *found, *rest)
+                out[rows], _, _ = ranked_lists.merged(order[rows], dist[rows], k, *found, *rest)
 
         over_rows(work, len(overlaps), -1, most=1)
         return out
 
     def _near(self, weights: tuple[float, ...]) -> Neighbours:
         def make() -> Neighbours:
-            return reweigh.nearest(self.pool, weights)
+            return candidates.nearest(self.pool, weights)
 
         return self.near.get(weights, make)
 
@@ -161,13 +163,15 @@ class Trial:
         return self.overlaps.get((weights, mix.k1, mix.k2, mix.power), lambda: self._overlapped(weights, mix))
 
     def _overlapped(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
-        setting = rerank.Setting(mix.k1, mix.k2, mix.lam, mix.power)
-        v = rerank.encode(self._near(weights), self.source.weighted(weights), setting, -1)
-        inverse = sets.inverted(v.indptr, v.members, v.weights, self.n_query)
+        setting = k_reciprocal_encoding.Setting(mix.k1, mix.k2, mix.lam, mix.power)
+        v = k_reciprocal_encoding.encode(self._near(weights), self.source.weighted(weights), setting, -1)
+        inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, self.n_query)
         n_gallery = self.source.n - self.n_query
 
         def work(rows: slice) -> tuple[slice, Overlap]:
-            return rows, sets.overlap(v.indptr, v.members, v.weights, *inverse, n_gallery, rows.start, rows.stop)
+            return rows, reciprocal_sets.overlap(
+                v.indptr, v.members, v.weights, *inverse, n_gallery, rows.start, rows.stop
+            )
 
         return over_rows(work, self.n_query, -1)
 

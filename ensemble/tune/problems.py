@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.console.quoting import flow
 from configs.errors import ConfigError
-from configs.quoting import flow
 from configs.schema import Ensemble
-from ensemble import parts
-from ensemble.bootstrap import difference
-from ensemble.case import Case
-from ensemble.judge import Judge, of_parts
-from ensemble.kept import open_banks
-from ensemble.mix import Mix, mix_of
+from ensemble.features.feature_bank import open_banks
+from ensemble.fusion import partitions
+from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.metrics.bootstrap import difference
+from ensemble.results.open_evaluation import Case
+from ensemble.tune.exact_scorer import Judge, of_parts
 
 Held = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]  # (Q,) pids, totals before, after
 
@@ -38,15 +38,15 @@ def problems(case: Case, device: str) -> dict[str, Judge]:
     judge = Judge([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
     kinds = case.evaluation.kinds
     if kinds is None:
-        return {parts.ALL: judge}
-    found = parts.of_kinds(kinds, judge.rows, len(judge.feats[0]))
+        return {partitions.ALL: judge}
+    found = partitions.of_kinds(kinds, judge.rows, len(judge.feats[0]))
     return {part.name: of_parts(judge, [part]) for part in found}
 
 
 def built_mix(case: Case, members: Sequence[str], judge: Judge) -> Mix:
     """What the build was made with, of this problem."""
     settings = case.plan.ensemble
-    return parts.mixes_of(settings, members, judge.parts)[0] if judge.parts else mix_of(settings, members)
+    return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else mix_of(settings, members)
 
 
 def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ense
     """The same of a build by domains or tracks. mixes: of every part, by name."""
     tracks = [f"ensemble.tracks={ensemble.tracks}"] if ensemble.tracks != "none" else []
     if ensemble.domains == "none":
-        return [*sets(mixes[parts.ALL], members), *tracks]
+        return [*sets(mixes[partitions.ALL], members), *tracks]
     own = ", ".join(
         f"{flow(name)}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
         for name, mix in mixes.items()

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ensemble.case import TEST, Case
-from ensemble.parts import ALL
-from ensemble.rule import describe
+from ensemble.fusion.partitions import ALL
+from ensemble.metrics.competition_score import describe
+from ensemble.results.open_evaluation import TEST, Case
 
 HALVES = ("one half", "other half", "everybody")
 

@@ -1,7 +1,7 @@
 """A part's lists of units as lists of the gallery's images: tracks written out, the images of other parts after them.
 
-For the search of settings (`ensemble/trial.py`). The other images stand in the order of equal weights whatever is
-tried, where `ensemble/parts.py` goes by the weights of the part: they are but the ends of lists.
+For the search of settings (`fast_scorer.py`). The other images stand in the order of equal weights whatever is
+tried, where `ensemble/fusion/partitions.py` goes by the weights of the part: they are but the ends of lists.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import fuse, parts
-from ensemble.distances import Feats
-from ensemble.parts import Part
+from ensemble.fusion import partitions
+from ensemble.fusion.partitions import Part
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distances import Feats
 
 Order = NDArray[np.int32]
 
@@ -56,6 +57,6 @@ def unroll(feats: Sequence[Feats], part: Part, n_query: int, length: int) -> Unr
     tail: Order = np.empty((len(part.query), 0), np.int32)
     if wanted:
         equal = [1.0] * len(feats)
-        order, _ = fuse.ranked(parts.plain(equal, feats, part, others, n_query, "cpu"), wanted)
+        order, _ = distance_blocks.ranked(partitions.plain(equal, feats, part, others, n_query, "cpu"), wanted)
         tail = others[order].astype(np.int32)
     return Unroll(images, np.cumsum(size) - size, size, tail)

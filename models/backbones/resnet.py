@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from models.backbones.pointwise import as_products
-from models.backbones.smallmap import on_small_maps
+from models.backbones.conv1x1 import as_products
+from models.backbones.small_map_conv import on_small_maps
 
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks a stage; 26 as timm
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from configs.disk import room_for
+from configs.console.progress import Progress
+from configs.console.signals import SIGNALS
 from configs.errors import ConfigError
-from configs.progress import Progress
-from configs.stopping import SIGNALS
+from configs.store.atomic_files import room_for
 from models.data.augment import MEAN, STD, Image, image_rng
 from models.data.images import decode_all
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 from models.data.split import Split
 
 PACKED = "images.npy"

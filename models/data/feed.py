@@ -15,7 +15,7 @@ from torch import Tensor
 from models.data.ahead import Fill, ahead
 from models.data.augment.chain import Chain, make_chain
 from models.data.batches import Order, TrainingBatches, make_loader
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 
 SHARE = 0.5  # of a GPU's free memory that images may take; the rest is for the network and a batch's maps
 HEADER = 3  # numbers that a step is told besides: the time, the rate, the batch

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.finding import HURTS, Finding, count, shown
+from models.data.doctor.finding import HURTS, Finding, count, shown
 from models.data.split import UNKNOWN, Benchmark, Split
 
 NAMELESS = {

@@ -14,8 +14,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from configs.console.quoting import set_option
 from configs.errors import DataError
-from configs.quoting import set_option
 from models.data.mend import mended
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below

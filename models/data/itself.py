@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.finding import HURTS, Finding, count, shown
+from models.data.doctor.finding import HURTS, Finding, count, shown
 from models.data.split import Benchmark, Split
 
 FREE = "rank 1 comes for free there, unless the image is junk (same camera)"

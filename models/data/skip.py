@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from configs.errors import ConfigError
 from configs.schema import EVERY
-from models.data.finding import EXAMPLES, HURTS, NOTE, Finding, count, shown
+from models.data.doctor.finding import EXAMPLES, HURTS, NOTE, Finding, count, shown
 from models.data.spelling import hint
 from models.data.split import Benchmark, Split
 

@@ -14,11 +14,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from configs.disk import file_digest
 from configs.errors import DataError
 from configs.schema import PARTS
-from configs.version import Digest
-from models.data.finding import Finding
+from configs.store.atomic_files import file_digest
+from configs.store.code_version import Digest
+from models.data.doctor.finding import Finding
 from models.data.images import check_file, how_to_skip
 from models.data.spelling import find_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.data.finding import HURTS, Finding
+from models.data.doctor.finding import HURTS, Finding
 from models.data.split import UNKNOWN, Benchmark, Split
 
 HINT = "where track numbers begin anew for each person or camera, write these in front of them"

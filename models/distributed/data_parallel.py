@@ -17,8 +17,8 @@ from torch.nn.functional import batch_norm
 from torch.nn.parallel import DistributedDataParallel
 
 from configs.errors import ConfigError
+from models.distributed.process_group import Team
 from models.net import Net, Output, at_least_float32
-from models.team import Team
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TAKES = inspect.signature(DistributedDataParallel).parameters  # torch renamed one of them

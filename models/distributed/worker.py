@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from configs.console.progress import Progress
 from configs.errors import TrainingError
-from configs.progress import Progress
 from configs.schema import Ensemble, Member, Named, Recipe
 from models.data.balance import Training
 from models.data.split import Split
 from models.device import choose_device
-from models.extract import extract, load_member
-from models.team import Team
-from models.train import train_member
-from models.views import make_views
+from models.distributed.process_group import Team
+from models.extraction.extract import extract, load_member
+from models.extraction.views import make_views
+from models.training.train import train_member
 
 
 def training_order(

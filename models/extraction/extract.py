@@ -16,21 +16,21 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from configs.console.progress import Progress
 from configs.errors import TrainingError, WeightsError
-from configs.progress import Progress
 from configs.schema import Member
 from models import registry
 from models.data.ahead import ahead
 from models.data.batches import normalise
 from models.device import DTYPES, autocast, computing
-from models.fold import ready
-from models.fused import fuse
-from models.launch import make_launch
+from models.distributed.process_group import ALONE, Team
+from models.extraction.fold_batch_norm import ready
+from models.extraction.fused_convolutions import fuse
+from models.extraction.shards import SHARD, find_shard, keep_shard
+from models.extraction.views import View
 from models.net import Net
-from models.shards import SHARD, find_shard, keep_shard
-from models.team import ALONE, Team
-from models.train import LABELS, WEIGHTS
-from models.views import View
+from models.training.launch import make_launch
+from models.training.train import LABELS, WEIGHTS
 
 BATCH, GPU_BATCH = 128, 512  # images; both divide a shard
 
@@ -68,7 +68,7 @@ def extract(
     """Unit features of images (N, H, W, 3) uint8.
 
     Args:
-        views: of each image (`models/views.py`); its feature is the mean over them.
+        views: of each image (`models/extraction/views.py`); its feature is the mean over them.
         keep: a folder for the shards of a long extraction; those of an interrupted one in it are gone on from.
         team: the processes that share the images out, all of which call this; `keep` is for the one that leads.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.disk import write_file
+from configs.store.atomic_files import write_file
 
 SHARD = 1024  # images; a multiple of the batch, so that a batch holds the same images in an interrupted extraction
 

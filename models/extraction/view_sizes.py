@@ -6,8 +6,8 @@ import torch
 
 from configs.errors import ConfigError
 from configs.schema import Member, Plan
+from models.extraction.views import make_views
 from models.registry import make_net
-from models.views import make_views
 
 
 def check_views(member: Member, plan: Plan) -> None:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from configs.artifact import MANIFEST
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
 from configs.errors import ResultError
 from configs.schema import Member
+from configs.store.store import MANIFEST
 from models.data.batches import normalise
 from models.data.images import decode_all
 from models.data.layouts import AUTO, read_layout, settle_layout
-from models.extract import load_member
+from models.extraction.extract import load_member
 from models.heads.branches import Branch
 from models.heads.stripes import adaptive_stripes, row_maxima
 from models.net import Net

@@ -19,9 +19,9 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from configs.artifact import RESUME
-from configs.disk import file_digest, flush, sealed, unsealed, write_file, write_text
-from models.epochs import EpochMetrics, Point
+from configs.store.atomic_files import file_digest, flush, sealed, unsealed, write_file, write_text
+from configs.store.store import RESUME
+from models.training.epoch_metrics import EpochMetrics, Point
 
 STATE = "state.json"
 

@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from configs.disk import write_text
-from models.checkpoint import snapshot
-from models.epochs import Point
-from models.run import Run
-from models.sound import check_weights
+from configs.store.atomic_files import write_text
+from models.training.checkpoint import snapshot
+from models.training.epoch_metrics import Point
+from models.training.numeric_checks import check_weights
+from models.training.setup import Run
 
 EPOCHS = "epochs.jsonl"
 

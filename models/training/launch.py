@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from models.team import Team
+from models.distributed.process_group import Team
 
 EAGER_STEPS = 3  # before a capture: real ones, in which libraries choose and the optimizer makes its state
 Body = Callable[[Sequence[Tensor]], None]

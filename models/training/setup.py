@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from configs.disk import write_text
-from configs.progress import Progress
+from configs.console.progress import Progress
 from configs.schema import Member, Recipe
+from configs.store.atomic_files import write_text
 from models import registry
 from models.data.augment import Augment
+from models.distributed.data_parallel import check_shares, spread
+from models.distributed.process_group import ALONE, Team
 from models.net import Net
 from models.pretrained import load_weights
-from models.team import ALONE, Team
-from models.together import check_shares, spread
-from models.zero_start import zero_residuals
+from models.training.zero_start import zero_residuals
 
 STARTED_FROM = "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]

@@ -8,10 +8,10 @@ from torch.optim import Optimizer
 
 from models.data.batches import normalise
 from models.device import autocast
+from models.distributed.data_parallel import whole_batch
 from models.losses import Learner
-from models.run import Run
-from models.tally import Seen, Tally
-from models.together import whole_batch
+from models.training.setup import Run
+from models.training.tally import Seen, Tally
 
 
 class Step:

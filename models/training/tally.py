@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.epochs import EpochMetrics
 from models.net import Output
-from models.sound import LARGEST, Broken, described, distances_apart
+from models.training.epoch_metrics import EpochMetrics
+from models.training.numeric_checks import LARGEST, Broken, described, distances_apart
 
 LOOK = {"cpu": 1, "cuda": 32}  # steps: a look is free on a CPU, and lets a GPU run dry
 

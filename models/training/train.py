@@ -14,25 +14,25 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
 
-from configs.disk import write_file, write_text
+from configs.console.progress import Progress, duration
+from configs.console.signals import Stopped, at_a_good_moment
 from configs.errors import TrainingError
-from configs.progress import Progress, duration
 from configs.schema import Member, Recipe
-from configs.stopping import Stopped, at_a_good_moment
-from models.checkpoint import load_checkpoint
+from configs.store.atomic_files import write_file, write_text
 from models.data.balance import Training
 from models.data.feed import Source, Turn, make_feed
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 from models.device import computing
-from models.epochs import EpochMetrics, Point
-from models.keeper import EPOCHS, Keeper
-from models.launch import Body, compiled, make_launch, settle
+from models.distributed.process_group import ALONE, Team
 from models.net import Net
-from models.run import Run, set_up, start
-from models.sound import Broken, check_weights, collapse
-from models.step import Step
-from models.tally import Tally
-from models.team import ALONE, Team
+from models.training.checkpoint import load_checkpoint
+from models.training.epoch_metrics import EpochMetrics, Point
+from models.training.keeper import EPOCHS, Keeper
+from models.training.launch import Body, compiled, make_launch, settle
+from models.training.numeric_checks import Broken, check_weights, collapse
+from models.training.setup import Run, set_up, start
+from models.training.step import Step
+from models.training.tally import Tally
 
 WEIGHTS, LABELS = "weights.safetensors", "labels.json"
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ensemble.ranking import Ranking
+from ensemble.results.ranking import Ranking
 
 NUMBER = re.compile(r"[0-9]{1,18}")  # int() would take other scripts' digits, underscores and signs too
 MAX_BYTES = 2_000_000_000  # of a submission, unpacked; the largest of a real competition has some 100 MB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from configs.errors import SubmissionError
-from ensemble.ranking import Ranking
+from ensemble.results.ranking import Ranking
 from models.data.pairs import PAIRS
 from submit.formats.base import (
     Answers,

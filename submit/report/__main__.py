@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from configs.artifact import Store
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
+from configs.console.progress import Progress
 from configs.errors import ConfigError, ResultError
-from configs.progress import Progress
-from ensemble.case import check_device
-from submit.report.write import Written, make_report
+from configs.store.store import Store
+from ensemble.results.open_evaluation import check_device
+from submit.report.build_report import Written, make_report
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
 EXAMPLE = """
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def serve(written: Written, host: str, port: int, progress: Progress) -> None:
     """Show the report until it is stopped."""
-    from submit.report.search import Finder
+    from submit.report.photo_search import Finder
     from submit.report.serve import Server
 
     f = written.findings[0]

@@ -10,15 +10,15 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
+from configs.console.progress import Progress
 from configs.errors import ReidError
-from configs.progress import Progress
-from configs.version import code_version
+from configs.store.code_version import code_version
+from configs.store.store import Address
 from models.data.images import decode
-from models.data.sprites import write_picture
-from submit.report.inquiry import Inquiry
-from submit.report.subject import Subject, Trial
-from submit.report.training import Trained
+from models.data.sheets.thumbnails import write_picture
+from submit.report.member_training import Trained
+from submit.report.query_results import Inquiry
+from submit.report.report_input import Subject, Trial
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "models"
@@ -96,12 +96,12 @@ def _maps(
         "features": trained.features,
         "trial": trial.name,
         "queries": [int(q) for q in queries],
-        "code": code_version(MODELS / "activation.py"),
+        "code": code_version(MODELS / "activation_map.py"),
     }
 
     def make(folder: Path) -> None:
-        from models.activation import activations  # torch: four seconds that a second report need not wait
-        from models.extract import load_member
+        from models.activation_map import activations  # torch: four seconds that a second report need not wait
+        from models.extraction.extract import load_member
 
         net = load_member(member, subject.store.open(trained.folder or ""))
         np.save(folder / "maps.npy", activations(net, images), allow_pickle=False)

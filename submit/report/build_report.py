@@ -7,22 +7,22 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from configs.artifact import Store
+from configs.console.progress import Progress
 from configs.errors import ResultError
-from configs.progress import Progress
+from configs.store.store import Store
 from ensemble.worth import worth_of
-from submit.evaluation import score_evaluation
-from submit.report.embed import embed
+from submit.build_scores import score_evaluation
+from submit.report.activation_maps import choose, write_looks
 from submit.report.history import previous
-from submit.report.inquiry import inquire
+from submit.report.member_training import Trained, trained_members
+from submit.report.page_data import packed, write_index, write_lists, write_names, write_piece
 from submit.report.pages import Findings, Pages, write_assets
 from submit.report.pairs import nearest_pairs
-from submit.report.pieces import packed, write_index, write_lists, write_names, write_piece
 from submit.report.plots import cmc_curves, figures
-from submit.report.seen import choose, write_looks
-from submit.report.subject import Subject, Trial, open_subject
-from submit.report.thumbs import write_thumbs
-from submit.report.training import Trained, trained_members
+from submit.report.projection import embed
+from submit.report.query_results import inquire
+from submit.report.report_input import Subject, Trial, open_subject
+from submit.report.thumbnails import write_thumbs
 
 MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
 REPORTS = Path("reports")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import MANIFEST
 from configs.errors import ReidError
 from configs.schema import Plan
-from ensemble.record import RECORD, Record, load_record
-from submit.evaluation import Row, score_evaluation
-from submit.report.subject import Subject
+from configs.store.store import MANIFEST
+from ensemble.results.build_record import RECORD, Record, load_record
+from submit.build_scores import Row, score_evaluation
+from submit.report.report_input import Subject
 from submit.signature import differences
 
 LONG = 90

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import MANIFEST
-from submit.report.subject import Subject
+from configs.store.store import MANIFEST
+from submit.report.report_input import Subject
 
 EPOCHS = "epochs.jsonl"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bootstrap import Interval, interval
-from submit.evaluation import Row
-from submit.report.inquiry import Inquiry
-from submit.report.subject import Subject, Trial
-from submit.report.training import Trained
+from ensemble.metrics.bootstrap import Interval, interval
+from submit.build_scores import Row
+from submit.report.member_training import Trained
+from submit.report.query_results import Inquiry
+from submit.report.report_input import Subject, Trial
 
 GROUPS = 12  # lines of a table of groups
 EXAMPLES = 8  # queries of a strip

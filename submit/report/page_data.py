@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from submit.report.inquiry import Inquiry
-from submit.report.subject import Trial
+from submit.report.query_results import Inquiry
+from submit.report.report_input import Trial
 
 LISTS, NAMES = 64, 1024  # queries, names a piece
 STRIP = 10  # images of a list that the browser of queries shows

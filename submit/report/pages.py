@@ -10,14 +10,24 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from configs.progress import duration
+from configs.console.progress import duration
 from submit.report import provenance
-from submit.report.context import COLOURS, Findings, colour_of, onlys, overview_of, page_of, pair_of, sorts, title_of
-from submit.report.embed import method
 from submit.report.history import History
-from submit.report.search import Found
-from submit.report.subject import Subject
-from submit.report.training import Trained
+from submit.report.member_training import Trained
+from submit.report.photo_search import Found
+from submit.report.projection import method
+from submit.report.report_input import Subject
+from submit.report.template_context import (
+    COLOURS,
+    Findings,
+    colour_of,
+    onlys,
+    overview_of,
+    page_of,
+    pair_of,
+    sorts,
+    title_of,
+)
 
 HERE = Path(__file__).parent
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble.kept import load_neighbours
-from ensemble.neighbours import nearest
-from submit.report.subject import Subject, Trial
+from ensemble.neighbours.knn import load_neighbours, nearest
+from submit.report.report_input import Subject, Trial
 
 MOST = 60
 AMONG = 12  # neighbours of each image that are looked through

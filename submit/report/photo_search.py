@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.console.progress import Progress
 from configs.errors import DataError, ResultError
-from configs.progress import Progress
 from models.data.images import decode
-from models.data.sprites import preview
-from submit.report.subject import Subject, Trial
-from submit.report.training import Trained
+from models.data.sheets.thumbnails import preview
+from submit.report.member_training import Trained
+from submit.report.report_input import Subject, Trial
 
 ANSWERS = 20
 
@@ -36,7 +36,7 @@ class Finder:
     def __init__(self, subject: Subject, trial: Trial, trained: Sequence[Trained]) -> None:
         """Raises ResultError where a member's weights are not in the store."""
         from models.device import choose_device
-        from models.extract import load_member
+        from models.extraction.extract import load_member
 
         self.subject, self.trial, self.lock = subject, trial, threading.Lock()
         self.device, _ = choose_device("cpu")
@@ -56,8 +56,8 @@ class Finder:
         Raises:
             DataError: it is no picture that can be read.
         """
-        from models.extract import extract
-        from models.views import make_views
+        from models.extraction.extract import extract
+        from models.extraction.views import make_views
 
         with tempfile.TemporaryDirectory() as folder, self.lock:
             path = Path(folder) / "photograph"

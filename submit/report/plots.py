@@ -16,9 +16,9 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
 from numpy.typing import NDArray
 
-from submit.report.inquiry import BINS, Inquiry
-from submit.report.subject import Trial
-from submit.report.training import Trained
+from submit.report.member_training import Trained
+from submit.report.query_results import BINS, Inquiry
+from submit.report.report_input import Trial
 
 WIDE, TALL = 4.6, 2.9  # inches of 72 user units
 DENSE = 1500  # queries above which points become a density

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
-from configs.version import code_version
-from submit.report.subject import Subject, Trial
+from configs.store.code_version import code_version
+from configs.store.store import Address
+from submit.report.report_input import Subject, Trial
 
 FEW = 3000  # images up to which t-SNE is made
 SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024

@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from configs.artifact import MANIFEST
-from configs.progress import duration
-from configs.quoting import command, on
-from submit.report.subject import Subject
-from submit.report.training import Trained
+from configs.console.progress import duration
+from configs.console.quoting import command, on
+from configs.store.store import MANIFEST
+from submit.report.member_training import Trained
+from submit.report.report_input import Subject
 
 UNKNOWN = "not known"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "cupy-cuda13x", "scikit-learn", "pillow")

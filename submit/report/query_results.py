@@ -13,23 +13,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
-from configs.progress import Progress, Step
-from configs.version import code_version
-from ensemble import ids, metrics, rule
-from ensemble.addresses import rerank_settings, retrieval_code
-from ensemble.fuse import Block
-from ensemble.kernels.lists import smallest
-from ensemble.rule import score_stream
+from configs.console.progress import Progress, Step
+from configs.store.store import Address
+from ensemble.kernels.ranked_lists import smallest
+from ensemble.metrics.competition_score import score_stream
+from ensemble.neighbours.distance_blocks import Block
+from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
 from submit.report.places import places
-from submit.report.subject import Subject, Trial
+from submit.report.report_input import Subject, Trial
 
 SHOWN = 20  # images of a list that are shown
 RIGHT = 60  # right images, nearest first, that are followed
 AGREE = 10  # two members agree by how much of their first so many they share
 BINS = 400
 HERE = Path(__file__).parent
-MEASURES = [Path(metrics.__file__), Path(ids.__file__), Path(rule.__file__), HERE.parent / "systems.py"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
         "weights": subject.plan.ensemble.weights,
         "rerank": rerank_settings(subject.plan.ensemble),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")},
-        "code": retrieval_code() + code_version(HERE / "inquiry.py", HERE / "places.py", *MEASURES),
+        "code": retrieval_code(METRICS, HERE / "query_results.py", HERE / "places.py", HERE.parent / "systems.py"),
     }
 
     def make(folder: Path) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Store
 from configs.errors import ReidError
 from configs.schema import Plan
-from ensemble.bank import FeatureBank
-from ensemble.kept import open_banks
-from ensemble.record import Evaluation, Record, describe_left_out, open_build
-from ensemble.rule import cameras
+from configs.store.store import Store
+from ensemble.features.feature_bank import FeatureBank, open_banks
+from ensemble.metrics.competition_score import cameras
+from ensemble.results.build_record import Evaluation, Record, describe_left_out, open_build
 from models.data.layouts import read_layout
 from models.data.split import UNKNOWN, Benchmark, Split
 from submit.systems import System, systems_of

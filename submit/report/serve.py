@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from configs.errors import ReidError
-from submit.report.search import Found
+from submit.report.photo_search import Found
 
 MOST = 20_000_000  # bytes of an upload
 LINK, SEARCH = b"<!-- search -->", b'<a href="search.html">Search</a>'

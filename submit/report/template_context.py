@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensemble.rule import describe
+from ensemble.metrics.competition_score import describe
 from ensemble.worth import Worth
-from submit.evaluation import Row
+from submit.build_scores import Row
 from submit.report import overview
-from submit.report.inquiry import Inquiry
+from submit.report.activation_maps import Look
+from submit.report.member_training import Trained
 from submit.report.pairs import Pair
 from submit.report.plots import Figure
-from submit.report.seen import Look
-from submit.report.subject import Side, Subject, Trial
-from submit.report.thumbs import Thumbs
-from submit.report.training import Trained
+from submit.report.query_results import Inquiry
+from submit.report.report_input import Side, Subject, Trial
+from submit.report.thumbnails import Thumbs
 
 COLOURS = 8
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.progress import Progress
-from models.data.sprites import COLUMNS, PER_SHEET, SUFFIX, Tile, tile_of, write_sheets
-from submit.report.inquiry import Inquiry
-from submit.report.subject import Trial
+from configs.console.progress import Progress
+from models.data.sheets.thumbnails import COLUMNS, PER_SHEET, SUFFIX, Tile, tile_of, write_sheets
+from submit.report.query_results import Inquiry
+from submit.report.report_input import Trial
 
 QUERY_SIDE, GALLERY_SIDE = 224, 144  # pixels of the longer side at most
 

@@ -22,22 +22,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from configs.artifact import Address
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
+from configs.console.progress import Progress
 from configs.load import load_plan
-from configs.progress import Progress
 from configs.schema import Plan
-from ensemble import fuse, metrics
+from configs.store.store import Address
+from ensemble import metrics
+from ensemble.neighbours import distance_blocks
 from models.data.balance import balance
 from models.data.drawn import draw_people
 from models.data.images import decode_all
 from models.data.layouts import AUTO, read_layout, settle_layout
 from models.data.split import Benchmark, Split
 from models.device import choose_device, choose_precision
-from models.extract import extract, load_member
-from models.keeper import EPOCHS
-from models.train import train_member
-from models.views import make_views
+from models.extraction.extract import extract, load_member
+from models.extraction.views import make_views
+from models.training.keeper import EPOCHS
+from models.training.train import train_member
 from tests.benchmarks.paired import table
 from tests.benchmarks.parts import PARTS, changes
 
@@ -127,7 +128,7 @@ def measure(plan: Plan, pixels: Pixels, device: torch.device) -> dict[str, Any]:
     )
     known = bench.query.camids.min() >= 0 <= bench.gallery.camids.min()
     score = metrics.evaluate_blocks(
-        fuse.blocks(feats, len(bench.query)),
+        distance_blocks.blocks(feats, len(bench.query)),
         bench.query.pids,
         bench.gallery.pids,
         *((bench.query.camids, bench.gallery.camids) if known else ()),

@@ -15,7 +15,7 @@ import distributed
 import joblib
 import numpy as np
 
-from ensemble.neighbours import Neighbours, nearest
+from ensemble.neighbours.knn import Neighbours, nearest
 from tests.benchmarks.retrieval import features
 
 NAMES = ("order", "dist", "farthest", "near_order", "near_dist")

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import fuse, metrics, neighbours, rerank
+from ensemble import metrics, neighbours, rerank
+from ensemble.neighbours import distance_blocks
 from tests.benchmarks import published
 
 Run = Callable[[], object]
@@ -48,7 +49,7 @@ def lists(feats: list[NDArray], n_query: int, device: str) -> Run:
 
 def plain(feats: list[NDArray], n_query: int, device: str) -> Run:
     """Features to first-K lists without re-ranking."""
-    return lambda: fuse.rank(feats, n_query, top_k=K, device=device)
+    return lambda: distance_blocks.rank(feats, n_query, top_k=K, device=device)
 
 
 def search_float32(feats: list[NDArray], n_query: int, device: str) -> Run:
@@ -82,7 +83,7 @@ def score(feats: list[NDArray], n_query: int, device: str) -> Run:
 def count(feats: list[NDArray], n_query: int, device: str) -> Run:
     """CMC and mAP alone, from distances in memory."""
     pids, cams = drawn_labels(len(feats[0]))
-    dist = np.concatenate([d for _, d in fuse.blocks(feats, n_query)])
+    dist = np.concatenate([d for _, d in distance_blocks.blocks(feats, n_query)])
     labels = pids[:n_query], pids[n_query:], cams[:n_query], cams[n_query:]
     return lambda: metrics.evaluate_blocks([(slice(0, n_query), dist)], *labels)
 
@@ -90,7 +91,7 @@ def count(feats: list[NDArray], n_query: int, device: str) -> Run:
 def count_lists(feats: list[NDArray], n_query: int, device: str) -> Run:
     """CMC and mAP alone, from first-K lists."""
     pids, _ = drawn_labels(len(feats[0]))
-    order, _ = fuse.rank(feats, n_query, top_k=K)
+    order, _ = distance_blocks.rank(feats, n_query, top_k=K)
     return lambda: metrics.evaluate(order, pids[:n_query], pids[n_query:], ap="hits")
 
 

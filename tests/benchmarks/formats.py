@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from configs.load import load_competition
-from ensemble.ranking import Ranking
+from ensemble.results.ranking import Ranking
 from models.data.layouts import AUTO, read_layout, settle_layout
 from models.data.split import Benchmark, Split
 from submit.formats import FORMATS
 from submit.formats.base import Format, Names
-from submit.handed import Desk, receive
+from submit.submission import Desk, receive
 
 SIZE = (8, 16)
 

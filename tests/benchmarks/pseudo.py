@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
 from configs.schema import Pseudo
 from ensemble.pseudo import score_round
-from ensemble.pseudo.method import READS, find_groups
+from ensemble.pseudo.labelling import READS, find_groups
 from tests.benchmarks.figure import memory
 
 EACH = 10  # images an identity

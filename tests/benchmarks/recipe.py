@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
+from configs.console.progress import Progress
 from configs.load import load_plan
-from configs.progress import Progress
 from configs.schema import Plan
 from models.data.balance import balance
 from models.device import choose_device, choose_precision
-from models.keeper import EPOCHS
-from models.train import train_member
+from models.training.keeper import EPOCHS
+from models.training.train import train_member
 from tests.tiny import training
 
 WHAT = "Measure images a second of a training epoch under the baseline and under another recipe."

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import sync_playwright
 
-from configs.artifact import Store
-from configs.progress import Progress
-from submit.report.write import write_report
+from configs.console.progress import Progress
+from configs.store.store import Store
+from submit.report.build_report import write_report
 from tests.report_case import made_up, picture_folder, record_build
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.command import CommandLine, run
+from configs.console.command import CommandLine, run
 from configs.recipe import Resample
 from models.data.balance import Training, balance
-from models.data.label_list import read_label_list
-from models.data.sampler import pk_batches
+from models.data.doctor.label_list import read_label_list
+from models.data.pk_sampler import pk_batches
 
 FROM = (2, 3, 5, 10, 20, 100)  # images an identity: where each line of the table begins
 WHAT = "Resample a list of labels, and print who is doubled and how often each identity is seen in an epoch."

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import neighbours, rerank, reweigh
-from ensemble.source import Features, source_of
+from ensemble import neighbours, rerank
+from ensemble.neighbours.similarity import Features, source_of
+from ensemble.tune import candidates
 
 K, TOP_K = 41, 200
 LATENT, OWN, NOISE = 96, 0.6, 0.4
@@ -62,11 +63,11 @@ def main() -> None:
     chosen = parser.parse_args()
     q, g = map(int, chosen.size.split("x"))
     small = agreeing(600, 64, chosen.members)
-    warm = reweigh.gather(small, K, 100, 20)
-    rerank.k_reciprocal(reweigh.nearest(warm, [1.0] * chosen.members), small, 100, top_k=20)
+    warm = candidates.gather(small, K, 100, 20)
+    rerank.k_reciprocal(candidates.nearest(warm, [1.0] * chosen.members), small, 100, top_k=20)
     source = source_of(agreeing(q + g, 2048, chosen.members))
     _, search = timed(lambda: neighbours.nearest(source, K, n_query=q, top_k=TOP_K))
-    pool, gather = timed(lambda: reweigh.gather(source, K, q, TOP_K))
+    pool, gather = timed(lambda: candidates.gather(source, K, q, TOP_K))
     held = (pool.dist.nbytes + pool.index.nbytes) / 2**30
     print(
         f"search {search:.2f} s; pool {gather:.1f} s, {pool.index.size / pool.n:.0f} candidates a row, "
@@ -75,7 +76,7 @@ def main() -> None:
     )
     print("| weights | lists wrong | pool s | re-ranked s |\n|---|---|---|---|")
     for weights in (w[: chosen.members] for w in WEIGHTINGS):
-        near, seconds = timed(lambda w=weights: reweigh.nearest(pool, w))
+        near, seconds = timed(lambda w=weights: candidates.nearest(pool, w))
         weighted = source.weighted(weights)
         _, again = timed(lambda n=near, s=weighted: rerank.k_reciprocal(n, s, q, top_k=TOP_K))
         said = f"{100 * share_wrong(near, weighted, q):.2f} %" if chosen.check else "not checked"

@@ -30,8 +30,8 @@ from models.data.augment import image_rng
 from models.data.batches import normalise
 from models.data.images import decode
 from models.device import autocast, choose_device, choose_precision
-from models.fold import ready
-from models.heads.global_pool import GlobalHead
+from models.extraction.fold_batch_norm import ready
+from models.heads.global_head import GlobalHead
 from models.losses.identity import identity_loss
 from models.losses.triplet import triplet_loss
 from models.net import Net, Output

@@ -14,12 +14,12 @@ from collections.abc import Callable
 import numpy as np
 
 from configs.schema import Competition
-from ensemble.crossfit import halves
-from ensemble.judge import Judge
-from ensemble.mix import EACH_FIRST, Mix
-from ensemble.record import Evaluation
-from ensemble.seek import Grid, climb, fit
-from ensemble.trial import Trial
+from ensemble.fusion.strategy import EACH_FIRST, Mix
+from ensemble.results.build_record import Evaluation
+from ensemble.tune.cross_fitting import halves
+from ensemble.tune.ensemble_selection import Grid, climb, fit
+from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.fast_scorer import Trial
 from tests.benchmarks.figure import drawn_labels, memory
 from tests.benchmarks.retrieval import features
 

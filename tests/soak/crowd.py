@@ -49,7 +49,7 @@ def note_what_is_made(folder: Path) -> Callable[[], None]:
     notes = folder.parent / "made.txt"
 
     def arm() -> None:
-        from configs.artifact import Store
+        from configs.store.store import Store
 
         real = Store._make
 

@@ -83,9 +83,9 @@ def finished(shop: Workshop) -> Path:
 
 def unseen(folder: Path, path: Path) -> list[str]:
     """What keeps this damage from being found and named; nothing where it is."""
-    from configs.artifact import Store
     from configs.errors import ResultError
-    from ensemble.record import last_build
+    from configs.store.store import Store
+    from ensemble.results.build_record import last_build
 
     store = Store(folder / "runs", lambda text: None)
     try:
@@ -104,7 +104,7 @@ def unseen(folder: Path, path: Path) -> list[str]:
 def mended(shop: Workshop, folder: Path, path: Path, ends: Counter[str]) -> list[str]:
     """Hand in: refused with its name, or what it reads is whole, scores made again if need be. Verify: named, unless
     made again. Build again: the old bytes."""
-    from configs.manifest import find_damage
+    from configs.store.manifest import find_damage
 
     faults = []
     handed = shop.run(folder, act=shop.hand_in)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from configs.events import read_events
+from configs.console.event_log import read_events
 from tests.soak.row import Row
 from tests.soak.workshop import Workshop, damage_in, digest_of, leftovers_in
 

@@ -127,7 +127,7 @@ class Workshop:
         Returns:
             its number, and a pipe with what it says.
         """
-        from configs.command import run
+        from configs.console.command import run
 
         read, write = os.pipe()
         sys.stdout.flush()
@@ -165,7 +165,8 @@ class Workshop:
         """A build to which something happens in its n-th batch since `reset`, from 1, of training or of extraction."""
 
         def arm() -> None:
-            from models import extract, step
+            from models.extraction import extract
+            from models.training import step
 
             module = {"train": step, "extract": extract}[of]
             real = module.normalise
@@ -198,7 +199,8 @@ def register() -> None:
     """Put the tiny backbone in the registry, small shards and batches into extraction, and all of it on one thread."""
     import torch
 
-    from models import extract, registry
+    from models import registry
+    from models.extraction import extract
     from tests.tiny import TinyBackbone
 
     torch.set_num_threads(1)
@@ -208,7 +210,8 @@ def register() -> None:
 
 def count_batches(counters: mmap.mmap) -> None:
     """Count batches where forks share the count, and where it outlives a kill."""
-    from models import extract, step
+    from models.extraction import extract
+    from models.training import step
 
     for place, module in enumerate((step, extract)):
 
@@ -236,7 +239,7 @@ def digest_of(folder: Path, but: tuple[str, ...] = ()) -> str:
 
 def damage_in(folder: Path) -> list[str]:
     """What is wrong with the results that have their final names, and what is left of unfinished ones."""
-    from configs.manifest import find_damage
+    from configs.store.manifest import find_damage
 
     found = []
     for path in sorted((folder / "runs").glob("[!.l]*/[!.]*")):

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.artifact import Address
-from configs.disk import file_digest
 from configs.errors import DataError
 from configs.schema import Outside
-from configs.version import code_version
-from ensemble.bank import save_bank
-from ensemble.outside.align import Aligned, Image, align, align_by_labels, images_of
-from ensemble.outside.given import Matrices, Rows
-from ensemble.outside.matrices import save_matrices
-from ensemble.outside.read import read_outside
+from configs.store.atomic_files import file_digest
+from configs.store.code_version import code_version
+from configs.store.store import Address
+from ensemble.features.external.given import Matrices, Rows
+from ensemble.features.external.match_names import Aligned, Image, align, align_by_labels, images_of
+from ensemble.features.external.matrices import save_matrices
+from ensemble.features.external.read_file import read_outside
+from ensemble.features.feature_bank import save_bank
+from ensemble.results.cache_keys import FEATURE_BANK
 from models.data.split import Split
 
 HERE = Path(__file__).parent
@@ -44,7 +45,7 @@ def outside_address(outside: Outside, test: str, query: Split, gallery: Split) -
     request = {
         "outside": content_of(Path(outside.file)),
         "names": hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12],
-        "code": code_version(HERE, HERE.parent / "bank.py"),
+        "code": code_version(HERE, FEATURE_BANK),
     }
     return Address("features", f"{outside.name}-{test}", request)
 
@@ -112,7 +113,9 @@ def _match_side(
 def _by_labels(
     path: Path, given: Sequence[Rows], sides: tuple[Split, Split]
 ) -> tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]:
-    do = "write it anew with its names: ensemble.outside.save, or query_names and gallery_names beside query_f"
+    do = (
+        "write it anew with its names: ensemble.features.external.save, or query_names and gallery_names beside query_f"
+    )
     found = []
     for place, (table, split) in enumerate(zip(given, sides, strict=True)):
         if table.pids is None or table.camids is None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.artifact import Address, Store
 from configs.schema import Outside
-from ensemble.bank import FEATS
-from ensemble.outside.member import match, outside_address, save_outside
+from configs.store.store import Address, Store
+from ensemble.features.external.import_member import match, outside_address, save_outside
+from ensemble.features.feature_bank import FEATS
 from models.data.split import Benchmark, Split
 
 Say = Callable[[str], None]

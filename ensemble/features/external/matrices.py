@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.disk import room_for
 from configs.errors import DataError
-from ensemble.bank import MATRICES, save_names
-from ensemble.outside.given import Matrices
+from configs.store.atomic_files import room_for
+from ensemble.features.external.given import Matrices
+from ensemble.features.feature_bank import MATRICES, save_names
 
 BLOCK = 512  # rows at a time
 

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from ensemble.outside.given import Given, Matrices, Rows
-from ensemble.outside.mat import read_mat
-from ensemble.outside.npz import read_npz
+from ensemble.features.external.given import Given, Matrices, Rows
+from ensemble.features.external.mat import read_mat
+from ensemble.features.external.npz import read_npz
 
 WANTED = (
     "wanted are names (N,) and feats (N, D), or query_names, query, gallery_names and gallery "
-    "(ensemble.outside.save writes them)"
+    "(ensemble.features.external.save writes them)"
 )
 NAMES_JSON = "names.json"
 Arrays = Mapping[str, Any]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import ConfigError
-from ensemble.ids import as_array
+from ensemble.metrics.ids import as_array
 
 
 def save(
@@ -27,7 +27,7 @@ def save(
 ) -> None:
     """Write a member as `.npz` or `.safetensors`, in one step: whatever stood there stands until this is whole.
 
-        ensemble.outside.save("mine.npz", names, feats)    # then: --members r50,mine.npz
+        ensemble.features.external.save("mine.npz", names, feats)    # then: --members r50,mine.npz
 
     Args:
         names, feats: of query and gallery in one, (N,) and (N, D); or

@@ -80,14 +80,14 @@ __device__ float distance(const Members m, i64 row, i64 column, i64 i, i64 j, in
     return (float)fmax(sum, 0.0);
 }
 
-// (d / largest d)^power of one pair; 0 in a row of zeros. As ensemble/kernels/lists.py.
+// (d / largest d)^power of one pair; 0 in a row of zeros. As ensemble/kernels/ranked_lists.py.
 __device__ float scaled(float dist, float farthest, int power) {
     if (farthest <= 0.0f) return 0.0f;
     float ratio = dist / farthest;
     return power == 1 ? ratio : ratio * ratio;
 }
 
-// (1 - lam) J + lam s; t counts in units of 2^-30. As ensemble/kernels/lists.py.
+// (1 - lam) J + lam s; t counts in units of 2^-30. As ensemble/kernels/ranked_lists.py.
 __device__ float mixed(float s, u32 t, float lam) {
     float shared = (float)t * 9.313225746154785e-10f;
     return s * lam + (1.0f - lam) - (1.0f - lam) * (shared / (2.0f - shared));

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.device import lies_on_card
-from ensemble.kernels import dots
+from ensemble.kernels import exact_distances
 from ensemble.kernels.cuda import card
+from ensemble.kernels.device import lies_on_card
 
 SHARE_OF_MEMORY = 0.9  # of what is free, for features and all that is done with them
 WORK_SHARE = 0.3  # of what is left beside the features, for all but their half-precision copy
@@ -159,7 +159,7 @@ class CardFeatures:
 
 
 def double_bound(feats: CardFeatures) -> float:
-    """How far float64 products are from the exact distances at most, as of `ensemble.source.Features`."""
+    """How far float64 products are from the exact distances at most, as of `similarity.Features`."""
     operations = sum(feats.widths) + 8 * len(feats.widths) + 4 * len(feats.amounts) + 8
     return 2 * operations * 2.0**-53 * (2 * feats.total + sum(feats.amounts))
 
@@ -245,7 +245,7 @@ def measured(array: Any, member: int) -> tuple[NDArray[np.float64], NDArray[np.u
         found.append([card.download(a) for a in out])
     squares, prints = (np.concatenate(column) for column in zip(*found, strict=True))
     norm = np.sqrt(squares)
-    bad = np.flatnonzero(~(np.abs(norm - 1) <= dots.UNIT_TOLERANCE))
+    bad = np.flatnonzero(~(np.abs(norm - 1) <= exact_distances.UNIT_TOLERANCE))
     if bad.size:
-        raise ValueError(f"member {member}: {dots.not_unit(bad, norm)}")
+        raise ValueError(f"member {member}: {exact_distances.not_unit(bad, norm)}")
     return squares, prints, aligned

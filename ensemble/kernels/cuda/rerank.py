@@ -1,4 +1,7 @@
-"""k-reciprocal re-ranking on a CUDA device: the steps of `ensemble/rerank.py`, on lists and features that lie there."""
+"""k-reciprocal re-ranking on a CUDA device, on lists and features that lie there.
+
+The steps are those of `ensemble/rerank/k_reciprocal_encoding.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures
 from ensemble.kernels.cuda.search import EXACT_BYTES, Lists, sorted_rows, split
-from ensemble.kernels.sets import UNIT
+from ensemble.kernels.reciprocal_sets import UNIT
 
 SCRATCH_BYTES = 1 << 30
 SET_ROOM, GAP_ROOM, EXTRA_ROOM = 64, 32, 64  # guesses, a row or a query: a wrong one costs a second pass

@@ -23,7 +23,7 @@ extern "C" __global__ void mixed_rows(float* value, int count, int n_gallery, co
     }
 }
 
-// Of each row of distances the facts that ensemble/kernels/counts.py gives: the sum of k / rank_k over the right images,
+// Of each row of distances the facts that ensemble/kernels/rank_counts.py gives: the sum of k / rank_k over the right images,
 // how many, the first and the last rank; NaN where the row holds one. group: the row's, -1 for none.
 //
 // The right images are put in order; every image is then put between two of them by bisection.

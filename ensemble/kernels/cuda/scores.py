@@ -73,7 +73,7 @@ class CardStream:
         junk: bool,
         top_k: int,
     ) -> Facts:
-        """What `ensemble.kernels.counts.from_distances` gives, of all queries; NaN for a row with NaN."""
+        """What `ensemble.kernels.rank_counts.from_distances` gives, of all queries; NaN for a row with NaN."""
         with card.on(self.device):
             return self._facts(group, cams, (pid_ptr, by_pid, gallery_cams), junk, top_k)
 

@@ -16,7 +16,7 @@ __device__ float half_value(unsigned short bits) {
 #endif
 
 // Of each row of features the squared length, summed as `dot` sums, so that a copy is at distance 0; and its print, as
-// ensemble/kernels/dots.py. A warp a row.
+// ensemble/kernels/exact_distances.py. A warp a row.
 extern "C" __global__ void measure(const float* feats, i64 dims, int wide, i64 rows, double* squares, u64* prints) {
     int lane = threadIdx.x % 32;
     i64 warp = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32, warps = (i64)gridDim.x * blockDim.x / 32;

@@ -1,9 +1,9 @@
 """Neighbour search on a CUDA device: half-precision products, candidates by a proved bound, exact lists.
 
 The same bound as on the CPU decides what is measured exactly, in float64, so the lists are those of
-`ensemble/search.py`, ties by index. Of the products a block of rows exists at a time, against all images where their
-features fit on the device, else against a part of them after another. A row with more candidates than fit (hundreds of
-copies) is done again from exact products of the whole row.
+`ensemble/neighbours/block_search.py`, ties by index. Of the products a block of rows exists at a time, against all
+images where their features fit on the device, else against a part of them after another. A row with more candidates
+than fit (hundreds of copies) is done again from exact products of the whole row.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels import cpu
+from ensemble.kernels import topk
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures, Part, padded
-from ensemble.search import product_bound
+from ensemble.neighbours.block_search import product_bound
 
 # Tensor cores truncate where IEEE adders round, with at least float32's digits (Fasi, Higham, Mikaitis & Pranesh 2021).
 SUM_ERROR = 2.0**-22
@@ -139,7 +139,7 @@ class Search:
         base: the image that lists call 0. more: whether the lists hold some already.
         """
         xp, count, width, k = card.xp, rows.stop - rows.start, cols.stop - cols.start, lists.order.shape[1]
-        room, low_room = cpu.capacity(k), cpu.LEAST_CAPACITY
+        room, low_room = topk.capacity(k), topk.LEAST_CAPACITY
         groups, floors = grouped(width, k), None
         if 8 * groups > card.shared_memory():
             again[rows] = True

@@ -1,4 +1,4 @@
-// The sparse steps of k-reciprocal re-ranking (Zhong, Zheng, Cao & Li, CVPR 2017), as ensemble/kernels/sets.py.
+// The sparse steps of k-reciprocal re-ranking (Zhong, Zheng, Cao & Li, CVPR 2017), as ensemble/kernels/reciprocal_sets.py.
 //
 // Weights are whole numbers in units of 2^-30, so that a sum is the same in any order. A block of threads a row,
 // from `first` on; rows that need more room than a block's own memory use `scratch`.
@@ -103,7 +103,7 @@ extern "C" __global__ void expand(i64 first, const int* order, const float* list
     }
 }
 
-// exp(1/2 - s) for s from 0 to 1, within 1.3e-11, by the same steps as ensemble/kernels/sets.py, so to the same bits.
+// exp(1/2 - s) for s from 0 to 1, within 1.3e-11, by the same steps as ensemble/kernels/reciprocal_sets.py, so to the same bits.
 __device__ double falling(float s) {
     double x = 0.5 - (double)s, sum = 1.0 / 3628800.0;
     sum = sum * x + 1.0 / 362880.0;

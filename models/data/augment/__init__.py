@@ -6,9 +6,9 @@ names them, and `python -m models.data.augment --show NAME --out sheet.png` show
 """
 
 from models.data.augment.base import MEAN, STD, Augment, Image, image_rng
-from models.data.augment.colour import colour_jitter
-from models.data.augment.cover import cutout, erase, random_patch
-from models.data.augment.move import affine, flip, pad_crop, random_shift
+from models.data.augment.geometric import affine, flip, pad_crop, random_shift
+from models.data.augment.occlusion import cutout, erase, random_patch
+from models.data.augment.photometric import colour_jitter
 
 __all__ = [
     "MEAN",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from configs.command import CommandLine, run, whole
+from configs.console.command import CommandLine, run, whole
 from configs.errors import ConfigError
 from configs.schema import Named
 from models.data.augment import Augment, Image, image_rng

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.augment.base import Batched, Size
-from models.data.augment.batch_move import drawn, picked, within
+from models.data.augment.batch_geometric import drawn, picked, within
 
 
 class Boxes:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.data.augment.base import GREY, Batched, Size
-from models.data.augment.batch_move import drawn
+from models.data.augment.batch_geometric import drawn
 
 
 def jitter(device: torch.device, size: Size, *, hue: bool) -> Batched:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 
-from models.data.augment import batch_move
+from models.data.augment import batch_geometric
 from models.data.augment.base import Augment, Drawn, Image, Size, check_range, check_share
 
 
@@ -21,7 +21,7 @@ def flip(*, p: float = 0.5) -> Augment:
     def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         return Drawn() if rng.random() < p else None
 
-    return Augment(draw, lambda image, drawn: image[:, ::-1], batch_move.flip)
+    return Augment(draw, lambda image, drawn: image[:, ::-1], batch_geometric.flip)
 
 
 def pad_crop(*, pad: int = 10) -> Augment:
@@ -40,7 +40,7 @@ def pad_crop(*, pad: int = 10) -> Augment:
         padded[pad : pad + height, pad : pad + width] = image
         return padded[top : top + height, left : left + width]
 
-    return Augment(draw, apply, partial(batch_move.pad_crop, pad), width=2)
+    return Augment(draw, apply, partial(batch_geometric.pad_crop, pad), width=2)
 
 
 def affine(
@@ -84,7 +84,7 @@ def affine(
         return Drawn(inverse(affine_matrix(size, turn, slant, factor, (down, right))))
 
     return Augment(
-        draw, lambda image, drawn: resampled(image, drawn.numbers, fill), partial(batch_move.affine, fill), width=6
+        draw, lambda image, drawn: resampled(image, drawn.numbers, fill), partial(batch_geometric.affine, fill), width=6
     )
 
 
@@ -166,4 +166,4 @@ def random_shift(*, p: float = 0.5, keep: float = 0.7, least: float = 0.5, fill:
         canvas[top : top + h, left : left + w] = np.asarray(cut.resize((w, h), Pil.Resampling.BILINEAR))
         return canvas
 
-    return Augment(draw, apply, partial(batch_move.random_shift, fill), width=6)
+    return Augment(draw, apply, partial(batch_geometric.random_shift, fill), width=6)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.data.augment import batch_cover
+from models.data.augment import batch_occlusion
 from models.data.augment.base import MEAN, Augment, Drawn, Image, Size, check_range, check_share
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -96,7 +96,7 @@ def erase(
         return covered(image, drawn.numbers, MEAN_PIXEL if drawn.noise is None else drawn.noise)
 
     painted = fill == "random"
-    return Augment(draw, apply, partial(batch_cover.fill, None if painted else MEAN_PIXEL), width=4, paints=painted)
+    return Augment(draw, apply, partial(batch_occlusion.fill, None if painted else MEAN_PIXEL), width=4, paints=painted)
 
 
 def covered(image: Image, box: Sequence[float], pixels: ArrayLike) -> Image:
@@ -135,7 +135,7 @@ def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
     def apply(image: Image, drawn: Drawn) -> Image:
         return covered(image, drawn.numbers, 0)
 
-    return Augment(draw, apply, partial(batch_cover.fill, (0, 0, 0)), width=4)
+    return Augment(draw, apply, partial(batch_occlusion.fill, (0, 0, 0)), width=4)
 
 
 def random_patch(
@@ -193,4 +193,4 @@ def random_patch(
     def apply(image: Image, drawn: Drawn) -> Image:
         return covered(image, drawn.numbers[1:], patches[int(drawn.numbers[0])])
 
-    return Augment(draw, apply, partial(batch_cover.paste, patches), width=5)
+    return Augment(draw, apply, partial(batch_occlusion.paste, patches), width=5)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 
-from models.data.augment import batch_colour
+from models.data.augment import batch_photometric
 from models.data.augment.base import GREY, Augment, Drawn, Image, Size, check_share
 
 
@@ -49,7 +49,7 @@ def colour_jitter(
         changed = relit(image, light, spread, colour)
         return turned_hue(changed, int(steps)) if hue else changed
 
-    return Augment(draw, apply, partial(batch_colour.jitter, hue=bool(hue)), width=4)
+    return Augment(draw, apply, partial(batch_photometric.jitter, hue=bool(hue)), width=4)
 
 
 def relit(image: Image, brightness: float, contrast: float, saturation: float) -> Image:

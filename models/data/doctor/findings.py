@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.quoting import set_option
-from models.data.finding import HURTS, NOTE, STOPS, Finding, count, shown
-from models.data.inspect_files import Seen
+from configs.console.quoting import set_option
+from models.data.doctor.finding import HURTS, NOTE, STOPS, Finding, count, shown
+from models.data.doctor.inspect_files import Seen
 from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
 MOST_SKIPPED = 1000  # names that a command line takes

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from configs.disk import file_digest
+from configs.console.progress import Progress
 from configs.errors import DataError
-from configs.progress import Progress
+from configs.store.atomic_files import file_digest
 from models.data.images import read
 
 GREEN = 65.0  # heshuting555/NAIC_Person_ReID_DMT: an image is `green` where the mean of each channel is above this

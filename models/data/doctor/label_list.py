@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from configs.errors import DataError
-from models.data.finding import HURTS, NOTE, Finding, count
+from models.data.doctor.finding import HURTS, NOTE, Finding, count
 from models.data.layouts.lists import read_lines, whole_number
 from models.data.split import UNKNOWN, Benchmark, make_split
 

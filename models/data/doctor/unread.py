@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-from models.data.finding import HURTS, NOTE, Finding, count, shown
+from models.data.doctor.finding import HURTS, NOTE, Finding, count, shown
 from models.data.images import names_image
 from models.data.split import Benchmark
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from models.data.holdout import can_be_found, choose_queries
+from models.data.heldout.holdout import can_be_found, choose_queries
 from models.data.split import UNKNOWN, Benchmark, Split
 
 LEAST_PERSONS = 2

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.errors import ConfigError, DataError
-from models.data.finding import NOTE, Finding
+from models.data.doctor.finding import NOTE, Finding
+from models.data.doctor.unread import find_unread
 from models.data.gaps import find_gaps
 from models.data.itself import find_own
 from models.data.layouts.aicity import read_aicity
@@ -24,7 +25,6 @@ from models.data.layouts.visda2020 import read_visda2020
 from models.data.skip import leave_out
 from models.data.split import Benchmark
 from models.data.tracks import find_mixed_tracks
-from models.data.unread import find_unread
 
 Reader = Callable[[Path], Benchmark]
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from configs.errors import DataError
-from models.data.finding import HURTS, NOTE, Finding, count, shown
+from models.data.doctor.finding import HURTS, NOTE, Finding, count, shown
 from models.data.layouts.lists import read_text
 from models.data.spelling import plain
 from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split

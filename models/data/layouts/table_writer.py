@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from configs.artifact import write_text
 from configs.errors import DataError
+from configs.store.store import write_text
 from models.data.layouts.table import PICTURES, TABLE, WANTED
 from models.data.split import UNKNOWN, Split
 

@@ -18,8 +18,9 @@ import cupy
 import numpy as np
 import torch
 
-from ensemble import fuse, metrics, neighbours, rerank
+from ensemble import metrics, neighbours, rerank
 from ensemble.kernels.cuda import card
+from ensemble.neighbours import distance_blocks
 
 K = 200
 SIZES = {"market": (3368, 15913, 2048), "msmt": (11659, 82161, 2048), "million": (10_000, 1_000_000, 512)}
@@ -147,7 +148,7 @@ def figures(name: str, rate: float, copied: float, wanted: dict[str, str], repea
         half = n_query * n_gallery * dims * 2 / rate
         row(
             "plain top-200 lists from host arrays",
-            lambda: fuse.rank(here, n_query, top_k=K, device="cuda"),
+            lambda: distance_blocks.rank(here, n_query, top_k=K, device="cuda"),
             half + copy,
             wanted["plain"],
             repeats,

@@ -22,15 +22,15 @@ from configs.schema import Member
 from models import registry
 from models.data.batches import Order, TrainingBatches, make_loader, normalise
 from models.data.feed import Source, make_feed
-from models.data.sampler import Sampling
+from models.data.pk_sampler import Sampling
 from models.device import autocast, choose_precision, computing
-from models.fold import ready
-from models.fused import fuse
-from models.launch import compiled, make_launch
-from models.run import set_up
-from models.step import Step
-from models.tally import Tally
-from models.team import ALONE
+from models.distributed.process_group import ALONE
+from models.extraction.fold_batch_norm import ready
+from models.extraction.fused_convolutions import fuse
+from models.training.launch import compiled, make_launch
+from models.training.setup import set_up
+from models.training.step import Step
+from models.training.tally import Tally
 from tests.benchmarks.gpu.figures import Table, copy_rate, cudnn, product_rate, rate, upload_rate
 from tests.benchmarks.throughput import IDS, MACS, plain, training_step
 

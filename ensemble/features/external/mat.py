@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from ensemble.outside.npz import LARGE, SWELL, read_npz
+from ensemble.features.external.npz import LARGE, SWELL, read_npz
 
 
 def read_mat(path: Path, wanted: Collection[str], want: str) -> dict[str, NDArray[Any]]:
@@ -31,7 +31,7 @@ def read_mat(path: Path, wanted: Collection[str], want: str) -> dict[str, NDArra
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "read.npz"
         done = subprocess.run(
-            [sys.executable, "-m", "ensemble.outside.mat", str(path.absolute()), str(out), json.dumps([*wanted])],
+            [sys.executable, "-m", __name__, str(path.absolute()), str(out), json.dumps([*wanted])],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

@@ -1,0 +1,1 @@
+"""Results kept on disk: addresses, manifests, atomic writes, versions of the code."""

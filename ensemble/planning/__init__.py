@@ -1,0 +1,1 @@
+"""What a build will make, why, and what it costs."""

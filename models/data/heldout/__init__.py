@@ -1,0 +1,1 @@
+"""Parts of the training data that are kept aside to score on."""

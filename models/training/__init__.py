@@ -1,0 +1,1 @@
+"""How one member is trained: the loop, its step, checkpoints, checks of its numbers."""
