@@ -17,6 +17,7 @@ NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's na
 FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
 WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
+SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 

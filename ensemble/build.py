@@ -17,11 +17,11 @@ from configs.load import load_plan
 from configs.schema import WHOLE, Competition, Plan
 from configs.store.store import Store
 from ensemble.pipeline.context import Job
-from ensemble.pipeline.parallelism import members_at_a_time, settle
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
 from ensemble.planning.build_cost import check_room
 from ensemble.planning.monitor import listened_to, watched
+from ensemble.planning.parallelism import members_at_a_time, settle
 from ensemble.planning.summary import describe
 from ensemble.pseudo.rounds import describe_rounds, run_rounds
 from ensemble.results.build_record import Record, describe_left_out, point_at, save_record
@@ -33,7 +33,7 @@ from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
 from models.distributed.process_group import Team, joined
 from models.distributed.worker import follow
-from models.extraction.view_sizes import check_views
+from models.extraction.views import check_views
 from models.registry import check
 
 FIVE = "r50,rx50,ibn_a,ibn_b,se_ibn_a"

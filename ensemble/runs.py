@@ -17,16 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.console.command import CommandLine, run
-from configs.console.event_log import read_events
+from configs.console.event_log import EVENTS, LOGS, read_events
 from configs.console.progress import duration
 from configs.errors import ResultError
+from configs.store.atomic_files import amount
 from configs.store.manifest import find_damage
 from configs.store.store import Store
-from ensemble.planning.build_cost import amount
-from ensemble.planning.monitor import EVENTS, LOGS
-from ensemble.planning.rebuild_reasons import Past
 from ensemble.results.build_record import LAST
 from ensemble.results.lineage import used_by
+from ensemble.results.manifests import Past
 
 WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
 EXAMPLE = """

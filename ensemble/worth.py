@@ -27,12 +27,13 @@ from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
 from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import Interval, difference, interval
 from ensemble.metrics.competition_score import describe
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, TUNE, rerank_settings, retrieval_code
+from ensemble.results.manifests import training_seconds
 from ensemble.results.open_evaluation import add_arguments, open_case
-from ensemble.results.training_time import training_seconds
 from ensemble.tune.exact_scorer import Judge, of_parts
 
 WHAT = "What each member of a build is worth: alone, and by what the ensemble loses without it."
@@ -146,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandLine("python -m ensemble.worth", WHAT, EXAMPLE)
     add_arguments(parser)
     args = parser.parse_args(argv)
+    check_device(args.device)
     case = open_case(args)
     found = worth_of(case.store, case.name, case.evaluation, case.plan.ensemble, case.plan.competition, args.device)
     if found is not None:

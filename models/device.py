@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from configs.errors import ConfigError
-from configs.store.packages import versions
+from configs.store.manifest import versions
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -21,7 +21,7 @@ def choose_device(asked: str) -> tuple[torch.device, str]:
     """
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
-        raise ConfigError("--device cuda: this machine has no CUDA device that torch can use; --device cpu works")
+        raise ConfigError("device 'cuda' cannot be used: torch finds no CUDA device here; use 'cpu' or 'auto'")
     if asked == "cuda" or (asked == "auto" and there):
         return torch.device("cuda"), torch.cuda.get_device_name()
     return torch.device("cpu"), f"cpu, {torch.get_num_threads()} threads" + ("" if there else ", no CUDA device")

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.errors import ResultError
 from configs.schema import Competition, Ensemble
 from configs.store.code_version import CodeVersion
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
-from ensemble.metrics.competition_score import score_stream
-from ensemble.pseudo.labelling import guessed_labels
+from ensemble.metrics.competition_score import describe, score_stream
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
+from ensemble.results.pseudo_settings import guessed_labels
+from submit.signature import differences
 from submit.systems import System, systems_of
 
 SCORES = "scores.json"
 HERE = Path(__file__).parent
+COLUMNS = {"rank-1": "rank1", "mAP": "map", "mINP": "minp", "total": "total"}
+SCORE = "score.json"
 
 
 @dataclass(frozen=True)
@@ -96,3 +104,57 @@ def _row(system: System, evaluation: Evaluation, competition: Competition, guess
         score.skipped,
         score.signature,
     )
+
+
+def show(console: Console, title: str, rows: Sequence[Row]) -> None:
+    """Print scores in per cent under the rules they were measured by; what reads as the best of a column is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
+    best = {field: max(texts, key=float) for field, texts in cells.items()}
+    for i, row in enumerate(rows):
+        texts = [cells[field][i] for field in COLUMNS.values()]
+        marks = [f"[bold]{t}[/bold]" if t == best[f] else t for t, f in zip(texts, COLUMNS.values(), strict=True)]
+        table.add_row(row.name, *marks)
+    console.print(f"{title}; {describe(rows[0].signature)}", soft_wrap=True, markup=False)
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def load_scores(folder: Path) -> dict[str, list[Row]]:
+    """The scores that `submit.make` wrote into a folder.
+
+    Raises:
+        ResultError: there are none, or they cannot be read.
+    """
+    path = folder / SCORE if folder.is_dir() else folder
+    try:
+        raw: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return {name: [Row(**row | {"cmc": tuple(row["cmc"])}) for row in rows] for name, rows in raw.items()}
+    except OSError as e:
+        raise ResultError(f"{path}: cannot be read ({e.strerror}); give a folder that submit.make wrote") from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ResultError(f"{path}: not the scores of a submission ({e}); give a folder that submit.make wrote") from e
+
+
+def compare(ours: Mapping[str, Sequence[Row]], theirs: Mapping[str, Sequence[Row]], against: str) -> list[str]:
+    """A line an evaluation: what the last row gained on the other's last row, or why that cannot be said."""
+    lines = []
+    for name, rows in ours.items():
+        others = theirs.get(name, ())
+        if not rows or not others:
+            lines.append(f"{name}: nothing to compare with {against}")
+            continue
+        unlike = differences(others[-1].signature, rows[-1].signature)
+        if unlike:
+            lines.append(f"{name}: not comparable with {against}: {'; '.join(unlike)}")
+            continue
+        gains = [
+            f"{word} {100 * (getattr(rows[-1], field) - getattr(others[-1], field)):+.1f}"
+            for word, field in (("total", "total"), ("rank-1", "rank1"), ("mAP", "map"))
+        ]
+        lines.append(f"{name}: {rows[-1].name} against {others[-1].name} of {against}: {', '.join(gains)}")
+    return lines

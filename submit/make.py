@@ -19,16 +19,14 @@ from configs.console.command import CommandLine, run
 from configs.errors import ResultError, SubmissionError
 from configs.store.atomic_files import room, write_file
 from configs.store.store import Store
+from ensemble.kernels.device import check_device
 from ensemble.results.build_record import Evaluation, Record, describe_left_out, open_build
-from ensemble.results.open_evaluation import check_device
 from ensemble.results.ranking import Ranking, load_ranking
 from models.data.skip import UNANSWERED
-from submit.build_scores import Row, score_evaluation
-from submit.compare import SCORE, compare, load_scores
+from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
 from submit.faults import find_faults
 from submit.formats import format_of, names_of
 from submit.formats.base import Fault, Format, Names
-from submit.table import show
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
 EXAMPLE = """

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from ensemble import neighbours, rerank
 from ensemble.neighbours import distance_blocks
-from ensemble.neighbours.blend import Blend
 from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import Features, source_of
+from ensemble.neighbours.similarity import Blend, Features, source_of
 from tests import oracles
 from tests.features import clustered, same_lists, unit_rows
 

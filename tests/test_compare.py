@@ -7,8 +7,7 @@ import pytest
 
 from configs.errors import ResultError
 from ensemble.metrics.competition_score import data_digest
-from submit.build_scores import Row
-from submit.compare import compare, load_scores
+from submit.build_scores import Row, compare, load_scores
 
 RULES = "ap=hits|k=200|junk=none|scored=5|skipped=0|weights=0.5*rank1+0.5*map|data=0a1b2c3d"
 

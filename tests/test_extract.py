@@ -10,8 +10,7 @@ from configs.schema import Named
 from models import registry
 from models.data.batches import normalise
 from models.extraction import extract as module
-from models.extraction.extract import BATCH, GPU_BATCH, extract, load_member
-from models.extraction.shards import SHARD, find_shard, keep_shard
+from models.extraction.extract import BATCH, GPU_BATCH, SHARD, extract, find_shard, keep_shard, load_member
 from models.extraction.views import make_views
 from models.training import train
 from tests import tiny

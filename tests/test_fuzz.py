@@ -32,12 +32,12 @@ from ensemble.tune import __main__
 from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
-from models.extraction.view_sizes import check_views
+from models.extraction.views import check_views
 from models.pretrained import keep_weights
 from models.registry import check
 from submit import check as checker
 from submit import diff, make, score
-from submit.compare import load_scores
+from submit.build_scores import load_scores
 from submit.report import __main__ as report
 from submit.report.serve import Server
 from tests import test_layouts

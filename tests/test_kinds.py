@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from configs.console.command import run
-from ensemble import build, outside
+from ensemble import build
+from ensemble.features import external
 from ensemble.pipeline.domains import describe
 from models.data.layouts import read_layout
 from submit import make
@@ -33,7 +34,7 @@ def data(tmp_path):
         Image.new("RGB", (8, 8), (level, 200, 66)).save(tmp_path / lines[-1].split(",")[1])
     (tmp_path / "df.csv").write_text("\n".join(lines) + "\n")
     feats = clustered(rng, Q + G, 8, 4)
-    outside.save(tmp_path / "m.npz", [line.split(",")[1] for line in lines[1:]], feats)
+    external.save(tmp_path / "m.npz", [line.split(",")[1] for line in lines[1:]], feats)
     return tmp_path, feats, light, tracks
 
 

@@ -14,6 +14,19 @@ FILES = {
 }
 TREES = {name: ast.parse(source, name) for name, source in FILES.items()}
 PARTS = ("models/data/", "models/losses/", "models/heads/", "models/backbones/")
+ROOMS = {  # of ensemble/: room -> those that it may import, beside itself
+    "kernels": (),
+    "results": (),
+    "neighbours": ("kernels",),
+    "metrics": ("neighbours", "kernels", "results"),
+    "features": ("metrics", "neighbours", "results"),
+    "rerank": ("neighbours", "kernels"),
+    "fusion": ("rerank", "neighbours", "kernels", "results"),
+    "pipeline": ("fusion", "rerank", "features", "neighbours", "results"),
+    "planning": ("pipeline", "fusion", "neighbours", "results"),
+    "pseudo": ("planning", "pipeline", "features", "rerank", "neighbours", "kernels", "results"),
+    "tune": ("fusion", "rerank", "metrics", "features", "neighbours", "kernels", "results"),
+}
 MOST_LINES, MOST_OF_A_FUNCTION = 400, 60
 
 
@@ -37,6 +50,16 @@ def opens(name, tree, packages):
 
 def one_direction(name, tree):
     yield from opens(name, tree, {*LAYERS[LAYERS.index(name.split("/")[0]) + 1 :], "tests", ""})
+
+
+def rooms_have_an_order(name, tree):
+    """Of ensemble/, as ROOMS has it; commands, the files at its top, may open every room."""
+    room = name.split("/")[1]
+    if name.startswith("ensemble/") and room in ROOMS:
+        for line, module in imports(tree):
+            opened = module.split(".")[1:2]
+            if module.startswith("ensemble.") and not {*opened} & {room, *ROOMS[room]}:
+                yield line, f"imports {module}"
 
 
 def only_models_opens_torch(name, tree):
@@ -105,6 +128,7 @@ def functions_are_of_a_size_to_read(name, tree):
 
 RULES = {  # each with a file that breaks it, and where
     one_direction: ("models/x.py", "import numpy\nfrom ensemble import rank", 2),
+    rooms_have_an_order: ("ensemble/rerank/x.py", "from ensemble import kernels\nfrom ensemble.fusion import a", 2),
     only_models_opens_torch: ("ensemble/x.py", "def f():\n    from torch.nn import functional", 2),
     the_ensemble_opens_no_image: ("submit/x.py", "import PIL.Image", 1),
     accelerators_are_named_in_one_folder: ("ensemble/x.py", "from numba import njit", 1),
@@ -124,6 +148,15 @@ RULES = {  # each with a file that breaks it, and where
 def test_there_is_something_to_read():
     assert {name.split("/")[0] for name in FILES} == set(LAYERS) and len(FILES) > 60
     assert {package for tree in TREES.values() for _, package in imports(tree)} >= {"torch", "cupy", "numba"}
+
+
+def test_no_rooms_open_each_other():
+    folders = {path.parent.name for path in (ROOT / "ensemble").glob("*/*.py")}
+    assert folders == set(ROOMS)
+    done = set()
+    for room, opens_these in ROOMS.items():  # each after all that it opens
+        assert done >= set(opens_these), room
+        done.add(room)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

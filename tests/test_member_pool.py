@@ -17,10 +17,11 @@ from configs.console.progress import Progress
 from configs.console.signals import Stopped, heard
 from configs.errors import ConfigError, ResultError, TrainingError
 from ensemble import build
-from ensemble.pipeline import member_pool, member_worker, parallelism, run_stages
+from ensemble.pipeline import member_pool, member_worker, run_stages
 from ensemble.pipeline.member_pool import Pool
 from ensemble.pipeline.member_worker import Relay, attempt
-from ensemble.pipeline.parallelism import AUTO, members_at_a_time, settle
+from ensemble.planning import parallelism
+from ensemble.planning.parallelism import AUTO, members_at_a_time, settle
 from models import cuda_devices
 from models.distributed.process_group import Team
 

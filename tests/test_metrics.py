@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble import metrics
-from ensemble.metrics import listed
+from ensemble.metrics.retrieval_metrics import from_lists
 from tests import oracles
 
 
@@ -111,7 +111,7 @@ def test_without_labels_it_is_as_if_the_query_were_not_there_and_the_image_a_str
 
 
 def test_lists_of_nobody_find_nothing():
-    facts = listed.from_lists(
+    facts = from_lists(
         np.array([[0, 1], [1, 0]], np.int32), *np.array([[-1, 5], [0, 0], [-1, 5], [0, 0]]), junk=False, top_k=2
     )
     assert [column.tolist() for column in facts] == [[0, 1], [0, 1], [0, 1], [0, 1]]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from ensemble.fusion.strategy import EACH_FIRST, Mix, stream
+from configs.schema import EACH_FIRST
+from ensemble.fusion.strategy import Mix, stream
 from tests import oracles
 from tests.features import clustered
 

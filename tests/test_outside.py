@@ -12,7 +12,8 @@ from scipy.io import savemat
 from configs.console.command import run
 from configs.errors import ConfigError
 from configs.load import load_plan
-from ensemble import build, outside
+from ensemble import build
+from ensemble.features import external
 from ensemble.tune import __main__
 from submit import make
 from tests import oracles
@@ -133,7 +134,7 @@ def write_safetensors_sides(path, data, rows):
 
 
 def write_saved(path, data, rows):
-    outside.save(path, *shuffled(rows))
+    external.save(path, *shuffled(rows))
 
 
 def write_mat_with_names(path, data, rows):
@@ -179,7 +180,7 @@ def test_every_form_is_matched_by_name_and_needs_no_training(data, rows, tmp_pat
 def test_a_sum_of_members_from_outside_with_weights_by_name(data, rows, tmp_path, capsys):
     other = dict(zip(rows, unit_rows(np.random.default_rng(1), len(rows), 5), strict=True))
     write_npz(tmp_path / "one.npz", data, rows)
-    outside.save(tmp_path / "two.npz", *shuffled(other, seed=4))
+    external.save(tmp_path / "two.npz", *shuffled(other, seed=4))
     members = f"{tmp_path / 'one.npz'},b={tmp_path / 'two.npz'}"
     got, _ = built(data, tmp_path, capsys, "--members", members, "--set", "ensemble.weights={one: 0.25, b: 2}")
     assert got == expected(data, [(rows, 0.25), (other, 2.0)])
@@ -249,7 +250,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
 )
 def test_folders_in_front_of_names(data, rows, tmp_path, capsys, key, how):
     names = key(data)
-    outside.save(tmp_path / "m.npz", *shuffled(rows, names.get))
+    external.save(tmp_path / "m.npz", *shuffled(rows, names.get))
     got, said = built(data, tmp_path, capsys, "--members", tmp_path / "m.npz")
     assert got == expected(data, [(rows, 1.0)])
     assert (f"names compared {how}" in said) == bool(how)
@@ -266,14 +267,14 @@ def test_the_same_name_in_query_and_gallery_needs_its_folder(tmp_path, capsys):
     rng = np.random.default_rng(0)
     feats = unit_rows(rng, 6, 4)
     names = [f"image_{f}/{i:06d}.jpg" for f in ("query", "test") for i in range(1, 4)]
-    outside.save(tmp_path / "m.npz", [f"/x/{n}" for n in names], feats)
+    external.save(tmp_path / "m.npz", [f"/x/{n}" for n in names], feats)
     argv = ["--competition", "aicity", "--data", str(root), "--out", str(tmp_path / "runs"), "--members"]
     build.main([*argv, str(tmp_path / "m.npz"), "--set", "ensemble.rerank=none"])
     make.main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "sub")])
     want = [oracles.rank_list(row) for row in 1 - feats[:3] @ feats[3:].T]
     lines = (tmp_path / "sub/track2.txt").read_text().splitlines()
     assert lines == [" ".join(str(j + 1) for j in row) for row in want]
-    outside.save(tmp_path / "bare.npz", [n.split("/")[1] for n in names[3:]], feats[3:])
+    external.save(tmp_path / "bare.npz", [n.split("/")[1] for n in names[3:]], feats[3:])
     capsys.readouterr()
     with pytest.raises(SystemExit):
         run(lambda: build.main([*argv, str(tmp_path / "bare.npz")]))
@@ -431,11 +432,11 @@ def test_names_of_members(data, rows, tmp_path, capsys):
 def test_save_refuses_what_is_not_whole(tmp_path):
     for given in ({"names": ["a"]}, {"query_names": ["a"], "query": np.ones((1, 2))}, {}):
         with pytest.raises(ConfigError, match="give names and feats, or query_names"):
-            outside.save(tmp_path / "m.npz", **given)
+            external.save(tmp_path / "m.npz", **given)
     with pytest.raises(ConfigError, match=r"feats has shape \(2, 3\) for 1 names"):
-        outside.save(tmp_path / "m.npz", ["a"], np.ones((2, 3)))
+        external.save(tmp_path / "m.npz", ["a"], np.ones((2, 3)))
     with pytest.raises(ConfigError, match=r"ends in .npz or .safetensors"):
-        outside.save(tmp_path / "m.pkl", ["a"], np.ones((1, 3)))
+        external.save(tmp_path / "m.pkl", ["a"], np.ones((1, 3)))
     for names, feats, says in (
         (["a", "a"], np.ones((2, 3)), "1 names are there more than once, first 'a'"),
         (["a", "b"], [[1.0, 2.0], [np.nan, 1.0]], "the row of 'b' is zero or not finite"),
@@ -443,6 +444,6 @@ def test_save_refuses_what_is_not_whole(tmp_path):
         (["a", "b"], [[1.0], [1.0, 2.0]], "feats: list is no array of one shape"),
     ):
         with pytest.raises(ConfigError, match=says):
-            outside.save(tmp_path / "m.npz", names, feats)
+            external.save(tmp_path / "m.npz", names, feats)
     assert list(tmp_path.iterdir()) == []
-    outside.save(tmp_path / "m.npz", ["a"], torch.ones(1, 3, requires_grad=True))
+    external.save(tmp_path / "m.npz", ["a"], torch.ones(1, 3, requires_grad=True))

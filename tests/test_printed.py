@@ -16,7 +16,7 @@ from configs.load import load_plan
 from configs.schema import Ensemble
 from ensemble import build, runs
 from ensemble.fusion.strategy import Mix
-from ensemble.tune.problems import domain_sets, sets
+from ensemble.tune.__main__ import domain_sets, sets
 from submit import make
 from submit.report import __main__ as report
 from tests.tables import write_member, write_table

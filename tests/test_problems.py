@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ensemble.tune.problems import together
+from ensemble.tune.__main__ import together
 
 
 def test_all_queries_count_alike_and_persons_are_drawn():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensemble import outside
+from ensemble.features import external
 from tests.features import clustered
 
 ROOT = Path(__file__).parent.parent
@@ -64,4 +64,4 @@ def test_a_member_from_outside(names):
     exec(block.replace("feats = ...", "feats = rows"), {"names": list("abcde"), "rows": rows})
     with np.load("other.npz") as kept:
         assert kept["names"].tolist() == list("abcde") and np.array_equal(kept["feats"], rows)
-    outside.save("again.npz", list("abcde"), rows)
+    external.save("again.npz", list("abcde"), rows)

@@ -16,8 +16,7 @@ from models.data.sheets.thumbnails import PER_SHEET, Tile, tile_of, write_sheets
 from submit.report import __main__ as command
 from submit.report.build_report import write_report
 from submit.report.page_data import packed, write_piece
-from submit.report.places import places
-from submit.report.query_results import inquire
+from submit.report.query_results import inquire, places
 from submit.report.report_input import open_subject
 from submit.report.thumbnails import gallery_places
 from tests import oracles

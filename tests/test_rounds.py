@@ -14,8 +14,8 @@ from configs.store.store import Store
 from ensemble import build
 from ensemble.planning import monitor
 from ensemble.pseudo import rounds
-from ensemble.pseudo.labelling import guessed_labels
 from ensemble.results.build_record import last_build, load_record
+from ensemble.results.pseudo_settings import guessed_labels
 from ensemble.results.ranking import load_ranking
 from submit import make
 from tests.conftest import TINY

@@ -5,7 +5,8 @@ from math import gcd
 
 import pytest
 
-from ensemble.fusion.strategy import EACH_FIRST, Mix
+from configs.schema import EACH_FIRST
+from ensemble.fusion.strategy import Mix
 from ensemble.tune.ensemble_selection import Grid, climb, fit, greedy, tidy
 
 EQUAL = Mix((1.0, 1.0, 1.0))

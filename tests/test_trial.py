@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from configs.schema import Competition
+from configs.schema import EACH_FIRST, Competition
 from ensemble.fusion.partitions import parts_of
-from ensemble.fusion.strategy import EACH_FIRST, Mix
+from ensemble.fusion.strategy import Mix
 from ensemble.tune import fast_scorer
 from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.tune.fast_scorer import Lately, Trial

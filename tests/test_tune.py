@@ -10,10 +10,11 @@ import pytest
 
 from configs.console.command import run
 from configs.load import load_plan
+from configs.schema import EACH_FIRST
 from ensemble.fusion import partitions
-from ensemble.fusion.strategy import EACH_FIRST, Mix, mix_of
+from ensemble.fusion.strategy import Mix, mix_of
 from ensemble.results.build_record import Kinds
-from ensemble.tune import __main__, problems
+from ensemble.tune import __main__ as tune
 from tests.boards import finished_build, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
@@ -21,7 +22,7 @@ MEMBERS = ["r50", "rx50", "ibn_a"]
 
 def tuned(runs, capsys, *argv):
     """What the command printed and kept."""
-    __main__.main(["--runs", str(runs), *argv])
+    tune.main(["--runs", str(runs), *argv])
     out = capsys.readouterr().out
     return out, kept(out)["problems"][0]
 
@@ -106,17 +107,17 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
         ([tmp_path / "none"], ["no such folder"]),
     ):
         with pytest.raises(SystemExit) as left:
-            run(lambda argv=argv: __main__.main(["--runs", *map(str, argv)]))
+            run(lambda argv=argv: tune.main(["--runs", *map(str, argv)]))
         said = capsys.readouterr().err
         assert left.value.code == 2 and all(word in said for word in words), said
     assert not list((tmp_path / "few").glob("tuned/*/tuned.json"))
 
 
 def test_the_line_names_all_that_a_mix_is():
-    said = problems.sets(Mix((1.0, 0.25), k1=7, k2=2, lam=0.6, power=1, fusion=EACH_FIRST), ["r50", "rx50"])
+    said = tune.sets(Mix((1.0, 0.25), k1=7, k2=2, lam=0.6, power=1, fusion=EACH_FIRST), ["r50", "rx50"])
     assert said[0] == "ensemble.weights={r50: 1, rx50: 0.25}" and "ensemble.lam=0.6" in said
     assert mix_of(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
-    assert problems.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
+    assert tune.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
 
 
 def by_domain(feats, evaluation, day):
@@ -175,7 +176,7 @@ def test_too_few_persons_in_every_domain(tmp_path):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), n_people=15, spreads=(1, 1, None)), 7)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     with pytest.raises(ValueError, match="8 persons ask here"):
-        __main__.main(["--runs", str(tmp_path)])
+        tune.main(["--runs", str(tmp_path)])
 
 
 def test_tracks_are_tuned_as_they_are_found(tmp_path, capsys):

@@ -90,9 +90,9 @@ def test_a_key_that_is_of_no_build(store, capsys):
 
 
 def test_a_card_that_is_not_there(store, capsys, monkeypatch):
-    monkeypatch.setattr("ensemble.results.open_evaluation.cuda_problem", lambda: "no CUDA device answers")
+    monkeypatch.setattr("ensemble.kernels.device.cuda_problem", lambda: "no CUDA device answers")
     assert said(capsys, make.main, "--runs", store / "runs", "--device", "cuda") == (
-        "error: --device cuda cannot be used: no CUDA device answers; --device cpu works"
+        "error: device 'cuda' cannot be used: no CUDA device answers; use 'cpu' or 'auto'"
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ensemble.fusion.partitions import Part
-from ensemble.tune.track_lists import unroll
+from ensemble.tune.fast_scorer import unroll
 from tests.features import unit_rows
 
 QUERIES, GALLERY = 3, 20

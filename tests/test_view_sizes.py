@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.load import load_plan
-from models.extraction.view_sizes import check_views
+from models.extraction.views import check_views
 
 RMGL = ["members.r50.head=rmgl", "members.r50.backbone={name: resnet, depth: 26, base: 16}", "recipe.size=[64,64]"]
 

@@ -13,7 +13,7 @@ from ensemble import worth
 from ensemble.fusion.partitions import parts_of
 from ensemble.fusion.strategy import Mix
 from ensemble.results.build_record import Evaluation
-from ensemble.results.training_time import training_seconds
+from ensemble.results.manifests import training_seconds
 from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.worth import correlation, measure
 from tests.boards import people

@@ -7,7 +7,7 @@ from configs.errors import ConfigError
 from configs.schema import Member, Named
 from models.backbones.resnet import resnet
 from models.registry import make_net
-from models.training.zero_start import zero_residuals
+from models.training.setup import zero_residuals
 
 
 def test_blocks_without_a_change_of_shape_pass_on_what_comes_in() -> None:

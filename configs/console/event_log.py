@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+LOGS, EVENTS = "logs", "build.jsonl"
+
 
 class EventLog:
     """A listener of `Progress` that appends what it hears to a file. It never stops the work that it tells of."""

@@ -120,17 +120,19 @@ def unsealed(text: str) -> dict[str, Any]:
 
 def room(folder: Path, e: OSError, option: str) -> str:
     """What was needed, as far as it is known, what is free, and what to do; the option names another folder."""
-    needed = f"{Path(str(e.filename)).name} takes {in_bytes(e.needed)}, " if isinstance(e, NoRoom) else ""
+    needed = f"{Path(str(e.filename)).name} takes {amount(e.needed)}, " if isinstance(e, NoRoom) else ""
     if e.errno == errno.EDQUOT:
         return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with {option}"
-    free, disk = in_bytes(shutil.disk_usage(folder).free), os.statvfs(folder)
+    free, disk = amount(shutil.disk_usage(folder).free), os.statvfs(folder)
     if disk.f_files and disk.f_favail < FEW_FILES:  # bytes may be left where names are not
         free += f" and {disk.f_favail:,} of {disk.f_files:,} files"
     return f"{needed}{free} are free in {folder}; make room, or give another folder with {option}"
 
 
-def in_bytes(count: int) -> str:
-    """1,234 MB; 1.23 MB; 1,234 bytes."""
-    if count < 10_000:
-        return f"{count:,} bytes"
-    return f"{count / 1e6:,.{0 if count >= 10_000_000 else 2}f} MB"
+def amount(size: float) -> str:
+    """512 B, 3.2 KB, 1.5 MB, 20 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

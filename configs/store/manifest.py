@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from configs.store.code_version import code_files
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
+PACKAGES = ("numpy", "torch", "torchvision", "pillow", "numba")
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,20 @@ def find_damage(path: Path, address: Address | None = None) -> str | None:
 def _contents(folder: Path) -> list[str]:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return [n for n in names if n != MANIFEST and not n.startswith(f"{RESUME}/")]
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Package -> its version, and Python's; nothing is imported for it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """`torch 2.11.0, now 2.15.0` for each package of another version than before; empty where there is none."""
+    return ", ".join(f"{p} {then[p]}, now {now[p]}" for p in PACKAGES if p in then and p in now and then[p] != now[p])

@@ -21,8 +21,7 @@ from filelock import FileLock, Timeout
 
 from configs.errors import ResultError
 from configs.store.atomic_files import clear, flush, room, sealed, write_text
-from configs.store.manifest import MANIFEST, RESUME, Address, find_damage, seal
-from configs.store.packages import differences, versions
+from configs.store.manifest import MANIFEST, RESUME, Address, differences, find_damage, seal, versions
 
 Say = Callable[[str], None]
 Tell = Callable[[str, Address], None]

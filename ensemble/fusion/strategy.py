@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from configs.errors import ConfigError
-from configs.schema import Ensemble
+from configs.schema import EACH_FIRST, SUM_FIRST, Ensemble
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours, nearest
 from ensemble.neighbours.similarity import Penalties
 from ensemble.rerank import k_reciprocal_encoding
-
-SUM_FIRST, EACH_FIRST = "sum_then_rerank", "rerank_then_sum"
-FUSIONS = (SUM_FIRST, EACH_FIRST)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import importlib.util
 import logging
 from typing import Any
 
+from configs.errors import ConfigError
+
 DEVICES = ("auto", "cpu", "cuda")
 CUDA = 2  # DLPack's number of that kind of device
 log = logging.getLogger(__name__)
@@ -26,13 +28,24 @@ def lies_on_card(array: Any) -> bool:
     return says is not None and says()[0] == CUDA
 
 
+def check_device(asked: str) -> None:
+    """`--device cuda` wants a card, before anything is opened.
+
+    Raises:
+        ConfigError: there is none that can be used.
+    """
+    problem = cuda_problem() if asked == "cuda" else None
+    if problem is not None:
+        raise ConfigError(f"device 'cuda' cannot be used: {problem}; use 'cpu' or 'auto'")
+
+
 def choose(device: str, feats: Any = ()) -> str:
     """cpu or cuda; auto takes cuda where there is one, and logs which it took and why.
 
     feats: what is to be read, an array or several.
 
     Raises:
-        ValueError: unknown device, cuda where there is none, or cpu for arrays that lie on a CUDA device.
+        ConfigError: cuda where there is none. ValueError: unknown device, or cpu for arrays that lie on a CUDA device.
     """
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}; there are: {', '.join(DEVICES)}")
@@ -47,7 +60,6 @@ def choose(device: str, feats: Any = ()) -> str:
     if problem is None:
         log.info("retrieval on cuda%s", " (auto: a device answers)" if device == "auto" else "")
         return "cuda"
-    if device == "cuda":
-        raise ValueError(f"device 'cuda' cannot be used: {problem}; use 'cpu' or 'auto'")
+    check_device(device)
     log.info("retrieval on cpu (auto: %s)", problem)
     return "cpu"

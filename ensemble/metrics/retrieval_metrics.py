@@ -19,14 +19,64 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.metrics import listed
 from ensemble.metrics.ids import as_array, as_numbers
 
+Ints = NDArray[np.int64]
+Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
 CMC_RANKS = (1, 5, 10)
 CELLS = 2**21  # of lists at a time
 NO_CAMERA = -2
+
+
+def from_lists(
+    order: NDArray[np.int32], pids: Ints, cams: Ints, gallery_pids: Ints, gallery_cams: Ints, junk: bool, top_k: int
+) -> Facts:
+    """Facts of ranked lists order (B, K), of each list's first top_k once junk is gone: (B,) each.
+
+    The sum of k / rank_k over the right images found, how many were found, the first one's rank and the last one's,
+    ranks from 1 and counted without junk; 0 where nothing was found, as of an identity below 0, which is unknown.
+    """
+    query, place = np.nonzero((gallery_pids[order] == pids[:, None]) & (pids >= 0)[:, None])
+    dropped = gallery_cams[order[query, place]] == cams[query] if junk else np.zeros(query.size, bool)
+    rank = place + 1 - (_running(query, dropped) - dropped)
+    kept = ~dropped & (rank <= top_k)
+    query, rank = query[kept], rank[kept]
+    nth = _running(query, np.ones(query.size, bool))
+    rows = len(order)
+    total: NDArray[np.float64] = np.bincount(query, nth / rank, rows).astype(np.float64)
+    found = np.bincount(query, minlength=rows).astype(np.int64)
+    first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    last[query] = rank  # of several the last is written last
+    first[query[::-1]] = rank[::-1]
+    return total, found, first, last
+
+
+def _running(query: Ints, counted: NDArray[np.bool_]) -> Ints:
+    """How many are counted of the same query up to each entry, itself included; queries in ascending order."""
+    before = np.concatenate([[0], np.cumsum(counted)])
+    begin = np.searchsorted(query, query)
+    out: Ints = before[1:] - before[begin]
+    return out
+
+
+def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery_cams: Ints, junk: bool) -> Ints:
+    """How many gallery images are right for each query: those of its group that are not junk; group -1 has none.
+
+    pid_ptr, by_pid: the gallery images of each group, pointers and indices. group, query_cams: (Q,).
+    """
+    size = np.diff(pid_ptr)
+    right = np.where(group >= 0, size[group], 0)
+    if not junk:
+        return right
+    cams, camera = np.unique(np.concatenate([gallery_cams, query_cams]), return_inverse=True)
+    there, asked = camera[: gallery_cams.size], camera[gallery_cams.size :]
+    pairs = np.sort(np.repeat(np.arange(size.size), size) * cams.size + there[by_pid])
+    wanted = group * cams.size + asked  # below 0, where nothing lies, for group -1
+    same = np.searchsorted(pairs, wanted, "right") - np.searchsorted(pairs, wanted, "left")
+    out: Ints = right - same
+    return out
 
 
 @dataclass(frozen=True)
@@ -109,7 +159,7 @@ def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
 
 @dataclass(frozen=True)
 class _Facts:
-    """A query's sum of k / rank_k, hits found, first and last rank (see `listed.py`), each (Q,)."""
+    """A query's sum of k / rank_k, hits found, first and last rank (see `py`), each (Q,)."""
 
     total: NDArray[np.float64]
     found: NDArray[np.int64]
@@ -124,7 +174,7 @@ def _score(
         raise ValueError(f"weights are {weights}: want two finite numbers >= 0, of rank-1 and of mAP")
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
-    right = listed.relevant(pointers, by_pid, group, *cams, labels.junk != "none")
+    right = relevant(pointers, by_pid, group, *cams, labels.junk != "none")
     kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # nothing is right for an unknown one
     scored, n = int(kept.sum()), kept.size
     if not scored:
@@ -153,7 +203,7 @@ def _score(
     )
 
 
-def _facts(parts: list[listed.Facts]) -> _Facts:
+def _facts(parts: list[Facts]) -> _Facts:
     return _Facts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -193,7 +243,7 @@ def evaluate(
     parts = [slice(start, start + step) for start in range(0, n_query, step)]
     for part in parts:
         _check_distinct(lists[part], part.start)
-    found = [listed.from_lists(lists[p], labels.query_pids[p], labels.query_camids[p], *gallery) for p in parts]
+    found = [from_lists(lists[p], labels.query_pids[p], labels.query_camids[p], *gallery) for p in parts]
     return _score(labels, _facts(found), lists.shape[1], weights, extra)
 
 

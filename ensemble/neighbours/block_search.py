@@ -5,39 +5,24 @@ where the CPU has matrix units for it, else in float32; a bound on their error, 
 pairs are measured exactly, so the result is exact either way. A row with more candidates than fit is done again whole.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.kernels import amx, exact_distances, half_precision, ranked_lists, topk
+from ensemble.kernels.error_bounds import UNIT_ROUNDOFF, product_bound
 from ensemble.kernels.parallel import one_thread_products, over_rows, settle_in, spans
-from ensemble.neighbours.blend import Blend
 from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import Features, Source
+from ensemble.neighbours.similarity import Blend, Features, Source
 
 STEP = 512
-UNIT_ROUNDOFF = 2.0**-24
 FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
 Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
 Flats = tuple[topk.Flat, topk.Flat]
 Sides = list[tuple[slice, slice]]
-
-
-class Measures(Protocol):
-    """What a bound is made of: the sum of the weights, each member's numbers a row, each penalty's amount."""
-
-    @property
-    def total(self) -> float: ...
-
-    @property
-    def widths(self) -> list[int]: ...
-
-    @property
-    def amounts(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True)
@@ -79,15 +64,6 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
             )
     bound = product_bound(source, float(np.sqrt(error.max()) / scale), UNIT_ROUNDOFF, source.deviation)
     return Filter(kind, float(scale), float(2.01 * bound * scale**2))
-
-
-def product_bound(source: Measures, lost: float, roundoff: float, deviation: float) -> float:
-    """How far a product is from the exact similarity at most; lost: |x - x'| of a row; roundoff: of its sums."""
-    length, penalties = np.sqrt(source.total) * (1 + deviation), sum(source.amounts)
-    operations = sum(source.widths) + 8 * len(source.widths) + 2 * len(source.amounts) + 4
-    sums = operations * roundoff * ((length + lost) ** 2 + penalties)
-    rounded = UNIT_ROUNDOFF * (2 * source.total + penalties)
-    return float(lost * (2 * length + lost) + sums + source.total * deviation * (2 + deviation) + rounded)
 
 
 def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice], NDArray]:

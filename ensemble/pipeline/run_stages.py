@@ -11,9 +11,8 @@ from configs.schema import Member
 from configs.store.code_version import Digest
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.domains import kinds_of
-from ensemble.pipeline.expanded import expanded
 from ensemble.pipeline.member_pool import give_up, side_by_side
-from ensemble.pipeline.ranking_stage import rank
+from ensemble.pipeline.ranking_stage import expanded, rank
 from ensemble.pipeline.stages import Work, features, features_of, images_needed, packed, train
 from ensemble.results.build_record import Evaluation
 from models.data.itself import own_rows

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
-from ensemble.features.external.incoming import Incoming, receive
+from ensemble.features.external.import_member import Incoming, receive
 from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import mix_of
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.domains import check_kinds
-from ensemble.planning.rebuild_reasons import save_parts
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
+from ensemble.results.manifests import save_parts
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
 from models.data.heldout.holdout import hold_out

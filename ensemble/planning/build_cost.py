@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 
 from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
 from configs.console.quoting import command, on
-from configs.errors import ResultError
+from configs.errors import ReidError, ResultError
+from configs.schema import Member, Recipe
+from configs.store.atomic_files import amount
 from configs.store.store import Store
 from ensemble.fusion.strategy import mix_of
 from ensemble.neighbours.knn import NEAR_SHARE
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.ranking_stage import width
 from ensemble.pipeline.stages import Work
-from ensemble.planning.pace import training_rate
 from ensemble.planning.planned_results import Item, items_of
-from ensemble.planning.rebuild_reasons import Past
+from ensemble.results.manifests import Manifest, Past, epochs_of
 from models.model_cost import Footprint, footprint
 from models.pretrained import identify
 
@@ -35,6 +38,7 @@ EPOCH_BYTES = 260
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
+CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
 SEARCH = 4e11  # products a second of a search
 
 
@@ -234,14 +238,50 @@ def check_room(store: Store, needs: Needs) -> None:
         )
 
 
-def amount(size: float) -> str:
-    """512 B, 3.2 KB, 1.5 MB, 20 GB."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
 def _kinds(needs: Sequence[Need]) -> list[str]:
     return list(dict.fromkeys(n.item.kind for n in needs))
+
+
+def training_rate(past: Past, wanted: Mapping[str, Any], flops: float) -> float | None:
+    """Images a second that a member will be trained at; None where nothing comparable was trained here.
+
+    The newest of the same network, size, precision and device; else the newest of another network, by its products.
+
+    Args:
+        wanted: the request of the member. flops: of one image through its network.
+    """
+    alike = [m for m in past.manifests if m.key.startswith("members/") and _setting(m.request) == _setting(wanted)]
+    for old in alike:
+        if _network(old.request) == _network(wanted) and (rate := _rate(past.store, old)):
+            return rate
+    for old in alike:
+        rate, other = _rate(past.store, old), _flops(old.request)
+        if rate and other:
+            return rate * other / flops
+    return None
+
+
+def _setting(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    recipe = request.get("recipe") or {}
+    batch = recipe.get("identities_per_batch"), recipe.get("images_per_identity")
+    return recipe.get("size"), recipe.get("precision"), request.get("device"), recipe.get("channels_last"), batch
+
+
+def _network(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    member = request.get("member") or {}
+    return member.get("backbone"), member.get("head")
+
+
+def _rate(store: Store, old: Manifest) -> float | None:
+    """Images a second, the median of its epochs: the first one warms up, another may have been disturbed."""
+    rates = [e["images"] / e["seconds"] for e in epochs_of(store, old.key) if e["seconds"]]
+    return median(rates) if rates else None
+
+
+def _flops(request: Mapping[str, Any]) -> float | None:
+    try:
+        recipe = Recipe.model_validate({"checkpoint_every": 1} | request["recipe"])
+        member = Member.model_validate(request["member"] | {"weights": None})
+        return footprint(member, recipe, CLASSES).flops
+    except (ReidError, ValueError, KeyError, TypeError):
+        return None

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 
 from configs.console.build_progress import Stage
 from configs.console.build_table import Screen
-from configs.console.event_log import EventLog, EventStream
+from configs.console.event_log import EVENTS, LOGS, EventLog, EventStream
 from configs.console.progress import Progress
 from ensemble.pipeline.context import Job
 from ensemble.planning.build_cost import Need, Needs
-from ensemble.planning.pace import EPOCHS, epochs_of
 from ensemble.planning.planned_results import MADE
-from ensemble.planning.reasons import interrupted_after
+from ensemble.planning.rebuild_reasons import interrupted_after
+from ensemble.results.manifests import EPOCHS, epochs_of
 
 if TYPE_CHECKING:
     from models.tensorboard_curves import Curves
-
-LOGS, EVENTS = "logs", "build.jsonl"
 
 
 def listened_to(logs: Sequence[str]) -> Progress:

@@ -8,8 +8,7 @@ import numpy as np
 
 from configs.store.store import Address
 from ensemble.pipeline.context import Job
-from ensemble.pipeline.expanded import where_expanded
-from ensemble.pipeline.ranking_stage import addresses_of
+from ensemble.pipeline.ranking_stage import addresses_of, where_expanded
 from ensemble.pipeline.stages import Work, features_of
 
 MADE = {

@@ -1,29 +1,29 @@
-"""Why a result would be made again: what is asked for now, against the nearest result of its kind and name."""
+"""What a build would make again and why: what is asked for now, against the nearest kept result of its kind and name.
+
+In lines to read: `r50, rx50: trained again: recipe.epochs 12 -> 14`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from configs.store.code_version import Digest, code_files
-from configs.store.store import MANIFEST, Address, Store
+from configs.store.store import RESUME, Address, Store
+from ensemble.planning.planned_results import Item
+from ensemble.results.manifests import FILES, MADE_OF, Manifest, Past, differences
 
-MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
-FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a kept result says of itself."""
-
-    key: str
-    request: Mapping[str, Any]
-    code: Mapping[str, str]
-    when: float
+AGAIN = {
+    "images": "read again",
+    "members": "trained again",
+    "features": "extracted again",
+    "expanded": "averaged again",
+    "neighbours": "searched again",
+    "rankings": "ranked again",
+}
 
 
 @dataclass(frozen=True)
@@ -34,97 +34,70 @@ class Asked:
     making: frozenset[str]
 
 
-class Past:
-    """The results of a store, by kind and name."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @cached_property
-    def manifests(self) -> list[Manifest]:
-        """All that can be read, newest first."""
-        found = [m for path in self.store.root.glob(f"*/*/{MANIFEST}") if (m := _read(path))]
-        return sorted(found, key=lambda m: -m.when)
-
-    def nearest(self, wanted: Address) -> Manifest | None:
-        """Of the same kind and name the one that differs least; of several the newest."""
-        same = [m for m in self.manifests if m.key.rsplit("-", 1)[0] == f"{wanted.kind}/{wanted.name}"]
-        return min(same, key=lambda m: len(list(_differences(wanted.request, m.request))), default=None)
-
-    def by_digest(self, kind: str, digest: str) -> Manifest | None:
-        """The result that another one's request names by its digest."""
-        return next((m for m in self.manifests if m.key.startswith(f"{kind}/") and m.key.endswith(f"-{digest}")), None)
-
-    def changes(self, wanted: Address, asked: Asked) -> list[str] | None:
-        """What is asked otherwise than of the nearest kept result, in words; None where there is none like it.
-
-        Nothing is said of what it is made from where that is to be made itself: that has a reason of its own.
-        """
-        old = self.nearest(wanted)
-        return None if old is None else self._between(old, wanted, asked)
-
-    def _between(self, old: Manifest, wanted: Address, asked: Asked) -> list[str]:
-        told: list[str] = []
-        for key, before, now in _differences(wanted.request, old.request):
-            told += self._tell(old, wanted, asked, key, before, now)
-        sized = any(t.startswith("recipe.size ") for t in told)
-        return [t for t in dict.fromkeys(told) if not (sized and t.startswith("size of "))]
-
-    def _tell(self, old: Manifest, wanted: Address, asked: Asked, key: str, before: Any, now: Any) -> list[str]:
-        """One difference in words."""
-        kind = MADE_OF.get(key.split(".", 1)[0])
-        if key == "code":
-            return _changed_files(old.code, code_files(wanted.request))
-        if key == "contents":
-            return _changed_images(self.store.root / old.key / FILES, now, wanted.name)
-        if key == "labels":
-            return ["labels: the identities of the training images changed"]
-        if kind and kind != "images" and now in asked.making:
-            return []
-        if kind and isinstance(before, str) and isinstance(now, str):
-            earlier = self.by_digest(kind, before)
-            known = self._between(earlier, asked.all[now], asked) if earlier and now in asked.all else []
-            return known or [f"{key}: made from other {kind}"]
-        name = f"{key} of {wanted.name}" if wanted.kind == "images" else key
-        return [f"{name} {_value(before)} -> {_value(now)}"]
+def reasons(store: Store, items: Sequence[Item]) -> list[str]:
+    """One line for all rows that share a reason; none for what follows from a line above, or from an empty store."""
+    past = Past(store)
+    making = frozenset(i.address.digest for i in items if not i.kept)
+    asked = Asked({i.address.digest: i.address for i in items}, making)
+    told: dict[str, list[str]] = {}
+    for item in items:
+        if item.kept or item.kind == "images":
+            continue
+        if (epoch := interrupted_after(store, item)) is not None:
+            told.setdefault(f"training goes on after epoch {epoch}", []).append(item.row)
+            continue
+        changed = changes(past, item.address, asked)
+        if changed:
+            told.setdefault(f"{AGAIN[item.kind]}: {'; '.join(changed)}", []).append(item.row)
+        elif changed is None and item.kind == "members" and past.manifests:
+            told.setdefault("trained for the first time", []).append(item.row)
+    return [f"{', '.join(dict.fromkeys(rows))}: {why}" for why, rows in told.items()]
 
 
-def save_parts(folder: Path, address: Address) -> None:
-    """Write down what decoded images were made from, so that a changed one can be named."""
-    contents = address.request["contents"]
-    if isinstance(contents, Digest):
-        (folder / FILES).write_text(json.dumps(contents.parts) + "\n", encoding="ascii")
-
-
-def _read(path: Path) -> Manifest | None:
+def interrupted_after(store: Store, item: Item) -> int | None:
+    """The epoch of the checkpoint that an interrupted training left; None where there is none."""
+    path = store.path(item.address)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        key = f"{path.parent.parent.name}/{path.parent.name}"
-        return Manifest(key, dict(raw["request"]), dict(raw.get("code_files", {})), path.stat().st_mtime)
+        state = json.loads((path.with_name(f".{path.name}.part") / RESUME / "state.json").read_text(encoding="utf-8"))
+        return int(state["point"]["epoch"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, what it was, what it is) of every leaf that differs; None for one that is not there."""
-    for key in sorted({*now, *before}):
-        a, b = before.get(key), now.get(key)
-        rows = _rows(b), _rows(a)
-        if a == b:
-            continue
-        if rows[0] is None or rows[1] is None or rows[0] == rows[1]:
-            yield key, a, b
-        else:
-            yield from ((f"{key}.{inner}", was, given) for inner, was, given in _differences(rows[0], rows[1]))
+def changes(past: Past, wanted: Address, asked: Asked) -> list[str] | None:
+    """What is asked otherwise than of the nearest kept result, in words; None where there is none like it.
+
+    Nothing is said of what it is made from where that is to be made itself: that has a reason of its own.
+    """
+    old = past.nearest(wanted)
+    return None if old is None else _between(past, old, wanted, asked)
 
 
-def _rows(value: Any) -> Mapping[str, Any] | None:
-    """A mapping as it is, a list of named rows by their names; None for anything else."""
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, list) and all(isinstance(row, Mapping) and "name" in row for row in value):
-        return {row["name"]: {k: v for k, v in row.items() if k != "name"} for row in value}
-    return None
+def _between(past: Past, old: Manifest, wanted: Address, asked: Asked) -> list[str]:
+    told: list[str] = []
+    for key, before, now in differences(wanted.request, old.request):
+        told += _tell(past, old, wanted, asked, key, before, now)
+    sized = any(t.startswith("recipe.size ") for t in told)
+    return [t for t in dict.fromkeys(told) if not (sized and t.startswith("size of "))]
+
+
+def _tell(past: Past, old: Manifest, wanted: Address, asked: Asked, key: str, before: Any, now: Any) -> list[str]:
+    """One difference in words."""
+    kind = MADE_OF.get(key.split(".", 1)[0])
+    if key == "code":
+        return _changed_files(old.code, code_files(wanted.request))
+    if key == "contents":
+        return _changed_images(past.store.root / old.key / FILES, now, wanted.name)
+    if key == "labels":
+        return ["labels: the identities of the training images changed"]
+    if kind and kind != "images" and now in asked.making:
+        return []
+    if kind and isinstance(before, str) and isinstance(now, str):
+        earlier = past.by_digest(kind, before)
+        known = _between(past, earlier, asked.all[now], asked) if earlier and now in asked.all else []
+        return known or [f"{key}: made from other {kind}"]
+    name = f"{key} of {wanted.name}" if wanted.kind == "images" else key
+    return [f"{name} {_value(before)} -> {_value(now)}"]
 
 
 def _value(value: Any) -> str:

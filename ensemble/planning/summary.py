@@ -5,7 +5,7 @@ from __future__ import annotations
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.stages import Work, features_of
 from ensemble.planning.planned_results import items_of
-from ensemble.planning.reasons import reasons
+from ensemble.planning.rebuild_reasons import reasons
 from models.data.split import scorable
 from models.registry import make_schedule
 

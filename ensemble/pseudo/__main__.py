@@ -17,11 +17,11 @@ from configs.load import checked
 from configs.schema import Plan, Pseudo
 from configs.store.store import Store, write_text
 from ensemble.features.feature_bank import features_of, open_banks
+from ensemble.kernels.device import check_device
 from ensemble.pseudo import METHODS, describe_round, score_round
 from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, read_csv
 from ensemble.results.build_record import Record, open_build
-from ensemble.results.open_evaluation import check_device
 from models.data.layouts import read_layout, settle_layout
 from models.data.sheets.group_sheet import group_sheet
 

@@ -19,17 +19,19 @@ from ensemble.features.feature_bank import open_banks
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import make_members
 from ensemble.pipeline.stages import Work, features, features_of
-from ensemble.planning.build_cost import Needs, foreseen
+from ensemble.planning.build_cost import Needs, foreseen, needs_of
 from ensemble.planning.monitor import renew
+from ensemble.planning.planned_results import items_of
 from ensemble.planning.summary import kept_members
-from ensemble.pseudo.ahead import needs_ahead
-from ensemble.pseudo.labelling import find_groups, say_settings, settings_of
+from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
 from ensemble.pseudo.unlabelled_pool import Pool, joined_work, pool_of
 from ensemble.results import cache_keys
+from ensemble.results.pseudo_settings import say_settings, settings_of
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
+FOR_LABELS = ("images", "members", "features")  # what a round needs to label the pool: nothing is ranked
 
 
 def run_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, list[dict[str, Any]]]:
@@ -136,3 +138,37 @@ def _of_test(job: Job) -> str:
 
 def _whole(parts: list[NDArray]) -> NDArray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def needs_ahead(job: Job, first: Work, pool: Pool, work: Work, number: int) -> Needs:
+    """What round `number`, whose work this is, and all that follow need; the labels between them are not made yet."""
+    ahead = []
+    for following in range(number + 1, job.plan.ensemble.rounds + 1):
+        within = pool.within(work)
+        items = [i for i in items_of(job, within) if i.kind in FOR_LABELS and i.count]
+        ahead.append(needs_of(job, within, items))
+        work = supposed(job, first, pool, following)
+    return together([*ahead, foreseen(job, work)])
+
+
+def supposed(job: Job, first: Work, pool: Pool, number: int) -> Work:
+    """A round's work if all images joined, in groups of the size of a known identity."""
+    n, least = len(pool.split), job.plan.recipe.min_images
+    if n < least:
+        return first
+    size = max(least, round(len(first.training.split) / len(first.training.pids)))
+    labels = np.minimum(np.arange(n) // size, max(0, n // size - 1))  # the last group takes what is over
+    return joined_work(job, first, pool, number, np.roll(labels, number))  # each round groups them in another way
+
+
+def together(parts: list[Needs]) -> Needs:
+    """The sum of works that are done one after another; what several of them need is counted once."""
+    every = {need.item.address.key: need for part in parts for need in part.needs}
+    return Needs(
+        tuple(every.values()),
+        max(part.passing for part in parts),
+        max(part.memory for part in parts),
+        parts[-1].device,
+        parts[-1].parallel,
+        parts[-1].apart,
+    )

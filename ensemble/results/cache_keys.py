@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Ensemble, Expansion, Member, Recipe
+from configs.schema import SUM_FIRST, Ensemble, Expansion, Member, Recipe
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
-from ensemble.fusion.strategy import SUM_FIRST
-from ensemble.pseudo.labelling import guessed_labels
+from ensemble.results.pseudo_settings import guessed_labels
 
 MODELS = PROJECT / "models"
 ENSEMBLE = PROJECT / "ensemble"

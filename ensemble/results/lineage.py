@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.store.store import Store
-from ensemble.planning.rebuild_reasons import MADE_OF, Manifest, Past
 from ensemble.results.build_record import RECORD
+from ensemble.results.manifests import MADE_OF, Manifest, Past
 
 
 def used_by(past: Past, keys: Iterable[str]) -> set[str]:

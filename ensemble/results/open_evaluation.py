@@ -10,7 +10,6 @@ from pathlib import Path
 from configs.errors import ConfigError, DataError, ResultError
 from configs.schema import Plan
 from configs.store.store import Store
-from ensemble.kernels.device import cuda_problem
 from ensemble.results.build_record import Evaluation, open_build
 
 TEST, HOLDOUT = "test", "holdout"
@@ -39,17 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
 
-def check_device(asked: str) -> None:
-    """`--device cuda` wants a card, before anything is opened.
-
-    Raises:
-        ConfigError: there is none that can be used.
-    """
-    problem = cuda_problem() if asked == "cuda" else None
-    if problem is not None:
-        raise ConfigError(f"--device cuda cannot be used: {problem}; --device cpu works")
-
-
 def open_case(args: argparse.Namespace) -> Case:
     """Open the build, and its evaluation.
 
@@ -57,7 +45,6 @@ def open_case(args: argparse.Namespace) -> Case:
         ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
         DataError: it has no identities.
     """
-    check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,26 @@ from rich.console import Console
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress, duration
-from configs.errors import DataError
+from configs.console.quoting import flow
+from configs.errors import ConfigError, DataError
 from configs.load import load_ensemble
+from configs.schema import Ensemble
 from configs.store.store import Address
+from ensemble.features.feature_bank import open_banks
+from ensemble.fusion import partitions
 from ensemble.fusion.partitions import ALL
 from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.kernels.device import check_device
+from ensemble.metrics.bootstrap import difference
 from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
 from ensemble.results.open_evaluation import Case, add_arguments, open_case
 from ensemble.tune import cross_fitting, table
 from ensemble.tune.cross_fitting import Tuned, persons_asking, too_few
 from ensemble.tune.ensemble_selection import Grid
-from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.tune.fast_scorer import Trial
-from ensemble.tune.problems import Held, built_mix, domain_sets, problems, sets, together
 
+Held = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]  # (Q,) pids, totals before, after
 WHAT = (
     "Choose member weights and re-rank settings on kept features, without training: chosen on one half of the persons "
     "and scored on the other, and taken only where the gain is more than chance."
@@ -42,6 +48,66 @@ EXAMPLE = """
 TUNED = "tuned.json"
 HERE = Path(__file__).parent
 TELL_EVERY_S = 10.0
+
+
+def problems(case: Case, device: str) -> dict[str, Judge]:
+    """By name: `all`, or a domain. Tracks are found as one in each, as the build found them.
+
+    Raises:
+        ConfigError: a member that gives distances.
+    """
+    banks = open_banks(case.store, case.evaluation.banks)
+    given = [bank.member for bank in banks if not isinstance(bank.feats, np.ndarray)]
+    if given:
+        raise ConfigError(
+            f"{given[0]}: distances from outside; tuning wants features. Build without it to tune the rest"
+        )
+    names = [bank.fingerprint.split("/")[1] for bank in banks]
+    judge = Judge([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
+    kinds = case.evaluation.kinds
+    if kinds is None:
+        return {partitions.ALL: judge}
+    found = partitions.of_kinds(kinds, judge.rows, len(judge.feats[0]))
+    return {part.name: of_parts(judge, [part]) for part in found}
+
+
+def built_mix(case: Case, members: Sequence[str], judge: Judge) -> Mix:
+    """What the build was made with, of this problem."""
+    settings = case.plan.ensemble
+    return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else mix_of(settings, members)
+
+
+def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
+    """The totals of all queries, each answered in its own problem, before and after; a person may ask in several."""
+    pids, before, after = (np.concatenate(column) for column in zip(*held, strict=True))
+    gain = difference(after, before, groups=pids, seed=seed)
+    return {"base": float(np.nanmean(before)), "total": float(np.nanmean(after)), "gain": asdict(gain)}
+
+
+def sets(mix: Mix, members: Sequence[str]) -> list[str]:
+    """What follows --set in a build that is to be mixed so."""
+    return [f"ensemble.{key}={text}" for key, text in _keys(mix, members).items()]
+
+
+def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ensemble) -> list[str]:
+    """The same of a build by domains or tracks. mixes: of every part, by name."""
+    tracks = [f"ensemble.tracks={ensemble.tracks}"] if ensemble.tracks != "none" else []
+    if ensemble.domains == "none":
+        return [*sets(mixes[partitions.ALL], members), *tracks]
+    own = ", ".join(
+        f"{flow(name)}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
+        for name, mix in mixes.items()
+    )
+    return [f"ensemble.domains={ensemble.domains}", f"ensemble.domain_settings={{{own}}}", *tracks]
+
+
+def _keys(mix: Mix, members: Sequence[str]) -> dict[str, str]:
+    """Keys of `ensemble`, or of a domain's own settings, as YAML has their values."""
+    weights = ", ".join(f"{flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
+    out = {"weights": f"{{{weights}}}", "rerank": mix.rerank}
+    if mix.rerank != "none":
+        out |= {key: f"{value:g}" for key, value in mix.setting.items()} | {"fusion": mix.fusion}
+    return out
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,6 +123,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Tune one evaluation, or read what came of it before; print it."""
     args = parse(argv)
+    check_device(args.device)
     case = open_case(args)
     grid = Grid()
     address = tuned_address(case, grid, args.seed)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ensemble.fusion.strategy import FUSIONS, Mix
+from configs.schema import FUSIONS
+from ensemble.fusion.strategy import Mix
 
 Objective = Callable[[Mix], float]
 LEAST_GAIN = 1e-9  # less is rounding

@@ -1,40 +1,163 @@
 """Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
 
 Where this is not exact, and `exact_scorer.py` is: other weights have their neighbours among the candidates of
-`candidates.py`. Beyond that, small galleries are scored whole (`dense_scores.py`). Of larger ones a list is made of a
-query's `depth` nearest by the distance before re-ranking, so nothing from beyond them enters it; of AP `market` right
-images beyond them count as not found; and lists of a part (a domain, or tracks found as one) end as `track_lists.py`
-says.
+`candidates.py`. Small galleries are scored whole. Of larger ones a list holds a query's `depth` nearest by the distance
+before re-ranking: nothing from beyond them enters it. Of AP `market` right images beyond them count as not found. In
+lists of a part (a domain, or tracks searched as one) the images of other parts come last, in equal weights' order.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.fusion.partitions import taken
+from ensemble.fusion import partitions
+from ensemble.fusion.partitions import Part, plain, taken
 from ensemble.fusion.strategy import Mix
-from ensemble.kernels import ranked_lists, reciprocal_sets, trials
+from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.metrics import retrieval_metrics
 from ensemble.metrics.competition_score import cameras, score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distance_blocks import distances
+from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import Features, source_of
 from ensemble.rerank import k_reciprocal_encoding
 from ensemble.tune import candidates
-from ensemble.tune.dense_scores import Overlap, Overlaps, Pairs
 from ensemble.tune.ensemble_selection import tidy
 from ensemble.tune.exact_scorer import Judge
-from ensemble.tune.track_lists import Unroll, unroll
 
+Order = NDArray[np.int32]
+Near = Callable[[tuple[float, ...]], Neighbours]
+Found = Callable[[tuple[float, ...], Mix], "Overlaps"]
+Overlap = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+Overlaps = list[tuple[slice, Overlap]]
+Floats = NDArray[np.float32]
 T = TypeVar("T")
 WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
+
+
+@dataclass(frozen=True)
+class Unroll:
+    """images: gallery rows, unit by unit. start, size: (U,) of each unit among them. tail: (Q, T) the images after."""
+
+    images: Order
+    start: NDArray[np.int64]
+    size: NDArray[np.int64]
+    tail: Order
+
+    def __call__(self, order: Order) -> Order:
+        """(Q, L) gallery rows of lists (Q, K) of units; of lists that are not of all units, the first K images."""
+        if (self.size == 1).all():
+            own = self.images[order]
+        else:
+            length = len(self.images) if order.shape[1] == len(self.size) else order.shape[1]
+            own = np.stack([self._row(row)[:length] for row in order])
+        return np.concatenate([own, self.tail], axis=1)
+
+    def _row(self, units: Order) -> Order:
+        size = self.size[units]
+        begins = np.cumsum(size) - size
+        out: Order = self.images[np.repeat(self.start[units] - begins, size) + np.arange(size.sum())]
+        return out
+
+
+def unroll(feats: Sequence[Feats], part: Part, n_query: int, length: int) -> Unroll:
+    """How lists of a part's units become lists of `length` images, as far as there are so many.
+
+    feats, n_query: of all images, as `parts.blocks` takes them.
+    """
+    size = np.array([len(unit) for unit in part.units], np.int64)
+    images = part.gallery.astype(np.int32)
+    others = part.others(len(feats[0]) - n_query)
+    wanted = min(len(others), max(0, length - len(images)))
+    tail: Order = np.empty((len(part.query), 0), np.int32)
+    if wanted:
+        equal = [1.0] * len(feats)
+        order, _ = distance_blocks.ranked(partitions.plain(equal, feats, part, others, n_query, "cpu"), wanted)
+        tail = others[order].astype(np.int32)
+    return Unroll(images, np.cumsum(size) - size, size, tail)
+
+
+class Pairs:
+    """dist (M, Q, U): cosine distances of the queries to what is searched, by each member.
+
+    part: what that is of the gallery; None for all of it, image by image. far (M, Q, O): distances to the other images.
+    """
+
+    def __init__(
+        self, source: Features, n_query: int, part: Part | None = None, feats: Sequence[Feats] = (), rows: int = 0
+    ) -> None:
+        """source: of what is searched. feats, rows: of all images, and how many are queries, where there is a part."""
+        alone = [source.weighted(unit.tolist()) for unit in np.eye(len(source.members))]
+        self.dist = np.stack([distances(one, slice(0, n_query), n_query, -1) for one in alone])
+        self.part = part
+        if part:
+            self.others = part.others(len(feats[0]) - rows)
+            found = [np.concatenate([d for _, d in plain([1.0], [a], part, self.others, rows, "cpu")]) for a in feats]
+            self.far = np.stack(found)
+
+    def whole(self, mix: Mix, near: Near, overlaps: Found) -> Floats:
+        """(Q, G) final distances of a mix to the whole gallery; arguments as `mixed`'s."""
+        own = self.mixed(mix, near, overlaps)
+        if self.part is None:
+            return own
+        out = np.empty((len(own), len(self.part.gallery) + len(self.others)), np.float32)
+        out[:, self.part.gallery] = own[:, np.repeat(np.arange(own.shape[1]), [len(unit) for unit in self.part.units])]
+        out[:, self.others] = _summed(self.far, mix.weights) + own.max(axis=1, keepdims=True)
+        return out
+
+    def mixed(self, mix: Mix, near: Near, overlaps: Found) -> Floats:
+        """(Q, U) final distances of a mix to what is searched.
+
+        near: the neighbours under weights, for their row's largest distance. overlaps: of the sets under weights.
+        """
+        if mix.rerank == "none":
+            return _summed(self.dist, mix.weights)
+        if not mix.each:
+            dist = _summed(self.dist, mix.weights)
+            _rerank(dist, near(mix.weights), overlaps(mix.weights, mix), mix)
+            return dist
+        out = np.zeros_like(self.dist[0])
+        for m, weight in enumerate(mix.weights):
+            if weight:
+                unit = tuple(float(i == m) for i in range(len(mix.weights)))
+                dist = self.dist[m].copy()
+                _rerank(dist, near(unit), overlaps(unit, mix), mix)
+                dist *= np.float32(weight)
+                out += dist
+        return out
+
+
+def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
+    """(Q, U) of (M, Q, U)."""
+    out = np.zeros_like(dist[0])
+
+    def work(rows: slice) -> None:
+        for weight, one in zip(weights, dist, strict=True):
+            if weight:
+                out[rows] += np.float32(weight) * one[rows]
+
+    over_rows(work, len(out), -1, most=256)
+    return out
+
+
+def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, mix: Mix) -> None:
+    """Distances become (1 - lam) J + lam s, in place."""
+
+    def work(span: slice) -> None:
+        for rows, found in overlaps[span]:
+            ranked_lists.mix_rows(dist[rows], near.farthest[rows], *found, mix.power, np.float32(mix.lam))
+
+    over_rows(work, len(overlaps), -1, most=1)
 
 
 class Lately:
@@ -185,7 +308,7 @@ class Trial:
 
         def work(rows: slice) -> NDArray[np.int32]:
             shared = weights, np.float32(mix.lam), mix.power, self.depth, rows.start, rows.stop
-            return trials.summed(pool.indptr, pool.index, q, pool.dist, farthest, jaccard, *shared)
+            return ranked_lists.summed(pool.indptr, pool.index, q, pool.dist, farthest, jaccard, *shared)
 
         return np.concatenate(over_rows(work, q, -1))
 
@@ -194,7 +317,7 @@ class Trial:
         pool, out = self.pool, []
         for unit in alone:
             parts = [
-                trials.jaccards(pool.indptr, pool.index, self.n_query, *found, rows.start, rows.stop)
+                ranked_lists.jaccards(pool.indptr, pool.index, self.n_query, *found, rows.start, rows.stop)
                 for rows, found in self._overlapped(unit, mix)
             ]
             out.append(np.concatenate(parts))

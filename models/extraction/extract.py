@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch.nn.functional import normalize
 from configs.console.progress import Progress
 from configs.errors import TrainingError, WeightsError
 from configs.schema import Member
+from configs.store.atomic_files import write_file
 from models import registry
 from models.data.ahead import ahead
 from models.data.batches import normalise
@@ -26,13 +29,13 @@ from models.device import DTYPES, autocast, computing
 from models.distributed.process_group import ALONE, Team
 from models.extraction.fold_batch_norm import ready
 from models.extraction.fused_convolutions import fuse
-from models.extraction.shards import SHARD, find_shard, keep_shard
 from models.extraction.views import View
 from models.net import Net
 from models.training.launch import make_launch
 from models.training.train import LABELS, WEIGHTS
 
 BATCH, GPU_BATCH = 128, 512  # images; both divide a shard
+SHARD = 1024  # images; a multiple of the batch, so that a batch holds the same images in an interrupted extraction
 
 
 def load_member(member: Member, folder: Path) -> Net:
@@ -201,3 +204,24 @@ def check_unit(feats: NDArray[np.float32], names: Sequence[str], what: str) -> N
             f"{what}: {len(bad)} of {len(feats)} features are not finite or are zero, first of "
             f"{', '.join(names[i] for i in bad[:3])}. The member's training went wrong: lower recipe.optimizer.lr"
         )
+
+
+def keep_shard(folder: Path, start: int, feats: NDArray[np.float32]) -> None:
+    """Write the features of the images from `start` on; the file's name bears the SHA-256 of its contents."""
+    content = BytesIO()
+    np.save(content, feats, allow_pickle=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / f"{start}-{hashlib.sha256(content.getvalue()).hexdigest()}.npy", content.getvalue())
+
+
+def find_shard(folder: Path, start: int, count: int, say: Callable[[str], None]) -> NDArray[np.float32] | None:
+    """The features of `count` images from `start` on, where an earlier attempt kept them whole: (count, D) float32."""
+    for path in sorted(folder.glob(f"{start}-*.npy")):
+        content = path.read_bytes()
+        if path.stem == f"{start}-{hashlib.sha256(content).hexdigest()}":
+            feats: NDArray[np.float32] = np.load(BytesIO(content), allow_pickle=False)
+            if len(feats) == count:
+                return feats
+        say(f"{path}: a damaged shard of features; its {count} images are extracted again")
+        path.unlink()
+    return None

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from configs.errors import ConfigError
-from configs.schema import Named
-from models.registry import make
+from configs.schema import Member, Named, Plan
+from models.registry import make, make_net
 
 View = Callable[[Tensor], Tensor]
 PLACES = {"centre": (0.5, 0.5), "top": (0.0, 0.5), "bottom": (1.0, 0.5), "left": (0.5, 0.0), "right": (0.5, 1.0)}
@@ -82,3 +82,25 @@ def _resized(batch: Tensor, size: tuple[int, int]) -> Tensor:
         return batch
     with torch.autocast(batch.device.type, enabled=False):
         return interpolate(batch.float(), size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def check_views(member: Member, plan: Plan) -> None:
+    """Push shapes of every view through the member's network.
+
+    Raises:
+        ConfigError: a view of a size that its head cannot cut, or its backbone not take.
+    """
+    views = plan.ensemble.views
+    if not views:
+        return
+    with torch.device("meta"):
+        net = make_net(member, classes=2)
+    for named, view in zip(views, make_views(views, mirrored=False), strict=True):
+        height, width = view(torch.zeros(1, 3, *plan.recipe.size)).shape[2:]
+        try:
+            net(torch.empty(2, 3, height, width, device="meta"))
+        except (ConfigError, RuntimeError) as e:
+            raise ConfigError(
+                f"ensemble.views, {named.name}: member {member.name!r} cannot take pictures of {height}x{width} "
+                f"({' '.join(str(e).split())[:300]}). Choose another size, or leave the view out"
+            ) from e

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configs.console.progress import Progress
+from configs.errors import ConfigError
 from configs.schema import Member, Recipe
 from configs.store.atomic_files import write_text
 from models import registry
+from models.backbones.resnet import Trunk
 from models.data.augment import Augment
 from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, Team
 from models.net import Net
 from models.pretrained import load_weights
-from models.training.zero_start import zero_residuals
 
 STARTED_FROM = "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
@@ -102,3 +103,18 @@ def make_optimizer(recipe: Recipe, trained: Sequence[nn.Parameter], device: torc
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
     return optimizer
+
+
+def zero_residuals(net: Net, member: Member) -> None:
+    """Start every residual branch at zero, those of the head's branches too.
+
+    Raises:
+        ConfigError: the backbone is of another family.
+    """
+    if not isinstance(net.backbone, Trunk):
+        raise ConfigError(
+            f"{member.name}: zero_init_residual is for the resnet family, not {member.backbone.name!r}; "
+            "--set recipe.zero_init_residual=false"
+        )
+    net.backbone.zero_residuals()
+    net.branch_off()

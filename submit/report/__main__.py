@@ -9,7 +9,7 @@ from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress
 from configs.errors import ConfigError, ResultError
 from configs.store.store import Store
-from ensemble.results.open_evaluation import check_device
+from ensemble.kernels.device import check_device
 from submit.report.build_report import Written, make_report
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."

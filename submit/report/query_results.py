@@ -19,7 +19,6 @@ from ensemble.kernels.ranked_lists import smallest
 from ensemble.metrics.competition_score import score_stream
 from ensemble.neighbours.distance_blocks import Block
 from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
-from submit.report.places import places
 from submit.report.report_input import Subject, Trial
 
 SHOWN = 20  # images of a list that are shown
@@ -195,3 +194,19 @@ def _overlaps(first: NDArray[np.int32]) -> NDArray[np.float32]:
             same = (first[one][:, :, None] == first[other][:, None, :]).any(axis=2).sum(axis=1) / a
             shared[one, other] = shared[other, one] = same
     return shared
+
+
+def places(row: NDArray[np.float32], ranked: NDArray[np.float32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Ranks from 1, ties by lower index.
+
+    Args:
+        row: (G,) distances of one query. ranked: (G,) the same, sorted.
+        columns: (k,) gallery rows to place.
+    """
+    value = row[columns]
+    nearer = np.searchsorted(ranked, value, side="left")
+    tied = np.flatnonzero(np.searchsorted(ranked, value, side="right") - nearer > 1)
+    for at in tied:
+        nearer[at] += np.count_nonzero(row[: columns[at]] == value[at])
+    result: NDArray[np.int32] = (nearer + 1).astype(np.int32)
+    return result

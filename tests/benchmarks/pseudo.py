@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from configs.console.command import CommandLine, run
 from configs.schema import Pseudo
 from ensemble.pseudo import score_round
-from ensemble.pseudo.labelling import READS, find_groups
+from ensemble.pseudo.labelling import find_groups
+from ensemble.results.pseudo_settings import READS
 from tests.benchmarks.figure import memory
 
 EACH = 10  # images an identity

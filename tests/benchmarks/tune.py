@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from configs.schema import Competition
-from ensemble.fusion.strategy import EACH_FIRST, Mix
+from configs.schema import EACH_FIRST, Competition
+from ensemble.fusion.strategy import Mix
 from ensemble.results.build_record import Evaluation
 from ensemble.tune.cross_fitting import halves
 from ensemble.tune.ensemble_selection import Grid, climb, fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 
 from configs.errors import DataError
 from configs.schema import Outside
-from configs.store.atomic_files import file_digest
+from configs.store.atomic_files import file_digest, room_for
 from configs.store.code_version import code_version
-from configs.store.store import Address
-from ensemble.features.external.given import Matrices, Rows
+from configs.store.store import Address, Store
 from ensemble.features.external.match_names import Aligned, Image, align, align_by_labels, images_of
-from ensemble.features.external.matrices import save_matrices
-from ensemble.features.external.read_file import read_outside
-from ensemble.features.feature_bank import save_bank
+from ensemble.features.external.read_file import Matrices, Rows, read_outside
+from ensemble.features.feature_bank import FEATS, MATRICES, save_bank, save_names
 from ensemble.results.cache_keys import FEATURE_BANK
-from models.data.split import Split
+from models.data.split import Benchmark, Split
 
 HERE = Path(__file__).parent
 BLOCK = 4096  # rows at a time
 ROUNDING = 1e-5  # of the length of a unit row in float32
 Tests = Mapping[str, tuple[Split, Split]]
+MATRIX_BLOCK = 512  # rows at a time
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -189,3 +189,93 @@ def _unit(block: NDArray, names: Sequence[str]) -> tuple[NDArray[np.float32], ND
     lengths = length * largest
     there = np.abs(lengths - 1) < ROUNDING
     return np.where(there[:, None], rows, scaled / length[:, None]).astype(np.float32), lengths
+
+
+def save_matrices(
+    folder: Path,
+    given: Matrices,
+    query_rows: NDArray[np.intp],
+    gallery_rows: NDArray[np.intp],
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+) -> None:
+    """Write qq, qg and gg (float32) with rows and columns in the data set's order.
+
+    Raises:
+        DataError: a distance is NaN, infinite or negative, or most images are farthest from themselves.
+    """
+    sides = {"q": (query_rows, query_names), "g": (gallery_rows, gallery_names)}
+    for key in MATRICES:
+        (rows, names), (cols, _) = sides[key[0]], sides[key[1]]
+        _write(folder / f"{key}.npy", getattr(given, key), rows, cols, names, square=key[0] == key[1])
+    save_names(folder, query_names, gallery_names)
+
+
+def _write(
+    path: Path, matrix: NDArray, rows: NDArray[np.intp], cols: NDArray[np.intp], names: Sequence[str], square: bool
+) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), len(cols))}
+    farthest = 0
+    with room_for(path, 4 * len(rows) * len(cols)), open(path, "wb") as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        for start in range(0, len(rows), MATRIX_BLOCK):
+            part = np.asarray(matrix[rows[start : start + MATRIX_BLOCK]][:, cols], np.float32)
+            wrong = ~(np.isfinite(part) & (part >= 0)).all(axis=1)
+            if wrong.any():
+                name = names[start + int(np.flatnonzero(wrong)[0])]
+                raise DataError(f"{path.name}: distances of {name!r} are NaN, infinite or negative; wanted 0 or more")
+            if square:
+                own = part[np.arange(len(part)), start + np.arange(len(part))]
+                farthest += int(((own >= part.max(axis=1)) & (own > part.min(axis=1))).sum())
+            f.write(np.ascontiguousarray(part, "<f4").tobytes())
+    if farthest > len(rows) / 2:
+        raise DataError(
+            f"{path.name}: {farthest:,} of {len(rows):,} images are farthest from themselves: these look like "
+            "similarities; give distances, such as 1 - similarity"
+        )
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One file, where its bank of each test lies, and the other lists of the data set that it may cover."""
+
+    outside: Outside
+    banks: dict[str, Address]
+    others: tuple[Split, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of a folder's: about those of a bank."""
+        path = Path(self.outside.file)
+        return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
+
+    @property
+    def distances(self) -> bool:
+        """Whether it gives distances, and no features."""
+        path = Path(self.outside.file)
+        return path.is_dir() and not (path / FEATS).exists()
+
+    def take_in(self, store: Store, tests: Tests, say: Say) -> None:
+        """Keep its rows of each test, if they are not kept."""
+        if all(store.has(address) for address in self.banks.values()):
+            return
+        matched = match(self.outside, tests, self.others)
+        for test, address in self.banks.items():
+            done: list[str] = []
+            store.get(address, lambda folder, t=test, d=done: d.append(save_outside(folder, matched, t, *tests[t])))  # type: ignore[misc]
+            say(f"{self.outside.name}, {test}: {done[0] if done else 'kept'}")
+
+
+def receive(outside: Outside, tests: Tests, benchmark: Benchmark, store: Store, say: Say) -> Incoming:
+    """Name where its banks lie; a file that is not taken in yet is matched now, so that a mistake costs no training.
+
+    Raises:
+        DataError: it cannot be read. MismatchedBanks: it is not of these images.
+    """
+    others = (*benchmark.lists().values(), *benchmark.whole.values())
+    incoming = Incoming(
+        outside, {test: outside_address(outside, test, *lists) for test, lists in tests.items()}, others
+    )
+    if not all(store.has(address) for address in incoming.banks.values()):
+        say(match(outside, tests, others).said)
+    return incoming

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from ensemble.features.external.given import Given, Matrices, Rows
 from ensemble.features.external.mat import read_mat
 from ensemble.features.external.npz import read_npz
 
@@ -27,6 +27,36 @@ WANTED = (
 )
 NAMES_JSON = "names.json"
 Arrays = Mapping[str, Any]
+LAYUMI = ("query_f", "query_label", "query_cam", "gallery_f", "gallery_label", "gallery_cam")
+KNOWN = {"names", "feats", "query_names", "query", "gallery_names", "gallery", *LAYUMI}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """side: query, gallery, or "" for both in one. names: one a row. feats: (N, D), as they came.
+
+    names is None where the file has none; then pids and camids, if it has those, tell which images they may be.
+    """
+
+    side: str
+    names: tuple[str, ...] | None
+    feats: NDArray
+    pids: NDArray[np.int64] | None = None
+    camids: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Distances qq (Q, Q), qg (Q, G) and gg (G, G) in the order of these names; memory maps."""
+
+    query: tuple[str, ...]
+    gallery: tuple[str, ...]
+    qq: NDArray
+    qg: NDArray
+    gg: NDArray
+
+
+Given = tuple[Rows, ...] | Matrices
 
 
 def read_outside(path: Path) -> Given:
@@ -118,8 +148,6 @@ READERS: dict[str, Callable[[Path], Arrays]] = {
     ".mat": _read_mat,
     ".npy": _read_npy,
 }
-LAYUMI = ("query_f", "query_label", "query_cam", "gallery_f", "gallery_label", "gallery_cam")
-KNOWN = {"names", "feats", "query_names", "query", "gallery_names", "gallery", *LAYUMI}
 
 
 def _rows(path: Path, arrays: Arrays) -> tuple[Rows, ...]:

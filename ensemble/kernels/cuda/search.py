@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ensemble.kernels import topk
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures, Part, padded
-from ensemble.neighbours.block_search import product_bound
+from ensemble.kernels.error_bounds import product_bound
 
 # Tensor cores truncate where IEEE adders round, with at least float32's digits (Fasi, Higham, Mikaitis & Pranesh 2021).
 SUM_ERROR = 2.0**-22
