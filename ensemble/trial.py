@@ -21,7 +21,7 @@ from ensemble import metrics, rerank, reweigh
 from ensemble.judge import Judge
 from ensemble.kernels import lists, sets, trials
 from ensemble.metrics import Score
-from ensemble.mix import Mix
+from ensemble.mix import Mix, needed
 from ensemble.neighbours import Neighbours
 from ensemble.pairs import Overlap, Overlaps, Pairs
 from ensemble.parallel import over_rows
@@ -161,6 +161,11 @@ class Trial:
         return self.overlaps.get((weights, mix.k1, mix.k2, mix.power), lambda: self._overlapped(weights, mix))
 
     def _overlapped(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
+        wanted = needed(mix, self.source.n)
+        if wanted > self.pool.k:
+            raise ValueError(
+                f"k1 {mix.k1}, k2 {mix.k2} read {wanted} neighbours a row: a reach of {self.pool.k} was asked for"
+            )
         setting = rerank.Setting(mix.k1, mix.k2, mix.lam, mix.power)
         v = rerank.encode(self._near(weights), self.source.weighted(weights), setting, -1)
         inverse = sets.inverted(v.indptr, v.members, v.weights, self.n_query)

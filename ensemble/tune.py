@@ -26,7 +26,7 @@ from ensemble.addresses import rerank_settings, retrieval_code
 from ensemble.case import Case, add_arguments, open_case
 from ensemble.crossfit import Tuned, persons_asking, too_few
 from ensemble.judge import Judge
-from ensemble.mix import Mix, mix_of
+from ensemble.mix import Mix, mix_of, needed
 from ensemble.parts import ALL
 from ensemble.problems import Held, built_mix, domain_sets, problems, sets, together
 from ensemble.seek import Grid
@@ -125,7 +125,7 @@ def tune_one(
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    trial = Trial(judge, grid.reach)
+    trial = Trial(judge, max(grid.reach, needed(base, len(judge.feats[0]))))
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
