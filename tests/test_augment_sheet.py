@@ -42,6 +42,22 @@ def test_command_reads_a_folder_of_ones_own(tmp_path):
     assert (cell(sheet, 1, 5) == 0).all(2).sum() >= 32
 
 
+def test_the_seed_is_of_what_is_drawn_and_of_the_patches(tmp_path):
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / folder).mkdir()
+        for camera in (1, 2):
+            Image.fromarray(IMAGES[camera]).save(tmp_path / folder / f"0001_c{camera}s1_000001_00.png")
+    where = ["--data", str(tmp_path), "--size", "16", "8", "--out", str(tmp_path / "sheet.png")]
+    main(["--show", "flip,random_patch", "--columns", "3", "--seed", "5", *where])
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    changed = []
+    for patches, drawn in ((5, 5), (0, 5), (5, 0)):
+        chain = make_chain("flip,random_patch", [], IMAGES[1:], seed=patches)
+        wanted = np.asarray(contact_sheet(IMAGES[1:], chain, columns=3, seed=drawn, title=""))
+        changed.append(any((cell(sheet, r, c) != cell(wanted, r, c)).any() for r in (0, 1) for c in range(4)))
+    assert changed == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("show", "sets", "said"),
     [

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ensemble import neighbours
+from ensemble.kernels import amx
 from ensemble.neighbours import block_search as engine
+from ensemble.neighbours import knn
 from ensemble.neighbours.similarity import source_of
 from tests.features import clustered
 
@@ -60,17 +62,25 @@ def test_dask_gives_the_lists_of_one_process_though_a_worker_dies(mapped, client
     assert same(alone, together)
 
 
-def test_a_cpu_without_the_format_gives_the_same_lists(mapped, monkeypatch):
-    """A cluster's machines differ: one that cannot multiply the search's half-precision format takes float32."""
-    alone = search(mapped)
-    original = engine.search_pair
+@pytest.mark.parametrize("format_", ["FLOAT16", "BFLOAT16"])
+def test_a_cpu_without_the_format_gives_the_same_lists(mapped, monkeypatch, format_):
+    """A cluster's machines differ: a search is begun where the CPU multiplies the half-precision format, here by its
+    word, and all its pairs come to machines that do not. They take float32, in the units of the format that was chosen:
+    were they others, every image would be a candidate, and every row be done again as a whole."""
+    alone, kind = search(mapped, precision="float32"), getattr(amx, format_)
+    formats, kinds, again, original = [(kind,)], [], [], engine.search_pair
 
-    def elsewhere(*arguments):
-        monkeypatch.setattr(engine.amx, "formats", lambda: ())
-        return original(*arguments)
+    def elsewhere(home, source, chosen, pair):
+        formats[0] = ()
+        kinds.append(chosen.kind)
+        return original(home, source, chosen, pair)
 
-    monkeypatch.setattr(neighbours, "search_pair", elsewhere)
+    monkeypatch.setattr(amx, "formats", lambda: formats[0])
+    monkeypatch.setattr(knn, "search_pair", elsewhere)
+    whole = engine.whole_rows
+    monkeypatch.setattr(engine, "whole_rows", lambda *asked: again.append(asked[1]) or whole(*asked))
     assert same(alone, search(mapped))
+    assert len(kinds) > 10 and set(kinds) == {kind} and again == []
 
 
 def test_a_map_travels_as_its_name(mapped):

@@ -290,7 +290,7 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert not (tmp_path / "people").exists()
 
 
-@pytest.mark.parametrize("options", [["--size", "64"], ["--ids", "many"], ["--seed", "-1"], []])
+@pytest.mark.parametrize("options", [["--size", "64"], ["--ids", "many"], ["--seed", "one"], []])
 def test_options_that_cannot_be_read_are_status_2(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*options, "--out", "unused"] if options else [])

@@ -209,7 +209,8 @@ def test_stopped_and_gone_on_with_by_another_process_ends_in_the_same_bits(tmp_p
     with pytest.raises(Stopped, match="saved after epoch 1 and 2 batches"):
         run(tmp_path / "parts", asked, backbone, data=data)
     argv = [sys.executable, "-c", textwrap.dedent(RESUMED), str(tmp_path / "parts")]
-    done = subprocess.run(argv, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(argv, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert different(whole, load_file(tmp_path / "parts" / "weights.safetensors")) == []
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")

@@ -61,6 +61,16 @@ def test_groups_are_written_and_scored(method, runs, tmp_path, capsys):
         assert len(set(PIDS[labels == group])) == 1
 
 
+def test_the_seed_is_of_the_clusters(runs, tmp_path):
+    """Six people in ten groups: which of them are split is luck."""
+    found = []
+    for seed in ("0", "3", "3"):
+        argv = ["--method", "clusters", "--groups", "10", "--seed", seed, "--out", str(tmp_path / "labels.csv")]
+        main(["--runs", str(runs), *argv])
+        found.append((tmp_path / "labels.csv").read_text())
+    assert found[0] != found[1] == found[2]
+
+
 def test_without_identities_there_is_no_score(runs, tmp_path, capsys):
     key = next((runs / "builds").glob("unknown-*")).name
     out = tmp_path / "labels.csv"

@@ -64,6 +64,11 @@ def names(page):
     return [line.query_selector(".name").inner_text() for line in lines]
 
 
+def wait_for_text(page, selector, text):
+    """Until an element says exactly this: what follows a change of the address comes a moment after the click."""
+    page.wait_for_function("([at, text]) => document.querySelector(at).innerText === text", arg=[selector, text])
+
+
 def values(page):
     lines = sorted(page.query_selector_all(LINES), key=lambda line: int(line.get_attribute("data-place")))
     return [float(line.query_selector(".score .value").inner_text()) for line in lines]
@@ -88,14 +93,14 @@ def test_the_list_is_sorted_and_turns_round(visit):
     high = values(page)
     assert high == sorted(high, reverse=True) and high[0] > low[0]
     page.select_option("select[name=sort]", "name")
-    assert "sort=name" in page.url and "down=1" in page.url
+    page.wait_for_url(lambda url: "sort=name" in url and "down=1" in url)
 
 
 def test_search_filters_and_shows_hostile_names_as_text(visit):
     page = visit("queries.html")
     for hostile in HOSTILE:
         page.fill("#text", hostile)
-        assert page.inner_text("#count") == "1 of 24 queries"
+        wait_for_text(page, "#count", "1 of 24 queries")
         assert names(page) == [hostile]
         page.press("#text", "ArrowDown")
         page.keyboard.press("Enter")
@@ -104,9 +109,11 @@ def test_search_filters_and_shows_hostile_names_as_text(visit):
         page.keyboard.press("Escape")
         page.wait_for_selector("#one[data-shown]", state="detached")
     page.fill("#text", "no such picture")
-    assert page.inner_text("#count") == "0 of 24 queries" and page.is_visible("#none")
+    wait_for_text(page, "#count", "0 of 24 queries")
+    assert page.is_visible("#none")
     page.click("#clear")
-    assert page.inner_text("#count") == "24 queries"
+    wait_for_text(page, "#count", "24 queries")
+    assert page.input_value("#text") == "" and not page.is_visible("#none")
     assert page.evaluate("document.querySelectorAll('img, svg').length") == 0
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,14 @@ def same(one, other):
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+def test_doubled_identities_come_twice_in_an_epoch(tmp_path):
+    """6 identities of 3 images: hands of two are 12, or 18 where all are doubled; a batch takes four."""
+    (training, images), recipe = tiny.training(), tiny.recipe(epochs=1)
+    for doubled, seen in (((), 24), (tuple(range(6)), 32)):
+        run(tmp_path / f"{seen}", recipe, data=(replace(training, doubled=doubled), images))
+        assert lines(tmp_path / f"{seen}")[0]["images"] == seen
 
 
 class Stop(Exception):

@@ -109,6 +109,16 @@ def test_the_rate_is_of_all_that_was_tried(monkeypatch):
     assert (tried.seconds, tried.rate) == (3, 60)
 
 
+@pytest.mark.parametrize("fusion", ["sum_then_rerank", EACH_FIRST])
+def test_settings_beyond_the_reach_are_refused(fusion):
+    """Lists of 6 neighbours would be read to the 21st."""
+    tried = Trial(judge_of("hits"), 6)
+    for settings, wanted in (({"k1": 20}, 21), ({"k1": 6}, 7), ({"k1": 3, "k2": 7}, 7)):
+        with pytest.raises(ValueError, match=f"read {wanted} neighbours a row: a reach of 6"):
+            tried.totals(Mix((1.0, 1.0, 1.0), **{"k2": 2} | settings, fusion=fusion))
+    assert np.isfinite(tried.totals(Mix((1.0, 1.0, 1.0), k1=5, k2=6, fusion=fusion))).all()
+
+
 def test_the_last_few_results_are_kept():
     made, lately = [], Lately(2)
     for key in "abacb":

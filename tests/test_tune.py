@@ -15,6 +15,8 @@ from ensemble.fusion import partitions
 from ensemble.fusion.strategy import Mix, mix_of
 from ensemble.results.build_record import Kinds
 from ensemble.tune import __main__ as tune
+from ensemble.tune.ensemble_selection import Grid
+from ensemble.tune.exact_scorer import Judge
 from tests.boards import finished_build, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
@@ -155,6 +157,20 @@ def test_each_domain_gets_the_member_that_knows_it(tmp_path, capsys):
     )
     assert settings.domains == "table"
     assert [asdict(mix) | {"weights": list(mix.weights)} for mix in got] == [day["mix"], night["mix"]]
+
+
+def test_the_seed_is_of_chance_and_of_all_queries_together(tmp_path, capsys, monkeypatch):
+    """Another seed draws other lists without order, and other persons for the interval of both domains together."""
+    shape = {"n_people": 24, "each": 3, "queries": 1, "d": 8, "spreads": (1.2, 1.2, None)}
+    feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 12)
+    finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
+    few = {"k1": (5,), "k2": (1,), "lam": (0.3,), "power": (2,), "fusion": (EACH_FIRST,), "known": ()}
+    monkeypatch.setattr(tune, "Grid", lambda: Grid(**few, rounds=1, steps=1))
+    drawn, chance, real = [], Judge.chance, tune.together
+    monkeypatch.setattr(Judge, "chance", lambda judge, seed: drawn.append(seed) or chance(judge, seed))
+    monkeypatch.setattr(tune, "together", lambda held, seed: drawn.append(seed) or real(held, seed))
+    tuned(tmp_path, capsys, "--seed", "4")
+    assert drawn == [4, 4, 4]
 
 
 def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):

@@ -25,7 +25,7 @@ from configs.store.store import Address
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import ALL
-from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.fusion.strategy import Mix, mix_of, needed
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
 from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
@@ -189,7 +189,7 @@ def tune_one(
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    trial = Trial(judge, grid.reach)
+    trial = Trial(judge, max(grid.reach, needed(base, len(judge.feats[0]))))
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)

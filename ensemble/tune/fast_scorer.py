@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import Part, plain, taken
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import Mix, needed
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.metrics import retrieval_metrics
@@ -286,6 +286,11 @@ class Trial:
         return self.overlaps.get((weights, mix.k1, mix.k2, mix.power), lambda: self._overlapped(weights, mix))
 
     def _overlapped(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
+        wanted = needed(mix, self.source.n)
+        if wanted > self.pool.k:
+            raise ValueError(
+                f"k1 {mix.k1}, k2 {mix.k2} read {wanted} neighbours a row: a reach of {self.pool.k} was asked for"
+            )
         setting = k_reciprocal_encoding.Setting(mix.k1, mix.k2, mix.lam, mix.power)
         v = k_reciprocal_encoding.encode(self._near(weights), self.source.weighted(weights), setting, -1)
         inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, self.n_query)

@@ -24,6 +24,7 @@ from ensemble.kernels.error_bounds import product_bound
 SUM_ERROR = 2.0**-22
 BLOCK_BYTES = 1 << 30  # of similarities at a time, at most
 BLOCK_ROWS = 4096
+ALIGNED = 64  # columns of a block of similarities are a multiple of it, for the products' sake
 MOST_GROUPS = 8192  # of a row's columns: their largest and least lie in a block's own memory
 EXACT_BYTES = 1 << 29  # of exact products at a time
 Progress = Callable[[int, int], None]
@@ -46,7 +47,10 @@ class Lists:
 
 @dataclass(frozen=True)
 class HalfRows:
-    """A part's features in half precision, the members side by side, each times its weight's root and `scale`."""
+    """A part's features in half precision, the members side by side, each times its weight's root and `scale`.
+
+    bits (R, D): rows of zeros follow the part's own, up to a multiple of `ALIGNED`.
+    """
 
     part: Part
     bits: Any
@@ -70,7 +74,7 @@ class Search:
     def _halved(self, part: Part) -> tuple[HalfRows, float]:
         """A part in half precision, and the largest squared length of what a row lost."""
         rows, xp = part.stop - part.start, card.xp
-        bits = xp.zeros((rows, padded([a.shape[1] for a in part.feats])), np.uint16)
+        bits = xp.zeros((-(-rows // ALIGNED) * ALIGNED, padded([a.shape[1] for a in part.feats])), np.uint16)
         lost, at = xp.zeros(rows), 0
         for array, weight in zip(part.feats, self.feats.weights, strict=True):
             dims = array.shape[1]
@@ -92,7 +96,7 @@ class Search:
         for left, right in blocks:
             mine, theirs = self._half(left), self._half(right)
             span = slice(max(rows.start, left.start), min(rows.stop, left.stop))
-            width = right.stop - right.start
+            width = len(theirs.bits)
             step = max(1, min(BLOCK_ROWS, self.block_bytes // (4 * width)))
             step = max(step // 128 * 128, min(step, 128))
             buffer = card.xp.empty((min(step, span.stop - span.start), width), np.float32)
@@ -107,12 +111,12 @@ class Search:
     def _block(self, mine: HalfRows, theirs: HalfRows, rows: slice, buffer: Any) -> None:
         """Offer some rows all columns of a part."""
         feats, part, count = self.feats, theirs.part, rows.stop - rows.start
-        sim = buffer[:count]
+        sim, width = buffer[:count], part.stop - part.start
         local = slice(rows.start - mine.part.start, rows.stop - mine.part.start)
         card.half_product(mine.bits[local], theirs.bits, sim)
         for label, amount in zip(feats.labels, feats.amounts, strict=True):
             amount = amount * self.scale**2
-            card.launch("penalise", count, sim, sim.shape[1], sim.shape[1], rows.start, part.start, label, amount)
+            card.launch("penalise", count, sim, sim.shape[1], width, rows.start, part.start, label, amount)
         if self.own.order.shape[1]:
             self._take(
                 mine.part, part, rows, slice(part.start, part.stop), sim, self.own, self.again, 0, part.start > 0
