@@ -38,7 +38,7 @@ def store(tmp_path, said):
 
 def run_script(body, *args):
     """A Python process of the project that carries out `body`, its standard output open to read."""
-    code = "import os, sys, time\nfrom pathlib import Path\nfrom configs.artifact import Address, Store\n"
+    code = "import os, sys, time\nfrom pathlib import Path\nfrom configs.store.store import Address, Store\n"
     code += f"ASKED = Address('things', 'one', {dict(ASKED.request)!r})\n" + textwrap.dedent(body)
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -235,7 +235,7 @@ def test_without_resume_the_work_of_a_killed_maker_is_not_handed_on(store):
     assert not (path / "resume").exists() and not (path / "half.bin").exists()
 
 
-@pytest.mark.parametrize("step", ["os.replace", "artifact.seal", "shutil.rmtree"])
+@pytest.mark.parametrize("step", ["os.replace", "store.seal", "shutil.rmtree"])
 def test_killed_at_any_step_of_the_finish_the_next_run_has_a_whole_result(store, step):
     """The process ends inside the step; `rmtree` is the very last one, when the result already has its name."""
     body = f"""
@@ -318,7 +318,7 @@ def test_a_full_disk_says_so_and_leaves_nothing_under_the_final_name(store):
         with open("/dev/full", "w") as f:
             f.write("x")
 
-    with pytest.raises(ResultError, match=r"No space left.*MB are free"):
+    with pytest.raises(ResultError, match=r"No space left.*[MG]B are free"):
         store.get(ASKED, make)
     assert not store.path(ASKED).exists()
 
@@ -349,7 +349,7 @@ def test_a_disk_that_fills_says_how_much_was_needed(store, monkeypatch):
         monkeypatch.setattr(atomic_files.os, "fsync", full)
         write_text(folder / "big.txt", "x" * 2_500_000)
 
-    with pytest.raises(ResultError, match=r"No space left on device\); big.txt takes 2.50 MB, [\d,.]+ MB are free in"):
+    with pytest.raises(ResultError, match=r"No space left on device\); big.txt takes 2.5 MB, [\d.]+ [MG]B are free in"):
         store.get(ASKED, make)
     assert not store.path(ASKED).exists() and list((store.root / "things").iterdir()) == []
 
@@ -363,7 +363,7 @@ def test_a_quota_is_said_and_the_old_file_stands(store, monkeypatch):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(atomic_files.os, "fsync", over)
-    words = r"Disk quota exceeded\); {} takes [\d,]+ bytes, a quota is reached in .*; have it raised"
+    words = r"Disk quota exceeded\); {} takes [\d,.]+ K?B, a quota is reached in .*; have it raised"
     with pytest.raises(ResultError, match=words.format("last.json")):
         store.point_at("last.json", {"name": "new"})
     with pytest.raises(ResultError, match=words.format("x.txt")):
@@ -382,7 +382,7 @@ def test_a_disk_that_takes_no_more_files_says_so(store, monkeypatch):
     def make(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "x"))
 
-    with pytest.raises(ResultError, match=r"MB and 2 of 1,500 files are free in .*; make room"):
+    with pytest.raises(ResultError, match=r"[MG]B and 2 of 1,500 files are free in .*; make room"):
         store.get(ASKED, make)
 
 

@@ -41,8 +41,8 @@ ROOT = Path(__file__).parent.parent
 PEAK = """
 import sys, numpy as np
 from pathlib import Path
-from ensemble.neighbours import search_cost
 from ensemble import neighbours, rerank
+from ensemble.neighbours import search_cost
 from tests.features import unit_rows
 from tests.benchmarks.figure import memory
 feats = unit_rows(np.random.default_rng(0), 6000, 256)
@@ -53,7 +53,7 @@ before = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 near = neighbours.nearest(feats, 21, n_query=1000, top_k=200, n_jobs=2)
 rerank.k_reciprocal(near, feats, 1000, top_k=200, n_jobs=2)
-print(memory("VmHWM") - before, bill.forecast(1000, 5000, [256], top_k=200, n_jobs=2).work_bytes)
+print(memory("VmHWM") - before, search_cost.forecast(1000, 5000, [256], top_k=200, n_jobs=2).work_bytes)
 """
 
 

@@ -71,7 +71,7 @@ def test_exit_status(capsys, ending, status, said):
 
 
 def test_sigterm_leaves_with_143_and_the_command_that_goes_on():
-    code = "import os, signal, sys\nfrom configs.command import run\n"
+    code = "import os, signal, sys\nfrom configs.console.command import run\n"
     code += "run(lambda: os.kill(os.getpid(), signal.SIGTERM))"
     done = subprocess.run([sys.executable, "-c", code, "--set", "a b"], capture_output=True, text=True, check=False)
     assert done.returncode == 143 and "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from ensemble.kernels import amx, exact_distances, half_precision
 from ensemble.neighbours import block_search, distance_blocks
 from ensemble.neighbours.distances import Distances
 from ensemble.neighbours.similarity import source_of
+from ensemble.rerank import k_reciprocal_encoding
 from tests import exact_lists, oracles
 from tests.features import clustered, signs, unit_rows
 
@@ -89,7 +90,7 @@ def test_first_k_lists_are_the_heads_of_whole_lists(lam, case):
         whole = rerank.k_reciprocal(near, feats, Q, **setting)
         monkey_share = 1e9  # first-K lists, however short the gallery
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rerank, "NEAR_SHARE", monkey_share)
+            patch.setattr(k_reciprocal_encoding, "NEAR_SHARE", monkey_share)
             first = rerank.k_reciprocal(near, feats, Q, top_k=k, **setting)
         np.testing.assert_array_equal(first[0], whole[0][:, :k])
         np.testing.assert_array_equal(first[1], whole[1][:, :k])
@@ -100,7 +101,7 @@ def test_nothing_overlapping_is_listed_by_index_at_lam_0():
     feats = np.repeat(np.eye(40, dtype=np.float32), 2, axis=0)[np.r_[0:80:2, 1:80:2]]
     near = neighbours.nearest(feats, 2, n_query=40, top_k=5, near_share=1, device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rerank, "NEAR_SHARE", 1e9)
+        patch.setattr(k_reciprocal_encoding, "NEAR_SHARE", 1e9)
         order, dist = rerank.k_reciprocal(near, feats, 40, k1=1, k2=1, lam=0.0, top_k=5, device="cpu")
     for q in range(40):
         assert order[q].tolist() == [q, *[g for g in range(6) if g != q][:4]]

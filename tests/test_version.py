@@ -65,7 +65,7 @@ def test_a_version_that_another_process_is_sent_keeps_its_files(tmp_path):
 def test_files_of_the_project_are_named_from_its_root():
     from ensemble.results.cache_keys import MODELS
 
-    code = code_version(MODELS / "train.py", MODELS / "heads")
+    code = code_version(MODELS / "training" / "train.py", MODELS / "heads")
     assert {"models/training/train.py", "models/heads/mgn.py"} <= set(code.parts)
     assert code_files({"a": {"code": code}, "b": "text"}) == code.parts
 

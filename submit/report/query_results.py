@@ -70,7 +70,7 @@ def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
         "weights": subject.plan.ensemble.weights,
         "rerank": rerank_settings(subject.plan.ensemble),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")},
-        "code": retrieval_code(METRICS, HERE / "query_results.py", HERE / "places.py", HERE.parent / "systems.py"),
+        "code": retrieval_code(METRICS, HERE / "query_results.py", HERE.parent / "systems.py"),
     }
 
     def make(folder: Path) -> None:
