@@ -1,7 +1,7 @@
 """Half-precision products on the matrix units of a CPU (Intel AMX): a filter several times faster than float32.
 
-The instructions alone: `kernels/tiles.py` lays features out for them. Sums are float32. Compiled kernels are kept by
-the file that holds them: after a change here, touch `tiles.py` too.
+The instructions alone: `half_precision.py` lays features out for them. Sums are float32. Compiled kernels are kept by
+the file that holds them: after a change here, touch `half_precision.py` too.
 Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, TDPFP16PS and TDPBF16PS.
 """
 
