@@ -193,3 +193,10 @@ def test_import_is_quick_and_takes_no_torch():
     seconds, loaded = done.stdout.splitlines()
     assert loaded == "[]"
     assert float(seconds) < 2  # of processor time, which other work on the machine does not stretch
+
+
+@pytest.mark.parametrize("module", ["ensemble.runs", "ensemble.verify", "submit.score", "submit.check"])
+def test_commands_that_only_read_load_neither_torch_nor_numba(module):
+    code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'numba', 'cupy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"

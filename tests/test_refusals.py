@@ -3,8 +3,12 @@
 import pytest
 
 from configs.console.command import run
-from ensemble import build
+from ensemble import build, worth
+from ensemble.kernels import device
 from ensemble.pseudo.__main__ import main as group
+from ensemble.tune.__main__ import main as tune
+from submit import make
+from submit.report.__main__ import main as report
 from tests.conftest import TINY
 
 
@@ -89,3 +93,11 @@ def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
 def test_pseudo_labels_of_nobody(tiny_build, capsys, how, begins, ends):
     said = sentence(capsys, group, ["--runs", tiny_build.runs, *how])
     assert said.startswith(f"error: {begins}") and said.endswith(ends)
+
+
+@pytest.mark.parametrize("command", [tune, worth.main, group, make.main, report])
+def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
+    """Before anything is opened: no build is there to be opened."""
+    monkeypatch.setattr(device, "cuda_problem", lambda: "no card at all")
+    want = "error: device 'cuda' cannot be used: no card at all; use 'cpu' or 'auto'"
+    assert sentence(capsys, command, ["--runs", tmp_path / "none", "--device", "cuda"]) == want
