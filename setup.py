@@ -1,7 +1,7 @@
 """The wheel: all of the project under one name, `reid_ensemble`. What else there is to say of it is in pyproject.toml.
 
-In the clone a module is `ensemble.build`, as installed `reid_ensemble.ensemble.build`: while a module is copied, the name
-is put before the project's own in its imports, and in the commands that it prints.
+A module is `ensemble.build` in a clone and `reid_ensemble.ensemble.build` as installed: while modules are copied, the
+one name is put before the project's own in their imports, and in the commands that they print.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def renamed(source: bytes) -> bytes:
     lines, places = source.splitlines(keepends=True), []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and not node.level and ours(str(node.module)):
-            begin = re.compile(rb"from +").match(lines[node.lineno - 1], node.col_offset)
+            begin = re.compile(rb"from +(?=\w)").match(lines[node.lineno - 1], node.col_offset)
             if begin is None:
                 raise ValueError(f"line {node.lineno}: wanted the module's name right after `from`")
             places.append((node.lineno - 1, begin.end()))
@@ -75,11 +75,14 @@ class RenamedModules(build_py):
         return made
 
 
-setup(
-    packages=[
-        f"{NAME}.{package}" for layer in LAYERS for package in (layer, *(f"{layer}.{p}" for p in find_packages(layer)))
-    ],
-    package_dir={f"{NAME}.{layer}": layer for layer in LAYERS},
-    package_data={"": [f"**/*.{kind}" for kind in DATA]},
-    cmdclass={"build_py": RenamedModules},
-)
+if __name__ == "__main__":
+    setup(
+        packages=[
+            f"{NAME}.{package}"
+            for layer in LAYERS
+            for package in (layer, *(f"{layer}.{p}" for p in find_packages(layer)))
+        ],
+        package_dir={f"{NAME}.{layer}": layer for layer in LAYERS},
+        package_data={"": [f"**/*.{kind}" for kind in DATA]},
+        cmdclass={"build_py": RenamedModules},
+    )
