@@ -22,5 +22,5 @@ def need(extra: str, *modules: str) -> None:
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra."""
-    return f'pip install "reid-ensemble[{extra}]"'
+    """The command that brings an extra; in a clone it is typed in its folder."""
+    return f'pip install "{"reid-ensemble" if PREFIX else "."}[{extra}]"'

@@ -188,7 +188,10 @@ def test_mistakes_are_one_sentence_of_the_installed(installed):
             ["reid-submit", "--runs", "none"],
             f"none: no such folder. Run python -m {NAME}.ensemble.build first, or name ",
         ),
-        (["python", "-m", f"{NAME}.submit.report"], "jinja2 and matplotlib are not installed; pip install "),
+        (
+            ["python", "-m", f"{NAME}.submit.report"],
+            'jinja2 and matplotlib are not installed; pip install "reid-ensemble[report]" brings ',
+        ),
     ):
         done = typed(*words)
         assert done.returncode == 2 and done.stderr.startswith(f"error: {want}"), done.stderr

@@ -112,7 +112,7 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
 )
 def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    want = f'error: {module} is not installed; pip install "reid-ensemble[report]" brings what is missing'
+    want = f'error: {module} is not installed; pip install ".[report]" brings what is missing'
     assert sentence(capsys, command, argv) == want
 
 
@@ -120,8 +120,6 @@ def test_a_card_without_cupy_is_said_before_training(people, tmp_path, capsys, m
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(build, "choose_device", lambda asked: (torch.device("cuda"), "H100"))
     monkeypatch.setattr(build, "cuda_problem", device.cuda_problem.__wrapped__)
-    want = (
-        'error: the retrieval cannot use H100: CuPy is not installed (pip install "reid-ensemble[cuda13]", or cuda12 '
-    )
+    want = 'error: the retrieval cannot use H100: CuPy is not installed (pip install ".[cuda13]", or cuda12 '
     argv = ["--members", "a", "--data", people, "--runs", tmp_path / "runs", *TINY]
     assert sentence(capsys, build.main, argv).startswith(want) and not (tmp_path / "runs").exists()
