@@ -108,7 +108,10 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("command", "argv", "module"),
-    [(report, ["--runs", "none"], "matplotlib"), (build.main, ["--log", "tensorboard"], "tensorboard")],
+    [
+        (report, ["--runs", "none"], "matplotlib"),
+        (build.main, ["--log", "tensorboard", "--layout", "drawn"], "tensorboard"),
+    ],
 )
 def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
