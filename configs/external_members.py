@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError
+from configs.installed import PREFIX
 from configs.schema import NAME, Outside
 
 SUFFIXES = (".npz", ".safetensors", ".mat", ".npy")
@@ -63,7 +64,7 @@ def _outside(name: str, file: str) -> Outside:
     if path.suffix.lower() in PICKLED:
         raise ConfigError(
             f"{file}: pickles are not read (they can run code). Write its features with "
-            "ensemble.features.external.save, or as np.savez('member.npz', names=names, feats=feats)"
+            f"{PREFIX}ensemble.features.external.save, or as np.savez('member.npz', names=names, feats=feats)"
         )
     if not os.path.exists(path):
         raise ConfigError(f"{file}: no such file; --members takes names of configs/members.yaml and files of features")

@@ -13,9 +13,11 @@ from configs.console.progress import Progress, duration
 from configs.console.quoting import RUNS, command, on, set_option
 from configs.errors import ConfigError
 from configs.external_members import words_of
+from configs.installed import need
 from configs.load import load_plan
 from configs.schema import WHOLE, Competition, Plan
 from configs.store.store import Store
+from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
@@ -166,6 +168,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     """Everything from the plan to the record."""
+    if "tensorboard" in args.log:
+        need("report", "tensorboard")
     progress = listened_to(args.log)
     begun = time.monotonic()
     if args.layout and not args.data:
@@ -181,6 +185,8 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         check(member, plan.recipe)
         check_views(member, plan)
     device, why = choose_device(args.device)
+    if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
+        raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
     store = Store(args.runs, progress.say, progress.tell, made_with())
@@ -216,5 +222,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     print(store.path(address))
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The command `reid-build`."""
     run(main)
+
+
+if __name__ == "__main__":
+    script()

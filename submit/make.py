@@ -194,5 +194,10 @@ def _standing(path: Path) -> Path:
     return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The command `reid-submit`."""
     run(main)
+
+
+if __name__ == "__main__":
+    script()
