@@ -259,7 +259,8 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
     if args.dry_run:
         return None
     check_room(store, needs)
-    asked = command("ensemble.build", *as_words(options(), vars(args)))
+    members = text_of(words_of(args.members))  # one spelling: what is asked for has one record
+    asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
     with watched(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
