@@ -200,6 +200,14 @@ def test_help_shows_the_arguments(capsys):
     assert "holdout: the share of identities that is kept aside" in shown
 
 
+def test_in_a_notebook_what_is_said_goes_to_standard_error_too(here, capsys, monkeypatch):
+    """Rich would show it as HTML among the results."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    ensemble.build("m.npz", data="data", set=PLAIN)
+    said = capsys.readouterr()
+    assert "kept: none; to make: m" in said.err and said.out == ""
+
+
 def test_it_trains_in_a_thread(people, tmp_path):
     """Signals reach the main thread alone: nothing may ask for one elsewhere."""
     got = []
@@ -239,6 +247,7 @@ def test_a_build_by_its_files(tiny_build, tmp_path, monkeypatch):
     assert test.answers(query) == [(facts["gallery"][g], d) for g, d in zip(order[3], dist[3].tolist(), strict=True)]
     assert len(test.answers(query, 2)) == 2 and test.n_query == len(facts["query"]) == 18
     assert test.weights == {"a": 1.0, "b": 1.0}
+    assert max(len(repr(thing)) for thing in (built, test)) < 400 and query not in repr(test.ranking)
     names, feats = test.features("b")
     assert list(names) == facts["query"] + facts["gallery"] and isinstance(feats, np.memmap)
     assert np.array_equal(feats, np.load(tiny_build.runs / raw["banks"]["b"] / "feats.npy"))
