@@ -59,6 +59,27 @@ EVERYTHING = [
     {"name": "erase", "p": 0.5},
     {"name": "cutout", "p": 0.2},
 ]
+SOURCE_AUGMENT = [
+    MOVES[0],
+    *({"name": name} | COVERS[name] for name in ("colour_jitter", "affine", "random_patch", "random_shift")),
+]
+SOURCE = {
+    "head": _head(name="mgn_grid"),
+    "augment": _augment(SOURCE_AUGMENT),
+    "losses": _losses(id=ID, triplet={"weight": 0.9, **GROWS}),
+    "resample": [RESAMPLE],
+}
+
+
+def _source(**other: list[str]) -> list[str]:
+    """The source design's system with a part of it replaced; the batches stay the baseline's."""
+    return [change for part in (SOURCE | other).values() for change in part]
+
+
+def _source_without(augmentation: str) -> list[str]:
+    return _source(augment=_augment([row for row in SOURCE_AUGMENT if row["name"] != augmentation]))
+
+
 PARTS: dict[str, list[str]] = {
     "untrained": ["recipe.optimizer.lr=1e-12", "recipe.epochs=1"],
     "baseline": [],
@@ -84,6 +105,15 @@ PARTS: dict[str, list[str]] = {
     LONGER: [],
     "long tail kept": ["recipe.min_images=1"],
     "strong": [*_augment(EVERYTHING), *_losses(id=ID, triplet={"weight": 0.9, **GROWS}, center=CENTER), RESAMPLE],
+    "source": _source(),
+    "source, mgn": _source(head=_head(name="mgn")),
+    "source, global head": _source(head=_head(name="global")),
+    **{f"source without {row['name']}": _source_without(row["name"]) for row in SOURCE_AUGMENT},
+    "source without smoothing": _source(losses=_losses(id=ID | {"eps": 0}, triplet={"weight": 0.9, **GROWS})),
+    "source without a margin that grows": _source(losses=_losses(id=ID, triplet=TRIPLET)),
+    "source without ID": _source(losses=_losses(triplet={"weight": 1, **GROWS})),
+    "source without triplet": _source(losses=_losses(id=ID | {"weight": 1})),
+    "source without resampling": _source(resample=[]),
 }
 
 
