@@ -521,7 +521,26 @@ def resampling_expectation(n_images: Sequence[int], p: float = 0.5) -> tuple[flo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def loop_search(dist: np.ndarray, threshold: float = 0.5) -> list[int]:
+def loop_search(dist: np.ndarray, threshold: float | None = 0.5) -> list[int]:
+    """Each image's label is its nearest other image; of two that name each other the lower name stays.
+
+    Args:
+        dist: (N, N), read by row. threshold: the nearest must be strictly nearer; None asks nothing.
+
+    Returns:
+        N labels, numbered from 0 by the first image that has each; -1 for none.
+    """
+    n, names = len(dist), {}
+    for i in range(n):
+        j = next(j for j in rank_list(np.asarray(dist, dtype=np.float64)[i]) if j != i)
+        if threshold is None or dist[i][j] < threshold:
+            names[i] = j
+    stays = {max(i, j): min(i, j) for i, j in names.items() if names.get(j) == i}
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(stays.get(names[i], names[i]), len(numbers)) if i in names else -1 for i in range(n)]
+
+
+def first_neighbours(dist: np.ndarray, threshold: float = 0.5) -> list[int]:
     """Groups of unlabelled images: the connected parts of the first-neighbour graph (cf. FINCH, Sarfraz et al. 2019).
 
     Each image is linked with its nearest other image, ties by lower index, if strictly nearer than the threshold.
