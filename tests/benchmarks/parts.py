@@ -98,6 +98,7 @@ PARTS: dict[str, list[str]] = {
     "mgn_grid": _head(name="mgn_grid"),
     "abp": _head(name="mgn", adaptive=True),
     "rmgl": _head(name="rmgl"),
+    "rmgl, cut after layer 2": _head(name="rmgl", fork="layer3.0"),
     "cosine": ["recipe.schedule={name: gradual_warmup, warmup: 10, then: {name: cosine}}"],
     "gradual warm-up": _then_steps("gradual_warmup", multiplier=2),
     "constant warm-up": _then_steps("constant_warmup", factor=0.1),
