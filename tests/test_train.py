@@ -91,6 +91,7 @@ SMALL_RESNET = {"name": "resnet", "width_per_group": 4}
     [
         ("tiny", "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
         ("tiny", "bfloat16", {"id": {}, "triplet": {"start": 0.1}, "center": {"weight": 5e-4}}),
+        ("tiny", "float32", {"id": {}, "triplet": {"margin": 1.0, "start": 0.1, "by": "gap", "every": 90}}),
         (SMALL_RESNET, "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
     ],
 )

@@ -43,7 +43,7 @@ class Step:
         skip = self._backward(total, seen, at)
         for _, loss in run.losses.values():
             if isinstance(loss, Learner):
-                loss.learn(output, labels, skip)
+                loss.learn(output, labels, skip, t)
 
     def _backward(self, total: Tensor, seen: Seen, at: Tensor) -> Tensor:
         """Gradients, and the optimizer's step; whether the batch is passed over."""

@@ -86,6 +86,8 @@ PARTS: dict[str, list[str]] = {
     **{name: _augment([*MOVES, {"name": name} | row]) for name, row in COVERS.items()},
     "soft margin": _losses(id=ID, triplet={"weight": 0.9, "margin": "soft"}),
     "margin that grows": _losses(id=ID, triplet={"weight": 0.9, **GROWS}),
+    "margin by the gap": _losses(id=ID, triplet={"weight": 0.9, "margin": 0.3, "start": 0.1, "by": "gap"}),
+    "euclidean triplet": _losses(id=ID, triplet=TRIPLET | {"distance": "euclidean"}),
     "smoothing over all": _losses(id=ID | {"over": "all"}, triplet=TRIPLET),
     "no smoothing": _losses(id=ID | {"eps": 0}, triplet=TRIPLET),
     "centre": _losses(id=ID, triplet=TRIPLET, center=CENTER),
@@ -112,6 +114,10 @@ PARTS: dict[str, list[str]] = {
     **{f"source without {row['name']}": _source_without(row["name"]) for row in SOURCE_AUGMENT},
     "source without smoothing": _source(losses=_losses(id=ID | {"eps": 0}, triplet={"weight": 0.9, **GROWS})),
     "source without a margin that grows": _source(losses=_losses(id=ID, triplet=TRIPLET)),
+    "source, margin by the gap": _source(losses=_losses(id=ID, triplet={"weight": 0.9, **GROWS, "by": "gap"})),
+    "source, euclidean triplet": _source(
+        losses=_losses(id=ID, triplet={"weight": 0.9, **GROWS, "distance": "euclidean"})
+    ),
     "source without ID": _source(losses=_losses(triplet={"weight": 1, **GROWS})),
     "source without triplet": _source(losses=_losses(id=ID | {"weight": 1})),
     "source without resampling": _source(resample=[]),
