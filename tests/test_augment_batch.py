@@ -16,7 +16,8 @@ from models.data.augment.photometric import turned_hue as turned_one
 
 SIZE = (48, 24)
 LEVELS = {"colour_jitter": 1, "affine": 1, "random_shift": 1}  # of difference; of the others none
-EVERY = [*((name, {}) for name in registry.AUGMENTS), ("erase", {"fill": "mean"}), ("affine", {"fill": 90}),
+EVERY = [*((name, {}) for name in registry.AUGMENTS), ("erase", {"fill": "random"}),
+         ("erase", {"fill": "data"}), ("affine", {"fill": 90}),
          ("colour_jitter", {"hue": 0.5}), ("colour_jitter", {"hue": 0}), ("pad_crop", {"pad": 40}),
          ("random_shift", {"keep": 1, "least": 1}), ("cutout", {"size": [1, 1]})]  # fmt: skip
 
@@ -81,7 +82,7 @@ def test_all_of_the_strong_recipe_one_after_another():
 
 
 def test_a_part_of_a_batch_is_that_part():
-    images, augments = pictures(), [make("erase", {}, None), make("flip", {}, None)]
+    images, augments = pictures(), [make("erase", {"fill": "random"}, None), make("flip", {}, None)]
     whole, part = as_batch(images, augments, 0, 0, range(60)), as_batch(images[20:30], augments, 0, 0, range(20, 30))
     np.testing.assert_array_equal(whole[20:30], part)
 

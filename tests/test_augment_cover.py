@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.augment import Seat, cutout, erase, image_rng, random_patch
+from configs.load import load_plan
+from models.data.augment import Seat, cutout, erase, image_rng, occlusion, random_patch
 from models.data.augment.occlusion import random_box
 from tests import tiny
 
@@ -179,6 +180,23 @@ def test_erasing_is_with_noise_or_with_imagenets_mean():
     assert np.array_equal(np.unique(drawn), np.arange(256))
     often = [(erase(p=0.3)(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]
     assert 0.22 < np.mean(often) < 0.38
+
+
+def test_erasing_by_the_data_sets_own_mean(monkeypatch):
+    """Three images and blocks of two: the mean of all pixels, and not of blocks' means."""
+    monkeypatch.setattr(occlusion, "BLOCK", 2)
+    images = np.stack([np.full((*SIZE, 3), pixel, np.uint8) for pixel in ((10, 0, 255), (20, 0, 255), (60, 3, 255))])
+    seen = erase(images=images, p=1, area=(0.3, 0.3), aspect=(2, 2), fill="data")(images[0], image_rng(0, 0, 0))
+    top, left, h, w = covered(images[0], seen)
+    assert set(map(tuple, seen[top : top + h, left : left + w, :2].reshape(-1, 2).tolist())) == {(30, 1)}
+    with pytest.raises(ValueError, match="training images are wanted"):
+        erase(fill="data")
+
+
+def test_erasing_is_by_the_mean_wherever_nothing_else_is_said():
+    image = np.full((*SIZE, 3), 9, np.uint8)
+    assert set(erase(p=1)(image, image_rng(0, 0, 0)).reshape(-1, 3)[:, 0].tolist()) == {9, 124}
+    assert load_plan(["r50"], competition="market1501").recipe.augment[-1].options["fill"] == "mean"
 
 
 def test_the_pool_depends_on_data_seed_and_epoch_alone():

@@ -44,8 +44,8 @@ def same(one, other):
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("share", [slice(None), slice(2, 6)])
 def test_a_device_gives_the_batches_of_a_loader(resident, share):
-    patch = {"name": "random_patch", "p": 1}
-    augment = [{"name": "flip"}, {"name": "erase"}, {"name": "pad_crop", "pad": 4}, patch, {"name": "erase"}]
+    patch, noise = {"name": "random_patch", "p": 1}, {"name": "erase", "fill": "random"}
+    augment = [{"name": "flip"}, noise, {"name": "pad_crop", "pad": 4}, patch, {"name": "erase"}]
     one = source(share, augment)
     same(seen(LoaderFeed(one, 0)), seen(DeviceFeed(one, resident=resident)))
 

@@ -85,6 +85,15 @@ def test_source_sums_distances_and_re_ranks_them_and_labels_by_loop_search(sourc
     assert e.pseudo.method == "loop_search"
 
 
+def test_the_fields_own_names_are_the_same_recipe():
+    one, other = (
+        load_plan(["r50"], sets=[f"recipe.augment=[{{name: {erase}, fill: data}}, {jitter}]"]).recipe
+        for erase, jitter in (("erase", "colour_jitter"), ("random_erasing", "color_jitter"))
+    )
+    assert one == other and one.model_dump_json() == other.model_dump_json()
+    check(load_plan(["r50"]).members[0], other)
+
+
 def test_every_head_is_in_some_recipe():
     assert {load_plan(["r50"], recipe=name).members[0].head.name for name in NAMES} == set(HEADS)
 

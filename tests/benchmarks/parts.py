@@ -22,8 +22,9 @@ COVERS = {
     "affine": {"p": 0.3},
     "random_shift": {"p": 0.3},
     "random_patch": {"p": 0.3},
-    "erase": {"p": 0.5},
+    "erase": {"p": 0.5, "fill": "random"},
     "erase with mean": {"name": "erase", "p": 0.5, "fill": "mean"},
+    "erase with the data's mean": {"name": "erase", "p": 0.5, "fill": "data"},
     "cutout": {"p": 0.5},
 }
 
@@ -56,7 +57,7 @@ EVERYTHING = [
     MOVES[1],
     {"name": "random_shift", "p": 0.3},
     {"name": "random_patch", "p": 0.3},
-    {"name": "erase", "p": 0.5},
+    {"name": "erase", "p": 0.5, "fill": "random"},
     {"name": "cutout", "p": 0.2},
 ]
 SOURCE_AUGMENT = [

@@ -16,6 +16,7 @@ from PIL import ImageDraw, ImageFont
 
 from configs.console.command import CommandLine, run, whole
 from configs.errors import ConfigError
+from configs.recipe import ALSO_CALLED
 from configs.schema import Named
 from models.data.augment import Augment, Image, Seat, image_rng
 from models.data.drawn import draw_people
@@ -79,7 +80,7 @@ def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed:
         except yaml.YAMLError as e:
             raise ConfigError(f"--set {change!r}: {value!r} is not a YAML value") from e
     chain = []
-    for name in names.split(","):
+    for name in (ALSO_CALLED.get(name, name) for name in names.split(",")):
         row = AUGMENTS.get(name)
         always = {"p": 1.0} if row and "p" in inspect.signature(row).parameters else {}
         named = Named(name=name, **(always | options))

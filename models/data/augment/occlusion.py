@@ -14,6 +14,7 @@ from models.data.augment import batch_occlusion
 from models.data.augment.base import MEAN, Augment, Drawn, Image, Seat, Size, check_range, check_share
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+BLOCK = 1024  # images at a time
 TRIED = 100  # boxes that are drawn beforehand, to see whether there are any
 MEAN_PIXEL = tuple(round(255 * m) for m in MEAN)
 
@@ -63,17 +64,17 @@ def erase(
     p: float = 0.5,
     area: Sequence[float] = (0.02, 0.4),
     aspect: Sequence[float] = (0.3, 3.33),
-    fill: Literal["random", "mean"] = "random",
+    fill: Literal["random", "mean", "data"] = "mean",
     attempts: int = 100,
 ) -> Augment:
-    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by noise, or by ImageNet's mean.
+    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by a mean colour, or by noise.
 
     Args:
-        images: (N, H, W, 3), the training images, for their size.
+        images: (N, H, W, 3), the training images, for their size and mean.
         p: probability of erasing at all.
         area: least and greatest share of the image.
         aspect: least and greatest height / width, drawn evenly in between.
-        fill: what replaces it.
+        fill: what replaces it: ImageNet's mean, the training images' own (data), or noise (random).
         attempts: rectangles drawn until one fits into the image.
 
     Raises:
@@ -82,8 +83,10 @@ def erase(
     check_share("p", p)
     check_range("area", area, 0, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
-    if fill not in ("random", "mean"):
-        raise ValueError(f"fill {fill!r}; there are random, mean")
+    if fill not in ("random", "mean", "data"):
+        raise ValueError(f"fill {fill!r}; there are random, mean, data")
+    if fill == "data" and images is None:
+        raise ValueError("fill 'data': the training images are wanted, to take their mean")
     if images is not None:
         check_fits("rectangle", images.shape[1:3], area, aspect)
 
@@ -94,10 +97,19 @@ def erase(
         return Drawn(box, rng.integers(0, 256, (*box[2:], 3), dtype=np.uint8) if fill == "random" else None)
 
     def apply(image: Image, drawn: Drawn) -> Image:
-        return covered(image, drawn.numbers, MEAN_PIXEL if drawn.noise is None else drawn.noise)
+        return covered(image, drawn.numbers, pixel if drawn.noise is None else drawn.noise)
 
     painted = fill == "random"
-    return Augment(draw, apply, partial(batch_occlusion.fill, None if painted else MEAN_PIXEL), width=4, paints=painted)
+    pixel = mean_pixel(images) if fill == "data" and images is not None else MEAN_PIXEL
+    return Augment(draw, apply, partial(batch_occlusion.fill, None if painted else pixel), width=4, paints=painted)
+
+
+def mean_pixel(images: NDArray[np.uint8]) -> tuple[int, ...]:
+    """The rounded mean of all pixels of images (N, H, W, 3), added up in whole numbers."""
+    sums = np.zeros(3, np.int64)
+    for start in range(0, len(images), BLOCK):
+        sums += images[start : start + BLOCK].sum(axis=(0, 1, 2), dtype=np.int64)
+    return tuple(round(int(s) / (images.size // 3)) for s in sums)
 
 
 def covered(image: Image, box: Sequence[float], pixels: ArrayLike) -> Image:
