@@ -110,6 +110,20 @@ def test_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path, monkeypatch, b
     assert one == other
 
 
+def test_a_warmup_by_the_error_is_told_and_gone_on_with(tmp_path, monkeypatch):
+    """Stopped while the error is on its way down from 1."""
+    recipe = tiny.recipe(epochs=7, schedule={"name": "error_warmup", "factor": 0.5, "error": 0.6})
+    whole = run(tmp_path / "whole", recipe)
+    rates = [line["lr"] for line in lines(tmp_path / "whole")]
+    assert rates[:2] == [5e-4, 5e-4] and rates[-1] == 1e-3
+    go_on = stop_before_epoch(monkeypatch, 2)
+    with pytest.raises(Stop):
+        run(tmp_path / "parts", recipe)
+    go_on()
+    assert same(whole, run(tmp_path / "parts", recipe)) == []
+    assert [line["lr"] for line in lines(tmp_path / "parts")] == rates
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
 def test_a_signal_saves_after_the_batch_and_nothing_is_lost(tmp_path, monkeypatch, number, workers):

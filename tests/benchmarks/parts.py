@@ -105,6 +105,9 @@ PARTS: dict[str, list[str]] = {
     "cosine": ["recipe.schedule={name: gradual_warmup, warmup: 10, then: {name: cosine}}"],
     "gradual warm-up": _then_steps("gradual_warmup", multiplier=2),
     "constant warm-up": _then_steps("constant_warmup", factor=0.1),
+    "warm-up by the error": [
+        'recipe.schedule={"name": "error_warmup", "then": {"name": "steps", "warmup": 0, "milestones": [70, 100]}}'
+    ],
     "resample": [RESAMPLE],
     LONGER: [],
     "long tail kept": ["recipe.min_images=1"],
