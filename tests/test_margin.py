@@ -114,9 +114,10 @@ def test_it_goes_on_from_its_state_to_the_bit():
 
     whole, first, second = fresh(), fresh(), fresh()
     want = trained(whole, gaps)
-    trained(first, gaps[:13])
+    trained(first, gaps[:15])
+    assert set(first.state_dict()) == {"now", "looks", "total", "count"}
     second.load_state_dict(first.state_dict())
-    for number, gap in enumerate(gaps[13:], 14):
+    for number, gap in enumerate(gaps[15:], 16):
         second.learn(*with_gap(gap), GO, number / 2)
     assert all(torch.equal(second.state_dict()[k], v) for k, v in whole.state_dict().items()) and len(set(want)) > 2
 
