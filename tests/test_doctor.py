@@ -94,7 +94,7 @@ def test_a_label_list_by_itself(tmp_path, capsys):
     assert read_label_list(path)[0].train.pids.tolist() == [15178, 3]
     for line in ("1.png", " :5", ":5"):
         path.write_text(f"{line}\n")
-        with pytest.raises(DataError, match="line 1: '.*'; wanted lines"):
+        with pytest.raises(DataError, match=r"line 1: '.*'; wanted lines"):
             read_label_list(path)
 
 
