@@ -1,12 +1,15 @@
 """The report in a real browser, opened from disk: headless Chromium through Playwright, offline."""
 
 import shutil
+import threading
 
 import pytest
 
 from configs.console.progress import Progress
 from configs.store.store import Store
-from submit.report.build_report import write_report
+from submit.report.build_report import make_report
+from submit.report.photo_search import Found
+from submit.report.serve import Server
 from tests.report_case import HOSTILE, small_build
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
@@ -17,11 +20,16 @@ LINES = "#lines .line"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def written(tmp_path_factory):
     """A report with hostile names, in a folder whose own name needs escaping."""
     root = tmp_path_factory.mktemp("browsed")
     store = Store(small_build(root), say=lambda text: None)
-    return write_report(store, None, root / "a report #1 é", Progress(quiet=True), "cpu")
+    return make_report(store, None, root / "a report #1 é", Progress(quiet=True), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(written):
+    return written.folder
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +200,37 @@ def test_light_and_dark_are_kept(visit):
     assert before != after
     page = visit("build.html")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == after
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_photograph_is_searched_for_in_a_browser(chromium, written, host, tmp_path):
+    """By the printed link: what a browser says of where a form comes from is what the server goes by."""
+    got = []
+
+    def find(content):
+        got.append(content)
+        return Found("data:,", (7,), (0.25,))
+
+    f = written.findings[0]
+    server = Server(host, 0, written.folder, lambda found, said: written.pages.search(f, found, said), find)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    context = chromium.new_context()
+    try:
+        (tmp_path / "a.png").write_bytes(b"a picture")
+        page = context.new_page()
+        page.goto(server.link())
+        assert page.get_attribute("nav a:last-of-type", "href") == "search.html"
+        page.goto(server.link("search.html"))
+        page.set_input_files("#photograph", tmp_path / "a.png")  # searched for at once
+        page.wait_for_selector(".card", timeout=10_000)
+        assert page.url == f"{server.address}search.html" and got == [b"a picture"]
+        assert page.inner_text(".card .cardname") == f.trial.gallery.names[7]
+    finally:
+        context.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 CONTRAST = """() => {
