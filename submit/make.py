@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     earlier = load_scores(args.against) if args.against else None
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
+    store = Store(args.runs, lambda text: print(text, file=sys.stderr), lends=True)
     key, record, plan = open_build(store, args.build)
     ranking = load_ranking(store.open(record.evaluations["test"].ranking))
     form = format_of(plan.competition.format)

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     progress = Progress()
-    store = Store(args.runs, progress.say)
+    store = Store(args.runs, progress.say, lends=True)
     written = make_report(store, args.build, args.out, progress, args.device)
     print(written.folder / "index.html", flush=True)
     if args.serve:
