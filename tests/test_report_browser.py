@@ -135,9 +135,9 @@ def test_filters_agree_with_the_marks(visit):
         assert marks and set(marks) == {f"answer {only}"}
     assert counted["right"] + counted["wrong"] == 24
     page.select_option("select[name=only]", "")
-    page.fill("input[name=person]", "3")
+    page.fill("input[name=person]", "p00003")
     facts = page.eval_on_selector_all(f"{LINES} .facts", "all => all.map(a => a.textContent)")
-    assert facts and all(f.startswith("person 3 ") for f in facts)
+    assert facts and all(f.startswith("person p00003 ") for f in facts)
 
 
 def test_a_query_by_link_and_the_keys_that_walk(visit):
