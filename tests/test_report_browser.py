@@ -93,6 +93,52 @@ def test_pages_open_without_complaint_and_are_no_wider_than_the_screen(visit, na
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+# Elements that stick out of the screen (unless they lie in what scrolls or is cut on purpose), or text that is cut.
+CUT = """() => {
+  const width = document.documentElement.clientWidth, bad = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (!e.checkVisibility() || e.closest(".skip, svg") || e.parentElement.closest(".scroll, .answers")) continue;
+    const box = e.getBoundingClientRect();
+    if (box.width && (box.right > width + 0.5 || box.left < -0.5)) bad.push([e.tagName, e.className, box.right]);
+    const card = e.parentElement.closest("figure, .strip a, .pairs li, .card")?.getBoundingClientRect();
+    if (card && (box.right > card.right + 0.5 || box.bottom > card.bottom + 0.5)) bad.push(["card", e.className]);
+    if (e.matches(".facts, .strip .cap span:last-child") && e.scrollWidth > e.clientWidth + 1) bad.push(["cut", e.textContent]);
+  }
+  return bad;
+}"""
+TALLEST = 16  # screens of 844 pixels
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "queries.html", "pairs.html", "map.html", "build.html", "queries.html#q=1"]
+)
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
+def test_nothing_is_cut_and_no_page_is_endless(visit, name, size):
+    page = visit("index.html")
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page = visit(name)
+    assert page.evaluate(CUT) == []
+    assert page.evaluate("document.documentElement.scrollHeight") < TALLEST * 844
+
+
+def test_the_total_of_every_system_is_on_a_phones_screen(visit):
+    page = visit("index.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    heads = page.query_selector_all(".scores thead th")
+    (total,) = (i for i, head in enumerate(heads) if head.inner_text() == "total")
+    for row in page.query_selector_all(".scores tr"):
+        box = row.query_selector_all("th, td")[total].bounding_box()
+        assert box["x"] + box["width"] <= 390
+
+
+def test_pairs_past_the_first_are_there_when_asked_for(visit):
+    page = visit("pairs.html")
+    (more,) = page.query_selector_all("details.more")[:1]
+    assert page.is_hidden("details.more li")
+    more.query_selector("summary").click()
+    assert page.is_visible("details.more li") and more.query_selector("ol").get_attribute("start") == "25"
+
+
 def test_the_list_is_sorted_and_turns_round(visit):
     page = visit("queries.html")
     low = values(page)

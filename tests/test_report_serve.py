@@ -1,9 +1,11 @@
 """The report's server: what it gives and what it refuses; the search by photograph, on really trained members."""
 
 import http.client
+import re
 import socket
 import threading
 import time
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -13,7 +15,9 @@ from configs.console.progress import Progress
 from configs.errors import DataError
 from configs.store.store import Store
 from submit.report.build_report import make_report
+from submit.report.member_training import Epoch, Trained
 from submit.report.photo_search import Finder, Found
+from submit.report.plots import figures
 from submit.report.serve import LINK, MOST, Server, uploaded
 
 
@@ -202,3 +206,12 @@ def test_each_member_has_its_maps_and_every_image_a_place(written):
     trial = written.findings[0].trial
     assert places.shape == (len(trial.query) + len(trial.gallery), 2)
     assert places.min() == 0 and places.max() == 1
+
+
+@pytest.mark.parametrize(("last", "ticks"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "2", "3"])])
+def test_epochs_are_counted_in_whole_numbers(last, ticks):
+    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0) for e in range(1, last + 1))
+    unlabelled = SimpleNamespace(labelled=False)
+    found = figures(unlabelled, None, [Trained("a", None, epochs, "cpu", "float32", "", {})], None)
+    (figure,) = (f for f in found if f.title == "Learning rate by epoch")
+    assert re.findall(r">(\d[\d.]*)</text>", figure.svg) == ticks
