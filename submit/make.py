@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ from ensemble.results.ranking import Ranking, load_ranking
 from models.data.skip import UNANSWERED
 from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
 from submit.faults import find_faults
-from submit.formats import format_of, names_of
+from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Fault, Format, Names
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
+TORN = re.compile(r"\..*\.\d+\.part")  # of a writer that was killed
 EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
@@ -71,12 +73,13 @@ def main(argv: list[str] | None = None) -> None:
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
     names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
+    out = args.out or Path("submissions") / key.split("/")[1]
+    check_folder(out)
     scores = {
         name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
         for name, evaluation in record.evaluations.items()
     }
-    out = args.out or Path("submissions") / key.split("/")[1]
-    write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
+    write_folder(out, {SCORE: score_json(record, key, scores, form.file), form.file: content})
     tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
     for done in record.rounds:
         print(note_of_round(done))
@@ -148,10 +151,11 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     return content
 
 
-def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) -> bytes:
+def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]], file: str) -> bytes:
     """The scores with their signatures, and where they come from."""
     content = {
         "build": key,
+        "file": file,
         "command": record.command,
         "rounds": record.rounds,
         "scores": {k: [asdict(r) for r in v] for k, v in scores.items()},
@@ -159,17 +163,42 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) ->
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
+def check_folder(out: Path) -> str:
+    """The file to hand in of the submission that a folder holds; empty where it holds nothing.
+
+    Raises:
+        ResultError: it is a file, or it holds other things than a submission.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out}: is a file; give a folder with --out")
+    there = sorted(p.name for p in out.iterdir() if not TORN.fullmatch(p.name)) if out.exists() else []
+    try:
+        told = json.loads((out / SCORE).read_text(encoding="utf-8"))
+        if {"build", "scores"} <= set(told):
+            return str(told.get("file", ""))
+    except (OSError, ValueError, TypeError):
+        pass
+    if there:
+        few = ", ".join(map(repr, there[:3])) + ", ..." * (len(there) > 3)
+        raise ResultError(f"{out}: holds {few} and no {SCORE} of a submission; give a new or empty folder with --out")
+    return ""
+
+
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files, one writer at a time; every file is whole or not there.
 
+    The file to hand in of an earlier submission there goes, where this one's has another name; others' files stay.
+
     Raises:
-        ResultError: the disk refuses.
+        ResultError: the disk refuses, or it holds other things than a submission.
     """
     try:
-        if out.exists() and not out.is_dir():
-            raise ResultError(f"{out}: is a file; give a folder with --out")
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with _alone_in(out):
+            earlier = check_folder(out)
+            if earlier in {form.file for form in FORMATS.values()} - {*files}:
+                (out / earlier).unlink(missing_ok=True)
             for name, content in files.items():
                 for torn in out.glob(f".{name}.*.part"):  # of a writer that was killed
                     torn.unlink()

@@ -217,12 +217,27 @@ def test_a_folder_is_replaced_file_by_file(tmp_path):
     out = tmp_path / "sub"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    (out / "score.json").write_text("old")
+    (out / "score.json").write_text('{"build": "", "file": "track2.txt", "scores": {}}')
+    (out / "track2.txt").write_text("of the earlier build")
     make.write_folder(out, {"score.json": b"new", "submission.json": b"{}"})
     assert {p.name: p.read_text() for p in out.iterdir()} == {
         "mine.txt": "kept", "score.json": "new", "submission.json": "{}",
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["sub"]
+
+
+@pytest.mark.parametrize("there", ["submission.json", "score.json", "thesis.tex"])
+def test_a_folder_of_other_things_is_left_alone(tmp_path, there):
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(ResultError, match=f"holds '{there}' and no score.json of a submission; give a new or empty"):
+        make.write_folder(tmp_path, {"score.json": b"new", "submission.json": b"{}"})
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(there, "mine")]
+
+
+def test_what_a_killed_writer_left_is_no_other_thing(tmp_path):
+    (tmp_path / ".score.json.123.part").write_text("half")
+    make.write_folder(tmp_path, {"score.json": b"new", "submission.json": b"{}"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["score.json", "submission.json"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

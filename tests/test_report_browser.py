@@ -102,7 +102,8 @@ CUT = """() => {
     if (box.width && (box.right > width + 0.5 || box.left < -0.5)) bad.push([e.tagName, e.className, box.right]);
     const card = e.parentElement.closest("figure, .strip a, .pairs li, .card")?.getBoundingClientRect();
     if (card && (box.right > card.right + 0.5 || box.bottom > card.bottom + 0.5)) bad.push(["card", e.className]);
-    if (e.matches(".facts, .strip .cap span:last-child") && e.scrollWidth > e.clientWidth + 1) bad.push(["cut", e.textContent]);
+    const whole = e.matches(".facts, .strip .cap span:last-child");
+    if (whole && e.scrollWidth > e.clientWidth + 1) bad.push(["cut", e.textContent]);
   }
   return bad;
 }"""
