@@ -17,7 +17,7 @@ from configs.schema import Competition, Ensemble
 from configs.store.code_version import CodeVersion
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
-from ensemble.metrics.competition_score import describe, score_stream
+from ensemble.metrics.competition_score import describe, parse, score_stream
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
 from ensemble.results.pseudo_settings import guessed_labels
@@ -43,6 +43,11 @@ class Row:
     scored: int
     skipped: int
     signature: str
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is of cut lists, which say nothing of mINP: where the last right image stands is not in them."""
+        return parse(self.signature)["ap"] != "market"
 
 
 def score_evaluation(
@@ -114,6 +119,8 @@ def show(console: Console, title: str, rows: Sequence[Row]) -> None:
         table.add_column(column, justify="right")
     cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
     best = {field: max(texts, key=float) for field, texts in cells.items()}
+    if rows[0].cut:
+        cells["minp"], best["minp"] = ["-"] * len(rows), ""
     for i, row in enumerate(rows):
         texts = [cells[field][i] for field in COLUMNS.values()]
         marks = [f"[bold]{t}[/bold]" if t == best[f] else t for t, f in zip(texts, COLUMNS.values(), strict=True)]
@@ -121,6 +128,8 @@ def show(console: Console, title: str, rows: Sequence[Row]) -> None:
     console.print(f"{title}; {describe(rows[0].signature)}", soft_wrap=True, markup=False)
     console.print()
     console.print(table)
+    if rows[0].cut:
+        console.print("mINP needs whole lists; these are cut", soft_wrap=True)
     console.print()
 
 

@@ -166,7 +166,7 @@ def handed_in(order, top_k):
 def test_lists_that_break_the_rules_are_never_written():
     with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
         handed_in([[0, 0], [1, 2]], 2)
-    with pytest.raises(SubmissionError, match="a list of 1; wanted 2"):
+    with pytest.raises(SubmissionError, match=r"each of its 2 lists is of 1; wanted 2$"):
         handed_in([[0], [1]], 2)
     assert handed_in([[2, 0], [1, 2]], 2).startswith(b'{\n"q1.png": ["g3.png", "g1.png"]')
 
@@ -195,6 +195,15 @@ def test_every_format_hands_in_the_build(tiny_build, made, tmp_path, name, capsy
     first = json.loads((made[0] / "submission.json").read_text())
     got = [[name_of[t] for t in names] for names in sheet.answers.lists]
     assert got == [first[q] for q in queries]
+
+
+def test_what_cut_lists_say_nothing_of_is_not_shown(capsys):
+    for ap, shown in (("hits", "-"), ("market", "40.0")):
+        rows = [Row("a", 0.5, 0.5, 0.4, 0.5, (0.5,) * 3, 5, 0, f"ap={ap}|k=9|junk=none|skipped=0|weights=x")]
+        make.show(Console(), "test", rows)
+        out = capsys.readouterr().out
+        (line,) = (line for line in out.splitlines() if line.startswith("a "))
+        assert line.split()[3] == shown and ("mINP needs whole lists" in out) == (shown == "-")
 
 
 def test_a_re_ranking_that_costs_is_said(capsys):

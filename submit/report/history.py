@@ -80,6 +80,8 @@ def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "a
             notes.append(f"{name}: not measured alike: {'; '.join(unlike)}")
             continue
         for what, field in (("total", "total"), ("rank-1", "rank1"), ("mAP", "map"), ("mINP", "minp")):
+            if field == "minp" and rows[-1].cut:
+                continue
             gains.append(Gain(name, what, getattr(theirs[-1], field), getattr(rows[-1], field)))
     return History(key, record.command, tuple(changes), tuple(gains), tuple(notes))
 
