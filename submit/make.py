@@ -113,15 +113,20 @@ def tell(
             continue
         sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
         show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)
-        before, after = rows[-2:] if len(rows) > 1 else (rows[0], rows[0])
-        if after.name.endswith("re-ranked") and after.total < before.total:
-            loss = 100 * (before.total - after.total)
-            console.print(
-                f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out",
-                soft_wrap=True,
-            )
+        for note in notes_of_reranking(rows):
+            console.print(note, soft_wrap=True)
     if length < top_k:
         console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
+
+
+def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
+    """That it costs, where it does by more than chance; and where it may, that chance alone could do it."""
+    gain = rows[-1].gain
+    if gain is None or gain[0] >= 0:
+        return []
+    mean, low, high = (100 * x for x in gain)
+    told = f"note: re-ranking lowers this total by {-mean:.1f} ({low:+.1f} to {high:+.1f}, 95 % over persons)"
+    return [told + ("; --set ensemble.rerank=none leaves it out" if high < 0 else ": chance alone could do it")]
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
