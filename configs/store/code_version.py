@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from configs.installed import PREFIX
+
 PROJECT = Path(__file__).parents[2]
 KINDS = "*.py", "*.cu"
 
@@ -63,8 +65,8 @@ def _place(path: Path, root: Path) -> str:
 
 
 def _source(path: Path) -> str:
-    """A file without its comments, blanks at the ends of lines aside."""
-    text = path.read_text(encoding="utf-8")
+    """A file without its comments, blanks at the ends of lines aside; the same in a clone and as installed."""
+    text = path.read_text(encoding="utf-8").replace(PREFIX, "")
     if path.suffix == ".py":
         return ast.dump(_without_docstrings(ast.parse(text)))
     lines = (line.partition("//")[0].rstrip() for line in text.splitlines())
