@@ -29,11 +29,12 @@ from ensemble import build, doctor, runs, split, verify, worth
 from ensemble.features.external.read_file import read_outside
 from ensemble.pseudo import __main__ as pseudo
 from ensemble.tune import __main__
+from models.backbones.resnet import resnet
 from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
-from models.pretrained import keep_weights
+from models.pretrained import keep_weights, load_weights
 from models.registry import check
 from submit import check as checker
 from submit import diff, make, score
@@ -166,6 +167,35 @@ def any_change(changes):
 
 
 test_any_change, test_any_change_many_times = both(any_change, CHANGES)
+
+# ------------------------------------------------------------------------------------------------------- weights files
+
+CONV = resnet(width_per_group=2).state_dict()
+WORDS = st.sampled_from(
+    ["model", "state_dict", "module", "fc", "conv1", "layer1.0", "0", "", ".", "..", "\n", "weight"]
+)
+LEAVES = st.one_of(st.just(CONV), st.just(torch.ones(3)), st.just(torch.zeros(0)), st.none(), st.integers(), st.text())
+KEYED = st.one_of(WORDS, st.integers(0, 3), st.none())
+NESTS = st.recursive(LEAVES, lambda inner: st.dictionaries(KEYED, inner, max_size=3), max_leaves=8)
+
+
+def any_nest(tmp_path_factory, nest, before):
+    """Dicts in dicts of networks and of anything else: a backbone is loaded, or one sentence says why not."""
+    folder = tmp_path_factory.mktemp("nest")
+    torch.save(nest, folder / "w.pth")
+    given_prefix = Weights(file=str(folder / "w.pth"), prefix=before)
+    sentence(
+        lambda: load_weights(
+            resnet(width_per_group=2),
+            keep_weights(Store(folder / "runs", lambda text: None), given_prefix),
+            given_prefix,
+        )
+    )
+    shutil.rmtree(folder)
+
+
+test_any_nest, test_any_nest_many_times = both(any_nest, nest=NESTS, before=st.one_of(st.none(), WORDS))
+
 
 CHOICES = {
     "ensemble.weights": "{m:0} {m:1e308} {m:1e-300} {n:1e6} {x:1}",
