@@ -1,6 +1,7 @@
 """ensemble.doctor end to end on folders of real small files, and its looks into single files."""
 
 import hashlib
+import pickle
 import shutil
 
 import numpy as np
@@ -9,8 +10,9 @@ from PIL import Image
 
 from configs.console.command import run
 from configs.console.progress import Progress
-from configs.errors import DataError
+from configs.errors import DataError, ImageError
 from ensemble import doctor
+from models.data import images
 from models.data.doctor.inspect_files import inspect_files, look
 from models.data.doctor.label_list import read_label_list
 
@@ -107,6 +109,29 @@ def test_a_look_into_a_file(tmp_path):
     assert b.domain == "normal", "each channel's mean must be above 65"
     assert a.digest == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
     assert "not an image" in c.trouble and "empty" in d.trouble and "cannot be read" in e.trouble
+
+
+@pytest.mark.parametrize("name", ["a. Replace it.png", "b: c.png"])
+def test_why_a_file_is_not_decoded_is_all_of_the_reason(tmp_path, name):
+    """Whatever the file's name and the reason hold: nothing is cut out of a sentence."""
+    (tmp_path / name).write_bytes(b"no image")
+    assert look(tmp_path / name).trouble == (
+        "cannot be decoded (not an image (8 bytes) of a kind that is read: JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
+    )
+
+
+def test_a_reason_with_advice_in_it_is_kept_whole(tmp_path, monkeypatch):
+    def refuse(path):
+        raise ValueError("bad marker. Replace it by 0xFF")
+
+    (tmp_path / "a.png").write_bytes(b"x")
+    monkeypatch.setattr(images, "check_file", refuse)
+    assert look(tmp_path / "a.png").trouble == "cannot be decoded (bad marker. Replace it by 0xFF)"
+
+
+def test_the_error_of_an_image_comes_whole_out_of_another_process(tmp_path):
+    error = pickle.loads(pickle.dumps(ImageError(tmp_path / "a.png", "why", "Do that")))
+    assert (error.reason, str(error)) == ("why", f"{tmp_path / 'a.png'}: cannot be decoded (why). Do that")
 
 
 def test_the_order_is_kept_over_workers(tmp_path):

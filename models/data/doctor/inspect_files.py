@@ -10,7 +10,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from configs.console.progress import Progress
-from configs.errors import DataError
+from configs.errors import ImageError
 from configs.store.atomic_files import file_digest
 from models.data.images import read
 
@@ -63,9 +63,8 @@ def look(path: Path) -> Seen:
         pixels, remark = read(path)
     except OSError as e:
         return Seen(path, "", f"cannot be read ({e.strerror})")
-    except DataError as e:
-        text = str(e).removeprefix(f"{path}: ").split(". Replace it")[0]
-        return Seen(path, digest, text)
+    except ImageError as e:
+        return Seen(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     means = float(mean[0]), float(mean[1]), float(mean[2])
     return Seen(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark)
