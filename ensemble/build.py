@@ -10,11 +10,11 @@ from pathlib import Path
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress, duration
-from configs.console.quoting import RUNS, command, on, set_option
+from configs.console.quoting import RUNS, command, on
 from configs.errors import ConfigError
 from configs.external_members import words_of
 from configs.load import load_plan
-from configs.schema import WHOLE, Competition, Plan
+from configs.schema import Plan
 from configs.store.store import Store
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
@@ -28,7 +28,7 @@ from ensemble.results.build_record import Record, describe_left_out, point_at, s
 from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
-from models.data.pairs import check_pairs
+from models.data.pairs import check_handing_in
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
 from models.distributed.process_group import Team, joined
@@ -130,22 +130,6 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
         progress.say(str(finding))
     check_handing_in(competition, benchmark)
     return benchmark
-
-
-def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
-    """Whatever `submit.make` would refuse is refused before anything is trained.
-
-    Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
-    """
-    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
-        raise ConfigError(
-            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
-            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
-        )
-    if competition.format == "pairs_csv":
-        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
-        check_pairs(benchmark.root, *sides)
 
 
 def main(argv: list[str] | None = None) -> None:

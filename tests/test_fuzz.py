@@ -270,7 +270,7 @@ COMMANDS = {
     worth.main: "--runs --build --evaluation --device",
     runs.main: "--runs",
     verify.main: "--runs",
-    doctor.main: "--data --layout --jobs",
+    doctor.main: "--data --layout --competition --recipe --set --jobs",
     split.main: "--data --out --share --images --queries --ratio --distractors --seed --competition",
     pseudo.main: "--runs --build --method --threshold --groups --eps --least --k1 --seed --round --test",
     checker.main: "--data --competition --format --set --layout",

@@ -22,7 +22,7 @@ SHARE = 256  # files a task
 class Seen:
     """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B.
 
-    remark: what is odd about a file that is read.
+    remark: what is odd about a file that is read. missing: there is no such file.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Seen:
     width: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     remark: str = ""
+    missing: bool = False
 
     @property
     def domain(self) -> str:
@@ -62,7 +63,7 @@ def look(path: Path) -> Seen:
         digest = file_digest(path)
         pixels, remark = read(path)
     except OSError as e:
-        return Seen(path, "", f"cannot be read ({e.strerror})")
+        return Seen(path, "", f"cannot be read ({e.strerror})", missing=isinstance(e, FileNotFoundError))
     except ImageError as e:
         return Seen(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
