@@ -19,7 +19,7 @@ from configs.store.store import Store
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
-from ensemble.planning.build_cost import check_room
+from ensemble.planning.build_cost import check_room, with_timed_steps
 from ensemble.planning.monitor import listened_to, watched
 from ensemble.planning.parallelism import members_at_a_time, settle
 from ensemble.planning.summary import describe
@@ -179,9 +179,10 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     progress.say(describe(job, known))
     if told:
         progress.say(told)
-    progress.say(str(needs))
     if args.dry_run:
+        progress.say(str(with_timed_steps(job, known, needs)))
         return
+    progress.say(str(needs))
     check_room(store, needs)
     asked = command("ensemble.build", *(sys.argv[1:] if argv is None else argv))
     with watched(job, needs, asked, args.log):
