@@ -42,7 +42,7 @@ READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
 CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
 OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
-STEP_SECONDS = 4.0  # that a timed step should take at most, by GUESS
+STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
 
 
 @dataclass(frozen=True)
