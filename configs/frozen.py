@@ -14,9 +14,10 @@ class Frozen(BaseModel):
 
 
 class Named(BaseModel):
-    """A row of one of the tables in `models/registry.py`, and its options: `{name: resnet, depth: 101}`.
+    """A row of a table and its options: `{name: resnet, depth: 101}`.
 
-    The options are checked against the signature of what the row names, before any work starts.
+    The tables are in `models/registry.py` and `ensemble/rerank/registry.py`. Options are checked against the row's own,
+    before any work starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -67,7 +67,7 @@ class DomainSettings(Frozen):
     """
 
     weights: dict[str, Weight] | None = None
-    rerank: Literal["k_reciprocal", "none"] | None = None
+    rerank: Named | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
     lam: float | None = Field(default=None, ge=0, le=1)
@@ -113,7 +113,7 @@ class Ensemble(Frozen):
     weights: dict[str, Weight] = Field(default_factory=dict, description="member -> weight; 1 where not named")
     flip: bool = Field(description="average a feature with that of the mirrored image")
     views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
-    rerank: Literal["k_reciprocal", "none"]
+    rerank: Named = Field(description="a row of ensemble/rerank/registry.py")
     k1: int = Field(ge=1)
     k2: int = Field(ge=1)
     lam: float = Field(ge=0, le=1)

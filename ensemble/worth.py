@@ -26,12 +26,12 @@ from configs.schema import Competition, Ensemble
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
-from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import Interval, difference, interval
 from ensemble.metrics.competition_score import describe
 from ensemble.results.build_record import Evaluation
-from ensemble.results.cache_keys import METRICS, TUNE, rerank_settings, retrieval_code
+from ensemble.results.cache_keys import METRICS, TUNE, retrieval_code
 from ensemble.results.manifests import training_seconds
 from ensemble.results.open_evaluation import add_arguments, open_case
 from ensemble.tune.exact_scorer import Judge, of_parts
@@ -79,7 +79,7 @@ def worth_of(
     request = {
         "evaluation": asdict(evaluation),
         "weights": ensemble.weights,
-        "rerank": rerank_settings(ensemble),
+        "rerank": rerank_request(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
         "code": retrieval_code(METRICS, TUNE, Path(__file__)),
     }
@@ -89,7 +89,7 @@ def worth_of(
         names = [bank.fingerprint.split("/")[1] for bank in banks]
         judge = Judge([bank.feats for bank in banks], names, evaluation, competition, device)
         members = list(evaluation.banks)
-        mixes: tuple[Mix, ...] = (mix_of(ensemble, members),)
+        mixes: tuple[FusionSettings, ...] = (fusion_settings(ensemble, members),)
         if evaluation.kinds is not None:
             apart = partitions.of_kinds(evaluation.kinds, judge.rows, len(judge.feats[0]))
             judge, mixes = of_parts(judge, apart), partitions.mixes_of(ensemble, members, apart)
@@ -100,7 +100,7 @@ def worth_of(
     return _read(json.loads((kept.path / WORTH).read_text(encoding="utf-8")), store, evaluation.banks)
 
 
-def measure(judge: Judge, mixes: Sequence[Mix], members: list[str]) -> Worth:
+def measure(judge: Judge, mixes: Sequence[FusionSettings], members: list[str]) -> Worth:
     """Score the whole mix, or that of one mix a part; each member alone; and the whole without each."""
     persons = np.array(judge.evaluation.query_pids)
     whole = judge.totals(*mixes)

@@ -17,9 +17,10 @@ from configs.schema import Competition, Ensemble
 from configs.store.code_version import CodeVersion
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
+from ensemble.fusion.strategy import rerank_request
 from ensemble.metrics.competition_score import describe, score_stream
 from ensemble.results.build_record import Evaluation
-from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
+from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.pseudo_settings import guessed_labels
 from submit.signature import differences
 from submit.systems import System, systems_of
@@ -62,7 +63,7 @@ def score_evaluation(
     request = {
         "evaluation": asdict(evaluation),
         "weights": ensemble.weights,
-        "rerank": rerank_settings(ensemble),
+        "rerank": rerank_request(ensemble),
         **guessed_labels(ensemble),
         "rule": {k: getattr(competition, k) for k in ("ap", "junk", "top_k")} | competition.score.model_dump(),
         "code": _code(),

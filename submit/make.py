@@ -1,4 +1,7 @@
-"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`."""
+"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`.
+
+In Python: `import submit` and `submit.make(build)`; docs/python.md.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,21 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from configs.console.call import call_as, read_call
 from configs.console.command import CommandLine, run
-from configs.errors import ResultError, SubmissionError
+from configs.console.quoting import RUNS
+from configs.errors import ConfigError, ResultError, SubmissionError
 from configs.store.atomic_files import room, write_file
-from configs.store.store import Store
+from ensemble.finished import Build, open_build
 from ensemble.kernels.device import check_device
-from ensemble.results.build_record import Evaluation, Record, describe_left_out, open_build
-from ensemble.results.ranking import Ranking, load_ranking
+from ensemble.results.build_record import Evaluation, Record, describe_left_out
+from ensemble.results.ranking import Ranking
 from models.data.skip import UNANSWERED
 from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
 from submit.faults import find_faults
@@ -36,8 +41,8 @@ EXAMPLE = """
 """
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def options() -> CommandLine:
+    """The options of the command; `make` has a keyword for each."""
     parser = CommandLine("python -m submit.make", WHAT, EXAMPLE)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
@@ -45,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--runs",
         type=Path,
-        default=Path("runs"),
+        default=RUNS,
         metavar="DIR",
         help="where the build keeps its results (default: runs)",
     )
@@ -54,37 +59,106 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--against", type=Path, metavar="DIR", help="an earlier submission, to say what was gained on it"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return options().parse_args(argv)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was handed in.
+
+    out: the folder that was written, file: the one in it to hand in. scores: test, and holdout where there is one ->
+    its rows: the members, their sum, that re-ranked. gains: what was gained on an earlier submission. notes: what else
+    there is to know.
+    """
+
+    build: Build
+    out: Path
+    file: Path
+    scores: Mapping[str, Sequence[Row]]
+    gains: Sequence[str] = field(repr=False)
+    notes: Sequence[str] = field(repr=False)
+
+    def __repr__(self) -> str:
+        totals = (f"{name} {rows[-1].total:.4f}" for name, rows in self.scores.items() if rows)
+        return f"Submission({str(self.file)!r}, total: {', '.join(totals) or 'not known'})"
+
+    def show(self) -> None:
+        """Print what the command prints."""
+        record, top_k = self.build.record, self.build.plan.competition.top_k
+        tell(Console(highlight=False), record.evaluations, self.scores, length_of(self.build), top_k)
+        for line in (*map(note_of_round, record.rounds), *self.gains):
+            print(line)
+        print(self.out, flush=True)
+        if record.left_out:
+            print(f"note: {told_of(record.left_out)}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read what the build recorded; write, check and score it."""
-    args = parse(argv)
+    carry_out(parse(argv)).show()
+
+
+def make(
+    build: Build | str | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    runs: str | os.PathLike[str] = RUNS,
+    against: Submission | str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> Submission:
+    """Write, check and score a submission as the command does; nothing is printed, `show()` prints it.
+
+    Args:
+        build: what `ensemble.build` gave, or a key, such as builds/drawn-0123456789ab; None is the last one of `runs`.
+        out: the folder to write; None is submissions/<the build's name>.
+        runs: where the build keeps its results; a build that is given knows.
+        against: an earlier submission, or its folder, to say what was gained on it.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ReidError: what ends the command with status 2, with the same sentence.
+    """
+    given = locals()
+    if isinstance(build, Build):
+        if Path(runs) != RUNS and Path(runs).absolute() != build.runs:
+            raise ConfigError(f"runs: {str(runs)!r}, but the build lies in {build.runs}; leave runs out")
+        given |= {"build": build.key, "runs": build.runs}
+    if isinstance(against, Submission):
+        given["against"] = against.out
+    return carry_out(read_call(options(), given))
+
+
+def carry_out(args: argparse.Namespace) -> Submission:
+    """Everything from the build's record to the folder."""
     check_device(args.device)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    build = open_build(args.runs, args.build)
     earlier = load_scores(args.against) if args.against else None
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    key, record, plan = open_build(store, args.build)
-    ranking = load_ranking(store.open(record.evaluations["test"].ranking))
+    record, plan, ranking = build.record, build.plan, build.evaluations["test"].ranking
     form = format_of(plan.competition.format)
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
     names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
     scores = {
-        name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
-        for name, evaluation in record.evaluations.items()
+        name: score_evaluation(e.store, name, e.record, plan.ensemble, plan.competition, args.device)
+        for name, e in build.evaluations.items()
     }
-    out = args.out or Path("submissions") / key.split("/")[1]
-    write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
-    tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
-    for done in record.rounds:
-        print(note_of_round(done))
-    for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
-        print(line)
-    print(out, flush=True)
-    if record.left_out:
-        print(f"note: {told_of(record.left_out)}", file=sys.stderr)
+    out = args.out or Path("submissions") / build.path.name
+    write_folder(out, {form.file: content, SCORE: score_json(record, build.key, scores)})
+    gains = compare(scores, earlier, str(args.against)) if earlier is not None else []
+    notes = [note for rows in scores.values() for note in notes_of_reranking(rows)]
+    notes += [*notes_of_length(length_of(build), plan.competition.top_k), *map(note_of_round, record.rounds)]
+    notes += [f"note: {told_of(record.left_out)}"] if record.left_out else []
+    return Submission(build, out, out / form.file, scores, gains, notes)
+
+
+def length_of(build: Build) -> int:
+    """Of the lists that are handed in."""
+    return build.evaluations["test"].ranking.order.shape[1]
 
 
 def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
@@ -110,15 +184,24 @@ def tell(
             continue
         sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
         show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)
-        before, after = rows[-2:] if len(rows) > 1 else (rows[0], rows[0])
-        if after.name.endswith("re-ranked") and after.total < before.total:
-            loss = 100 * (before.total - after.total)
-            console.print(
-                f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out",
-                soft_wrap=True,
-            )
-    if length < top_k:
-        console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
+        for note in notes_of_reranking(rows):
+            console.print(note, soft_wrap=True)
+    for note in notes_of_length(length, top_k):
+        console.print(note, soft_wrap=True)
+
+
+def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
+    """That it costs, where it does."""
+    before, after = rows[-2:] if len(rows) > 1 else (None, None)
+    if before is None or after is None or not after.name.endswith("re-ranked") or after.total >= before.total:
+        return []
+    loss = 100 * (before.total - after.total)
+    return [f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out"]
+
+
+def notes_of_length(length: int, top_k: int) -> list[str]:
+    """That lists are shorter than they may be."""
+    return [f"note: lists of {length:,}, not {top_k:,}: the gallery has no more"] if length < top_k else []
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
@@ -194,5 +277,12 @@ def _standing(path: Path) -> Path:
     return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The command `reid-submit`."""
     run(main)
+
+
+call_as(__name__, make)
+
+if __name__ == "__main__":
+    script()

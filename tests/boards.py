@@ -3,9 +3,12 @@
 import numpy as np
 
 from configs.load import load_plan
+from configs.schema import FUSIONS
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import save_bank
+from ensemble.rerank.registry import KReciprocal
 from ensemble.results.build_record import Evaluation, Record, point_at, save_record
+from ensemble.tune.ensemble_selection import Grid
 from tests.features import unit_rows
 
 
@@ -43,3 +46,29 @@ def finished_build(root, feats, evaluation, members, *, name="test", sets=()):
     store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
     return store
+
+
+def grid(known=(), fusion=FUSIONS, rounds=4, steps=10, **values):
+    """A `Grid` of few values: option -> values; those of an option that is not named are the usual."""
+    searched = {"k_reciprocal": dict(KReciprocal.searched) | values, "none": {}}
+    return Grid(searched, {"k_reciprocal": known}, fusion, rounds, steps)
+
+
+def k1(mix):
+    """Of a mix; the usual where nothing is re-ranked."""
+    return mix.options.get("k1", 20)
+
+
+def k2(mix):
+    """As `k1`."""
+    return mix.options.get("k2", 6)
+
+
+def lam(mix):
+    """As `k1`."""
+    return mix.options.get("lam", 0.3)
+
+
+def power(mix):
+    """As `k1`."""
+    return mix.options.get("power", 2)

@@ -8,6 +8,7 @@ import pytest
 
 from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
+from ensemble.fusion.strategy import rerank_request
 from ensemble.results import cache_keys
 from tests import tiny
 
@@ -93,9 +94,8 @@ def test_features():
 
 def ranking(banks=("a", "b"), weights=(1, 2), top_k=9, **ensemble):
     named = {name: Address("features", name, {}) for name in banks}
-    return cache_keys.ranking_address(
-        "test", named, dict(zip(banks, weights, strict=True)), Ensemble.model_validate(ENSEMBLE | ensemble), top_k
-    ).key
+    settings, shares = Ensemble.model_validate(ENSEMBLE | ensemble), dict(zip(banks, weights, strict=True))
+    return cache_keys.ranking_address("test", named, shares, settings, rerank_request(settings), top_k).key
 
 
 def test_ranking():

@@ -1,27 +1,36 @@
 """Choices on half of the persons, where it is known what they are worth."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from configs.errors import DataError
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import FusionSettings
 from ensemble.tune import cross_fitting
 from ensemble.tune.cross_fitting import halves, tune
-from ensemble.tune.ensemble_selection import Grid, tidy
+from ensemble.tune.ensemble_selection import tidy
+from tests.boards import grid, k1, k2, lam
 
-GRID = Grid(k1=(5, 20), k2=(1, 6), lam=(0.3, 0.5), power=(2,), fusion=("sum_then_rerank",), known=(), steps=4)
+
+def few(k1=(5, 20), k2=(1, 6), lam=(0.3, 0.5)):
+    return grid(k1=k1, k2=k2, lam=lam, power=(2,), fusion=("sum_then_rerank",), steps=4)
+
+
+GRID = few()
 PIDS = np.repeat(np.arange(40), 3)
-BASE = Mix((1.0, 1.0))
+BASE = FusionSettings((1.0, 1.0))
 
 
 def noisy(seed, spread, bonus):
     """Totals that depend on a mix by `bonus`, and on the person and the mix by chance."""
 
     def totals(mix):
-        key = [int(1e4 * x) for x in (*mix.weights, mix.lam)] + [mix.k1, mix.k2, len(mix.rerank), seed]
+        key = [int(1e4 * x) for x in (*mix.weights, lam(mix))] + [
+            k1(mix),
+            k2(mix),
+            mix.reranks,
+            seed,
+        ]
         return 0.5 + bonus(mix) + spread * np.random.default_rng(key).standard_normal(40)[PIDS]
 
     return totals
@@ -53,12 +62,12 @@ def test_a_gain_that_is_noise_is_not_taken():
 
 
 def test_a_gain_that_is_real_is_taken():
-    totals = noisy(0, 0.02, lambda mix: 0.1 * (mix.k1 == 5 and mix.rerank != "none"))
+    totals = noisy(0, 0.02, lambda mix: 0.1 * (k1(mix) == 5 and mix.reranks))
     found = tune(totals, totals, PIDS, BASE, GRID, 0)
     settings, weights = found.rungs
     assert settings.taken and settings.gain.mean == pytest.approx(0.1, abs=0.02)
     assert not weights.taken and weights.over == "settings"  # equal weights stay
-    assert found.mix.weights == (1.0, 1.0) and found.mix.k1 == 5
+    assert found.mix.weights == (1.0, 1.0) and k1(found.mix) == 5
 
 
 def test_weights_are_taken_for_a_gain_of_their_own():
@@ -124,11 +133,11 @@ def test_each_half_is_scored_by_what_the_other_chose():
     a, _ = halves(PIDS, np.ones(120, bool), 0)
 
     def totals(mix):
-        return np.where(a == (mix.k1 == 5), 0.9, 0.1)
+        return np.where(a == (k1(mix) == 5), 0.9, 0.1)
 
     found = tune(totals, totals, PIDS, BASE, GRID, 0)
     rung = found.rungs[0]
-    assert [mix.k1 for mix in rung.chosen[:2]] == [5, 20]
+    assert [k1(mix) for mix in rung.chosen[:2]] == [5, 20]
     assert rung.total == pytest.approx(0.1)
     assert rung.apparent == pytest.approx(0.4) and rung.optimism == pytest.approx(0.8)
 
@@ -136,17 +145,21 @@ def test_each_half_is_scored_by_what_the_other_chose():
 def test_what_is_taken_is_what_everybody_chose():
     """One half gains most by k1 5, the other and all together by k1 7; either is a gain for whoever chooses."""
     a, b = halves(PIDS, np.ones(120, bool), 0)
-    grid = replace(GRID, k1=(5, 7, 20))
+    some = few(k1=(5, 7, 20))
 
     def totals(mix):
-        return np.where(a, {5: 0.90, 7: 0.88, 20: 0.5}[mix.k1], {5: 0.80, 7: 0.95, 20: 0.5}[mix.k1])
+        return np.where(
+            a,
+            {5: 0.90, 7: 0.88, 20: 0.5}[k1(mix)],
+            {5: 0.80, 7: 0.95, 20: 0.5}[k1(mix)],
+        )
 
-    found = tune(totals, totals, PIDS, BASE, grid, 0)
+    found = tune(totals, totals, PIDS, BASE, some, 0)
     rung, weights = found.rungs
-    assert [mix.k1 for mix in rung.chosen] == [5, 7, 7] and rung.taken
+    assert [k1(mix) for mix in rung.chosen] == [5, 7, 7] and rung.taken
     assert rung.total == pytest.approx(0.84) and rung.gain.mean == pytest.approx(0.34)
     assert rung.apparent == pytest.approx((0.9 + 0.95) / 2 - 0.5)
-    assert found.mix.k1 == 7
+    assert k1(found.mix) == 7
     assert weights.over == "settings" and weights.total == pytest.approx(0.84) and weights.gain.mean == 0
     assert weights.apparent == pytest.approx((0.9 + 0.95) / 2 - 0.84)
     np.testing.assert_allclose(found.before, 0.5)
@@ -160,20 +173,30 @@ def test_the_second_choice_goes_on_from_the_first():
 
     def totals(mix):
         share = mix.weights[1] / sum(mix.weights)
-        if mix.k1 == 5:
+        if k1(mix) == 5:
             return np.full(120, 0.6 if share == 0.5 else 0.7 if share > 0.5 else 0.4)
         return np.full(120, 0.55 if share == 0 else 0.5)
 
-    found = tune(totals, totals, PIDS, BASE, replace(GRID, lam=(0.3,), k2=(6,)), 0)
-    assert [mix.k1 for mix in found.rungs[0].chosen] == [5] * 3 and found.rungs[0].total == pytest.approx(0.6)
-    assert [mix.k1 for mix in found.rungs[1].chosen] == [5] * 3 and found.rungs[1].total == pytest.approx(0.7)
+    found = tune(
+        totals,
+        totals,
+        PIDS,
+        BASE,
+        few(k2=(6,), lam=(0.3,)),
+        0,
+    )
+    assert [k1(mix) for mix in found.rungs[0].chosen] == [5] * 3 and found.rungs[0].total == pytest.approx(0.6)
+    assert [k1(mix) for mix in found.rungs[1].chosen] == [5] * 3 and found.rungs[1].total == pytest.approx(0.7)
     assert found.rungs[1].gain.mean == pytest.approx(0.1) and found.mix.weights[0] < found.mix.weights[1] == 1
 
 
 def test_what_a_half_chooses_does_not_depend_on_the_other():
     """All totals and all chance of one half are others: what the other half chose, and left out, stays."""
     a, b = halves(PIDS, np.ones(120, bool), 0)
-    plain, other = noisy(7, 0.1, lambda mix: 0.02 * mix.weights[0]), noisy(8, 0.3, lambda mix: 0.5 * (mix.k2 == 1))
+    plain, other = (
+        noisy(7, 0.1, lambda mix: 0.02 * mix.weights[0]),
+        noisy(8, 0.3, lambda mix: 0.5 * (k2(mix) == 1)),
+    )
     chance = 0.45 + 0.1 * np.random.default_rng(0).random(120)
     found = tune(plain, plain, PIDS, BASE, GRID, 0, chance=chance)
     for changed, half in ((b, 0), (a, 1)):
@@ -192,44 +215,47 @@ def test_a_gain_is_of_persons_and_not_of_queries(persons, taken):
     """Each of 40 persons wins or loses a tenth with all three queries. The mean of resampled persons is binomial, and
     at 97.5 % its bound is below 0 for 26 winners; by single queries it would be far above."""
     fast, exact = (
-        noisy(0, 0.0, lambda mix: 0.1 * (mix.k1 == 5) - 0.2),
-        noisy(0, 0.0, lambda mix: won_by(persons) * (mix.k1 == 5)),
+        noisy(0, 0.0, lambda mix: 0.1 * (k1(mix) == 5) - 0.2),
+        noisy(0, 0.0, lambda mix: won_by(persons) * (k1(mix) == 5)),
     )
-    found = tune(fast, exact, PIDS, Mix((1.0,)), GRID, 0)
+    found = tune(fast, exact, PIDS, FusionSettings((1.0,)), GRID, 0)
     rung = found.rungs[0]
     low, high = (0.2 * binom.ppf(share, 40, persons / 40) / 40 - 0.1 for share in (0.0125, 0.9875))
     assert (rung.gain.low, rung.gain.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
     np.testing.assert_array_equal(found.before, 0.5)
     assert found.base_total == 0.5 and rung.total == pytest.approx(0.5 + won_by(persons).mean())
     assert rung.gain.level == 0.975 and rung.gain.mean == pytest.approx(won_by(persons).mean())
-    assert rung.taken == taken and (found.mix.k1 == 5) == taken
+    assert rung.taken == taken and (k1(found.mix) == 5) == taken
     assert 0.2 * binom.ppf(0.0125, 120, persons / 40) / 120 - 0.1 > 0
 
 
 def test_the_seed_is_of_the_halves_and_of_the_draws():
     """Every half chooses alike, so that another seed changes nothing of the gain but its interval."""
     each = np.random.default_rng(0).random(40)[PIDS]
-    totals = [lambda mix: 0.5 + each * (mix.k1 == 5)] * 2
-    one, again, other = (tune(*totals, PIDS, Mix((1.0,)), GRID, seed).rungs[0] for seed in (0, 0, 1))
+    totals = [lambda mix: 0.5 + each * (k1(mix) == 5)] * 2
+    one, again, other = (tune(*totals, PIDS, FusionSettings((1.0,)), GRID, seed).rungs[0] for seed in (0, 0, 1))
     assert one == again and one.chosen == other.chosen
     assert one.gain.mean == pytest.approx(other.gain.mean) and one.gain.low != other.gain.low
 
 
 def test_decisions_are_by_the_exact_totals():
     """A search that is led astray finds what the exact score does not confirm."""
-    fast, exact = noisy(2, 0.0, lambda mix: 0.1 * (mix.k1 == 5)), noisy(2, 0.001, lambda mix: -0.1 * (mix.k1 == 5))
+    fast, exact = (
+        noisy(2, 0.0, lambda mix: 0.1 * (k1(mix) == 5)),
+        noisy(2, 0.001, lambda mix: -0.1 * (k1(mix) == 5)),
+    )
     found = tune(fast, exact, PIDS, BASE, GRID, 0)
     assert found.mix == BASE and found.rungs[0].gain.high < 0
 
 
 def test_one_member_has_one_rung():
     totals = noisy(3, 0.01, lambda mix: 0.0)
-    assert [rung.name for rung in tune(totals, totals, PIDS, Mix((1.0,)), GRID, 0).rungs] == ["settings"]
+    assert [rung.name for rung in tune(totals, totals, PIDS, FusionSettings((1.0,)), GRID, 0).rungs] == ["settings"]
 
 
 def test_queries_that_cannot_be_scored_are_left_out():
     def totals(mix):
-        return np.where(PIDS < 5, np.nan, 0.5 + 0.2 * (mix.k1 == 5))
+        return np.where(PIDS < 5, np.nan, 0.5 + 0.2 * (k1(mix) == 5))
 
     found = tune(totals, totals, PIDS, BASE, GRID, 0)
     assert found.persons == 35 and found.queries == 105
@@ -237,7 +263,7 @@ def test_queries_that_cannot_be_scored_are_left_out():
 
 
 def test_the_same_seed_gives_the_same_answer():
-    totals = noisy(5, 0.1, lambda mix: 0.05 * (mix.k1 == 5))
+    totals = noisy(5, 0.1, lambda mix: 0.05 * (k1(mix) == 5))
     one, other = (tune(totals, totals, PIDS, BASE, GRID, 3) for _ in range(2))
     assert one == other and one.mix == tidy(one.mix)
     assert (cross_fitting.level_of(1), cross_fitting.level_of(2)) == (0.975, 0.9875)

@@ -15,7 +15,7 @@ from configs.external_members import part_members, words_of
 from configs.load import load_plan
 from configs.schema import Ensemble
 from ensemble import build, runs
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import FusionSettings
 from ensemble.tune.__main__ import domain_sets, sets
 from submit import make
 from submit.report import __main__ as report
@@ -110,7 +110,7 @@ MEMBERS = st.from_regex(r"\A\w[\w-]*\Z") | st.sampled_from(["no", "null", "1e3",
 @settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=3, unique=True), st.lists(MEMBERS, min_size=1, max_size=3, unique=True))
 def test_what_tune_prints_is_read_back(domains, members):
-    mix = Mix(tuple(0.5 + i for i in range(len(members))), "k_reciprocal", 20, 6, 0.3, 2, "sum_then_rerank", 0.0)
+    mix = FusionSettings(tuple(0.5 + i for i in range(len(members))))
     ensemble = Ensemble(flip=True, rerank="none", k1=1, k2=1, lam=0, power=1, domains="table", domain_settings={})
     lines = domain_sets(dict.fromkeys(domains, mix), members, ensemble)
     changes = [f"members.{m}={{backbone: resnet}}" for m in members]

@@ -6,11 +6,13 @@ from math import gcd
 import pytest
 
 from configs.schema import EACH_FIRST
-from ensemble.fusion.strategy import Mix
-from ensemble.tune.ensemble_selection import Grid, climb, fit, greedy, tidy
+from ensemble.fusion.strategy import FusionSettings
+from ensemble.rerank.registry import KReciprocal, NoReranking
+from ensemble.tune.ensemble_selection import climb, fit, greedy, tidy
+from tests.boards import grid, k1, k2, lam, power
 
-EQUAL = Mix((1.0, 1.0, 1.0))
-GRID = Grid(k1=(5, 10, 20), k2=(1, 3, 6), lam=(0.1, 0.3, 0.5), known=())
+EQUAL = FusionSettings((1.0, 1.0, 1.0))
+GRID = grid(k1=(5, 10, 20), k2=(1, 3, 6), lam=(0.1, 0.3, 0.5))
 
 
 def share(mix):
@@ -25,7 +27,7 @@ def near(*goal):
 def bags(members, most):
     for counts in itertools.product(range(most + 1), repeat=members):
         if 0 < sum(counts) <= most and gcd(*counts) == 1:
-            yield tidy(Mix(tuple(map(float, counts))))
+            yield tidy(FusionSettings(tuple(map(float, counts))))
 
 
 @pytest.mark.parametrize("goal", [(1, 0, 0), (0.5, 0.5, 0), (2 / 3, 1 / 3, 0), (0.25, 0.5, 0.25), (0.4, 0.4, 0.2)])
@@ -56,27 +58,29 @@ def test_of_equal_bags_the_first_and_smallest_is_taken():
 
 def test_line_searches_find_the_best_of_a_score_without_cross_terms():
     def score(mix):
-        if mix.rerank == "none":
+        if not mix.reranks:
             return -99
-        return -abs(mix.k1 - 10) - abs(mix.k2 - 3) - abs(mix.lam - 0.5) - (mix.power == 2) + (mix.fusion == EACH_FIRST)
+        return (
+            -abs(k1(mix) - 10) - abs(k2(mix) - 3) - abs(lam(mix) - 0.5) - (power(mix) == 2) + (mix.fusion == EACH_FIRST)
+        )
 
     found = climb(score, EQUAL, GRID)
-    assert found == Mix((1.0, 1.0, 1.0), k1=10, k2=3, lam=0.5, power=1, fusion=EACH_FIRST)
+    assert found == FusionSettings((1.0, 1.0, 1.0), KReciprocal(k1=10, k2=3, lam=0.5, power=1), fusion=EACH_FIRST)
 
 
 def test_no_re_ranking_is_a_choice_too():
-    found = climb(lambda mix: float(mix.rerank == "none"), EQUAL, GRID)
-    assert found == Mix((1.0, 1.0, 1.0), rerank="none")
+    found = climb(lambda mix: float(not mix.reranks), EQUAL, GRID)
+    assert found == FusionSettings((1.0, 1.0, 1.0), NoReranking())
 
 
 def test_known_settings_are_tried_together():
     """A score that only one of them likes, and that no single change leads to."""
     found = climb(
-        lambda mix: float((mix.k1, mix.k2, mix.lam) == (14, 4, 0.4)),
+        lambda mix: float((k1(mix), k2(mix), lam(mix)) == (14, 4, 0.4)),
         EQUAL,
-        Grid(k1=(5,), k2=(1,), lam=(0.1,)),
+        grid(KReciprocal.known, k1=(5,), k2=(1,), lam=(0.1,)),
     )
-    assert (found.k1, found.k2, found.lam) == (14, 4, 0.4)
+    assert (found.options["k1"], found.options["k2"], found.options["lam"]) == (14, 4, 0.4)
 
 
 def test_nothing_gained_is_nothing_changed():
@@ -86,15 +90,19 @@ def test_nothing_gained_is_nothing_changed():
 
 
 def test_one_member_has_no_weights_to_choose():
-    found = fit(lambda mix: -abs(mix.k1 - 5), Mix((1.0,)), GRID)
-    assert found.weights == (1.0,) and found.k1 == 5 and found.fusion == "sum_then_rerank"
+    found = fit(lambda mix: -abs(k1(mix) - 5), FusionSettings((1.0,)), GRID)
+    assert found.weights == (1.0,) and found.options["k1"] == 5 and found.fusion == "sum_then_rerank"
 
 
 def test_a_mix_is_written_in_one_way():
-    assert tidy(Mix((2.0, 2.0))) == tidy(Mix((1.0, 1.0)))
-    assert tidy(Mix((3.0, 0.0), fusion=EACH_FIRST)) == Mix((1.0, 0.0))  # one member: the order does not matter
-    assert tidy(Mix((1.0, 2.0), rerank="none", k1=7)) == tidy(Mix((0.5, 1.0), rerank="none", k1=9))
+    assert tidy(FusionSettings((2.0, 2.0))) == tidy(FusionSettings((1.0, 1.0)))
+    assert tidy(FusionSettings((3.0, 0.0), fusion=EACH_FIRST)) == FusionSettings(
+        (1.0, 0.0)
+    )  # one member: the order does not matter
+    assert tidy(FusionSettings((1.0, 2.0), NoReranking())) == tidy(FusionSettings((0.5, 1.0), NoReranking()))
 
 
 def test_the_reach_is_what_the_largest_settings_read():
-    assert Grid(k1=(5,), k2=(9,), known=()).reach == 9 and Grid(k1=(5,), k2=(1,), known=((10, 3, 0.1),)).reach == 11
+    assert grid(k1=(5,), k2=(29,)).most_neighbours() == 29
+    assert grid(k1=(25,), k2=(1,)).most_neighbours() == 26
+    assert grid(k1=(5,), k2=(1,), known=({"k1": 30, "k2": 3},)).most_neighbours() == 31

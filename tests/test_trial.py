@@ -7,7 +7,8 @@ import pytest
 
 from configs.schema import EACH_FIRST, Competition
 from ensemble.fusion.partitions import parts_of
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import FusionSettings
+from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.tune import fast_scorer
 from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.tune.fast_scorer import Lately, Trial
@@ -19,12 +20,12 @@ RULES = {
     "relevant_at_k": {"ap": "relevant_at_k", "junk": "same_pid_same_cam"},
 }
 MIXES = (
-    Mix((1.0, 1.0, 1.0)),
-    Mix((1.0, 0.5, 0.0), k1=7, k2=3, lam=0.5, power=1),
-    Mix((0.2, 1.0, 1.0), k1=5, k2=1, lam=0.0),
-    Mix((1.0, 1.0, 0.5), rerank="none"),
-    Mix((1.0, 1.0, 0.5), k1=7, k2=3, lam=0.5, power=1, fusion=EACH_FIRST),
-    Mix((1.0, 0.3, 0.0), k1=10, fusion=EACH_FIRST),
+    FusionSettings((1.0, 1.0, 1.0)),
+    FusionSettings((1.0, 0.5, 0.0), KReciprocal(k1=7, k2=3, lam=0.5, power=1)),
+    FusionSettings((0.2, 1.0, 1.0), KReciprocal(k1=5, k2=1, lam=0.0)),
+    FusionSettings((1.0, 1.0, 0.5), NoReranking()),
+    FusionSettings((1.0, 1.0, 0.5), KReciprocal(k1=7, k2=3, lam=0.5, power=1), fusion=EACH_FIRST),
+    FusionSettings((1.0, 0.3, 0.0), KReciprocal(k1=10), fusion=EACH_FIRST),
 )
 
 
@@ -41,7 +42,7 @@ def both(request):
     return judge, Trial(judge, 21)
 
 
-@pytest.mark.parametrize("mix", MIXES, ids=Mix.describe)
+@pytest.mark.parametrize("mix", MIXES, ids=FusionSettings.describe)
 def test_equals_a_whole_search_where_lists_are_of_the_whole_gallery(both, mix):
     judge, tried = both
     assert tried.depth == 240
@@ -65,7 +66,9 @@ def test_what_is_kept_of_cut_lists_is_of_the_right_settings(monkeypatch):
         np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
 
 
-@pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.lam], ids=Mix.describe)  # lam 0 ties nearly everything
+@pytest.mark.parametrize(
+    "mix", [mix for mix in MIXES if mix.options.get("lam", 1)], ids=FusionSettings.describe
+)  # lam 0 ties nearly everything
 def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, monkeypatch):
     """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
     monkeypatch.setattr(fast_scorer, "WHOLE", 0)
@@ -94,9 +97,9 @@ def test_lists_leave_room_for_the_most_junk_there_could_be(monkeypatch):
 
 def test_a_mix_is_tried_once_however_it_is_written(both):
     _, tried = both
-    tried.totals(Mix((1.0, 1.0, 1.0)))
+    tried.totals(FusionSettings((1.0, 1.0, 1.0)))
     before = len(tried.kept)
-    assert (tried.totals(Mix((2.0, 2.0, 2.0))) == tried.totals(Mix((1.0, 1.0, 1.0)))).all()
+    assert (tried.totals(FusionSettings((2.0, 2.0, 2.0))) == tried.totals(FusionSettings((1.0, 1.0, 1.0)))).all()
     assert len(tried.kept) == before
 
 
@@ -105,7 +108,7 @@ def test_the_rate_is_of_all_that_was_tried(monkeypatch):
     tried, clock = Trial(judge_of("hits"), 3), itertools.count()
     monkeypatch.setattr(fast_scorer.time, "monotonic", lambda: float(next(clock)))
     for weights in ((1.0, 1.0, 1.0), (1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)):
-        tried.totals(Mix(weights, rerank="none"))
+        tried.totals(FusionSettings(weights, NoReranking()))
     assert (tried.seconds, tried.rate) == (3, 60)
 
 
@@ -115,8 +118,8 @@ def test_settings_beyond_the_reach_are_refused(fusion):
     tried = Trial(judge_of("hits"), 6)
     for settings, wanted in (({"k1": 20}, 21), ({"k1": 6}, 7), ({"k1": 3, "k2": 7}, 7)):
         with pytest.raises(ValueError, match=f"read {wanted} neighbours a row: a reach of 6"):
-            tried.totals(Mix((1.0, 1.0, 1.0), **{"k2": 2} | settings, fusion=fusion))
-    assert np.isfinite(tried.totals(Mix((1.0, 1.0, 1.0), k1=5, k2=6, fusion=fusion))).all()
+            tried.totals(FusionSettings((1.0, 1.0, 1.0), KReciprocal(**{"k2": 2} | settings), fusion=fusion))
+    assert np.isfinite(tried.totals(FusionSettings((1.0, 1.0, 1.0), KReciprocal(k1=5, k2=6), fusion=fusion))).all()
 
 
 def test_the_last_few_results_are_kept():
@@ -138,9 +141,11 @@ def changes():
         {"k1": 9, "lam": 0.6},
     ):
         for fusion in ("sum_then_rerank", EACH_FIRST):
-            yield Mix((1.0, 1.0, 0.5), fusion=fusion, **{"k1": 12, "k2": 4, "lam": 0.3, "power": 2} | change)
-    yield Mix((1.0, 0.2, 0.5), fusion=EACH_FIRST, k1=9, lam=0.6)
-    yield Mix((1.0, 0.2, 0.5), k1=9, lam=0.6)
+            yield FusionSettings(
+                (1.0, 1.0, 0.5), KReciprocal(**{"k1": 12, "k2": 4, "lam": 0.3, "power": 2} | change), fusion=fusion
+            )
+    yield FusionSettings((1.0, 0.2, 0.5), KReciprocal(k1=9, lam=0.6), fusion=EACH_FIRST)
+    yield FusionSettings((1.0, 0.2, 0.5), KReciprocal(k1=9, lam=0.6))
 
 
 def part_of(judge, tracks):
@@ -163,7 +168,7 @@ def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
         monkeypatch.setattr(fast_scorer, "WHOLE", whole)
         tried = Trial(judge, 21)
         assert tried.n_query == 30 and tried.source.n == 30 + len(judge.parts[0].units)
-        for mix in (mix for mix in MIXES if mix.lam):
+        for mix in (mix for mix in MIXES if mix.options.get("lam", 1)):
             want = judge.totals(mix)
             assert len(want) == 30 and 0.1 < np.nanmean(want) < 0.98
             np.testing.assert_allclose(tried.totals(mix), want, atol=1e-9)
@@ -176,13 +181,13 @@ def test_tracks_alone_are_one_part_of_everything():
     tried = Trial(judge, 21)
     assert tried.depth == g / 4
     for mix in MIXES[:4]:
-        if mix.lam:
+        if mix.options.get("lam", 1):
             np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
 
 
 def test_chance_is_the_score_of_lists_without_order():
     judge = judge_of("market", spreads=(None, None, None), n_people=60)
-    noise = judge.totals(Mix((1.0, 1.0, 1.0), rerank="none"))
+    noise = judge.totals(FusionSettings((1.0, 1.0, 1.0), NoReranking()))
     chance = judge.chance(0)
     assert chance.shape == noise.shape and 0.01 < np.nanmean(chance) < 0.1
     assert np.nanmean(chance) == pytest.approx(np.nanmean(noise), abs=0.02)

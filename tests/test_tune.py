@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ from configs.console.command import run
 from configs.load import load_plan
 from configs.schema import EACH_FIRST
 from ensemble.fusion import partitions
-from ensemble.fusion.strategy import Mix, mix_of
+from ensemble.fusion.strategy import FusionSettings, fusion_settings
+from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.results.build_record import Kinds
 from ensemble.tune import __main__ as tune
-from ensemble.tune.ensemble_selection import Grid
 from ensemble.tune.exact_scorer import Judge
-from tests.boards import finished_build, people
+from tests.boards import finished_build, grid, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
 
@@ -54,8 +54,8 @@ def test_a_member_of_noise_gets_no_weight_and_the_build_takes_the_line(runs, cap
     words = shlex.split(line.removeprefix("build with:"))
     assert words[::2] == ["--set"] * (len(words) // 2)
     plan = load_plan(MEMBERS, sets=words[1::2])
-    mix = mix_of(plan.ensemble, MEMBERS)
-    assert mix == Mix(**found["mix"] | {"weights": tuple(found["mix"]["weights"])})
+    mix = fusion_settings(plan.ensemble, MEMBERS)
+    assert mix.as_dict() == found["mix"]
 
 
 def test_a_second_run_only_reads(runs, capsys):
@@ -116,10 +116,12 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
 
 
 def test_the_line_names_all_that_a_mix_is():
-    said = tune.sets(Mix((1.0, 0.25), k1=7, k2=2, lam=0.6, power=1, fusion=EACH_FIRST), ["r50", "rx50"])
+    said = tune.sets(
+        FusionSettings((1.0, 0.25), KReciprocal(k1=7, k2=2, lam=0.6, power=1), fusion=EACH_FIRST), ["r50", "rx50"]
+    )
     assert said[0] == "ensemble.weights={r50: 1, rx50: 0.25}" and "ensemble.lam=0.6" in said
-    assert mix_of(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
-    assert tune.sets(Mix((1.0,), rerank="none"), ["r50"])[1:] == ["ensemble.rerank=none"]
+    assert fusion_settings(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
+    assert tune.sets(FusionSettings((1.0,), NoReranking()), ["r50"])[1:] == ["ensemble.rerank=none"]
 
 
 def by_domain(feats, evaluation, day):
@@ -156,7 +158,7 @@ def test_each_domain_gets_the_member_that_knows_it(tmp_path, capsys):
         settings, MEMBERS[:2], [partitions.Part(name, np.arange(0), ()) for name in ("day", "night")]
     )
     assert settings.domains == "table"
-    assert [asdict(mix) | {"weights": list(mix.weights)} for mix in got] == [day["mix"], night["mix"]]
+    assert [mix.as_dict() for mix in got] == [day["mix"], night["mix"]]
 
 
 def test_the_seed_is_of_chance_and_of_all_queries_together(tmp_path, capsys, monkeypatch):
@@ -165,7 +167,7 @@ def test_the_seed_is_of_chance_and_of_all_queries_together(tmp_path, capsys, mon
     feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 12)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     few = {"k1": (5,), "k2": (1,), "lam": (0.3,), "power": (2,), "fusion": (EACH_FIRST,), "known": ()}
-    monkeypatch.setattr(tune, "Grid", lambda: Grid(**few, rounds=1, steps=1))
+    monkeypatch.setattr(tune, "Grid", lambda: grid(**few, rounds=1, steps=1))
     drawn, chance, real = [], Judge.chance, tune.together
     monkeypatch.setattr(Judge, "chance", lambda judge, seed: drawn.append(seed) or chance(judge, seed))
     monkeypatch.setattr(tune, "together", lambda held, seed: drawn.append(seed) or real(held, seed))

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from configs.installed import PREFIX
+
 PROJECT = Path(__file__).parents[2]
 KINDS = "*.py", "*.cu"
 BODIES = "body", "orelse", "finalbody", "handlers", "cases"  # fields of a statement that hold statements
@@ -65,8 +67,11 @@ def _place(path: Path, root: Path) -> str:
 
 @cache
 def _source(path: Path) -> str:
-    """A file without its comments, blanks at the ends of lines aside; several versions count the same file."""
-    text = path.read_text(encoding="utf-8")
+    """A file without its comments, blanks at the ends of lines aside; the same in a clone and as installed.
+
+    Several versions count the same file, which is parsed once.
+    """
+    text = path.read_text(encoding="utf-8").replace(PREFIX, "")
     if path.suffix == ".py":
         return ast.dump(_without_docstrings(ast.parse(text)))
     lines = (line.partition("//")[0].rstrip() for line in text.splitlines())

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from configs.schema import DomainSettings, Ensemble
-from ensemble.fusion.strategy import Mix, mix_of, stream
+from configs.schema import Ensemble
+from ensemble.fusion.strategy import FusionSettings, distance_stream, fusion_settings
 from ensemble.kernels.parallel import spans
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Distances, Feats
@@ -80,18 +80,13 @@ def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[n
     return tuple(np.array(unit, np.intp) for unit in members.values())
 
 
-def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Part]) -> tuple[Mix, ...]:
+def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Part]) -> tuple[FusionSettings, ...]:
     """What a plan asks for of these members, one a part: a domain's own settings in place of the general ones."""
-    general, mixes = mix_of(ensemble, members), []
-    for part in parts:
-        own = ensemble.domain_settings.get(part.name, DomainSettings()).model_dump(exclude_none=True)
-        if "weights" in own:
-            own["weights"] = tuple(float(own["weights"].get(name, 1.0)) for name in members)
-        mixes.append(replace(general, **own))
-    return tuple(mixes)
+    own = ensemble.domain_settings
+    return tuple(fusion_settings(ensemble, members, own.get(part.name)) for part in parts)
 
 
-def describe(mixes: Sequence[Mix], parts: Sequence[Part], weights: Sequence[float]) -> str:
+def describe(mixes: Sequence[FusionSettings], parts: Sequence[Part], weights: Sequence[float]) -> str:
     """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one.
 
     weights: the general ones; a part that has others says so, in the order of the members: `green[1,0.5]:...`.
@@ -111,7 +106,7 @@ def by(ensemble: Ensemble) -> str:
 
 
 def blocks(
-    mixes: Sequence[Mix], feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
+    mixes: Sequence[FusionSettings], feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
 ) -> Iterator[distance_blocks.Block]:
     """Distances to the whole gallery of the queries that are in these parts: (slice of those queries, (b, G) float32).
 
@@ -130,7 +125,9 @@ def blocks(
         yield span, np.stack([next(rows[number]) for number in part_of[span]])
 
 
-def _rows(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[NDArray[np.float32]]:
+def _rows(
+    mix: FusionSettings, feats: Sequence[Feats], part: Part, n_query: int, device: str
+) -> Iterator[NDArray[np.float32]]:
     """The distances of a part's queries to the whole gallery, (G,) each."""
     n_gallery = len(feats[0]) - n_query
     others = part.others(n_gallery)
@@ -144,11 +141,15 @@ def _rows(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: st
         yield from dist
 
 
-def _own(mix: Mix, feats: Sequence[Feats], part: Part, n_query: int, device: str) -> Iterator[distance_blocks.Block]:
+def _own(
+    mix: FusionSettings, feats: Sequence[Feats], part: Part, n_query: int, device: str
+) -> Iterator[distance_blocks.Block]:
     """Distances of a part's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
-    return stream(mix, [taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device)
+    return distance_stream(
+        mix, [taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device
+    )
 
 
 def plain(
@@ -165,7 +166,7 @@ def _nothing(n_query: int) -> Iterator[distance_blocks.Block]:
     return ((rows, np.empty((rows.stop - rows.start, 0), np.float32)) for rows in spans(n_query, BLOCK))
 
 
-def used(feats: Sequence[Feats], mix: Mix) -> tuple[list[Feats], Mix]:
+def used(feats: Sequence[Feats], mix: FusionSettings) -> tuple[list[Feats], FusionSettings]:
     """Those members alone that have a weight: the others cost no product."""
     pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
     return [a for a, _ in pairs], replace(mix, weights=tuple(w for _, w in pairs))

@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from configs.errors import ConfigError
-from configs.schema import EACH_FIRST, SUM_FIRST, Ensemble
+from configs.schema import EACH_FIRST, SUM_FIRST, DomainSettings, Ensemble
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours, nearest
 from ensemble.neighbours.similarity import Penalties
-from ensemble.rerank import k_reciprocal_encoding
+from ensemble.rerank.registry import KReciprocal, NoReranking, Reranker, name_of, options_of, reranker_of
 
 
 @dataclass(frozen=True)
-class Mix:
-    """One way to mix M members.
+class FusionSettings:
+    """One way to fuse M members.
 
-    weights: (M,), >= 0, not all 0. rerank: k_reciprocal or none. fusion: sum_then_rerank re-ranks the summed distances;
-    rerank_then_sum sums what the re-ranking makes of each member's. camera: added to the distance of two images of one
-    camera, in the sum or in each.
+    Attributes:
+        weights: (M,), >= 0, not all 0.
+        reranker: a row of `ensemble/rerank/registry.py`, with its options.
+        fusion: sum_then_rerank re-ranks the summed distances; rerank_then_sum sums what it makes of each member's.
+        camera: added to the distance of two images of one camera, in the sum or in each.
     """
 
     weights: tuple[float, ...]
-    rerank: str = "k_reciprocal"
-    k1: int = 20
-    k2: int = 6
-    lam: float = 0.3
-    power: int = 2
+    reranker: Reranker = field(default_factory=KReciprocal)
     fusion: str = SUM_FIRST
     camera: float = 0.0
 
     @property
-    def setting(self) -> dict[str, Any]:
-        """What `ensemble.rerank` takes by name."""
-        return {"k1": self.k1, "k2": self.k2, "lam": self.lam, "power": self.power}
+    def reranks(self) -> bool:
+        """Whether anything is done to the summed distances."""
+        return not isinstance(self.reranker, NoReranking)
 
     @property
-    def each(self) -> bool:
+    def each_first(self) -> bool:
         """Whether every member is re-ranked by itself."""
-        return self.rerank != "none" and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
+        return self.reranks and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
 
     def describe(self) -> str:
         """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; fusion and penalty where not the usual."""
+        options = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.options.items())
         penalty = f",camera_penalty={self.camera:g}" if self.camera else ""
-        if self.rerank == "none":
-            return "none" + penalty
-        numbers = ",".join(f"{k}={v:g}" for k, v in self.setting.items())
-        return f"{self.rerank}({numbers})" + (f",{EACH_FIRST}" if self.each else "") + penalty
+        each = f",{EACH_FIRST}" if self.each_first else ""
+        return name_of(self.reranker) + (f"({options})" if options else "") + each + penalty
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the re-ranker, by name."""
+        return options_of(self.reranker)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        told = {"weights": list(self.weights), "rerank": name_of(self.reranker), "options": self.options}
+        return told | {"fusion": self.fusion, "camera": self.camera}
 
     def penalties(self, camids: ArrayLike | None) -> Penalties | None:
         """What `ensemble.neighbours` takes by that name.
@@ -67,15 +74,37 @@ class Mix:
         return [(camids, self.camera)]
 
 
-def mix_of(ensemble: Ensemble, members: Sequence[str]) -> Mix:
-    """What a plan asks for of these members."""
+def fusion_settings(ensemble: Ensemble, members: Sequence[str], own: DomainSettings | None = None) -> FusionSettings:
+    """What a plan asks for of these members; `own` are one domain's settings, in the place of the general ones.
+
+    Raises:
+        ConfigError: as `ensemble.rerank.registry.reranker_of`.
+    """
+    by_name = own.weights if own and own.weights is not None else ensemble.weights
+    weights = tuple(float(by_name.get(name, 1.0)) for name in members)
+    fusion = (own and own.fusion) or ensemble.fusion
+    return FusionSettings(weights, reranker_of(ensemble, own), fusion, ensemble.camera_penalty)
+
+
+def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
+    """What a ranking depends on beside the members and their weights, for cache keys."""
     e = ensemble
-    weights = tuple(e.weights.get(name, 1.0) for name in members)
-    return Mix(weights, e.rerank, e.k1, e.k2, e.lam, e.power, e.fusion, e.camera_penalty)
+    reranker = reranker_of(e)
+    request: dict[str, Any] = {"name": name_of(reranker)} | options_of(reranker)
+    if e.fusion != SUM_FIRST and not isinstance(reranker, NoReranking):
+        request["fusion"] = e.fusion
+    if e.camera_penalty:
+        request["camera_penalty"] = e.camera_penalty
+    parts: dict[str, Any] = {
+        key: value for key, value in (("domains", e.domains), ("tracks", e.tracks)) if value != "none"
+    }
+    if parts:
+        parts["domain_settings"] = {name: own.model_dump(mode="json") for name, own in e.domain_settings.items()}
+    return request | parts
 
 
-def stream(
-    mix: Mix,
+def distance_stream(
+    mix: FusionSettings,
     feats: Sequence[Feats],
     n_query: int,
     *,
@@ -91,22 +120,20 @@ def stream(
         camids: (N,), -1 unknown; a penalty needs them.
     """
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
-    if mix.rerank == "none":
-        return distance_blocks.blocks(feats, n_query, weights=mix.weights, **given)
-    if not mix.each:
-        one = near
-        if one is None:
-            one = nearest(feats, needed(mix, len(feats[0])), weights=mix.weights, **given)
-        return k_reciprocal_encoding.blocks(one, feats, n_query, weights=mix.weights, **given, **mix.setting)
-    pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-    found = [nearest(a, needed(mix, len(a)), **given) for a, _ in pairs]
-    return each(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
+    k = mix.reranker.neighbours_read(len(feats[0]))
+    if mix.each_first:
+        pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
+        found = [nearest(a, k, **given) if k else None for a, _ in pairs]
+        return rerank_each_then_sum(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
+    if k and near is None:
+        near = nearest(feats, k, weights=mix.weights, **given)
+    return mix.reranker.stream(near, feats, n_query, weights=mix.weights, **given)
 
 
-def each(
-    mix: Mix,
+def rerank_each_then_sum(
+    mix: FusionSettings,
     feats: Sequence[Feats],
-    near: Sequence[Neighbours],
+    near: Sequence[Neighbours | None],
     n_query: int,
     weights: Sequence[float],
     device: str,
@@ -114,12 +141,5 @@ def each(
 ) -> Iterator[distance_blocks.Block]:
     """Every member re-ranked by its own neighbours, then summed."""
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
-    streams = [
-        k_reciprocal_encoding.blocks(n, a, n_query, **given, **mix.setting) for n, a in zip(near, feats, strict=True)
-    ]
+    streams = [mix.reranker.stream(n, [a], n_query, **given) for n, a in zip(near, feats, strict=True)]
     return distance_blocks.summed(streams, weights)
-
-
-def needed(mix: Mix, n: int) -> int:
-    """Neighbours a row that the re-ranking reads."""
-    return min(n, max(mix.k1 + 1, mix.k2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -16,13 +17,13 @@ from configs.schema import Expansion
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, features_of, open_banks, save_bank
 from ensemble.fusion import partitions
-from ensemble.fusion.strategy import Mix, each, mix_of
+from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_each_then_sum, rerank_request
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.knn import Neighbours, load_neighbours, nearest, save_neighbours
 from ensemble.neighbours.search_cost import forecast
 from ensemble.neighbours.similarity import Penalties
 from ensemble.pipeline.context import Job
-from ensemble.rerank import k_reciprocal_encoding, query_expansion
+from ensemble.rerank import query_expansion
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Kinds
 from ensemble.results.pseudo_settings import guessed_labels
@@ -39,9 +40,8 @@ def rank(
     if kinds is not None:
         return None, rank_parts(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
-    mix = mix_of(settings, list(addressed))
+    mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    summed_first = settings.rerank != "none" and not mix.each
     near, address = addresses_of(job, test, addressed, camids)
     penalties = mix.penalties(camids)
 
@@ -52,52 +52,52 @@ def rank(
         banks = load()
         feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
         given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
-        if mix.each:
+        if mix.each_first:
             order, dist = rank_each(job, test, addressed, banks, mix, camids)
-        elif summed_first:
-            neighbours = find_neighbours(job, near[0], load, values, width(mix), top_k, penalties)
-            order, dist = k_reciprocal_encoding.k_reciprocal(neighbours, feats, n_query, **given, **mix.setting)
         else:
-            order, dist = distance_blocks.rank(feats, n_query, **given)
+            found = [find_neighbours(job, a, load, values, width(mix), top_k, penalties) for a in near]
+            order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)
-    return (near[0] if summed_first else None), address
+    return (near[0] if near and not mix.each_first else None), address
 
 
 def addresses_of(
     job: Job, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
 ) -> tuple[list[Address], Address]:
-    """Where the neighbours lie that a test's ranking needs (none, the sum's, or each member's), and the ranking."""
+    """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
-    mix = mix_of(settings, list(addressed))
+    mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     summed: list[dict[str, float]] = [weights]
-    if mix.each:
-        summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
-    elif settings.rerank == "none":
+    if not mix.reranker.neighbours_read(2):
         summed = []
+    elif mix.each_first:
+        summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
     penalty = cache_keys.camera_penalty(mix.camera, camids)
     near = [
         cache_keys.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k, penalty)
         for part in summed
     ]
-    return near, cache_keys.ranking_address(test, addressed, weights, settings, top_k, penalty=penalty)
+    request = rerank_request(settings)
+    return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
 
 
-def width(mix: Mix) -> int:
+def width(mix: FusionSettings) -> int:
     """Neighbours kept a row."""
-    return max(cache_keys.KEEP, mix.k1 + 1, mix.k2)
+    return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
 
 
 def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds) -> Address:
     """Search every domain by itself, tracks as one, and keep the lists of all queries."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
-    mix = mix_of(settings, list(addressed))
+    mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    address = cache_keys.ranking_address(test, addressed, weights, settings, top_k, asdict(kinds))
+    request = rerank_request(settings)
+    address = cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, asdict(kinds))
 
     def make(folder: Path) -> None:
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
@@ -117,19 +117,26 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
 
 
 def rank_each(
-    job: Job, test: str, addressed: dict[str, Address], banks: list[FeatureBank], mix: Mix, camids: NDArray[np.int64]
+    job: Job,
+    test: str,
+    addressed: dict[str, Address],
+    banks: list[FeatureBank],
+    mix: FusionSettings,
+    camids: NDArray[np.int64],
 ) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = width(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
     near, _ = addresses_of(job, test, addressed, camids)
     penalties = mix.penalties(camids)
-    found = [
+    found: list[Neighbours | None] = [
         find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties)
-        for (bank, _), address in zip(used, near, strict=True)
-    ]
+        for (bank, _), address in zip(used, near, strict=False)
+    ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
-    return distance_blocks.ranked(each(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k)
+    return distance_blocks.ranked(
+        rerank_each_then_sum(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k
+    )
 
 
 def find_neighbours(

@@ -14,7 +14,7 @@ from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
 from ensemble.features.external.import_member import Incoming, receive
 from ensemble.features.feature_bank import save_bank
-from ensemble.fusion.strategy import mix_of
+from ensemble.fusion.strategy import fusion_settings
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.domains import check_kinds
 from ensemble.results import cache_keys
@@ -53,7 +53,7 @@ def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
     Raises:
         ConfigError: none is.
     """
-    mix_of(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
+    fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
 
 
 def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None:

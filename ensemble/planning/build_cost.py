@@ -20,7 +20,7 @@ from configs.errors import ReidError, ResultError
 from configs.schema import EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import amount
 from configs.store.store import Store
-from ensemble.fusion.strategy import mix_of
+from ensemble.fusion.strategy import fusion_settings
 from ensemble.neighbours.knn import NEAR_SHARE
 from ensemble.neighbours.search_cost import forecast
 from ensemble.pipeline.context import Job
@@ -215,7 +215,7 @@ def _retrieval(job: Job, work: Work, item: Item, prints: dict[str, Footprint]) -
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
-        k = min(width(mix_of(job.plan.ensemble, [m.name for m in job.plan.members])), n)
+        k = min(width(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
         size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
         dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)

@@ -18,7 +18,7 @@ from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows, spans
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import Features, source_of
-from ensemble.rerank.k_reciprocal_encoding import Setting, encode
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
 Labels = NDArray[np.int64]
 Feats = NDArray | Sequence[NDArray]
@@ -162,8 +162,8 @@ def jaccard_graph(
     """(N, N) sparse Jaccard distances of at most eps, each row's nearest first, every image at 0 from itself."""
     from sklearn.neighbors import sort_graph_by_row_values
 
-    source, setting = source_of(feats, weights), Setting(k1, k2, 0.0, power)
-    n, need = source.n, min(source.n, max(k1 + 1, k2))
+    source, setting = source_of(feats, weights), KReciprocal(k1, k2, 0.0, power)
+    n, need = source.n, setting.neighbours_read(source.n)
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:
         raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} a row")
     v = encode(neighbours, source, setting, n_jobs)

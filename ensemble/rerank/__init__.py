@@ -1,6 +1,6 @@
-"""k-reciprocal re-ranking, and query expansion."""
+"""k-reciprocal re-ranking, query expansion, and the table of re-rankers."""
 
-from ensemble.rerank.k_reciprocal_encoding import blocks, k_reciprocal
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal, blocks, k_reciprocal
 from ensemble.rerank.query_expansion import database, queries
 
-__all__ = ["blocks", "database", "k_reciprocal", "queries"]
+__all__ = ["KReciprocal", "blocks", "database", "k_reciprocal", "queries"]

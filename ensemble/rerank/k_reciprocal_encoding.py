@@ -13,10 +13,10 @@ family (float16 sums). Off the support of V, J is exactly 1, so a first-K list i
 gallery images and its K nearest by s: no Q x G array is needed.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.distances import Distances, Feats
 from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
 from ensemble.neighbours.similarity import Features, Penalties, Source, read_on_card, source_of
 
@@ -43,13 +43,33 @@ class Sparse:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """k1, k2, lam and power, checked."""
+class KReciprocal:
+    """The re-ranking with its options, checked: a row of `registry.py`.
+
+    Attributes:
+        k1: neighbours whose reciprocity counts. k2: neighbours that the encoding is averaged over.
+        lam: the share of the distance before re-ranking. power: of that distance; 2 is the published port's.
+    """
 
     k1: int = 20
     k2: int = 6
     lam: float = 0.3
     power: int = 2
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "k1": (5, 7, 10, 14, 20, 28, 40),
+        "k2": (1, 2, 3, 4, 6, 8, 10),
+        "power": (1, 2),
+        "lam": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    }
+    known: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"k1": 6, "k2": 2, "lam": 0.3},
+        {"k1": 7, "k2": 2, "lam": 0.6},
+        {"k1": 10, "k2": 3, "lam": 0.6},
+        {"k1": 10, "k2": 3, "lam": 0.7},
+        {"k1": 14, "k2": 4, "lam": 0.4},
+        {"k1": 20, "k2": 3, "lam": 0.8},
+        {"k1": 50, "k2": 15, "lam": 0.5},
+    )
 
     def __post_init__(self) -> None:
         for name in ("k1", "k2", "power"):
@@ -62,6 +82,18 @@ class Setting:
         if self.power not in (1, 2):
             raise ValueError(f"power is {self.power}: want 1 or 2")
 
+    def neighbours_read(self, n: int) -> int:
+        """Neighbours of each of n images that are read."""
+        return min(n, max(self.k1 + 1, self.k2))
+
+    def lists(self, neighbours: Neighbours, feats: Sequence[NDArray | Distances], n_query: int, **given: Any) -> Ranked:
+        """`k_reciprocal` with these options."""
+        return k_reciprocal(neighbours, feats, n_query, **given, **asdict(self))
+
+    def stream(self, neighbours: Neighbours, feats: Sequence[Feats], n_query: int, **given: Any) -> Iterator[Block]:
+        """`blocks` with these options."""
+        return blocks(neighbours, feats, n_query, **given, **asdict(self))
+
     def check(self, neighbours: Neighbours, source: Source, n_query: int, top_k: int | None) -> None:
         """Raise ValueError unless these neighbours are of this source and serve this setting."""
         n = source.n
@@ -71,14 +103,14 @@ class Setting:
         measured = not isinstance(source, Features) or source.prints  # else they are on a CUDA device
         if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
             raise ValueError(OTHER_FEATURES)
-        need, have = min(n, max(self.k1 + 1, self.k2)), neighbours.order.shape[1]
+        need, have = self.neighbours_read(n), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
                 f"neighbours hold {have} a row; k1 {self.k1} and k2 {self.k2} need {need}: search for {need}"
             )
 
 
-def encode(neighbours: Neighbours, source: Source, setting: Setting, n_jobs: int) -> Sparse:
+def encode(neighbours: Neighbours, source: Source, setting: KReciprocal, n_jobs: int) -> Sparse:
     """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
     order, n = neighbours.order, source.n
     full, half = (_reciprocal(order, min(n, c), n_jobs) for c in (setting.k1 + 1, round(setting.k1 / 2) + 1))
@@ -138,7 +170,7 @@ class Reranked:
     plain: Plain
     overlap: _Overlap
     farthest: NDArray[np.float32]
-    setting: Setting
+    setting: KReciprocal
     n_jobs: int
 
     @property
@@ -215,7 +247,7 @@ def blocks(
     """
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
-    setting = Setting(k1, k2, lam, power)
+    setting = KReciprocal(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, None)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
@@ -224,7 +256,7 @@ def blocks(
     return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
 
 
-def _rows(neighbours: Neighbours, source: Source, n_query: int, setting: Setting, n_jobs: int) -> Reranked:
+def _rows(neighbours: Neighbours, source: Source, n_query: int, setting: KReciprocal, n_jobs: int) -> Reranked:
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
     overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
     return Reranked(plain, overlap, neighbours.farthest, setting, n_jobs)
@@ -263,7 +295,7 @@ def k_reciprocal(
     """
     chosen = choose(device, feats)
     source = source_of(feats, weights, penalties, n_jobs, chosen)
-    setting = Setting(k1, k2, lam, power)
+    setting = KReciprocal(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, top_k)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card

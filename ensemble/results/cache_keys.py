@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import SUM_FIRST, Ensemble, Expansion, Member, Recipe
+from configs.schema import Ensemble, Expansion, Member, Recipe
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
 from ensemble.results.pseudo_settings import guessed_labels
@@ -102,15 +102,20 @@ def ranking_address(
     banks: Mapping[str, Address],
     weights: Mapping[str, float],
     ensemble: Ensemble,
+    rerank: Mapping[str, Any],
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
     penalty: Mapping[str, Any] | None = None,
 ) -> Address:
-    """The answer to every query. kinds: the domains and tracks that it goes by."""
+    """The answer to every query.
+
+    Args:
+        rerank: the request of the re-ranking. kinds: the domains and tracks that it goes by.
+    """
     request = {
         "banks": _banks(banks),
         "weights": dict(weights),
-        "rerank": rerank_settings(ensemble),
+        "rerank": dict(rerank),
         "top_k": top_k,
         "code": retrieval_code(PIPELINE, RESULTS / "ranking.py"),
         **guessed_labels(ensemble),
@@ -139,21 +144,6 @@ def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] |
     if not amount:
         return None
     return {"camera": amount, "camids": hashlib.sha256(np.asarray(camids, "<i8").tobytes()).hexdigest()}
-
-
-def rerank_settings(ensemble: Ensemble) -> dict[str, Any]:
-    """What the re-ranking depends on, the penalty inside it included; nothing where there is none."""
-    e = ensemble
-    parts: dict[str, Any] = {"domains": e.domains, "tracks": e.tracks}
-    parts = {key: value for key, value in parts.items() if value != "none"}
-    if parts:
-        parts["domain_settings"] = {name: own.model_dump() for name, own in e.domain_settings.items()}
-    if e.camera_penalty:
-        parts["camera_penalty"] = e.camera_penalty
-    if e.rerank == "none":
-        return {"name": "none"} | parts
-    first = {"fusion": e.fusion} if e.fusion != SUM_FIRST else {}
-    return {"name": e.rerank, "k1": e.k1, "k2": e.k2, "lam": e.lam, "power": e.power} | first | parts
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:

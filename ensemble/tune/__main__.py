@@ -25,13 +25,14 @@ from configs.store.store import Address
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import ALL
-from ensemble.fusion.strategy import Mix, mix_of, needed
+from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
-from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
+from ensemble.rerank.registry import name_of
+from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.open_evaluation import Case, add_arguments, open_case
 from ensemble.tune import cross_fitting, table
-from ensemble.tune.cross_fitting import Tuned, persons_asking, too_few
+from ensemble.tune.cross_fitting import Rung, Tuned, persons_asking, too_few
 from ensemble.tune.ensemble_selection import Grid
 from ensemble.tune.exact_scorer import Judge, of_parts
 from ensemble.tune.fast_scorer import Trial
@@ -71,10 +72,10 @@ def problems(case: Case, device: str) -> dict[str, Judge]:
     return {part.name: of_parts(judge, [part]) for part in found}
 
 
-def built_mix(case: Case, members: Sequence[str], judge: Judge) -> Mix:
+def built_mix(case: Case, members: Sequence[str], judge: Judge) -> FusionSettings:
     """What the build was made with, of this problem."""
     settings = case.plan.ensemble
-    return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else mix_of(settings, members)
+    return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else fusion_settings(settings, members)
 
 
 def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
@@ -84,12 +85,12 @@ def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
     return {"base": float(np.nanmean(before)), "total": float(np.nanmean(after)), "gain": asdict(gain)}
 
 
-def sets(mix: Mix, members: Sequence[str]) -> list[str]:
+def sets(mix: FusionSettings, members: Sequence[str]) -> list[str]:
     """What follows --set in a build that is to be mixed so."""
     return [f"ensemble.{key}={text}" for key, text in _keys(mix, members).items()]
 
 
-def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ensemble) -> list[str]:
+def domain_sets(mixes: Mapping[str, FusionSettings], members: Sequence[str], ensemble: Ensemble) -> list[str]:
     """The same of a build by domains or tracks. mixes: of every part, by name."""
     tracks = [f"ensemble.tracks={ensemble.tracks}"] if ensemble.tracks != "none" else []
     if ensemble.domains == "none":
@@ -101,13 +102,15 @@ def domain_sets(mixes: Mapping[str, Mix], members: Sequence[str], ensemble: Ense
     return [f"ensemble.domains={ensemble.domains}", f"ensemble.domain_settings={{{own}}}", *tracks]
 
 
-def _keys(mix: Mix, members: Sequence[str]) -> dict[str, str]:
+def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     """Keys of `ensemble`, or of a domain's own settings, as YAML has their values."""
     weights = ", ".join(f"{flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
-    out = {"weights": f"{{{weights}}}", "rerank": mix.rerank}
-    if mix.rerank != "none":
-        out |= {key: f"{value:g}" for key, value in mix.setting.items()} | {"fusion": mix.fusion}
-    return out
+    options = {key: f"{value:g}" for key, value in mix.options.items()}
+    own = {key: value for key, value in options.items() if key not in Ensemble.model_fields}
+    named = ", ".join(f"{key}: {value}" for key, value in ({"name": name_of(mix.reranker)} | own).items())
+    out = {"weights": f"{{{weights}}}", "rerank": f"{{{named}}}" if own else name_of(mix.reranker)}
+    out |= {key: value for key, value in options.items() if key not in own}
+    return out | ({"fusion": mix.fusion} if mix.reranks else {})
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -145,9 +148,9 @@ def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     request = {
         "evaluation": asdict(case.evaluation),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")} | rules.score.model_dump(),
-        "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_settings(case.plan.ensemble)},
+        "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_request(case.plan.ensemble)},
         "seed": seed,
-        "grid": asdict(grid),
+        "grid": grid.as_dict(),
         "code": retrieval_code(METRICS, HERE),
     }
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
@@ -160,8 +163,8 @@ def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress
         DataError: too few persons ask, in every problem. ConfigError: a member that gives distances.
     """
     judges, members = problems(case, device), list(case.evaluation.banks)
-    base = replace(mix_of(load_ensemble(), members), weights=(1.0,) * len(members))
-    found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, Mix]()
+    base = replace(fusion_settings(load_ensemble(), members), weights=(1.0,) * len(members))
+    found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
     for name, judge in judges.items():
         pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
         few = too_few(persons_asking(pids, ~np.isnan(before)))
@@ -184,12 +187,12 @@ def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress
 
 
 def tune_one(
-    name: str, judge: Judge, case: Case, base: Mix, grid: Grid, seed: int, of: int, progress: Progress
+    name: str, judge: Judge, case: Case, base: FusionSettings, grid: Grid, seed: int, of: int, progress: Progress
 ) -> tuple[Tuned, dict[str, Any]]:
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    trial = Trial(judge, max(grid.reach, needed(base, len(judge.feats[0]))))
+    trial = Trial(judge, max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0]))))
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
@@ -201,10 +204,10 @@ def tune_one(
         "queries": found.queries,
         "gallery": trial.source.n - trial.n_query,
         "signature": judge.score(base).signature,
-        "built": asdict(built) | {"total": judge.score(built).total},
-        "base": asdict(base) | {"total": found.base_total},
-        "rungs": [asdict(rung) | {"optimism": rung.optimism, "taken": rung.taken} for rung in found.rungs],
-        "mix": asdict(found.mix),
+        "built": built.as_dict() | {"total": judge.score(built).total},
+        "base": base.as_dict() | {"total": found.base_total},
+        "rungs": [_rung(rung) for rung in found.rungs],
+        "mix": found.mix.as_dict(),
         "tried": len(trial.kept),
         "a_minute": trial.rate,
         "seconds": trial.seconds,
@@ -213,11 +216,16 @@ def tune_one(
     }
 
 
-def _telling(trial: Trial, progress: Progress) -> Callable[[Mix], NDArray[np.float64]]:
+def _rung(rung: Rung) -> dict[str, Any]:
+    chosen = [mix.as_dict() for mix in rung.chosen]
+    return asdict(rung) | {"chosen": chosen, "optimism": rung.optimism, "taken": rung.taken}
+
+
+def _telling(trial: Trial, progress: Progress) -> Callable[[FusionSettings], NDArray[np.float64]]:
     """The trial's totals, and a line now and then about how far it is."""
     last = time.monotonic()
 
-    def totals(mix: Mix) -> NDArray[np.float64]:
+    def totals(mix: FusionSettings) -> NDArray[np.float64]:
         nonlocal last
         found, now = trial.totals(mix), time.monotonic()
         if now - last > TELL_EVERY_S:

@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import FusionSettings
 from ensemble.metrics.bootstrap import Interval, difference
 from ensemble.tune.ensemble_selection import Grid, climb, fit, tidy
 
 RUNGS = ("settings", "weights and settings")
 ERROR = 0.05  # of all looks together
 LEAST_PERSONS = 10  # with fewer, every half is an anecdote
-Totals = Callable[[Mix], NDArray[np.float64]]
+Totals = Callable[[FusionSettings], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Rung:
 
     name: str
     over: str
-    chosen: tuple[Mix, Mix, Mix]
+    chosen: tuple[FusionSettings, FusionSettings, FusionSettings]
     total: float
     gain: Interval
     apparent: float
@@ -67,10 +67,10 @@ class Tuned:
     before, after: (Q,) totals of the base, and of what was taken, each query by what the other half chose.
     """
 
-    base: Mix
+    base: FusionSettings
     base_total: float
     rungs: tuple[Rung, ...]
-    mix: Mix
+    mix: FusionSettings
     persons: int
     queries: int
     before: NDArray[np.float64] = field(repr=False, compare=False)
@@ -118,7 +118,7 @@ def tune(
     fast: Totals,
     exact: Totals,
     pids: NDArray[np.int64],
-    base: Mix,
+    base: FusionSettings,
     grid: Grid,
     seed: int,
     problems: int = 1,
@@ -162,7 +162,11 @@ def tune(
 
 
 def noise_among(
-    fast: Totals, base: Mix, pids: NDArray[np.int64], part: NDArray[np.bool_], chance: NDArray[np.float64] | None
+    fast: Totals,
+    base: FusionSettings,
+    pids: NDArray[np.int64],
+    part: NDArray[np.bool_],
+    chance: NDArray[np.float64] | None,
 ) -> tuple[int, ...]:
     """The members whose total alone is not above chance beyond doubt (5 %, one side) on these queries; never all."""
     if chance is None:
@@ -175,8 +179,10 @@ def noise_among(
     return tuple(out) if len(out) < len(members) else ()
 
 
-def _choose(name: str, fast: Totals, part: NDArray[np.bool_], start: Mix, grid: Grid, noise: tuple[int, ...]) -> Mix:
-    def score(mix: Mix) -> float:
+def _choose(
+    name: str, fast: Totals, part: NDArray[np.bool_], start: FusionSettings, grid: Grid, noise: tuple[int, ...]
+) -> FusionSettings:
+    def score(mix: FusionSettings) -> float:
         return float(fast(mix)[part].mean())
 
     if name == RUNGS[0]:

@@ -2,66 +2,74 @@
 
 Greedy selection is that of Caruana, Niculescu-Mizil, Crew & Ksikes (Ensemble Selection from Libraries of Models, ICML
 2004): the member whose addition scores best joins the bag, again and again, and the best bag on the way is taken. A
-member's weight is how often it is in the bag. The line searches then change one thing at a time: a weight, k1, k2, lam,
-power, the fusion.
+member's weight is how often it is in the bag. The line searches then change one thing at a time: a weight, an option of
+the re-ranker, the fusion, the re-ranker.
 
 What is searched is a function of a mix; whom it is measured on is not known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
 
-from configs.schema import FUSIONS
-from ensemble.fusion.strategy import Mix
+from configs.schema import FUSIONS, SUM_FIRST
+from ensemble.fusion.strategy import FusionSettings
+from ensemble.rerank.registry import RERANKERS, name_of
 
-Objective = Callable[[Mix], float]
+Objective = Callable[[FusionSettings], float]
 LEAST_GAIN = 1e-9  # less is rounding
 FACTORS = (0.0, 0.5, 0.75, 1.33, 2.0)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What each setting may be. rounds: of line searches at most. steps: of greedy selection, the size of the bag.
+    """What each setting may be.
 
-    known: (k1, k2, lam) that teams have won with, tried together.
+    Attributes:
+        searched: re-ranker -> option -> the values that are tried.
+        known: re-ranker -> options that are tried as a whole.
+        rounds: of line searches at most. steps: of greedy selection, the size of the bag.
     """
 
-    k1: tuple[int, ...] = (5, 7, 10, 14, 20, 28, 40)
-    k2: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10)
-    lam: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-    power: tuple[int, ...] = (1, 2)
-    fusion: tuple[str, ...] = FUSIONS
-    known: tuple[tuple[int, int, float], ...] = (
-        (6, 2, 0.3),
-        (7, 2, 0.6),
-        (10, 3, 0.6),
-        (10, 3, 0.7),
-        (14, 4, 0.4),
-        (20, 3, 0.8),
-        (50, 15, 0.5),
+    searched: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(
+        default_factory=lambda: {name: row.searched for name, row in RERANKERS.items()}
     )
+    known: Mapping[str, tuple[Mapping[str, Any], ...]] = field(
+        default_factory=lambda: {name: row.known for name, row in RERANKERS.items()}
+    )
+    fusion: tuple[str, ...] = FUSIONS
     rounds: int = 4
     steps: int = 10
 
-    @property
-    def reach(self) -> int:
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def most_neighbours(self) -> int:
         """Neighbours a row that the largest settings read."""
-        return max(*(k + 1 for k in self.k1), *self.k2, *(max(k1 + 1, k2) for k1, k2, _ in self.known))
+        tried = [
+            RERANKERS[name](**{option: value})
+            for name, options in self.searched.items()
+            for option, values in options.items()
+            for value in values
+        ]
+        tried += [RERANKERS[name](**options) for name, some in self.known.items() for options in some]
+        return max((one.neighbours_read(sys.maxsize) for one in tried), default=0)
 
 
-def tidy(mix: Mix) -> Mix:
+def tidy(mix: FusionSettings) -> FusionSettings:
     """The same mix written in one way: the largest weight is 1; four digits; what has no part in it at its default."""
     largest = max(mix.weights)
     weights = tuple(round(w / largest, 4) for w in mix.weights)
     out = replace(mix, weights=weights)
-    if mix.rerank == "none":
-        return Mix(weights, rerank="none")
-    return out if out.each else replace(out, fusion=Mix(weights).fusion)
+    return out if out.each_first else replace(out, fusion=SUM_FIRST)
 
 
-def greedy(score: Objective, start: Mix, steps: int, among: Sequence[int]) -> Mix:
+def greedy(score: Objective, start: FusionSettings, steps: int, among: Sequence[int]) -> FusionSettings:
     """Greedy selection with replacement under the settings of `start`, whose own weights do not count.
 
     Of members that score the same the first is taken, of bags the smallest. among: the members to choose from.
@@ -78,14 +86,14 @@ def greedy(score: Objective, start: Mix, steps: int, among: Sequence[int]) -> Mi
     return best
 
 
-def climb(score: Objective, start: Mix, grid: Grid, *, weights: Sequence[int] = ()) -> Mix:
+def climb(score: Objective, start: FusionSettings, grid: Grid, *, weights: Sequence[int] = ()) -> FusionSettings:
     """Line searches over everything, one thing at a time, until a round gains nothing; over the weights of these
     members too."""
     best, best_score = tidy(start), score(tidy(start))
     for _ in range(grid.rounds):
         before = best_score
-        for line in _lines(weights):
-            for other in line(best, grid):
+        for line in _lines(grid, weights):
+            for other in line(best):
                 found = score(other)
                 if found > best_score + LEAST_GAIN:
                     best, best_score = other, found
@@ -94,7 +102,7 @@ def climb(score: Objective, start: Mix, grid: Grid, *, weights: Sequence[int] = 
     return best
 
 
-def fit(score: Objective, start: Mix, grid: Grid, among: Sequence[int] | None = None) -> Mix:
+def fit(score: Objective, start: FusionSettings, grid: Grid, among: Sequence[int] | None = None) -> FusionSettings:
     """Weights and settings: greedy selection under the settings of `start`, then line searches from the better.
 
     among: the members that may have a weight; None is all.
@@ -109,19 +117,20 @@ def fit(score: Objective, start: Mix, grid: Grid, among: Sequence[int] | None = 
     return climb(score, chosen, grid, weights=among)
 
 
-Line = Callable[[Mix, Grid], Iterable[Mix]]
+Line = Callable[[FusionSettings], Iterable[FusionSettings]]
 
 
-def _lines(weights: Sequence[int]) -> Iterator[Line]:
+def _lines(grid: Grid, weights: Sequence[int]) -> Iterator[Line]:
     """Each thing that may be changed; the fusion last, so that none is judged by settings that do not suit it."""
     yield from (_weight_line(m) for m in weights)
-    yield _known_line
-    yield from (_setting_line(key) for key in ("k1", "k2", "power", "lam"))
-    yield _fusion_line
+    yield partial(_known_line, grid)
+    for option in dict.fromkeys(option for options in grid.searched.values() for option in options):
+        yield partial(_option_line, grid, option)
+    yield partial(_reranker_line, grid)
 
 
 def _weight_line(m: int) -> Line:
-    def others(mix: Mix, grid: Grid) -> Iterator[Mix]:
+    def others(mix: FusionSettings) -> Iterator[FusionSettings]:
         mean = sum(mix.weights) / len(mix.weights)
         for factor in FACTORS:
             value = factor * (mix.weights[m] or mean)
@@ -132,25 +141,23 @@ def _weight_line(m: int) -> Line:
     return others
 
 
-def _setting_line(key: str) -> Line:
-    def line(mix: Mix, grid: Grid) -> Iterator[Mix]:
-        if mix.rerank != "none":
-            yield from (
-                tidy(replace(mix, **{key: value})) for value in getattr(grid, key) if value != getattr(mix, key)
-            )
-
-    return line
+def _option_line(grid: Grid, option: str, mix: FusionSettings) -> Iterator[FusionSettings]:
+    for value in grid.searched.get(name_of(mix.reranker), {}).get(option, ()):
+        if value != mix.options[option]:
+            yield _with_options(mix, {option: value})
 
 
-def _known_line(mix: Mix, grid: Grid) -> Iterator[Mix]:
-    if mix.rerank != "none":
-        yield from (tidy(replace(mix, k1=k1, k2=k2, lam=lam)) for k1, k2, lam in grid.known)
+def _known_line(grid: Grid, mix: FusionSettings) -> Iterator[FusionSettings]:
+    for options in grid.known.get(name_of(mix.reranker), ()):
+        yield _with_options(mix, options)
 
 
-def _fusion_line(mix: Mix, grid: Grid) -> Iterator[Mix]:
-    """The other fusion; and no re-ranking at all, or the usual where there was none."""
-    if mix.rerank == "none":
-        yield from (tidy(Mix(mix.weights, fusion=fusion)) for fusion in grid.fusion)
-        return
-    yield from (tidy(replace(mix, fusion=fusion)) for fusion in grid.fusion if fusion != mix.fusion)
-    yield Mix(mix.weights, rerank="none")
+def _reranker_line(grid: Grid, mix: FusionSettings) -> Iterator[FusionSettings]:
+    """The other fusion; then every other re-ranker, as it comes, with either."""
+    rerankers = [mix.reranker, *(RERANKERS[name]() for name in grid.searched if name != name_of(mix.reranker))]
+    found = [tidy(replace(mix, reranker=one, fusion=fusion)) for one in rerankers for fusion in grid.fusion]
+    yield from (other for other in dict.fromkeys(found) if other != mix)
+
+
+def _with_options(mix: FusionSettings, options: Mapping[str, Any]) -> FusionSettings:
+    return tidy(replace(mix, reranker=type(mix.reranker)(**mix.options | dict(options))))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from configs.schema import Competition
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import BLOCK, Part
-from ensemble.fusion.strategy import Mix, stream
+from ensemble.fusion.strategy import FusionSettings, distance_stream
 from ensemble.kernels.parallel import spans
 from ensemble.metrics.competition_score import score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
@@ -34,21 +34,21 @@ class Judge:
     competition: Competition
     device: str = "auto"
     parts: tuple[Part, ...] = ()
-    _kept: dict[tuple[Mix, ...], Score] = field(default_factory=dict, repr=False)
+    _kept: dict[tuple[FusionSettings, ...], Score] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
         """Of the features that are queries, whether they count here or not."""
         return len(self.feats[0]) - len(self.evaluation.gallery_pids)
 
-    def score(self, *mixes: Mix) -> Score:
+    def score(self, *mixes: FusionSettings) -> Score:
         """The exact score of a mix, or of one a part, with its per-query facts."""
         if mixes not in self._kept:
             said = {"distance": "cosine", "rerank": self._described(mixes), "members": self._members(mixes)}
             self._kept[mixes] = score_stream(self._stream(mixes), self.evaluation, self.competition, said)
         return self._kept[mixes]
 
-    def totals(self, *mixes: Mix) -> NDArray[np.float64]:
+    def totals(self, *mixes: FusionSettings) -> NDArray[np.float64]:
         """(Q,) each query's share of the total; NaN where it was skipped."""
         return total_per_query(self.score(*mixes), self.competition)
 
@@ -64,16 +64,16 @@ class Judge:
         totals: NDArray[np.float64] = np.mean([total_per_query(score, self.competition) for score in scores], axis=0)
         return totals
 
-    def _stream(self, mixes: tuple[Mix, ...]) -> Iterator[distance_blocks.Block]:
+    def _stream(self, mixes: tuple[FusionSettings, ...]) -> Iterator[distance_blocks.Block]:
         if self.parts:
             return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
         feats, mix = partitions.used(self.feats, mixes[0])
-        return stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
+        return distance_stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
 
-    def _described(self, mixes: tuple[Mix, ...]) -> str:
+    def _described(self, mixes: tuple[FusionSettings, ...]) -> str:
         return partitions.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
 
-    def _members(self, mixes: tuple[Mix, ...]) -> str:
+    def _members(self, mixes: tuple[FusionSettings, ...]) -> str:
         """Those that have a weight, each with that of the first mix; a part with others says so in its description."""
         first = zip(self.names, mixes[0].weights, strict=True)
         anywhere = [any(weights) for weights in zip(*(mix.weights for mix in mixes), strict=True)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import Part, plain, taken
-from ensemble.fusion.strategy import Mix, needed
+from ensemble.fusion.strategy import FusionSettings, rerank_each_then_sum
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.metrics import retrieval_metrics
@@ -31,13 +31,15 @@ from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import Features, source_of
 from ensemble.rerank import k_reciprocal_encoding
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
+from ensemble.rerank.registry import Reranker, options_of
 from ensemble.tune import candidates
 from ensemble.tune.ensemble_selection import tidy
 from ensemble.tune.exact_scorer import Judge
 
 Order = NDArray[np.int32]
 Near = Callable[[tuple[float, ...]], Neighbours]
-Found = Callable[[tuple[float, ...], Mix], "Overlaps"]
+Found = Callable[[tuple[float, ...], KReciprocal], "Overlaps"]
 Overlap = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 Overlaps = list[tuple[slice, Overlap]]
 Floats = NDArray[np.float32]
@@ -105,9 +107,8 @@ class Pairs:
             found = [np.concatenate([d for _, d in plain([1.0], [a], part, self.others, rows, "cpu")]) for a in feats]
             self.far = np.stack(found)
 
-    def whole(self, mix: Mix, near: Near, overlaps: Found) -> Floats:
-        """(Q, G) final distances of a mix to the whole gallery; arguments as `mixed`'s."""
-        own = self.mixed(mix, near, overlaps)
+    def whole(self, mix: FusionSettings, own: Floats) -> Floats:
+        """(Q, G) final distances of a mix to the whole gallery; own: (Q, U), those to what is searched."""
         if self.part is None:
             return own
         out = np.empty((len(own), len(self.part.gallery) + len(self.others)), np.float32)
@@ -115,26 +116,32 @@ class Pairs:
         out[:, self.others] = _summed(self.far, mix.weights) + own.max(axis=1, keepdims=True)
         return out
 
-    def mixed(self, mix: Mix, near: Near, overlaps: Found) -> Floats:
+    def plain(self, mix: FusionSettings) -> Floats:
+        """(Q, U) summed distances to what is searched."""
+        return _summed(self.dist, mix.weights)
+
+    def mixed(self, mix: FusionSettings, own: KReciprocal, near: Near, overlaps: Found) -> Floats:
         """(Q, U) final distances of a mix to what is searched.
 
         near: the neighbours under weights, for their row's largest distance. overlaps: of the sets under weights.
         """
-        if mix.rerank == "none":
-            return _summed(self.dist, mix.weights)
-        if not mix.each:
+        if not mix.each_first:
             dist = _summed(self.dist, mix.weights)
-            _rerank(dist, near(mix.weights), overlaps(mix.weights, mix), mix)
+            _rerank(dist, near(mix.weights), overlaps(mix.weights, own), own)
             return dist
         out = np.zeros_like(self.dist[0])
-        for m, weight in enumerate(mix.weights):
+        for m, (weight, unit) in enumerate(zip(mix.weights, _alone(mix), strict=True)):
             if weight:
-                unit = tuple(float(i == m) for i in range(len(mix.weights)))
                 dist = self.dist[m].copy()
-                _rerank(dist, near(unit), overlaps(unit, mix), mix)
+                _rerank(dist, near(unit), overlaps(unit, own), own)
                 dist *= np.float32(weight)
                 out += dist
         return out
+
+
+def _alone(mix: FusionSettings) -> list[tuple[float, ...]]:
+    """The weights of each member alone."""
+    return [tuple(row) for row in np.eye(len(mix.weights)).tolist()]
 
 
 def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
@@ -150,12 +157,12 @@ def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
     return out
 
 
-def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, mix: Mix) -> None:
+def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: KReciprocal) -> None:
     """Distances become (1 - lam) J + lam s, in place."""
 
     def work(span: slice) -> None:
         for rows, found in overlaps[span]:
-            ranked_lists.mix_rows(dist[rows], near.farthest[rows], *found, mix.power, np.float32(mix.lam))
+            ranked_lists.mix_rows(dist[rows], near.farthest[rows], *found, own.power, np.float32(own.lam))
 
     over_rows(work, len(overlaps), -1, most=1)
 
@@ -206,12 +213,12 @@ class Trial:
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
         self.pool = candidates.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
-        self.kept: dict[Mix, NDArray[np.float64]] = {}
+        self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
         self.near, self.overlaps, self.jaccards = Lately(3 + members), Lately(1 + members), Lately(2)
 
-    def totals(self, mix: Mix) -> NDArray[np.float64]:
+    def totals(self, mix: FusionSettings) -> NDArray[np.float64]:
         """(Q,) each query's share of the total, nearly; NaN where it cannot be scored."""
         mix = tidy(mix)
         if mix not in self.kept:
@@ -235,9 +242,33 @@ class Trial:
         _, counts = np.unique(shown[:, (shown >= 0).all(axis=0)], axis=1, return_counts=True)
         return int(counts.max(initial=0))
 
-    def _counted(self, pairs: Pairs, mix: Mix) -> Score:
-        dist = pairs.whole(mix, self._near, self._overlap)
+    def _counted(self, pairs: Pairs, mix: FusionSettings) -> Score:
+        dist = pairs.whole(mix, self._distances(pairs, mix))
         return score_stream([(slice(0, len(dist)), dist)], self.judge.evaluation, self.judge.competition, {})
+
+    def _distances(self, pairs: Pairs, mix: FusionSettings) -> Floats:
+        """(Q, U) to what is searched."""
+        if not mix.reranks:
+            return pairs.plain(mix)
+        if isinstance(mix.reranker, KReciprocal):
+            return pairs.mixed(mix, mix.reranker, self._near, self._overlap)
+        return np.concatenate([dist for _, dist in self._stream(mix)])
+
+    def _stream(self, mix: FusionSettings) -> Iterator[distance_blocks.Block]:
+        """Distances by the re-ranker itself, on the candidates' neighbours: nothing but these is kept between mixes."""
+        self._check_reach(mix.reranker)
+        weights = [w for w in mix.weights if w > 0]
+        feats = [a for a, w in zip(self.source.members, mix.weights, strict=True) if w > 0]
+        if mix.each_first:
+            near = [self._near(unit) for unit, w in zip(_alone(mix), mix.weights, strict=True) if w > 0]
+            return rerank_each_then_sum(mix, feats, near, self.n_query, weights, "cpu")
+        return mix.reranker.stream(self._near(mix.weights), feats, self.n_query, weights=weights, device="cpu")
+
+    def _check_reach(self, own: Reranker) -> None:
+        wanted = own.neighbours_read(self.source.n)
+        if wanted > self.pool.k:
+            told = ", ".join(f"{name} {value:g}" for name, value in options_of(own).items())
+            raise ValueError(f"{told} read {wanted} neighbours a row: a reach of {self.pool.k} was asked for")
 
     def _scored(self, order: NDArray[np.int32]) -> Score:
         e, rules = self.judge.evaluation, self.judge.competition
@@ -254,22 +285,25 @@ class Trial:
             junk=rules.junk if cams else "none",
         )
 
-    def _order(self, mix: Mix) -> NDArray[np.int32]:
-        if mix.each:
-            return self._each(mix)
+    def _order(self, mix: FusionSettings) -> NDArray[np.int32]:
+        own = mix.reranker
+        if mix.reranks and not isinstance(own, KReciprocal):
+            return distance_blocks.ranked(self._stream(mix), self.depth)[0]
+        if isinstance(own, KReciprocal) and mix.each_first:
+            return self._each(mix, own)
         near = self._near(mix.weights)
         if near.near_order is None or near.near_dist is None:
             raise RuntimeError("the candidates hold no lists of the gallery")
-        if mix.rerank == "none":
+        if not isinstance(own, KReciprocal):
             return near.near_order
         order, dist, out = near.near_order, near.near_dist, np.empty_like(near.near_order)
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-        lam, overlaps, k = np.float32(mix.lam), self._overlap(mix.weights, mix), near.near_order.shape[1]
+        lam, overlaps, k = np.float32(own.lam), self._overlap(mix.weights, own), near.near_order.shape[1]
 
         def work(span: slice) -> None:
             for rows, found in overlaps[span]:
                 ends = np.zeros(rows.stop - rows.start + 1, np.int64)
-                rest: tuple[Any, ...] = ends, *nothing, near.farthest[rows], mix.power, lam
+                rest: tuple[Any, ...] = ends, *nothing, near.farthest[rows], own.power, lam
                 out[rows], _, _ = ranked_lists.merged(order[rows], dist[rows], k, *found, *rest)
 
         over_rows(work, len(overlaps), -1, most=1)
@@ -281,18 +315,13 @@ class Trial:
 
         return self.near.get(weights, make)
 
-    def _overlap(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
+    def _overlap(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
         """Overlaps of the sets of queries and gallery: lam has no part in them."""
-        return self.overlaps.get((weights, mix.k1, mix.k2, mix.power), lambda: self._overlapped(weights, mix))
+        return self.overlaps.get((weights, own.k1, own.k2, own.power), lambda: self._overlapped(weights, own))
 
-    def _overlapped(self, weights: tuple[float, ...], mix: Mix) -> Overlaps:
-        wanted = needed(mix, self.source.n)
-        if wanted > self.pool.k:
-            raise ValueError(
-                f"k1 {mix.k1}, k2 {mix.k2} read {wanted} neighbours a row: a reach of {self.pool.k} was asked for"
-            )
-        setting = k_reciprocal_encoding.Setting(mix.k1, mix.k2, mix.lam, mix.power)
-        v = k_reciprocal_encoding.encode(self._near(weights), self.source.weighted(weights), setting, -1)
+    def _overlapped(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
+        self._check_reach(own)
+        v = k_reciprocal_encoding.encode(self._near(weights), self.source.weighted(weights), own, -1)
         inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, self.n_query)
         n_gallery = self.source.n - self.n_query
 
@@ -303,27 +332,27 @@ class Trial:
 
         return over_rows(work, self.n_query, -1)
 
-    def _each(self, mix: Mix) -> NDArray[np.int32]:
+    def _each(self, mix: FusionSettings, own: KReciprocal) -> NDArray[np.int32]:
         """Lists of members re-ranked each by itself; candidates outside the pool are left out."""
         pool, q = self.pool, self.n_query
-        alone = [tuple(float(i == m) for i in range(len(mix.weights))) for m in range(len(mix.weights))]
+        alone = _alone(mix)
         farthest = np.array([self._near(unit).farthest[:q] for unit in alone])
-        jaccard = self.jaccards.get((mix.k1, mix.k2, mix.power), lambda: self._jaccards(alone, mix))
+        jaccard = self.jaccards.get((own.k1, own.k2, own.power), lambda: self._jaccards(alone, own))
         weights = np.array(mix.weights, np.float32)
 
         def work(rows: slice) -> NDArray[np.int32]:
-            shared = weights, np.float32(mix.lam), mix.power, self.depth, rows.start, rows.stop
+            shared = weights, np.float32(own.lam), own.power, self.depth, rows.start, rows.stop
             return ranked_lists.summed(pool.indptr, pool.index, q, pool.dist, farthest, jaccard, *shared)
 
         return np.concatenate(over_rows(work, q, -1))
 
-    def _jaccards(self, alone: list[tuple[float, ...]], mix: Mix) -> NDArray[np.float32]:
+    def _jaccards(self, alone: list[tuple[float, ...]], own: KReciprocal) -> NDArray[np.float32]:
         """(M, C) Jaccard distances by each member's own sets, to every candidate of the queries."""
         pool, out = self.pool, []
         for unit in alone:
             parts = [
                 ranked_lists.jaccards(pool.indptr, pool.index, self.n_query, *found, rows.start, rows.stop)
-                for rows, found in self._overlapped(unit, mix)
+                for rows, found in self._overlapped(unit, own)
             ]
             out.append(np.concatenate(parts))
         return np.array(out)

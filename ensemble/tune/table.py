@@ -10,10 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
 from ensemble.results.open_evaluation import TEST, Case
 
+USUAL = "k_reciprocal"  # goes without its name
 HALVES = ("one half", "other half", "everybody")
 
 
@@ -99,10 +101,10 @@ def _choices(found: Mapping[str, Any]) -> Table:
 
 def how(mix: Mapping[str, Any]) -> str:
     """The re-ranking of a mix in words."""
-    if mix["rerank"] == "none":
-        return "none"
-    numbers = f"k1 {mix['k1']}, k2 {mix['k2']}, lam {mix['lam']:g}, power {mix['power']}"
-    return numbers + (", each before the sum" if mix["fusion"] == "rerank_then_sum" else "")
+    numbers = ", ".join(f"{name} {value:g}" for name, value in mix["options"].items())
+    usual = mix["rerank"] == USUAL and numbers
+    told = numbers if usual else f"{mix['rerank']} {numbers}".strip()
+    return told + (", each before the sum" if mix["fusion"] == EACH_FIRST else "")
 
 
 def _verdict(found: Mapping[str, Any]) -> Sequence[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress
 from configs.errors import ConfigError, ResultError
+from configs.installed import need
 from configs.store.store import Store
 from ensemble.kernels.device import check_device
-from submit.report.build_report import Written, make_report
+
+if TYPE_CHECKING:
+    from submit.report.build_report import Written
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
 EXAMPLE = """
@@ -50,6 +54,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Gather, write, and say where."""
     args = parse(argv)
+    need("report", "jinja2", "matplotlib")
+    from submit.report.build_report import make_report
+
     check_device(args.device)
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")

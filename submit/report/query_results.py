@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from configs.console.progress import Progress, Step
 from configs.store.store import Address
+from ensemble.fusion.strategy import rerank_request
 from ensemble.kernels.ranked_lists import smallest
 from ensemble.metrics.competition_score import score_stream
 from ensemble.neighbours.distance_blocks import Block
-from ensemble.results.cache_keys import METRICS, rerank_settings, retrieval_code
+from ensemble.results.cache_keys import METRICS, retrieval_code
 from submit.report.report_input import Subject, Trial
 
 SHOWN = 20  # images of a list that are shown
@@ -68,7 +69,7 @@ def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
     request = {
         "evaluation": asdict(trial.evaluation),
         "weights": subject.plan.ensemble.weights,
-        "rerank": rerank_settings(subject.plan.ensemble),
+        "rerank": rerank_request(subject.plan.ensemble),
         "rule": {k: getattr(rules, k) for k in ("ap", "junk", "top_k")},
         "code": retrieval_code(METRICS, HERE / "query_results.py", HERE.parent / "systems.py"),
     }

@@ -57,8 +57,7 @@ class Trial:
     @property
     def before(self) -> int:
         """The system before re-ranking; the last one where there is none."""
-        reranked = self.systems[-1].settings != "none"
-        return self.after - 1 if reranked else self.after
+        return self.after if self.systems[-1].plain else self.after - 1
 
     @property
     def names(self) -> list[str]:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from configs.schema import EACH_FIRST, Competition
-from ensemble.fusion.strategy import Mix
+from ensemble.fusion.strategy import FusionSettings
+from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.results.build_record import Evaluation
 from ensemble.tune.cross_fitting import halves
 from ensemble.tune.ensemble_selection import Grid, climb, fit
@@ -49,13 +50,19 @@ def judge_of(size: str, members: int, dim: int) -> Judge:
 def changes(trial: Trial, members: int) -> dict[str, float]:
     """Seconds of one change, medians."""
     equal = (1.0,) * members
-    kinds: dict[str, list[Mix]] = {
-        "lam": [Mix(equal, lam=x) for x in (0.31, 0.32, 0.33, 0.34, 0.35)],
-        "k1 or k2": [Mix(equal, k1=k1, k2=k2) for k1, k2 in ((11, 3), (13, 3), (15, 4), (17, 4), (25, 7))],
-        "weights": [Mix((1.0, x, *equal[2:])) for x in (0.91, 0.82, 0.73, 0.64, 0.55)],
-        "weights, no re-ranking": [Mix((1.0, x, *equal[2:]), rerank="none") for x in (0.92, 0.83, 0.74, 0.65, 0.56)],
-        "k1 or k2, each first": [Mix(equal, k1=k1, fusion=EACH_FIRST) for k1 in (11, 13, 15)],
-        "weights or lam, each first": [Mix((1.0, x, *equal[2:]), fusion=EACH_FIRST) for x in (0.93, 0.84, 0.75, 0.66)],
+    kinds: dict[str, list[FusionSettings]] = {
+        "lam": [FusionSettings(equal, KReciprocal(lam=x)) for x in (0.31, 0.32, 0.33, 0.34, 0.35)],
+        "k1 or k2": [
+            FusionSettings(equal, KReciprocal(k1=k1, k2=k2)) for k1, k2 in ((11, 3), (13, 3), (15, 4), (17, 4), (25, 7))
+        ],
+        "weights": [FusionSettings((1.0, x, *equal[2:])) for x in (0.91, 0.82, 0.73, 0.64, 0.55)],
+        "weights, no re-ranking": [
+            FusionSettings((1.0, x, *equal[2:]), NoReranking()) for x in (0.92, 0.83, 0.74, 0.65, 0.56)
+        ],
+        "k1 or k2, each first": [FusionSettings(equal, KReciprocal(k1=k1), fusion=EACH_FIRST) for k1 in (11, 13, 15)],
+        "weights or lam, each first": [
+            FusionSettings((1.0, x, *equal[2:]), fusion=EACH_FIRST) for x in (0.93, 0.84, 0.75, 0.66)
+        ],
     }
     out = {}
     for kind, mixes in kinds.items():
@@ -74,10 +81,10 @@ def main() -> None:
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         os.environ.pop(name, None)
     small = judge_of("200x400", chosen.members, 64)
-    Trial(small, 51).totals(Mix((1.0,) * chosen.members))  # loads the kernels
-    Trial(small, 51).totals(Mix((1.0,) * chosen.members, fusion=EACH_FIRST))
+    Trial(small, 51).totals(FusionSettings((1.0,) * chosen.members))  # loads the kernels
+    Trial(small, 51).totals(FusionSettings((1.0,) * chosen.members, fusion=EACH_FIRST))
     judge = judge_of(chosen.size, chosen.members, chosen.dim)
-    before, grid, base = memory("VmRSS"), Grid(rounds=chosen.rounds, steps=5), Mix((1.0,) * chosen.members)
+    before, grid, base = memory("VmRSS"), Grid(rounds=chosen.rounds, steps=5), FusionSettings((1.0,) * chosen.members)
     begun = time.perf_counter()
     trial = Trial(judge, grid.reach)
     print(f"candidates: {time.perf_counter() - begun:.1f} s", flush=True)
@@ -86,7 +93,7 @@ def main() -> None:
     tried, spent = len(trial.kept), trial.seconds
     half, _ = halves(np.array(judge.evaluation.query_pids), np.ones(len(judge.evaluation.query_pids), bool), 0)
 
-    def score(mix: Mix) -> float:
+    def score(mix: FusionSettings) -> float:
         return float(trial.totals(mix)[half].mean())
 
     found = fit(score, climb(score, base, grid), grid)

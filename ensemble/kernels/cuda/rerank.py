@@ -22,7 +22,7 @@ ROW_THREADS = 64  # of a block that works on one row's set
 
 
 class Setting(Protocol):
-    """k1, k2, lam and power, as `ensemble.rerank.Setting` checks them."""
+    """k1, k2, lam and power, as `ensemble.rerank.KReciprocal` checks them."""
 
     @property
     def k1(self) -> int: ...

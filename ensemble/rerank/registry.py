@@ -1,0 +1,99 @@
+"""The table of re-rankers: a new one is a class in a file of its own, and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+from configs.errors import ConfigError
+from configs.schema import DomainSettings, Ensemble
+from ensemble.neighbours import distance_blocks
+from ensemble.neighbours.distance_blocks import Block, Ranked
+from ensemble.neighbours.distances import Feats
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
+
+
+class Reranker(Protocol):
+    """What a row is: a frozen dataclass whose fields are its options, each with a default; a bad value is a ValueError.
+
+    `given` is what `ensemble.neighbours.nearest` takes by name: weights, penalties, device.
+
+    Attributes:
+        searched: option -> the values that `ensemble.tune` tries, in the order of its line searches.
+        known: options that teams have won with; tuning tries each of them as a whole.
+    """
+
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]]
+    known: ClassVar[tuple[Mapping[str, Any], ...]]
+
+    def neighbours_read(self, n: int) -> int:
+        """Neighbours of each of n images that it reads; 0 for none, and then it is given None."""
+
+    def lists(self, neighbours: Any, feats: Sequence[Any], n_query: int, *, top_k: int | None, **given: Any) -> Ranked:
+        """The first top_k gallery images of each query: order (Q, K) int32, dist (Q, K) float32."""
+
+    def stream(self, neighbours: Any, feats: Sequence[Any], n_query: int, **given: Any) -> Iterator[Block]:
+        """Distances to the whole gallery: (slice of queries, (b, G) float32); a list is in their order."""
+
+
+@dataclass(frozen=True)
+class NoReranking:
+    """The summed distances as they are."""
+
+    searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    known: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    def neighbours_read(self, n: int) -> int:
+        """None."""
+        return 0
+
+    def lists(self, neighbours: None, feats: Sequence[Feats], n_query: int, **given: Any) -> Ranked:
+        """See `Reranker`."""
+        return distance_blocks.rank(feats, n_query, **given)
+
+    def stream(self, neighbours: None, feats: Sequence[Feats], n_query: int, **given: Any) -> Iterator[Block]:
+        """See `Reranker`."""
+        return distance_blocks.blocks(feats, n_query, **given)
+
+
+RERANKERS: dict[str, type[Reranker]] = {"k_reciprocal": KReciprocal, "none": NoReranking}
+
+
+def reranker_of(ensemble: Ensemble, own: DomainSettings | None = None) -> Reranker:
+    """The re-ranker that a plan names, with its options; `own` are those of one domain, which come first.
+
+    An option stands beside the name, `rerank: {name: NAME, OPTION: value}`, or is a key of `ensemble`, as k1 is. The
+    one beside the name counts; a domain's options count before the general ones.
+
+    Raises:
+        ConfigError: no such re-ranker, no such option, or a value that it refuses.
+    """
+    named = own.rerank if own and own.rerank else ensemble.rerank
+    if named.name not in RERANKERS:
+        known = ", ".join(RERANKERS)
+        raise ConfigError(f"unknown re-ranker {named.name!r}; ensemble/rerank/registry.py has: {known}")
+    row = RERANKERS[named.name]
+    names = [field.name for field in fields(row)]  # type: ignore[arg-type]
+    for option in named.options:
+        if option not in names:
+            has = ", ".join(names) or "none"
+            raise ConfigError(f"re-ranker {named.name!r} has no option {option!r}; it has: {has}")
+    values = {name: value for name, value in ensemble if name in names}
+    values |= ensemble.rerank.options if ensemble.rerank.name == named.name else {}
+    values |= {name: value for name, value in own or () if name in names and value is not None}
+    values |= named.options if own and own.rerank else {}
+    try:
+        return row(**values)
+    except (ValueError, TypeError) as e:
+        raise ConfigError(f"re-ranker {named.name!r}: {e}") from e
+
+
+def name_of(reranker: Reranker) -> str:
+    """Its name in the table."""
+    return next(name for name, row in RERANKERS.items() if type(reranker) is row)
+
+
+def options_of(reranker: Reranker) -> dict[str, Any]:
+    """Its options by name."""
+    return asdict(reranker)  # type: ignore[call-overload]
