@@ -10,7 +10,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from configs.console.progress import Progress
-from configs.errors import DataError
+from configs.errors import ImageError
 from configs.store.atomic_files import file_digest
 from models.data.images import read
 
@@ -22,7 +22,7 @@ SHARE = 256  # files a task
 class Seen:
     """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B.
 
-    remark: what is odd about a file that is read.
+    remark: what is odd about a file that is read. missing: there is no such file.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Seen:
     width: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     remark: str = ""
+    missing: bool = False
 
     @property
     def domain(self) -> str:
@@ -62,10 +63,9 @@ def look(path: Path) -> Seen:
         digest = file_digest(path)
         pixels, remark = read(path)
     except OSError as e:
-        return Seen(path, "", f"cannot be read ({e.strerror})")
-    except DataError as e:
-        text = str(e).removeprefix(f"{path}: ").split(". Replace it")[0]
-        return Seen(path, digest, text)
+        return Seen(path, "", f"cannot be read ({e.strerror})", missing=isinstance(e, FileNotFoundError))
+    except ImageError as e:
+        return Seen(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     means = float(mean[0]), float(mean[1]), float(mean[2])
     return Seen(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark)
