@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 import numpy as np
 import torch
 
 from configs.schema import Member, Recipe
 from models import registry
+from models.data.batches import TrainingBatches
+from models.data.pk_sampler import Sampling
 from models.device import computing
 from models.distributed.process_group import ALONE
 from models.training.setup import set_up
@@ -19,13 +22,14 @@ WARM_UP = 1  # steps that are not timed: the first one chooses algorithms and ta
 
 
 def seconds_per_image(
-    member: Member, recipe: Recipe, classes: int, *, device: str, precision: str, most: int
+    member: Member, recipe: Recipe, classes: int, *, device: str, precision: str, most: int, steps: int = 1
 ) -> float | None:
-    """Seconds an image of one training step: forward, losses, backward, optimizer; no augmentation.
+    """Seconds an image of a training step: augmented where the host does that, forward, losses, backward, optimizer.
 
     Args:
         device: cpu or cuda. precision: settled, as `choose_precision` gives it.
         most: images of the step; the recipe's batch where that is smaller.
+        steps: that are timed; their median counts.
 
     Returns:
         None where the device has too little memory for the step.
@@ -33,24 +37,25 @@ def seconds_per_image(
     kept = recipe.images_per_identity
     batch = min(recipe.identities_per_batch, max(2, most // kept)) * kept
     images = np.random.default_rng(0).integers(0, 256, (batch, *recipe.size, 3), dtype=np.uint8)
-    labels = torch.arange(batch) // kept
-    where = torch.device(device)
+    labels = np.arange(batch) // kept
+    where, took = torch.device(device), []
     try:
         with torch.random.fork_rng(), computing(where):
             torch.manual_seed(0)
             net = registry.make_net(member, max(classes, batch // kept)).train()
             run = set_up(net, recipe, max(classes, batch // kept), images, where, precision, ALONE)
             step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward)
-            raw = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(where)
-            labels = labels.to(where)
+            augments = run.augments if recipe.feed_on(device) == "loader" else []
+            batches = TrainingBatches(images, Sampling(labels, batch // kept, kept, recipe.seed), augments)
             header = torch.zeros(3, dtype=torch.float64, device=where)  # time 0, rate 0
-            for _ in range(WARM_UP):
-                step(raw, labels, header)
-            _wait(where)
-            begun = time.perf_counter()
-            step(raw, labels, header)
-            _wait(where)
-            return (time.perf_counter() - begun) / batch
+            for number in range(WARM_UP + steps):
+                _wait(where)
+                begun = time.perf_counter()
+                raw, whose = batches[number, 0]
+                step(raw.to(where), whose.to(where), header)
+                _wait(where)
+                took.append(time.perf_counter() - begun)
+            return median(took[WARM_UP:]) / batch
     except torch.OutOfMemoryError:
         return None
 

@@ -6,6 +6,7 @@ import torch
 import torchvision
 from torch.nn.functional import cosine_similarity, instance_norm
 
+from configs.load import load_plan
 from models.backbones.resnet import IBN, Block, Gate, open_gates, resnet
 from tests.tiny import unsettle
 
@@ -65,6 +66,26 @@ def test_parameters_of_the_narrower_ones():
     assert net(torch.zeros(1, 3, 64, 32)).shape == (1, net.channels, 4, 2) and net.channels == 512
     with pytest.raises(ValueError, match="base 20; wanted a multiple of 8"):
         resnet(base=20)
+
+
+@pytest.mark.parametrize("name", ["s26", "sx26", "s26_ibn_a", "s26_ibn_b", "s26_se_ibn_a"])
+def test_parameters_of_the_small_family(name):
+    """Stage s has 32 * 2^s planes, two blocks, and in sx26 as many 3x3 channels in 16 groups. An instance norm after
+    the sum adds two numbers a channel; that of the stem takes a batch norm's place, as IBN does; a gate has 2 c^2 / 16.
+    """
+    groups, into, want = 16 if name == "sx26" else 1, 64, 64 * 3 * 49 + 2 * 64
+    for stage, planes in enumerate((32, 64, 128, 256)):
+        for block in range(2):
+            out = 4 * planes
+            want += planes * into + 9 * planes**2 // groups + planes * out + 2 * (planes + planes + out)
+            want += out * into + 2 * out if block == 0 else 0
+            want += 2 * out if name.endswith("ibn_b") and stage < 2 and block == 1 else 0
+            want += 2 * out**2 // 16 if "_se_" in name else 0
+            into = out
+    (member,) = load_plan([name]).members
+    with torch.device("meta"):
+        net = resnet(**member.backbone.options)
+    assert sum(p.numel() for p in net.parameters()) == want and net.channels == 1024
 
 
 @pytest.mark.parametrize("options", OPTIONS)

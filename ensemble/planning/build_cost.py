@@ -150,16 +150,14 @@ def with_timed_steps(job: Job, work: Work, needs: Needs) -> Needs:
     A step is of the recipe's batch, or of fewer images where that would take longer than STEP_SECONDS.
     """
     untimed = {n.item.row for n in needs.left if not n.measured}
-    recipe, classes = job.plan.recipe, len(work.training.pids)
+    classes = len(work.training.pids)
     share: dict[str, float] = {}
     for member in job.plan.members:
         if member.name not in untimed:
             continue
-        guessed = PASSES * footprint(member, recipe, classes).flops / GUESS[job.device]
         job.progress.say(f"timing one step of {member.name}")
-        took = seconds_per_image(
-            member, recipe, classes, device=job.device, precision=job.precision, most=int(STEP_SECONDS / guessed)
-        )
+        guessed = guessed_seconds(job, member, classes)
+        took = timed_seconds(job, member, classes, guessed)
         if took is not None:
             share[member.name] = took / guessed
     stepped = tuple(
@@ -169,6 +167,24 @@ def with_timed_steps(job: Job, work: Work, needs: Needs) -> Needs:
         for n in needs.needs
     )
     return replace(needs, needs=stepped, stepped=bool(share))
+
+
+def guessed_seconds(job: Job, member: Member, classes: int) -> float:
+    """Of training on an image, by GUESS."""
+    return PASSES * footprint(member, job.plan.recipe, classes).flops / GUESS[job.device]
+
+
+def timed_seconds(job: Job, member: Member, classes: int, guessed: float, steps: int = 1) -> float | None:
+    """Of training on an image, by steps of at most STEP_SECONDS each, if the guess is right; None: too little memory."""
+    most = int(STEP_SECONDS / guessed)
+    how = {"device": job.device, "precision": job.precision}
+    return seconds_per_image(member, job.plan.recipe, classes, **how, most=most, steps=steps)
+
+
+def extraction_seconds(job: Job, images: int, rate: float) -> float:
+    """Of features. rate: images a second in training."""
+    views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
+    return images * views / (PASSES * rate)
 
 
 def _largest(values: Sequence[int], count: int) -> int:
@@ -203,9 +219,8 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
-        views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
         size = HEADER + 4 * n * one.dim + _names(work, test)
-        seconds = n * views / (PASSES * rate if rate else guess / one.flops)
+        seconds = extraction_seconds(job, n, rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     return _retrieval(job, work, item, prints)
 
@@ -289,15 +304,24 @@ def training_rate(past: Past, wanted: Mapping[str, Any], flops: float) -> float 
     Args:
         wanted: the request of the member. flops: of one image through its network.
     """
-    alike = [m for m in past.manifests if m.key.startswith("members/") and _setting(m.request) == _setting(wanted)]
-    for old in alike:
-        if _network(old.request) == _network(wanted) and (rate := _rate(past.store, old)):
-            return rate
-    for old in alike:
+    if own := own_rate(past, wanted):
+        return own
+    for old in _alike(past, wanted):
         rate, other = _rate(past.store, old), _flops(old.request)
         if rate and other:
             return rate * other / flops
     return None
+
+
+def own_rate(past: Past, wanted: Mapping[str, Any]) -> float | None:
+    """Images a second of the newest of the same network, size, precision and device; None where there is none."""
+    same = (old for old in _alike(past, wanted) if _network(old.request) == _network(wanted))
+    return next((rate for old in same if (rate := _rate(past.store, old))), None)
+
+
+def _alike(past: Past, wanted: Mapping[str, Any]) -> list[Manifest]:
+    """Trained members of the same size, precision, device and batches, newest first."""
+    return [m for m in past.manifests if m.key.startswith("members/") and _setting(m.request) == _setting(wanted)]
 
 
 def _setting(request: Mapping[str, Any]) -> tuple[Any, ...]:
