@@ -21,16 +21,18 @@ from configs.errors import ConfigError
 from configs.external_members import text_of, words_of
 from configs.installed import need
 from configs.load import load_plan
-from configs.schema import Plan
+from configs.schema import Member, Plan
 from configs.store.store import Store
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
-from ensemble.pipeline.stages import prepare, record_address
+from ensemble.pipeline.stages import Work, prepare, record_address
+from ensemble.planning.budget import Budget, budget_text, check_alone, counterparts, within_budget
 from ensemble.planning.build_cost import check_room, with_timed_steps
 from ensemble.planning.monitor import listened_to, watched
 from ensemble.planning.parallelism import members_at_a_time, settle
+from ensemble.planning.speed import at_speed
 from ensemble.planning.summary import describe
 from ensemble.pseudo.rounds import describe_rounds, run_rounds
 from ensemble.results.build_record import Record, describe_left_out, point_at, save_record
@@ -104,6 +106,13 @@ def options() -> CommandLine:
         "same number of threads (OMP_NUM_THREADS)",
     )
     parser.add_argument(
+        "--budget",
+        type=budget_text,
+        metavar="TIME",
+        help="90s, 20m, 2h: as many epochs as fit, by what some steps take here; what another family of members could "
+        "do is said",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what is kept, what would be made again and why, and the cost; stop"
     )
     parser.add_argument(
@@ -155,6 +164,11 @@ def main(argv: list[str] | None = None) -> None:
                 f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel "
                 "out, or start python -m ensemble.build without torchrun for a member in each process"
             )
+        if args.budget and team.size > 1:
+            raise ConfigError(
+                f"--budget under torchrun: a step of one process says nothing of what {team.size} together take; "
+                "leave --budget out, and give --set recipe.epochs=N"
+            )
         if team.leads:
             key = carry_out(args, team)
             team.tell(None)
@@ -178,6 +192,7 @@ def build(
     device: str = "auto",
     workers: int = 0,
     parallel: int | str = 1,
+    budget: str | None = None,
     dry_run: bool = False,
     log: str | Sequence[str] = (),
     quiet: bool = False,
@@ -193,6 +208,7 @@ def build(
         rounds: 2 labels the unlabelled images and trains again with them.
         runs: the folder of results.
         device: auto, cpu or cuda. workers: loader processes. parallel: members trained at a time, or "auto".
+        budget: the time that the whole may take, such as "20m"; the epochs are chosen by it.
         dry_run: say what would be made and what it costs, and return None.
         log: tensorboard, json, or both.
         quiet: say nothing but warnings; else what the command says goes to standard error.
@@ -210,21 +226,24 @@ def build(
     return open_build(args.runs, key) if key else None
 
 
-def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> str | None:
-    """Everything from the plan to the record: the build's key; None of a dry run."""
-    if "tensorboard" in args.log:
-        need("report", "tensorboard")
-    progress = listened_to(args.log, quiet)
-    begun = time.monotonic()
-    if args.layout and not args.data:
-        raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
-    plan = load_plan(
-        words_of(args.members),
+def load(args: argparse.Namespace, members: Sequence[str], sets: Sequence[str]) -> Plan:
+    """The plan of a build of these members with these changes."""
+    return load_plan(
+        members,
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
-        sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
+        sets=[*sets, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
+
+
+def prepared(args: argparse.Namespace, team: Team, progress: Progress) -> tuple[Job, Work, Benchmark]:
+    """Everything checked, and what is to make named; no work is begun."""
+    if args.layout and not args.data:
+        raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
+    if args.budget:
+        check_alone(args.set)
+    plan = load(args, words_of(args.members), args.set)
     for member in plan.members:
         check(member, plan.recipe)
         check_views(member, plan)
@@ -241,7 +260,42 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
     job, parallel = settle(args.parallel, job, work)
     if parallel:
         progress.say(parallel)
+    return job, work, benchmark
+
+
+def other_family(args: argparse.Namespace, plan: Plan) -> tuple[Member, ...]:
+    """The counterparts of a build's members, for comparison; none where the recipe has no use for them."""
+    names = counterparts([m.name for m in plan.members])
+    if not names:
+        return ()
+    try:
+        members = load(args, names, [s for s in args.set if not s.strip().startswith("ensemble.")]).members
+        for member in members:
+            check(member, plan.recipe)
+    except ConfigError:
+        return ()
+    return members
+
+
+def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> str | None:
+    """Everything from the plan to the record: the build's key; None of a dry run."""
+    if "tensorboard" in args.log:
+        need("report", "tensorboard")
+    progress = listened_to(args.log, quiet)
+    begun = time.monotonic()
+    job, work, benchmark = prepared(args, team, progress)
+    plan, store, chosen = job.plan, job.store, None
+    if args.budget:
+        budget = Budget(
+            args.budget,
+            begun,
+            other_family(args, plan),
+            lambda job, work: describe_rounds(job, work, benchmark)[1],
+        )
+        job, work, chosen = within_budget(job, work, budget)
+        plan = job.plan
     known, needs, told = describe_rounds(job, work, benchmark)
+    needs = at_speed(job, needs, chosen.speed) if chosen else needs
     progress.say(describe(job, known))
     if told:
         progress.say(told)
@@ -256,7 +310,8 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
         left_out = benchmark.left_out()
-        made_of = made_from(store, [asdict(evaluation) for evaluation in evaluations.values()], rounds)
+        named = [asdict(evaluation) for evaluation in evaluations.values()]
+        made_of = made_from(store, named, rounds, [chosen.key] if chosen else [])
         record = Record(
             plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of
         )

@@ -22,14 +22,14 @@ WARM_UP = 1  # steps that are not timed: the first one chooses algorithms and ta
 
 
 def seconds_per_image(
-    member: Member, recipe: Recipe, classes: int, *, device: str, precision: str, most: int, steps: int = 1
+    member: Member, recipe: Recipe, classes: int, *, device: str, precision: str, most: int, seconds: float = 0.0
 ) -> float | None:
     """Seconds an image of a training step: augmented where the host does that, forward, losses, backward, optimizer.
 
     Args:
         device: cpu or cuda. precision: settled, as `choose_precision` gives it.
         most: images of the step; the recipe's batch where that is smaller.
-        steps: that are timed; their median counts.
+        seconds: that the timed steps take together at least; it is one at least, and the median counts.
 
     Returns:
         None where the device has too little memory for the step.
@@ -48,10 +48,10 @@ def seconds_per_image(
             augments = run.augments if recipe.feed_on(device) == "loader" else []
             batches = TrainingBatches(images, Sampling(labels, batch // kept, kept, recipe.seed), augments)
             header = torch.zeros(3, dtype=torch.float64, device=where)  # time 0, rate 0
-            for number in range(WARM_UP + steps):
+            while len(took) <= WARM_UP or sum(took[WARM_UP:]) < seconds:
                 _wait(where)
                 begun = time.perf_counter()
-                raw, whose = batches[number, 0]
+                raw, whose = batches[len(took), 0]
                 step(raw.to(where), whose.to(where), header)
                 _wait(where)
                 took.append(time.perf_counter() - begun)

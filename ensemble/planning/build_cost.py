@@ -174,11 +174,11 @@ def guessed_seconds(job: Job, member: Member, classes: int) -> float:
     return PASSES * footprint(member, job.plan.recipe, classes).flops / GUESS[job.device]
 
 
-def timed_seconds(job: Job, member: Member, classes: int, guessed: float, steps: int = 1) -> float | None:
-    """Of training on an image, by steps of at most STEP_SECONDS each, if the guess is right; None: too little memory."""
+def timed_seconds(job: Job, member: Member, classes: int, guessed: float, seconds: float = 0.0) -> float | None:
+    """Of training on an image, by steps of STEP_SECONDS at most, if the guess is right; None: too little memory."""
     most = int(STEP_SECONDS / guessed)
     how = {"device": job.device, "precision": job.precision}
-    return seconds_per_image(member, job.plan.recipe, classes, **how, most=most, steps=steps)
+    return seconds_per_image(member, job.plan.recipe, classes, **how, most=most, seconds=seconds)
 
 
 def extraction_seconds(job: Job, images: int, rate: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from configs.console.quoting import set_option
+from configs.schema import Plan
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.stages import Work, features_of
 from ensemble.planning.planned_results import items_of
@@ -49,8 +51,22 @@ def _training(job: Job, work: Work) -> list[str]:
     recipe = job.plan.recipe
     height, width = recipe.size
     return [
+        *unweighted(job.plan),
         f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
-        f"{recipe.epochs} epochs, {_rates(job)}"
+        f"{recipe.epochs} epochs, {_rates(job)}",
+    ]
+
+
+def unweighted(plan: Plan) -> list[str]:
+    """A line where members start from random weights though the recipe is for those of ImageNet; else none."""
+    names = [m.name for m in plan.members if m.weights is None]
+    if not (plan.recipe.pretrained and names):
+        return []
+    way = "--recipe scratch" if len(names) == len(plan.members) else "--recipe scratch in a build of their own"
+    file = set_option(f"members.{names[0]}.weights", {"file": "FILE"})
+    return [
+        f"note: configs/members.yaml names no weights for {', '.join(names)}: they start from random ones, and this "
+        f"recipe (recipe.pretrained) is for ImageNet weights. For random ones there is {way}; for a file {file}"
     ]
 
 

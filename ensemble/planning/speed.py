@@ -1,0 +1,78 @@
+"""How fast members are trained and images read on this machine, and how long a build's needs take at that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from configs.console.build_progress import wall_seconds
+from ensemble.pipeline.context import Job
+from ensemble.pipeline.stages import Work
+from ensemble.planning.build_cost import Need, Needs, extraction_seconds, guessed_seconds, own_rate, timed_seconds
+from ensemble.results.manifests import Past
+from models.data.images import decode_all
+
+READ = 32  # training images that are decoded for how long one takes
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images a second. members: in training, by member. reading: decoded."""
+
+    members: Mapping[str, float]
+    reading: float
+
+
+def rates_of(job: Job, work: Work, seconds: float) -> dict[str, float] | None:
+    """Images a second in training, by member: as in the store, else by steps of so many seconds. None: too little memory."""
+    past, classes, rates = Past(job.store), len(work.training.pids), dict[str, float]()
+    for member in job.plan.members:
+        rate = own_rate(past, work.members[member.name].request)
+        if rate is None:
+            job.progress.say(f"timing steps of {member.name}")
+            took = timed_seconds(job, member, classes, guessed_seconds(job, member, classes), seconds)
+            if took is None:
+                return None
+            rate = 1 / took
+        rates[member.name] = rate
+    return rates
+
+
+def reading_rate(job: Job, work: Work) -> float:
+    """Images a second that are decoded here, by some of the training images."""
+    split = work.training.split
+    some = [split.paths[i] for i in np.linspace(0, len(split) - 1, min(READ, len(split))).astype(int)]
+    begun = time.perf_counter()
+    for _ in decode_all(some, job.plan.recipe.size):
+        pass
+    return len(some) / (time.perf_counter() - begun)
+
+
+def at_speed(job: Job, needs: Needs, speed: Speed) -> Needs:
+    """The needs, where reading, training and extracting take what this speed says."""
+
+    def seconds(need: Need) -> float | None:
+        rate = speed.members.get(need.item.row)
+        if need.item.kind == "images":
+            return need.item.count / speed.reading
+        if need.item.kind == "members" and rate:
+            return need.images / rate
+        return extraction_seconds(job, need.item.count, rate) if need.item.kind == "features" and rate else None
+
+    known = ((need, seconds(need)) for need in needs.needs)
+    every = (need if took is None else replace(need, seconds=took, measured=True) for need, took in known)
+    return replace(needs, needs=tuple(every))
+
+
+def scaled(needs: Needs, times: float) -> Needs:
+    """The needs, with training so many times as long."""
+    longer = (replace(n, seconds=n.seconds * times) if n.item.kind == "members" else n for n in needs.needs)
+    return replace(needs, needs=tuple(longer))
+
+
+def seconds_at(needs: Needs, times: float) -> float:
+    """Of all that is left, with training so many times as long, where members that share a device take turns."""
+    return wall_seconds([(n.item.kind, n.item.row, n.seconds) for n in scaled(needs, times).left], needs.apart)
