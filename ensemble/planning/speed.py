@@ -27,7 +27,7 @@ class Speed:
 
 
 def rates_of(job: Job, work: Work, seconds: float) -> dict[str, float] | None:
-    """Images a second in training, by member: as in the store, else by steps of so many seconds. None: too little memory."""
+    """Images a second in training: as in the store, else by steps of so many seconds; None: too little memory."""
     past, classes, rates = Past(job.store), len(work.training.pids), dict[str, float]()
     for member in job.plan.members:
         rate = own_rate(past, work.members[member.name].request)

@@ -1,0 +1,239 @@
+"""`--budget`: the epochs that a time allows, against sums by hand; kept, found again, and refused."""
+
+import argparse
+import json
+import math
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+import ensemble
+from configs.console.signals import Stopped
+from configs.errors import ConfigError
+from configs.load import load_plan
+from configs.store.store import Store
+from ensemble import build
+from ensemble.pipeline.stages import features_of
+from ensemble.planning import budget as module
+from ensemble.planning import build_cost, speed
+from ensemble.planning.budget import Budget, choice_address, choose, counterparts, within_budget
+from ensemble.planning.build_cost import foreseen
+from ensemble.planning.summary import unweighted
+from ensemble.runs import results_of
+from tests.conftest import TINY
+
+RATES = {"a": 20.0, "b": 5.0}
+READING, SPENT, SEARCH = 40.0, 12.0, 7.5  # images a second; seconds
+FREE = [word for i, word in enumerate(TINY) if "recipe.epochs=1" not in TINY[i : i + 2]]
+
+
+@pytest.fixture(scope="module")
+def begun(people, tmp_path_factory):
+    """The job and the work of a build of a and b that was not begun."""
+    seen = []
+
+    def catch(job, work, benchmark):
+        seen.append((job, work))
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(build, "describe_rounds", catch)
+        runs = tmp_path_factory.mktemp("begun") / "runs"
+        build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *FREE])
+    return seen[0]
+
+
+@pytest.fixture
+def timed(begun, tmp_path, monkeypatch):
+    """The same with a store of its own; nothing is timed, and the clock stands at SPENT."""
+    job, work = begun
+    monkeypatch.setattr(module, "rates_of", lambda job, *_: {m.name: RATES.get(m.name, 1e3) for m in job.plan.members})
+    monkeypatch.setattr(module, "reading_rate", lambda *_: READING)
+    monkeypatch.setattr(build_cost, "forecast", lambda *_, **__: SimpleNamespace(seconds=SEARCH - 0.5))
+    said = []
+    store = Store(tmp_path / "runs", said.append, made_with=job.store.made_with)
+    monkeypatch.setattr(job.progress, "say", said.append)
+    return replace(job, store=store), work, said
+
+
+def given(text, other=()):
+    return Budget(text, 100.0, other, foreseen, clock=lambda: 100.0 + SPENT)
+
+
+def sums(work, rates=RATES):
+    """Seconds of an epoch, and of all else: reading, two mirrored views at a third of the cost, search, ranking."""
+    n, tests = len(work.training.split), sum(len(split) for split in work.tests["test"])
+    rest = (n + tests) / READING + SEARCH + 0.5 + 1e-4 * tests
+    return sum(n / r for r in rates.values()), rest + sum(2 * tests / (3 * r) for r in rates.values())
+
+
+@pytest.mark.parametrize("text", ["120s", "5m", "7.5m", "20m"])
+def test_the_epochs_are_those_that_fill_nine_tenths(timed, text):
+    job, work, _ = timed
+    epoch, rest = sums(work)
+    seconds = float(text[:-1]) * (60 if text[-1] == "m" else 1)
+    want = math.floor((0.9 * seconds - SPENT - rest) / epoch)
+    assert 0 < want < 120
+    own = choose(job, work, given(text)).own
+    assert own.epochs == want and own.seconds == pytest.approx(rest + want * epoch)
+
+
+def test_no_longer_run_than_the_schedules_or_the_recipes(timed):
+    job, work, _ = timed
+    assert job.plan.recipe.epochs == 120 and choose(job, work, given("9h")).own.epochs == 120
+    longer = job.plan.model_copy(update={"recipe": job.plan.recipe.model_copy(update={"epochs": 150})})
+    assert choose(replace(job, plan=longer), work, given("9h")).own.epochs == 150
+
+
+def test_members_side_by_side_share_the_time(timed):
+    """b takes four times as long as a: on two devices the build is as long as b, and what is done alone."""
+    job, work, _ = timed
+    both, rest = sums(work)
+    (slow, alone), (fast, _) = sums(work, {"b": 5.0}), sums(work, {"a": 20.0})
+    assert both == pytest.approx(slow + fast) and alone < rest
+    apart = replace(job, parallel=2, cards=("0", "1"))
+    assert choose(apart, work, given("5m")).own.epochs == math.floor((270 - SPENT - alone) / slow)
+
+
+def test_the_choice_is_kept(timed, monkeypatch):
+    """Another time, other threads or another recipe are other choices; other epochs of the recipe are not."""
+    job, work, said = timed
+    now, made, first = within_budget(job, work, given("5m"))
+    assert (
+        now.plan.recipe.epochs == json.loads((job.store.root / first.key / "choice.json").read_text())["own"]["epochs"]
+    )
+    assert {a.request["recipe"]["epochs"] for a in made.members.values()} == {now.plan.recipe.epochs}
+    monkeypatch.setattr(module, "choose", lambda *_: pytest.fail("chosen again"))
+    said.clear()
+    again, found, second = within_budget(job, work, given("300s"))
+    assert (again.plan, found.members, second) == (now.plan, made.members, first) and "chosen before" in said[1]
+    few = module.at_epochs(job, work, 3)
+    assert choice_address(*few, "5m") == choice_address(job, work, "5m")
+    threads = replace(job, store=Store(job.store.root, made_with=job.store.made_with | {"threads": "77"}))
+    others = [choice_address(job, work, "6m"), choice_address(threads, work, "5m")]
+    assert first.key not in {a.key for a in others} and len({a.key for a in others}) == 2
+
+
+def test_kept_members_count_as_made(timed):
+    """Both trained and extracted for 50 epochs: that is taken where a fresh build of 50 would not fit, and no more."""
+    job, work, _ = timed
+    text = "60s"
+    assert choose(job, work, given(text)).own.epochs < 50
+    at, kept = module.at_epochs(job, work, 50)
+    for name in kept.members:
+        job.store.get(kept.members[name], lambda folder: None)
+        job.store.get(features_of(at, kept, name, "test"), lambda folder: None)
+    own = choose(job, work, given(text)).own
+    assert own.epochs == 50 and own.seconds < SEARCH + 1.1
+    assert choose(job, work, given("9h")).own.epochs == 120
+
+
+def test_the_other_family_is_told(timed):
+    """Its members are a thousand images a second fast here, and take what they take."""
+    job, work, said = timed
+    others = load_plan(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
+    within_budget(job, work, given("5m", others))
+    _, rest = sums(work, {"s26": 1e3, "sx26": 1e3})
+    n = len(work.training.split)
+    assert min(120, math.floor((270 - SPENT - rest) / (2 * n / 1e3))) == 120
+    assert "--members s26,sx26 could do 120 epochs" in said[-1] and "s26 1e+03" in said[-1]
+
+
+def test_counterparts():
+    assert counterparts(["rx50", "se_ibn_a"]) == ("sx26", "s26_se_ibn_a")
+    assert counterparts(["s26_ibn_b"]) == ("ibn_b",)
+    assert counterparts(["r50", "s26"]) == counterparts(["r50", "hrnet"]) == counterparts([]) == ()
+    every = load_plan([name for family in module.FAMILIES for name in family]).members
+    kinds = [m.backbone.options for m in every]
+    for large, small in zip(kinds[:5], kinds[5:], strict=True):
+        assert {*small} - {*large} == {"depth", "base"} and {*large} <= {*small}
+
+
+def test_what_does_not_fit_is_refused_with_what_would(timed):
+    job, work, _ = timed
+    epoch, rest = sums(work)
+    alone = sum(sums(work, {"a": 20.0}))
+    others = load_plan(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
+    seconds = math.ceil((alone + SPENT) / 0.9) + 1
+    with pytest.raises(ConfigError) as refused:
+        choose(job, work, given(f"{seconds}s", others))
+    said = str(refused.value)
+    assert said.startswith(f"--budget {seconds}s: one epoch of a, b and all else of this build take some ")
+    assert "what fits: fewer members (--members a), --members s26,sx26 (" in said and "smaller size" not in said
+    assert said.endswith(f", --budget {math.ceil((epoch + rest + SPENT) / 0.9)}s") and said.count(". ") == 0
+    choose(job, work, given(said.split()[-1]))  # what it names is enough
+    large = job.plan.model_copy(update={"recipe": job.plan.recipe.model_copy(update={"size": (128, 64)})})
+    with pytest.raises(ConfigError, match=r"a smaller size \(--set 'recipe\.size=\[64, 32\]'\)"):
+        choose(replace(job, plan=large), work, given(f"{seconds}s"))
+    with pytest.raises(ConfigError) as refused:
+        choose(job, work, given("10s", others))
+    assert "what fits: --budget " in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["20", "m", "0m", "-5m", "20 m", "1d", "1e3s", "", "٣m"])
+def test_a_time_that_is_none(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"wanted a time above 0, such as 90s, 20m or 1\.5h"):
+        module.budget_text(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400)])
+def test_times(text, seconds):
+    assert module.seconds_of(module.budget_text(text)) == seconds
+
+
+def test_epochs_are_given_or_chosen(people, tmp_path):
+    with pytest.raises(ConfigError, match=r"--budget chooses recipe\.epochs, and --set gives it"):
+        ensemble.build("a", data=people, runs=tmp_path / "runs", set=[*FREE[1::2][:1], "recipe.epochs=3"], budget="1h")
+
+
+def test_nothing_to_train(timed):
+    job, work, _ = timed
+    with pytest.raises(ConfigError, match="nothing is trained: every member is from outside; leave --budget out"):
+        within_budget(job, replace(work, members={}), given("5m"))
+
+
+def test_a_build_within_a_time(people, tmp_path, monkeypatch, capsys):
+    """Steps are timed, an hour is enough for the one epoch that is the most here, and the choice goes with the build."""
+    (tmp_path / "one.yaml").write_text("recipe: {epochs: 1}\n")
+    monkeypatch.setattr(module, "MOST_EPOCHS", 1)
+    monkeypatch.chdir(tmp_path)
+    argv = ["--members", "a,b", "--data", str(people), "--recipe", "one.yaml", *FREE, "--budget", "1h"]
+    build.main([*argv, "--dry-run"])
+    said = capsys.readouterr().err
+    assert "timing steps of a" in said and "--budget 1h: 1 epochs, some " in said and "time: some " in said
+    build.main(argv)
+    said = capsys.readouterr().err
+    assert "timing" not in said and "chosen before, for this request: runs/budgets/own-" in said
+    built = ensemble.open_build("runs")
+    assert "--budget 1h" in built.command and built.plan.recipe.epochs == 1
+    used = {r.path.parent.name: r.used for r in results_of(Store(tmp_path / "runs"))}
+    assert used["budgets"] == used["members"] == "last build"
+    shutil.rmtree(tmp_path / "runs/budgets")
+    build.main([*argv, "--dry-run"])
+    said = capsys.readouterr().err
+    assert "timing" not in said and "kept: a, b; to make: none" in said  # the store knows their speed
+
+
+def test_random_weights_under_a_recipe_for_others_are_told():
+    (told,) = unweighted(load_plan(["s26", "sx26"]))
+    assert "no weights for s26, sx26: they start from random ones" in told and "there is --recipe scratch;" in told
+    assert "--set 'members.s26.weights={file: \"FILE\"}'" in told
+    (told,) = unweighted(load_plan(["r50", "s26"]))
+    assert "no weights for s26: they" in told and "--recipe scratch in a build of their own" in told
+    assert unweighted(load_plan(["r50"])) == unweighted(load_plan(["s26"], recipe="scratch")) == []
+
+
+def test_steps_are_timed_for_so_long(begun, monkeypatch):
+    """Of a step that takes 0.2 s by the clock, three fill half a second; the step before them is not counted."""
+    from models import step_time
+
+    job, _ = begun
+    ticks = iter(x for start in range(100) for x in (start, start + (9.0 if start == 0 else 0.2)))
+    monkeypatch.setattr(step_time.time, "perf_counter", lambda: next(ticks))
+    took = step_time.seconds_per_image(
+        job.plan.members[0], job.plan.recipe, 6, device="cpu", precision="float32", most=64, seconds=0.5
+    )
+    assert took == pytest.approx(0.2 / 8) and next(ticks) == 4
+    assert speed.Speed({}, 1.0) == speed.Speed({}, 1.0)
