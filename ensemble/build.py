@@ -105,13 +105,7 @@ def options() -> CommandLine:
         "member on each GPU, on one GPU what it holds, on a CPU 1. Every byte is that of one after another, with the "
         "same number of threads (OMP_NUM_THREADS)",
     )
-    parser.add_argument(
-        "--budget",
-        type=budget_text,
-        metavar="TIME",
-        help="90s, 20m, 2h: as many epochs as fit, by what some steps take here; what another family of members could "
-        "do is said",
-    )
+    parser.add_argument("--budget", type=budget_text, metavar="TIME", help="such as 20m: as many epochs as fit into it")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what is kept, what would be made again and why, and the cost; stop"
     )

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,11 +18,13 @@ from configs.store.store import Store
 from ensemble import build
 from ensemble.pipeline.stages import features_of
 from ensemble.planning import budget as module
-from ensemble.planning import build_cost, speed
+from ensemble.planning import build_cost
 from ensemble.planning.budget import Budget, choice_address, choose, counterparts, within_budget
 from ensemble.planning.build_cost import foreseen
 from ensemble.planning.summary import unweighted
 from ensemble.runs import results_of
+from models import step_time
+from models.distributed.process_group import Team
 from tests.conftest import TINY
 
 RATES = {"a": 20.0, "b": 5.0}
@@ -188,6 +191,12 @@ def test_epochs_are_given_or_chosen(people, tmp_path):
         ensemble.build("a", data=people, runs=tmp_path / "runs", set=[*FREE[1::2][:1], "recipe.epochs=3"], budget="1h")
 
 
+def test_not_under_torchrun(monkeypatch):
+    monkeypatch.setattr(build, "joined", lambda device: nullcontext(Team(0, 2)))
+    with pytest.raises(ConfigError, match="--budget under torchrun: a step of one process says nothing of what 2 tog"):
+        build.main(["--budget", "1h"])
+
+
 def test_nothing_to_train(timed):
     job, work, _ = timed
     with pytest.raises(ConfigError, match="nothing is trained: every member is from outside; leave --budget out"):
@@ -195,7 +204,7 @@ def test_nothing_to_train(timed):
 
 
 def test_a_build_within_a_time(people, tmp_path, monkeypatch, capsys):
-    """Steps are timed, an hour is enough for the one epoch that is the most here, and the choice goes with the build."""
+    """Steps are timed, an hour is enough for one epoch, the most here, and the choice goes with the build."""
     (tmp_path / "one.yaml").write_text("recipe: {epochs: 1}\n")
     monkeypatch.setattr(module, "MOST_EPOCHS", 1)
     monkeypatch.chdir(tmp_path)
@@ -217,18 +226,17 @@ def test_a_build_within_a_time(people, tmp_path, monkeypatch, capsys):
 
 
 def test_random_weights_under_a_recipe_for_others_are_told():
-    (told,) = unweighted(load_plan(["s26", "sx26"]))
+    (told,) = unweighted(load_plan(["s26", "sx26"], competition="market1501"))
     assert "no weights for s26, sx26: they start from random ones" in told and "there is --recipe scratch;" in told
-    assert "--set 'members.s26.weights={file: \"FILE\"}'" in told
-    (told,) = unweighted(load_plan(["r50", "s26"]))
+    assert "--set 'members.s26.weights={file: FILE}'" in told
+    (told,) = unweighted(load_plan(["r50", "s26"], competition="market1501"))
     assert "no weights for s26: they" in told and "--recipe scratch in a build of their own" in told
-    assert unweighted(load_plan(["r50"])) == unweighted(load_plan(["s26"], recipe="scratch")) == []
+    fitting = [load_plan(["r50"], competition="market1501"), load_plan(["s26"], competition="own", recipe="scratch")]
+    assert [unweighted(plan) for plan in fitting] == [[], []]
 
 
 def test_steps_are_timed_for_so_long(begun, monkeypatch):
     """Of a step that takes 0.2 s by the clock, three fill half a second; the step before them is not counted."""
-    from models import step_time
-
     job, _ = begun
     ticks = iter(x for start in range(100) for x in (start, start + (9.0 if start == 0 else 0.2)))
     monkeypatch.setattr(step_time.time, "perf_counter", lambda: next(ticks))
@@ -236,4 +244,3 @@ def test_steps_are_timed_for_so_long(begun, monkeypatch):
         job.plan.members[0], job.plan.recipe, 6, device="cpu", precision="float32", most=64, seconds=0.5
     )
     assert took == pytest.approx(0.2 / 8) and next(ticks) == 4
-    assert speed.Speed({}, 1.0) == speed.Speed({}, 1.0)

@@ -108,6 +108,8 @@ def test_the_record_holds_the_command_that_does_the_same(here, capsys):
         ({"workers": "two"}, "workers: 'two': wanted a whole number, 0 or more"),
         ({"workers": -1}, "workers: '-1': wanted a whole number, 0 or more"),
         ({"parallel": 0}, "parallel: '0': wanted how many members are trained at a time"),
+        ({"budget": "20"}, "budget: '20': wanted a time above 0, such as 90s, 20m or 1.5h"),
+        ({"budget": "20m"}, "nothing is trained: every member is from outside; leave --budget out"),
         ({"rounds": 0}, "rounds: '0': wanted a whole number, 1 or more"),
         ({"device": "gpu"}, "device: invalid choice: 'gpu'"),
         ({"log": "x"}, "log: invalid choice: 'x'"),
