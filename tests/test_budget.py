@@ -104,9 +104,8 @@ def test_the_choice_is_kept(timed, monkeypatch):
     """Another time, other threads or another recipe are other choices; other epochs of the recipe are not."""
     job, work, said = timed
     now, made, first = within_budget(job, work, given("5m"))
-    assert (
-        now.plan.recipe.epochs == json.loads((job.store.root / first.key / "choice.json").read_text())["own"]["epochs"]
-    )
+    written = json.loads((job.store.root / first.key / "choice.json").read_text())
+    assert now.plan.recipe.epochs == written["own"]["epochs"]
     assert {a.request["recipe"]["epochs"] for a in made.members.values()} == {now.plan.recipe.epochs}
     monkeypatch.setattr(module, "choose", lambda *_: pytest.fail("chosen again"))
     said.clear()
@@ -115,19 +114,32 @@ def test_the_choice_is_kept(timed, monkeypatch):
     few = module.at_epochs(job, work, 3)
     assert choice_address(*few, "5m") == choice_address(job, work, "5m")
     threads = replace(job, store=Store(job.store.root, made_with=job.store.made_with | {"threads": "77"}))
-    others = [choice_address(job, work, "6m"), choice_address(threads, work, "5m")]
-    assert first.key not in {a.key for a in others} and len({a.key for a in others}) == 2
+    seed = job.plan.model_copy(update={"recipe": job.plan.recipe.model_copy(update={"seed": 7})})
+    seeded = module.at_epochs(replace(job, plan=seed), work, 120)
+    others = [choice_address(job, work, "6m"), choice_address(threads, work, "5m"), choice_address(*seeded, "5m")]
+    assert len({first.key, *(a.key for a in others)}) == 4
 
 
 def test_kept_members_count_as_made(timed):
-    """Both trained and extracted for 50 epochs: that is taken where a fresh build of 50 would not fit, and no more."""
+    """Both trained and extracted for 50 epochs: that is taken where a fresh build of 50 would not fit, and no more.
+
+    Those of an epoch and of two change nothing.
+    """
     job, work, _ = timed
-    text = "60s"
-    assert choose(job, work, given(text)).own.epochs < 50
-    at, kept = module.at_epochs(job, work, 50)
-    for name in kept.members:
-        job.store.get(kept.members[name], lambda folder: None)
-        job.store.get(features_of(at, kept, name, "test"), lambda folder: None)
+    text = "4m"
+
+    def keep(epochs):
+        at, kept = module.at_epochs(job, work, epochs)
+        for name in kept.members:
+            job.store.get(kept.members[name], lambda folder: None)
+            job.store.get(features_of(at, kept, name, "test"), lambda folder: None)
+
+    fresh = choose(job, work, given(text)).own
+    assert 2 < fresh.epochs < 50
+    keep(1)
+    keep(2)
+    assert choose(job, work, given(text)).own == fresh
+    keep(50)
     own = choose(job, work, given(text)).own
     assert own.epochs == 50 and own.seconds < SEARCH + 1.1
     assert choose(job, work, given("9h")).own.epochs == 120
