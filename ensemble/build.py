@@ -17,6 +17,7 @@ from configs.console.call import as_words, call_as, read_call, settings
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress, duration
 from configs.console.quoting import RUNS, command, on, set_option
+from configs.console.store_options import add_device, add_runs
 from configs.errors import ConfigError
 from configs.external_members import text_of, words_of
 from configs.installed import need
@@ -85,12 +86,10 @@ def options() -> CommandLine:
         metavar="N",
         help="2: label the unlabelled images, and train again with them (default: 1)",
     )
-    parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
-    )
+    add_runs(parser)
     hidden = argparse.SUPPRESS
     parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     parser.add_argument(
         "--workers", type=whole(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )

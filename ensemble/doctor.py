@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress
+from configs.console.tables import plain_table
 from configs.schema import PARTS
 from models.data.doctor.finding import HURTS, STOPS, Finding, count
 from models.data.doctor.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
@@ -78,11 +77,8 @@ def look_into(benchmark: Benchmark, n_jobs: int) -> dict[str, Sequence[Seen]]:
 
 def show_counts(console: Console, benchmark: Benchmark, seen: dict[str, Sequence[Seen]]) -> None:
     """A line a list: images, identities, cameras; and, where files were decoded, their sizes and domains."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
     columns = ["images", "identities", "cameras", "distractors", "height x width", "green"]
-    for column in columns if seen else columns[:4]:
-        table.add_column(column, justify="right")
+    table = plain_table([""], columns if seen else columns[:4])
     for part in PARTS:
         split: Split = getattr(benchmark, part)
         if not len(split):

@@ -22,6 +22,7 @@ from rich.console import Console
 from configs.console.call import call_as, read_call
 from configs.console.command import CommandLine, run
 from configs.console.quoting import RUNS
+from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError, ResultError, SubmissionError
 from configs.store.atomic_files import room, write_file
 from ensemble.finished import Build, open_build
@@ -49,18 +50,12 @@ def options() -> CommandLine:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=RUNS,
-        metavar="DIR",
-        help="where the build keeps its results (default: runs)",
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="an earlier submission, to say what was gained on it"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     return parser
 
 

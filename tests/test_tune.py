@@ -84,6 +84,7 @@ def test_what_chance_could_do_is_not_taken(tmp_path, capsys):
     finished_build(tmp_path, *people(np.random.default_rng(1), **shape), MEMBERS, sets=["ensemble.k1=5"])
     out, found = tuned(tmp_path, capsys)
     assert not found["rungs"][1]["taken"] and found["mix"]["weights"] == [1.0, 1.0, 1.0]
+    assert "nothing was taken, so there is nothing to set" in out and "build with" not in out
     assert "equal weights" in out and "as built" in out and verdicts(out)[1] == "not taken"
 
 

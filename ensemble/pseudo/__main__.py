@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console.command import CommandLine, run, whole
+from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError
 from configs.load import checked
 from configs.schema import DISTANCES, Plan, Pseudo
@@ -63,16 +64,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--k1", type=whole(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of clusters (default: 0)")
     parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout where one was kept aside")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where builds are (default: runs)"
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
     parser.add_argument(
         "--round", type=whole(1), metavar="N", help="the labels that this round of the build trained with"
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     return parser.parse_args(argv)
 
 
