@@ -132,7 +132,7 @@ def open_build(runs: str | os.PathLike[str] = RUNS, build: str | None = None) ->
     folder = Path(runs)
     if not folder.is_dir():
         raise ResultError(f"{folder}: no such folder. Run python -m ensemble.build first, or name it with --runs")
-    store = Store(folder.absolute(), lambda text: print(text, file=sys.stderr))
+    store = Store(folder.absolute(), lambda text: print(text, file=sys.stderr), lends=True)
     key, record, plan = build_record.open_build(store, build)
     weights = plan.ensemble.weights
     evaluations = {

@@ -9,6 +9,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,11 @@ from ensemble.results.ranking import Ranking
 from models.data.skip import UNANSWERED
 from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
 from submit.faults import find_faults
-from submit.formats import format_of, names_of
+from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Fault, Format, Names
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
+TORN = re.compile(r"\..*\.\d+\.part")  # of a writer that was killed
 EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
@@ -143,12 +145,13 @@ def carry_out(args: argparse.Namespace) -> Submission:
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
     names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
+    out = args.out or Path("submissions") / build.path.name
+    check_folder(out)
     scores = {
         name: score_evaluation(e.store, name, e.record, plan.ensemble, plan.competition, args.device)
         for name, e in build.evaluations.items()
     }
-    out = args.out or Path("submissions") / build.path.name
-    write_folder(out, {form.file: content, SCORE: score_json(record, build.key, scores)})
+    write_folder(out, {SCORE: score_json(record, build.key, scores, form.file), form.file: content})
     gains = compare(scores, earlier, str(args.against)) if earlier is not None else []
     notes = [note for rows in scores.values() for note in notes_of_reranking(rows)]
     notes += [*notes_of_length(length_of(build), plan.competition.top_k), *map(note_of_round, record.rounds)]
@@ -190,18 +193,19 @@ def tell(
         console.print(note, soft_wrap=True)
 
 
-def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
-    """That it costs, where it does."""
-    before, after = rows[-2:] if len(rows) > 1 else (None, None)
-    if before is None or after is None or not after.name.endswith("re-ranked") or after.total >= before.total:
-        return []
-    loss = 100 * (before.total - after.total)
-    return [f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out"]
-
-
 def notes_of_length(length: int, top_k: int) -> list[str]:
     """That lists are shorter than they may be."""
     return [f"note: lists of {length:,}, not {top_k:,}: the gallery has no more"] if length < top_k else []
+
+
+def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
+    """That it costs, where it does by more than chance; and where it may, that chance alone could do it."""
+    gain = rows[-1].gain if rows else None
+    if gain is None or gain[0] >= 0:
+        return []
+    mean, low, high = (100 * x for x in gain)
+    told = f"note: re-ranking lowers this total by {-mean:.1f} ({low:+.1f} to {high:+.1f}, 95 % over persons)"
+    return [told + ("; --set ensemble.rerank=none leaves it out" if high < 0 else ": chance alone could do it")]
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
@@ -222,7 +226,9 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)))
+    faults = find_faults(
+        back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)), settable=False
+    )
     if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:
@@ -231,10 +237,11 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     return content
 
 
-def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) -> bytes:
+def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]], file: str) -> bytes:
     """The scores with their signatures, and where they come from."""
     content = {
         "build": key,
+        "file": file,
         "command": record.command,
         "rounds": record.rounds,
         "scores": {k: [asdict(r) for r in v] for k, v in scores.items()},
@@ -242,17 +249,42 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) ->
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
+def check_folder(out: Path) -> str:
+    """The file to hand in of the submission that a folder holds; empty where it holds nothing.
+
+    Raises:
+        ResultError: it is a file, or it holds other things than a submission.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out}: is a file; give a folder with --out")
+    there = sorted(p.name for p in out.iterdir() if not TORN.fullmatch(p.name)) if out.exists() else []
+    try:
+        told = json.loads((out / SCORE).read_text(encoding="utf-8"))
+        if {"build", "scores"} <= set(told):
+            return str(told.get("file", ""))
+    except (OSError, ValueError, TypeError):
+        pass
+    if there:
+        few = ", ".join(map(repr, there[:3])) + ", ..." * (len(there) > 3)
+        raise ResultError(f"{out}: holds {few} and no {SCORE} of a submission; give a new or empty folder with --out")
+    return ""
+
+
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files, one writer at a time; every file is whole or not there.
 
+    The file to hand in of an earlier submission there goes, where this one's has another name; others' files stay.
+
     Raises:
-        ResultError: the disk refuses.
+        ResultError: the disk refuses, or it holds other things than a submission.
     """
     try:
-        if out.exists() and not out.is_dir():
-            raise ResultError(f"{out}: is a file; give a folder with --out")
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with _alone_in(out):
+            earlier = check_folder(out)
+            if earlier in {form.file for form in FORMATS.values()} - {*files}:
+                (out / earlier).unlink(missing_ok=True)
             for name, content in files.items():
                 for torn in out.glob(f".{name}.*.part"):  # of a writer that was killed
                     torn.unlink()

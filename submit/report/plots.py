@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from submit.report.member_training import Epoch, Trained
@@ -192,6 +193,7 @@ def _epochs(
         if log:
             axes.set_yscale("log")
             axes.minorticks_off()
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
 
     return Figure(title, why, svg_of(draw, f"epochs-{name}"))
