@@ -26,7 +26,8 @@ class Weights(Frozen):
     """Where a member's trunk starts from.
 
     Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url` or `file`; `sha256` is checked where
-    given and recorded always; `fresh` names parts the file is known not to have, which start anew.
+    given and recorded always; `fresh` names parts the file is known not to have, which start anew; `prefix` is what
+    stands before the backbone's names in the file, and is looked for where it is not given.
     """
 
     torchvision: str | None = None
@@ -34,6 +35,7 @@ class Weights(Frozen):
     file: str | None = None
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
+    prefix: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:

@@ -16,20 +16,20 @@ from typing import Any
 from configs.console.call import as_words, call_as, read_call, settings
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress, duration
-from configs.console.quoting import RUNS, command, on, set_option
+from configs.console.quoting import RUNS, command, on
 from configs.console.store_options import add_device, add_runs
 from configs.errors import ConfigError
 from configs.external_members import text_of, words_of
 from configs.installed import need
 from configs.load import load_plan
-from configs.schema import WHOLE, Competition, Plan
+from configs.schema import Plan
 from configs.store.store import Store
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
-from ensemble.planning.build_cost import check_room
+from ensemble.planning.build_cost import check_room, with_timed_steps
 from ensemble.planning.monitor import listened_to, watched
 from ensemble.planning.parallelism import members_at_a_time, settle
 from ensemble.planning.summary import describe
@@ -38,7 +38,7 @@ from ensemble.results.build_record import Record, describe_left_out, point_at, s
 from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
-from models.data.pairs import check_pairs
+from models.data.pairs import check_handing_in
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
 from models.distributed.process_group import ALONE, Team, joined
@@ -145,22 +145,6 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
     return benchmark
 
 
-def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
-    """Whatever `submit.make` would refuse is refused before anything is trained.
-
-    Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
-    """
-    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
-        raise ConfigError(
-            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
-            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
-        )
-    if competition.format == "pairs_csv":
-        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
-        check_pairs(benchmark.root, *sides)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
@@ -260,9 +244,10 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
     progress.say(describe(job, known))
     if told:
         progress.say(told)
-    progress.say(str(needs))
     if args.dry_run:
+        progress.say(str(with_timed_steps(job, known, needs)))
         return None
+    progress.say(str(needs))
     check_room(store, needs)
     members = text_of(words_of(args.members))  # one spelling: what is asked for has one record
     asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))

@@ -81,7 +81,7 @@ def test_source_is_0_1_smoothed_id_and_0_9_triplet_by_a_margin_that_grows(source
 
 def test_source_sums_distances_and_re_ranks_them_and_labels_by_loop_search(source):
     e = source.ensemble
-    assert (e.fusion, e.weights, e.rerank, e.k1, e.k2) == ("sum_then_rerank", {}, "k_reciprocal", 20, 6)
+    assert (e.fusion, e.weights, e.rerank.name, e.k1, e.k2) == ("sum_then_rerank", {}, "k_reciprocal", 20, 6)
     assert e.pseudo.method == "loop_search"
 
 

@@ -127,7 +127,8 @@ def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
     weights, other = (Address("members", "a", {"seed": seed}) for seed in (0, 1))
     for address, seconds in ((weights, (1.5, 2.0)), (other, (100.0,))):
         lines = "\n".join(
-            json.dumps({"epoch": i, "loss": 1.0, "images": 8, "seconds": s}) for i, s in enumerate(seconds)
+            json.dumps({"epoch": i, "lr": 1, "loss": 1, "terms": {}, "apart": 1, "images": 8, "seconds": s})
+            for i, s in enumerate(seconds)
         )
         store.get(address, lambda folder, lines=lines: (folder / "epochs.jsonl").write_text(lines + "\n"))
     features = Address("features", "a-test", {"weights": weights.digest})

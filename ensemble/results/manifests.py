@@ -15,6 +15,7 @@ from configs.store.store import MANIFEST, Address, Store
 MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
 FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
 EPOCHS = "epochs.jsonl"
+EPOCH_KEYS = {"epoch", "lr", "loss", "terms", "apart", "images", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError):
         return []
-    return [e for e in found if isinstance(e, dict) and {"epoch", "loss", "images", "seconds"} <= set(e)]
+    return [e for e in found if isinstance(e, dict) and set(e) >= EPOCH_KEYS]
 
 
 def training_seconds(store: Store, bank: str) -> float | None:
