@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from configs.console.quoting import RUNS
 from configs.console.store_options import check_runs
 from configs.errors import ConfigError, DataError
-from configs.schema import Plan
+from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.features.feature_bank import FeatureBank, load_bank
 from ensemble.metrics.competition_score import cameras
@@ -107,7 +107,7 @@ class Build:
     runs: Path
     key: str
     record: Record = field(repr=False)
-    plan: Plan = field(repr=False)
+    plan: BuildConfig = field(repr=False)
     evaluations: Mapping[str, BuiltEvaluation]
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from configs.console.store_options import add_build, add_device, add_runs, check_runs
 from configs.errors import ConfigError, DataError
-from configs.schema import Plan
+from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.results.build_record import Evaluation, open_build
 
@@ -16,12 +16,12 @@ TEST, HOLDOUT = "test", "holdout"
 
 
 @dataclass(frozen=True)
-class Case:
+class OpenEvaluation:
     """One evaluation of one build. key: of the build. name: of the evaluation."""
 
     store: Store
     key: str
-    plan: Plan
+    plan: BuildConfig
     name: str
     evaluation: Evaluation
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def open_case(args: argparse.Namespace) -> Case:
+def open_evaluation(args: argparse.Namespace) -> OpenEvaluation:
     """Open the build, and its evaluation.
 
     Raises:
@@ -58,4 +58,4 @@ def open_case(args: argparse.Namespace) -> Case:
             f"evaluation {name!r} of {key} has no identities, so nothing can be scored on it. Build with --holdout 0.2 "
             "to keep training identities aside, or make a split of them with python -m ensemble.split"
         )
-    return Case(store, key, plan, name, evaluation)
+    return OpenEvaluation(store, key, plan, name, evaluation)

@@ -13,13 +13,13 @@ from configs.console.tables import plain_table
 from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
-from ensemble.results.open_evaluation import TEST, Case
+from ensemble.results.open_evaluation import TEST, OpenEvaluation
 
 USUAL = "k_reciprocal"  # goes without its name
 HALVES = ("one half", "other half", "everybody")
 
 
-def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
+def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> None:
     """Everything that `ensemble.tune` found, problem by problem; then what to build with."""
 
     def say(text: str) -> None:
@@ -39,7 +39,7 @@ def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
 
 
-def _show_one(console: Console, say: Callable[[str], None], case: Case, found: Mapping[str, Any]) -> None:
+def _show_one(console: Console, say: Callable[[str], None], case: OpenEvaluation, found: Mapping[str, Any]) -> None:
     where = "" if found["name"] == ALL else f", domain {found['name']}: {found['gallery']:,} to find"
     say(
         f"{case.name}{where}: {found['queries']:,} queries of {found['persons']:,} persons; "

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.console.progress import Progress
 from configs.console.store_options import add_build, add_device, add_runs, check_runs
 from configs.errors import ConfigError
@@ -38,7 +38,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
     )
     parser.add_argument(
-        "--port", type=whole(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
+        "--port", type=at_least(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
     )
     parser.add_argument(
         "--host",
