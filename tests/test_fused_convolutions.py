@@ -7,7 +7,7 @@ from torch import nn
 from models.extraction import fused_convolutions
 from models.extraction.fold_batch_norm import fold_batch_norms
 from models.extraction.fused_convolutions import FusedBlock, fuse
-from tests.test_fold import SMALL, features, make
+from tests.test_fold_batch_norm import SMALL, features, make
 
 FAMILIES = [
     ({}, "global"),
