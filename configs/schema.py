@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.frozen import Frozen, Named
+from configs.frozen import ComponentConfig, Frozen
 from configs.recipe import Recipe
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
@@ -49,12 +49,12 @@ class Member(Frozen):
     """One network of the ensemble."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
-    backbone: Named
-    head: Named = Named(name="global")
+    backbone: ComponentConfig
+    head: ComponentConfig = ComponentConfig(name="global")
     weights: Weights | None = None
 
 
-class Outside(Frozen):
+class ExternalMember(Frozen):
     """A member that other code made: a file of its features, or of distances, with the names of the images."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
@@ -68,7 +68,7 @@ class DomainSettings(Frozen):
     """
 
     weights: dict[str, Weight] | None = None
-    rerank: Named | None = None
+    rerank: ComponentConfig | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
     lam: float | None = Field(default=None, ge=0, le=1)
@@ -126,8 +126,10 @@ class Ensemble(Frozen):
 
     weights: dict[str, Weight] = Field(default_factory=dict, description="member -> weight; 1 where not named")
     flip: bool = Field(description="average a feature with that of the mirrored image")
-    views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
-    rerank: Named = Field(description="a row of ensemble/rerank/registry.py")
+    views: tuple[ComponentConfig, ...] = Field(
+        default=(), description="of each image; its feature is the mean over them"
+    )
+    rerank: ComponentConfig = Field(description="a row of ensemble/rerank/registry.py")
     k1: int = Field(ge=1)
     k2: int = Field(ge=1)
     lam: float = Field(ge=0, le=1)
@@ -216,11 +218,11 @@ class Competition(Frozen):
         return {EVERY: value} if isinstance(value, list | tuple) else value or {}
 
 
-class Plan(Frozen):
+class BuildConfig(Frozen):
     """One build: who, how, on what, for which competition."""
 
     members: tuple[Member, ...]
     recipe: Recipe
     ensemble: Ensemble
     competition: Competition
-    outside: tuple[Outside, ...] = ()
+    outside: tuple[ExternalMember, ...] = ()

@@ -50,10 +50,10 @@ class Net(nn.Module):
             output = self.head(last, before)
         return output
 
-    def branch_off(self) -> None:
+    def copy_backbone_weights(self) -> None:
         """Once the backbone has its weights: a head's own copies of its blocks begin with the same."""
         if self.fork is not None:
-            self.head.adopt(self.backbone)  # type: ignore[operator]
+            self.head.load_trunk_weights(self.backbone)  # type: ignore[operator]
 
 
 def at_least_float32(values: Tensor) -> Tensor:

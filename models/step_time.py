@@ -38,7 +38,8 @@ def seconds_per_image(
     batch = min(recipe.identities_per_batch, max(2, most // kept)) * kept
     images = np.random.default_rng(0).integers(0, 256, (batch, *recipe.size, 3), dtype=np.uint8)
     labels = np.arange(batch) // kept
-    where, took = torch.device(device), []
+    where = torch.device(device)
+    took: list[float] = []
     try:
         with torch.random.fork_rng(), computing(where):
             torch.manual_seed(0)

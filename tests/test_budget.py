@@ -13,18 +13,18 @@ import pytest
 import ensemble
 from configs.console.signals import Stopped
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.store.store import Store
 from ensemble import build
-from ensemble.pipeline.stages import features_of
+from ensemble.pipeline.stages import member_features_address
 from ensemble.planning import budget as module
 from ensemble.planning import build_cost
 from ensemble.planning.budget import Budget, choice_address, choose, counterparts, within_budget
-from ensemble.planning.build_cost import foreseen
+from ensemble.planning.build_cost import estimate_build_cost
 from ensemble.planning.summary import unweighted
 from ensemble.runs import results_of
 from models import step_time
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 from tests.conftest import TINY
 
 RATES = {"a": 20.0, "b": 5.0}
@@ -54,7 +54,7 @@ def timed(begun, tmp_path, monkeypatch):
     job, work = begun
     monkeypatch.setattr(module, "rates_of", lambda job, *_: {m.name: RATES.get(m.name, 1e3) for m in job.plan.members})
     monkeypatch.setattr(module, "reading_rate", lambda *_: READING)
-    monkeypatch.setattr(build_cost, "forecast", lambda *_, **__: SimpleNamespace(seconds=SEARCH - 0.5))
+    monkeypatch.setattr(build_cost, "estimate_search_cost", lambda *_, **__: SimpleNamespace(seconds=SEARCH - 0.5))
     said = []
     store = Store(tmp_path / "runs", said.append, made_with=job.store.made_with)
     monkeypatch.setattr(job.progress, "say", said.append)
@@ -62,7 +62,7 @@ def timed(begun, tmp_path, monkeypatch):
 
 
 def given(text, other=()):
-    return Budget(text, 100.0, other, foreseen, clock=lambda: 100.0 + SPENT)
+    return Budget(text, 100.0, other, estimate_build_cost, clock=lambda: 100.0 + SPENT)
 
 
 def sums(work, rates=RATES):
@@ -132,7 +132,7 @@ def test_kept_members_count_as_made(timed):
         at, kept = module.at_epochs(job, work, epochs)
         for name in kept.members:
             job.store.get(kept.members[name], lambda folder: None)
-            job.store.get(features_of(at, kept, name, "test"), lambda folder: None)
+            job.store.get(member_features_address(at, kept, name, "test"), lambda folder: None)
 
     fresh = choose(job, work, given(text)).own
     assert 2 < fresh.epochs < 50
@@ -148,7 +148,7 @@ def test_kept_members_count_as_made(timed):
 def test_the_other_family_is_told(timed):
     """Its members are a thousand images a second fast here, and take what they take."""
     job, work, said = timed
-    others = load_plan(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
+    others = load_build_config(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
     within_budget(job, work, given("5m", others))
     _, rest = sums(work, {"s26": 1e3, "sx26": 1e3})
     n = len(work.training.split)
@@ -160,7 +160,7 @@ def test_counterparts():
     assert counterparts(["rx50", "se_ibn_a"]) == ("sx26", "s26_se_ibn_a")
     assert counterparts(["s26_ibn_b"]) == ("ibn_b",)
     assert counterparts(["r50", "s26"]) == counterparts(["r50", "hrnet"]) == counterparts([]) == ()
-    every = load_plan([name for family in module.FAMILIES for name in family]).members
+    every = load_build_config([name for family in module.FAMILIES for name in family]).members
     kinds = [m.backbone.options for m in every]
     for large, small in zip(kinds[:5], kinds[5:], strict=True):
         assert {*small} - {*large} == {"depth", "base"} and {*large} <= {*small}
@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused_with_what_would(timed):
     job, work, _ = timed
     epoch, rest = sums(work)
     alone = sum(sums(work, {"a": 20.0}))
-    others = load_plan(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
+    others = load_build_config(["s26", "sx26"], sets=["recipe.pretrained=false"]).members
     seconds = math.ceil((alone + SPENT) / 0.9) + 1
     with pytest.raises(ConfigError) as refused:
         choose(job, work, given(f"{seconds}s", others))
@@ -204,7 +204,7 @@ def test_epochs_are_given_or_chosen(people, tmp_path):
 
 
 def test_not_under_torchrun(monkeypatch):
-    monkeypatch.setattr(build, "joined", lambda device: nullcontext(Team(0, 2)))
+    monkeypatch.setattr(build, "joined", lambda device: nullcontext(ProcessGroup(0, 2)))
     with pytest.raises(ConfigError, match="--budget under torchrun: a step of one process says nothing of what 2 tog"):
         build.main(["--budget", "1h"])
 
@@ -238,12 +238,15 @@ def test_a_build_within_a_time(people, tmp_path, monkeypatch, capsys):
 
 
 def test_random_weights_under_a_recipe_for_others_are_told():
-    (told,) = unweighted(load_plan(["s26", "sx26"], competition="market1501"))
+    (told,) = unweighted(load_build_config(["s26", "sx26"], competition="market1501"))
     assert "no weights for s26, sx26: they start from random ones" in told and "there is --recipe scratch;" in told
     assert "--set 'members.s26.weights={file: FILE}'" in told
-    (told,) = unweighted(load_plan(["r50", "s26"], competition="market1501"))
+    (told,) = unweighted(load_build_config(["r50", "s26"], competition="market1501"))
     assert "no weights for s26: they" in told and "--recipe scratch in a build of their own" in told
-    fitting = [load_plan(["r50"], competition="market1501"), load_plan(["s26"], competition="own", recipe="scratch")]
+    fitting = [
+        load_build_config(["r50"], competition="market1501"),
+        load_build_config(["s26"], competition="own", recipe="scratch"),
+    ]
     assert [unweighted(plan) for plan in fitting] == [[], []]
 
 

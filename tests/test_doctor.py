@@ -13,7 +13,7 @@ from configs.console.progress import Progress
 from configs.errors import DataError, ImageError
 from ensemble import doctor
 from models.data import images
-from models.data.doctor.inspect_files import inspect_files, look
+from models.data.doctor.inspect_files import inspect_file, inspect_files
 from models.data.doctor.label_list import read_label_list
 
 SMALL = ("--set", "recipe.identities_per_batch=4")  # the drawn people of the tests are few
@@ -143,7 +143,7 @@ def test_a_look_into_a_file(tmp_path):
     Image.new("RGB", (30, 50), (100, 64, 200)).save(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"no image")
     (tmp_path / "d.png").touch()
-    a, b, c, d, e = (look(tmp_path / f"{n}.png") for n in "abcde")
+    a, b, c, d, e = (inspect_file(tmp_path / f"{n}.png") for n in "abcde")
     assert (a.height, a.width, a.trouble, a.domain) == (50, 30, None, "green") and a.mean == (100, 66, 200)
     assert b.domain == "normal", "each channel's mean must be above 65"
     assert a.digest == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
@@ -154,7 +154,7 @@ def test_a_look_into_a_file(tmp_path):
 def test_why_a_file_is_not_decoded_is_all_of_the_reason(tmp_path, name):
     """Whatever the file's name and the reason hold: nothing is cut out of a sentence."""
     (tmp_path / name).write_bytes(b"no image")
-    assert look(tmp_path / name).trouble == (
+    assert inspect_file(tmp_path / name).trouble == (
         "cannot be decoded (not an image (8 bytes) of a kind that is read: JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
     )
 
@@ -165,7 +165,7 @@ def test_a_reason_with_advice_in_it_is_kept_whole(tmp_path, monkeypatch):
 
     (tmp_path / "a.png").write_bytes(b"x")
     monkeypatch.setattr(images, "check_file", refuse)
-    assert look(tmp_path / "a.png").trouble == "cannot be decoded (bad marker. Replace it by 0xFF)"
+    assert inspect_file(tmp_path / "a.png").trouble == "cannot be decoded (bad marker. Replace it by 0xFF)"
 
 
 def test_the_error_of_an_image_comes_whole_out_of_another_process(tmp_path):

@@ -22,11 +22,11 @@ from safetensors.numpy import save_file
 
 from configs.console.command import run
 from configs.errors import ReidError
-from configs.load import HERE, load_competition, load_plan
+from configs.load import HERE, load_build_config, load_competition
 from configs.schema import Weights
 from configs.store.store import Store
 from ensemble import build, doctor, runs, split, verify, worth
-from ensemble.features.external.read_file import read_outside
+from ensemble.features.external.read_file import read_external
 from ensemble.pseudo import __main__ as pseudo
 from ensemble.tune import __main__
 from models.data.doctor.label_list import read_label_list
@@ -152,7 +152,7 @@ CHANGES = st.lists(
 
 def any_change(changes):
     def plan():
-        made = load_plan(["r50"], sets=changes)
+        made = load_build_config(["r50"], sets=changes)
         for member in made.members:
             check(member, made.recipe)
             check_views(member, made)
@@ -347,8 +347,8 @@ def files(tmp_path_factory):
     (root / "pairs.csv").write_text("row_id,query,gallery\n1,a,b\n")
     row = {"name": "a", "rank1": 1.0, "map": 1.0, "minp": 1.0, "total": 1.0, "cmc": [1], "scored": 1, "skipped": 0}
     (root / "score.json").write_text(json.dumps({"scores": {"test": [row | {"signature": "ap=hits"}]}}))
-    reads = {root / name: lambda name=name: read_outside(root / name) for name in ("m.npz", "m.safetensors")}
-    reads |= {root / "dist" / name: lambda: read_outside(root / "dist") for name in ("names.json", "feats.npy")}
+    reads = {root / name: lambda name=name: read_external(root / name) for name in ("m.npz", "m.safetensors")}
+    reads |= {root / "dist" / name: lambda: read_external(root / "dist") for name in ("names.json", "feats.npy")}
     store = Store(root / "store", lambda text: None)
     for name in ("w.pth", "w.safetensors"):
         reads[root / name] = lambda name=name: keep_weights(store, Weights(file=str(root / name)))

@@ -11,7 +11,7 @@ from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
 from configs.store.store import Store
 from models import pretrained
-from models.backbones.resnet import Gate, resnet
+from models.backbones.resnet import SqueezeExcitation, resnet
 from models.pretrained import identify, keep_weights, load_weights
 from tests.tiny import unsettle
 
@@ -321,7 +321,7 @@ def test_se_ibn_a_starts_from_the_ibn_a_trunk_with_its_gates_near_1(tmp_path, st
     assert "32 fresh" in str(report)
     seen = []
     for m in net.modules():
-        if isinstance(m, Gate):
+        if isinstance(m, SqueezeExcitation):
             m.fc.register_forward_hook(lambda layer, given, out: seen.append(out.mean()))
     with torch.no_grad():
         want, got = (n.eval()(x).mean((2, 3)) for n in (trunk, net))

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from configs.console.build_progress import Stage, Whole
+from configs.console.build_progress import BuildProgress, ProgressStage
 from configs.console.epoch_cells import epoch_cells, epoch_text
 from configs.console.progress import LINE_EVERY_S, LINE_EVERY_SHARE, Step, duration
 
@@ -26,20 +26,20 @@ REDRAW_S = 0.2
 WINDOW_S = 10.0  # images a second are those of the last so many seconds
 
 
-class Screen:
+class BuildTable:
     """A display of `Progress`, and a listener of it."""
 
     def __init__(
         self,
         console: Console,
-        stages: Sequence[Stage],
+        stages: Sequence[ProgressStage],
         clock: Callable[[], float] = time.monotonic,
         *,
         parallel: int = 1,
     ) -> None:
         """parallel: members that are made at a time, each in a process of its own."""
         self.console, self.clock = console, clock
-        self.whole = Whole(stages, clock, parallel=parallel)
+        self.whole = BuildProgress(stages, clock, parallel=parallel)
         self.rows: dict[str, dict[str, str]] = {s.row: {} for s in stages}
         self.cells: dict[str, dict[str, str]] = {}  # row -> its last epoch, see `epoch_cells`
         self.made: set[str] = set()  # keys of what this run made
@@ -47,7 +47,7 @@ class Screen:
         self.begun = self.shown = clock()
         self.live: Live | None = None
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> BuildTable:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(
                 self, console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(), transient=False
@@ -63,7 +63,7 @@ class Screen:
     def __rich__(self) -> Group:
         return Group(self.bar(), self.table())
 
-    def renew(self, stages: Sequence[Stage]) -> None:
+    def renew(self, stages: Sequence[ProgressStage]) -> None:
         """What is left is another list now."""
         self.whole.renew(stages)
         for stage in stages:
@@ -187,7 +187,7 @@ class Screen:
         last = ready[-1]
         return last.made + ("" if last.key in self.made else ", kept")
 
-    def rate(self, process: int, stage: Stage) -> str:
+    def rate(self, process: int, stage: ProgressStage) -> str:
         """Images a second of late; nothing where too little has happened to tell."""
         recent = self.recent.get(process, deque())
         while recent and recent[-1][0] - recent[0][0] > WINDOW_S:

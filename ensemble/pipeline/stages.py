@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
-from ensemble.features.external.import_member import Incoming, receive
+from ensemble.features.external.import_member import ImportedMember, plan_import
 from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import fusion_settings
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.domains import check_kinds
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.domains import check_domains_and_tracks
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
 from ensemble.results.manifests import save_parts
@@ -34,7 +34,7 @@ from models.training.train import train_member
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildPlan:
     """What a build is to make: the addresses, and the lists they are made from."""
 
     training: Training  # empty where every member is from outside
@@ -43,7 +43,7 @@ class Work:
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
     test_images: dict[str, tuple[Address, Address]]
     splits: dict[str, Split]  # key of an images address -> what it holds
-    outside: dict[str, Incoming]  # a member that other code made -> its file, and where its banks go
+    outside: dict[str, ImportedMember]  # a member that other code made -> its file, and where its banks go
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
 
 
@@ -56,7 +56,7 @@ def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
     fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
 
 
-def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None:
+def check_distances(settings: Ensemble, outside: Mapping[str, ImportedMember]) -> None:
     """What averages features has nothing to average in distances.
 
     Raises:
@@ -69,7 +69,7 @@ def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None
         raise ConfigError(f"{what} averages features, and member {name!r} gives distances; leave one of the two out")
 
 
-def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
+def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:
     """Read every file once for its digest, and name the address of everything."""
     recipe, train = job.plan.recipe, benchmark.train
     tests = {"test": (benchmark.query, benchmark.gallery)}
@@ -78,12 +78,12 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
     for query, gallery in tests.values():
-        check_kinds(job.plan.ensemble, query, gallery)
+        check_domains_and_tracks(job.plan.ensemble, query, gallery)
         check_cameras(job.plan.ensemble, query, gallery)
-    outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
+    outside = {o.name: plan_import(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
     check_distances(job.plan.ensemble, outside)
     if not job.plan.members:
-        return Work(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
+        return BuildPlan(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
     check_identities(recipe.identities_per_batch, len(training.pids))
     splits: dict[str, Split] = {}
@@ -96,10 +96,10 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
     train_images = images("train", training.split)
     members = member_addresses(job, training, train_images)
     test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
-    return Work(training, train_images, members, tests, test_images, splits, outside)
+    return BuildPlan(training, train_images, members, tests, test_images, splits, outside)
 
 
-def member_addresses(job: Job, training: Training, images: Address) -> dict[str, Address]:
+def member_addresses(job: BuildContext, training: Training, images: Address) -> dict[str, Address]:
     """Where each member, trained on this, lies."""
     recipe, labels, result = job.plan.recipe, label_digest(training.split), {}
     for m in job.plan.members:
@@ -108,13 +108,13 @@ def member_addresses(job: Job, training: Training, images: Address) -> dict[str,
     return result
 
 
-def features_of(job: Job, work: Work, member: str, test: str) -> Address:
+def member_features_address(job: BuildContext, work: BuildPlan, member: str, test: str) -> Address:
     """Where one member's features of one test lie."""
     query, gallery = work.test_images[test]
     return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
-def train(job: Job, work: Work, member: Member) -> Path:
+def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     """Train one member, or find it trained."""
     recipe, listed = job.plan.recipe, work.train_images
     if listed is None:
@@ -122,11 +122,11 @@ def train(job: Job, work: Work, member: Member) -> Path:
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images = packed(job, work, listed)
+        images = decoded_images(job, work, listed)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
         job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
-        job.team.tell(training_order(member, recipe, work.training, images, folder, pretrained, job.precision))
+        job.team.send(training_order(member, recipe, work.training, images, folder, pretrained, job.precision))
         train_member(
             member,
             recipe,
@@ -144,9 +144,9 @@ def train(job: Job, work: Work, member: Member) -> Path:
     return job.store.get(work.members[member.name], make, resume=True).path
 
 
-def features(job: Job, work: Work, member: Member, test: str) -> Address:
+def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> Address:
     """Extract one member's features of one test's query and gallery, or find them extracted."""
-    address = features_of(job, work, member.name, test)
+    address = member_features_address(job, work, member.name, test)
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
@@ -155,9 +155,9 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
         for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
             if not len(split):
                 continue  # unlabelled images: they ask nothing
-            pictures = packed(job, work, images)
+            pictures = decoded_images(job, work, images)
             order = extraction_order(member, trained, pictures, split.names, settings, channels_last, job.precision)
-            job.team.tell(order)
+            job.team.send(order)
             parts.append(
                 extract(
                     net,
@@ -180,16 +180,16 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
     return address
 
 
-def images_needed(job: Job, work: Work, members: Sequence[Member]) -> list[Address]:
+def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Address]:
     """The lists of images that these members read, as far as their weights and features are not there."""
     wanted = [work.train_images] if any(not job.store.has(work.members[m.name]) for m in members) else []
     for test, sides in work.test_images.items():
-        if any(not job.store.has(features_of(job, work, m.name, test)) for m in members):
+        if any(not job.store.has(member_features_address(job, work, m.name, test)) for m in members):
             wanted += [a for a, split in zip(sides, work.tests[test], strict=True) if len(split)]
     return [address for address in wanted if address is not None]
 
 
-def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
+def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> NDArray[np.uint8]:
     """Decoded images as a memory map (N, H, W, 3) uint8."""
     split, size = work.splits[address.key], job.plan.recipe.size
 
@@ -205,7 +205,7 @@ def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     return images
 
 
-def record_address(job: Job, record: Record) -> Address:
+def record_address(job: BuildContext, record: Record) -> Address:
     """Where the record of this build lies."""
     asked = asdict(record)
     evaluations = asked.pop("evaluations")

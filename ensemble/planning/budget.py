@@ -22,11 +22,11 @@ from configs.console.quoting import set_option
 from configs.errors import ConfigError
 from configs.schema import Member
 from configs.store.store import Address
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, member_addresses
-from ensemble.planning.build_cost import Need, Needs
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, member_addresses
+from ensemble.planning.build_cost import BuildCost, ResultCost
 from ensemble.planning.speed import Speed, at_speed, rates_of, reading_rate, scaled, seconds_at
-from ensemble.results.manifests import Past
+from ensemble.results.manifests import ResultHistory
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", re.ASCII)
@@ -41,7 +41,7 @@ FAMILIES = (
     ("s26", "sx26", "s26_ibn_a", "s26_ibn_b", "s26_se_ibn_a"),
 )
 
-Foresee = Callable[[Job, Work], Needs]
+Foresee = Callable[[BuildContext, BuildPlan], BuildCost]
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Chosen:
 class Side:
     """Members that may be taken. ahead: the needs of a build of one epoch, where no member is kept."""
 
-    job: Job
-    work: Work
+    job: BuildContext
+    work: BuildPlan
     speed: Speed
-    ahead: Needs
+    ahead: BuildCost
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def counterparts(names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def within_budget(job: Job, work: Work, budget: Budget) -> tuple[Job, Work, Chosen]:
+def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[BuildContext, BuildPlan, Chosen]:
     """The job and the work with the epochs that fit, and what was chosen.
 
     Raises:
@@ -150,7 +150,7 @@ def within_budget(job: Job, work: Work, budget: Budget) -> tuple[Job, Work, Chos
     return *at_epochs(job, work, own.epochs), Chosen(address.key, own.speed)
 
 
-def choice_address(job: Job, work: Work, text: str) -> Address:
+def choice_address(job: BuildContext, work: BuildPlan, text: str) -> Address:
     """Where the choice lies: by members, recipe but for its epochs, data, budget, rounds, device and threads."""
     requests = {name: _but_epochs(address.request) for name, address in work.members.items()}
     one = next(iter(requests.values()))
@@ -167,7 +167,7 @@ def choice_address(job: Job, work: Work, text: str) -> Address:
     return Address("budgets", job.plan.competition.name, asked)
 
 
-def choose(job: Job, work: Work, budget: Budget) -> Choice:
+def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
     """The most epochs that fit. Members that are kept count as made: their epochs are tried as well.
 
     Raises:
@@ -188,7 +188,7 @@ def choose(job: Job, work: Work, budget: Budget) -> Choice:
     return Choice(chosen, compared)
 
 
-def measured(job: Job, work: Work, budget: Budget, reading: float) -> Side | None:
+def measured(job: BuildContext, work: BuildPlan, budget: Budget, reading: float) -> Side | None:
     """What one epoch of these members needs; None where a step wants more memory than there is."""
     rates, kept = rates_of(job, work, min(TIMED, TIMED_SHARE * seconds_of(budget.text))), kept_epochs(job, work)
     if rates is None:
@@ -209,24 +209,24 @@ def pace(side: Side, budget: Budget, allowed: float) -> Pace:
     return Pace(side.speed, fits, seconds_at(side.ahead, max(1, fits)))
 
 
-def kept_epochs(job: Job, work: Work) -> set[int]:
+def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
     """Epochs for which a member of this build, trained on this in the same way, is kept."""
     wanted = {f"members/{name}-": _but_epochs(a.request) for name, a in work.members.items()}
     return {
         m.request["recipe"]["epochs"]
-        for m in Past(job.store).manifests
+        for m in ResultHistory(job.store).manifests
         if (asked := wanted.get(m.key[:-12])) and "recipe" in m.request and _but_epochs(m.request) == asked
     }
 
 
-def at_epochs(job: Job, work: Work, epochs: int) -> tuple[Job, Work]:
+def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
     """The job and the work with members of so many epochs."""
     recipe = job.plan.recipe.model_copy(update={"epochs": epochs})
     job = replace(job, plan=job.plan.model_copy(update={"recipe": recipe}))
     return job, replace(work, members=member_addresses(job, work.training, _images(work)))
 
 
-def _images(work: Work) -> Address:
+def _images(work: BuildPlan) -> Address:
     if work.train_images is None:
         raise ValueError("this work has nothing to train on")
     return work.train_images
@@ -236,17 +236,17 @@ def _but_epochs(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**request, "recipe": {k: v for k, v in request["recipe"].items() if k != "epochs"}}
 
 
-def _most(job: Job) -> int:
+def _most(job: BuildContext) -> int:
     """Epochs at most: a longer run than the schedule's is nobody's wish, however much time there is."""
     return max(MOST_EPOCHS, job.plan.recipe.epochs)
 
 
-def _apart(job: Job) -> int:
+def _apart(job: BuildContext) -> int:
     """Devices that make members at a time."""
     return min(job.parallel, max(1, len(job.cards)))
 
 
-def _told(job: Job, budget: Budget, choice: Choice) -> str:
+def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
     """What was chosen, and what the other family could do."""
     at_most = ", the most that is chosen" if choice.own.epochs == _most(job) else ""
     lines = [f"--budget {budget.text}: {choice.own}{at_most}"]
@@ -260,10 +260,10 @@ def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spen
     names = [m.name for m in own.job.plan.members]
     height, width = own.job.plan.recipe.size
 
-    def fits(needs: Iterable[Need]) -> bool:
+    def fits(needs: Iterable[ResultCost]) -> bool:
         return seconds_at(replace(own.ahead, needs=tuple(needs)), 1) <= allowed
 
-    def without(rows: Sequence[str]) -> list[Need]:
+    def without(rows: Sequence[str]) -> list[ResultCost]:
         return [n for n in own.ahead.needs if n.item.row not in rows]
 
     quarter = [replace(n, seconds=n.seconds / 4) if n.item.row in names else n for n in own.ahead.needs]

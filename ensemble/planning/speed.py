@@ -9,10 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from configs.console.build_progress import wall_seconds
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work
-from ensemble.planning.build_cost import Need, Needs, extraction_seconds, guessed_seconds, own_rate, timed_seconds
-from ensemble.results.manifests import Past
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan
+from ensemble.planning.build_cost import (
+    BuildCost,
+    ResultCost,
+    extraction_seconds,
+    guessed_seconds,
+    own_rate,
+    timed_seconds,
+)
+from ensemble.results.manifests import ResultHistory
 from models.data.images import decode_all
 
 READ = 32  # training images that are decoded for how long one takes
@@ -26,9 +33,9 @@ class Speed:
     reading: float
 
 
-def rates_of(job: Job, work: Work, seconds: float) -> dict[str, float] | None:
+def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, float] | None:
     """Images a second in training: as in the store, else by steps of so many seconds; None: too little memory."""
-    past, classes, rates = Past(job.store), len(work.training.pids), dict[str, float]()
+    past, classes, rates = ResultHistory(job.store), len(work.training.pids), dict[str, float]()
     for member in job.plan.members:
         rate = own_rate(past, work.members[member.name].request)
         if rate is None:
@@ -41,7 +48,7 @@ def rates_of(job: Job, work: Work, seconds: float) -> dict[str, float] | None:
     return rates
 
 
-def reading_rate(job: Job, work: Work) -> float:
+def reading_rate(job: BuildContext, work: BuildPlan) -> float:
     """Images a second that are decoded here, by some of the training images."""
     split = work.training.split
     some = [split.paths[i] for i in np.linspace(0, len(split) - 1, min(READ, len(split))).astype(int)]
@@ -51,10 +58,10 @@ def reading_rate(job: Job, work: Work) -> float:
     return len(some) / (time.perf_counter() - begun)
 
 
-def at_speed(job: Job, needs: Needs, speed: Speed) -> Needs:
+def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
     """The needs, where reading, training and extracting take what this speed says."""
 
-    def seconds(need: Need) -> float | None:
+    def seconds(need: ResultCost) -> float | None:
         rate = speed.members.get(need.item.row)
         if need.item.kind == "images":
             return need.item.count / speed.reading
@@ -67,12 +74,12 @@ def at_speed(job: Job, needs: Needs, speed: Speed) -> Needs:
     return replace(needs, needs=tuple(every))
 
 
-def scaled(needs: Needs, times: float) -> Needs:
+def scaled(needs: BuildCost, times: float) -> BuildCost:
     """The needs, with training so many times as long."""
     longer = (replace(n, seconds=n.seconds * times) if n.item.kind == "members" else n for n in needs.needs)
     return replace(needs, needs=tuple(longer))
 
 
-def seconds_at(needs: Needs, times: float) -> float:
+def seconds_at(needs: BuildCost, times: float) -> float:
     """Of all that is left, with training so many times as long, where members that share a device take turns."""
     return wall_seconds([(n.item.kind, n.item.row, n.seconds) for n in scaled(needs, times).left], needs.apart)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from configs.console.quoting import set_option
-from configs.schema import Plan
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, features_of
-from ensemble.planning.planned_results import items_of
+from configs.schema import BuildConfig
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, member_features_address
+from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.rebuild_reasons import reasons
 from models.data.split import scorable
 from models.registry import make_schedule
@@ -14,7 +14,7 @@ from models.registry import make_schedule
 NOTHING = "nothing to score: all right images are of their query's own camera (--set competition.junk=none counts them)"
 
 
-def describe(job: Job, work: Work) -> str:
+def describe(job: BuildContext, work: BuildPlan) -> str:
     """A few lines for the person who started it."""
     lines = _training(job, work)
     for test, (query, gallery) in work.tests.items():
@@ -26,17 +26,17 @@ def describe(job: Job, work: Work) -> str:
         if shorter < job.plan.competition.top_k:
             lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
     lines.append(kept_members(job, work))
-    items = items_of(job, work)
+    items = list_planned_results(job, work)
     lines += [f"  {line}" for line in reasons(job.store, items)]
     return "\n".join(lines)
 
 
-def kept_members(job: Job, work: Work) -> str:
+def kept_members(job: BuildContext, work: BuildPlan) -> str:
     """Which members need nothing any more: `kept: r50; to make: ibn_a`."""
     kept: list[str] = []
     left: list[str] = []
     for member in job.plan.members:
-        there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
+        there = all(job.store.has(member_features_address(job, work, member.name, test)) for test in work.tests)
         (kept if there else left).append(member.name)
     for name, incoming in work.outside.items():
         there = all(job.store.has(address) for address in incoming.banks.values())
@@ -44,7 +44,7 @@ def kept_members(job: Job, work: Work) -> str:
     return f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}"
 
 
-def _training(job: Job, work: Work) -> list[str]:
+def _training(job: BuildContext, work: BuildPlan) -> list[str]:
     """What is trained on, and for how long."""
     if not work.members:
         return ["nothing to train: every member is from outside"]
@@ -57,7 +57,7 @@ def _training(job: Job, work: Work) -> list[str]:
     ]
 
 
-def unweighted(plan: Plan) -> list[str]:
+def unweighted(plan: BuildConfig) -> list[str]:
     """A line where members start from random weights though the recipe is for those of ImageNet; else none."""
     names = [m.name for m in plan.members if m.weights is None]
     if not (plan.recipe.pretrained and names):
@@ -70,7 +70,7 @@ def unweighted(plan: Plan) -> list[str]:
     ]
 
 
-def _rates(job: Job) -> str:
+def _rates(job: BuildContext) -> str:
     """The curve in five points."""
     recipe = job.plan.recipe
     rate, base = make_schedule(recipe), float(recipe.optimizer.options.get("lr", 1e-3))

@@ -28,7 +28,7 @@ class Manifest:
     when: float
 
 
-class Past:
+class ResultHistory:
     """The results of a store, by kind and name."""
 
     def __init__(self, store: Store) -> None:
@@ -73,7 +73,7 @@ def training_seconds(store: Store, bank: str) -> float | None:
     Args:
         bank: the key of the features, such as `features/r50-test-0123456789ab`.
     """
-    past = Past(store)
+    past = ResultHistory(store)
     features = _read(store.root / bank / MANIFEST)
     member = past.by_digest("members", str(features.request.get("weights"))) if features else None
     epochs = epochs_of(store, member.key) if member else []

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from configs.console.quoting import set_option
 from configs.errors import DataError, ImageError
-from models.data.mend import mended
+from models.data.mend import repair_image
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
@@ -78,7 +78,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.ui
         try:
             rgb = _pixels(path)
         except (OSError, ValueError) as e:
-            whole, remark = mended(path, e)
+            whole, remark = repair_image(path, e)
             rgb = _pixels(io.BytesIO(whole))
     except MemoryError:
         raise

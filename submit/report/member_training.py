@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.store.store import MANIFEST
-from submit.report.report_input import Subject
+from submit.report.report_input import ReportInput
 
 EPOCHS = "epochs.jsonl"
 
@@ -49,7 +49,7 @@ class Trained:
         return sum(e.seconds for e in self.epochs) if self.epochs else None
 
 
-def trained_members(subject: Subject) -> list[Trained]:
+def trained_members(subject: ReportInput) -> list[Trained]:
     """The members of a build, in its order."""
     found = []
     for bank in subject.trials[0].banks:

@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from submit.report.member_training import Epoch, Trained
-from submit.report.query_results import BINS, Inquiry
-from submit.report.report_input import Trial
+from submit.report.query_results import BINS, QueryResults
+from submit.report.report_input import ReportedEvaluation
 
 WIDE, TALL = 4.6, 2.9  # inches of 72 user units
 DENSE = 1500  # queries above which points become a density
@@ -64,7 +64,9 @@ class Figure:
     svg: Markup
 
 
-def figures(trial: Trial, found: Inquiry, trained: Sequence[Trained], cmc: NDArray | None) -> list[Figure]:
+def figures(
+    trial: ReportedEvaluation, found: QueryResults, trained: Sequence[Trained], cmc: NDArray | None
+) -> list[Figure]:
     """The curves there is something to draw for. cmc: (S, R), see `cmc_curves`."""
     drawn = []
     if cmc is not None:
@@ -102,7 +104,7 @@ def _term(name: str, epoch: Epoch) -> float:
     return epoch.terms.get(name, math.nan)  # another member's recipe may have no such loss
 
 
-def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
+def cmc_curves(found: QueryResults, most: int = 50) -> NDArray[np.float64] | None:
     """(S, R) share of scored queries with a right image among the first r, r = 1..R."""
     scored = np.flatnonzero(np.isfinite(found.ap[-1]) & (np.diff(found.right_ptr) > 0))
     if not len(scored):
@@ -116,7 +118,7 @@ def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
     return np.array(curves)
 
 
-def _cmc(trial: Trial, curves: NDArray) -> Figure:
+def _cmc(trial: ReportedEvaluation, curves: NDArray) -> Figure:
     def draw(axes: Axes) -> None:
         ranks = np.arange(1, curves.shape[1] + 1)
         for i, curve in enumerate(curves):
@@ -135,7 +137,7 @@ def _cmc(trial: Trial, curves: NDArray) -> Figure:
     return Figure("Cumulative match", said, svg_of(draw, f"cmc-{trial.name}"))
 
 
-def _ap(found: Inquiry, trial: Trial) -> Figure:
+def _ap(found: QueryResults, trial: ReportedEvaluation) -> Figure:
     before, after = (100 * np.asarray(found.ap[s], np.float64) for s in (trial.before, trial.after))
     kept = np.isfinite(before) & np.isfinite(after)
     before, after = before[kept], after[kept]
@@ -161,7 +163,7 @@ def _ap(found: Inquiry, trial: Trial) -> Figure:
     return Figure("Re-ranking, query by query", "Above the line it helped.", svg_of(draw, f"ap-{trial.name}"))
 
 
-def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
+def _distances(found: QueryResults, which: int, said: str, name: str) -> Figure:
     counts = np.asarray(found.histogram[which], np.float64)
     edges = np.linspace(0, float(found.reach[which]), BINS + 1)
     there = np.flatnonzero(counts.sum(axis=0))

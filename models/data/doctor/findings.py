@@ -13,7 +13,7 @@ from configs.errors import ReidError
 from configs.recipe import Recipe
 from configs.schema import Competition
 from models.data.doctor.finding import HURTS, NOTE, STOPS, Finding, count, shown
-from models.data.doctor.inspect_files import Seen
+from models.data.doctor.inspect_files import InspectedFile
 from models.data.pairs import check_handing_in
 from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
@@ -67,7 +67,7 @@ def distractors(query: Split, gallery: Split) -> int:
 
 
 def find_in_files(
-    parts: dict[str, tuple[Split, Sequence[Seen]]], labels: Mapping[int, str] | None = None
+    parts: dict[str, tuple[Split, Sequence[InspectedFile]]], labels: Mapping[int, str] | None = None
 ) -> list[Finding]:
     """What a look into the files tells: broken ones, doubled ones.
 
@@ -78,7 +78,7 @@ def find_in_files(
     found = []
     for missing, what in ((True, "of the lists {} not there"), (False, "cannot be decoded")):
         bad: dict[str, list[str]] = defaultdict(list)
-        faulty: list[Seen] = []
+        faulty: list[InspectedFile] = []
         for part, (split, of_part) in parts.items():
             for name, seen in zip(split.names, of_part, strict=True):
                 if seen.trouble and seen.missing == missing:
@@ -110,7 +110,7 @@ def find_in_rules(competition: Competition, benchmark: Benchmark) -> list[Findin
     return []
 
 
-def _folders_gone(files: Sequence[Seen]) -> list[str]:
+def _folders_gone(files: Sequence[InspectedFile]) -> list[str]:
     """Folders that are not there as a whole, with how many files each should hold; then single files."""
     there = {folder: folder.is_dir() for folder in {seen.path.parent for seen in files}}
     gone = Counter(str(seen.path.parent) for seen in files if not there[seen.path.parent])

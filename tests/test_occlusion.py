@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.load import load_plan
-from models.data.augment import Seat, cutout, erase, image_rng, occlusion, random_patch
+from configs.load import load_build_config
+from models.data.augment import Seat, cutout, image_rng, occlusion, random_erasing, random_patch
 from models.data.augment.occlusion import random_box
 from tests import tiny
 
@@ -169,7 +169,7 @@ def test_aspects_are_drawn_evenly_and_so_are_areas():
 
 def test_erasing_is_with_noise_or_with_imagenets_mean():
     image = np.full((*SIZE, 3), 9, np.uint8)
-    mean, noise = (erase(p=1, area=(0.3, 0.3), aspect=(2, 2), fill=fill) for fill in ("mean", "random"))
+    mean, noise = (random_erasing(p=1, area=(0.3, 0.3), aspect=(2, 2), fill=fill) for fill in ("mean", "random"))
     top, left, h, w = covered(image, mean(image, image_rng(0, 0, 0)))
     assert set(map(tuple, mean(image, image_rng(0, 0, 0))[top : top + h, left : left + w].reshape(-1, 3))) == {
         (124, 116, 104)
@@ -178,7 +178,7 @@ def test_erasing_is_with_noise_or_with_imagenets_mean():
     assert len(np.unique(seen)) > 150 and abs(seen.mean() - 127.5) < 10 and (seen[:, 0] != seen[:, 1]).any()
     drawn = np.stack([noise.draw(image_rng(0, 0, i), SIZE).noise for i in range(20)])
     assert np.array_equal(np.unique(drawn), np.arange(256))
-    often = [(erase(p=0.3)(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]
+    often = [(random_erasing(p=0.3)(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]
     assert 0.22 < np.mean(often) < 0.38
 
 
@@ -186,17 +186,19 @@ def test_erasing_by_the_data_sets_own_mean(monkeypatch):
     """Three images and blocks of two: the mean of all pixels, and not of blocks' means."""
     monkeypatch.setattr(occlusion, "BLOCK", 2)
     images = np.stack([np.full((*SIZE, 3), pixel, np.uint8) for pixel in ((10, 0, 255), (20, 0, 255), (60, 3, 255))])
-    seen = erase(images=images, p=1, area=(0.3, 0.3), aspect=(2, 2), fill="data")(images[0], image_rng(0, 0, 0))
+    seen = random_erasing(images=images, p=1, area=(0.3, 0.3), aspect=(2, 2), fill="data")(
+        images[0], image_rng(0, 0, 0)
+    )
     top, left, h, w = covered(images[0], seen)
     assert set(map(tuple, seen[top : top + h, left : left + w, :2].reshape(-1, 2).tolist())) == {(30, 1)}
     with pytest.raises(ValueError, match="training images are wanted"):
-        erase(fill="data")
+        random_erasing(fill="data")
 
 
 def test_erasing_is_by_the_mean_wherever_nothing_else_is_said():
     image = np.full((*SIZE, 3), 9, np.uint8)
-    assert set(erase(p=1)(image, image_rng(0, 0, 0)).reshape(-1, 3)[:, 0].tolist()) == {9, 124}
-    assert load_plan(["r50"], competition="market1501").recipe.augment[-1].options["fill"] == "mean"
+    assert set(random_erasing(p=1)(image, image_rng(0, 0, 0)).reshape(-1, 3)[:, 0].tolist()) == {9, 124}
+    assert load_build_config(["r50"], competition="market1501").recipe.augment[-1].options["fill"] == "mean"
 
 
 def test_the_pool_depends_on_data_seed_and_epoch_alone():
@@ -235,7 +237,7 @@ def test_what_can_fit_is_not_refused(bounds):
     """Of an image twice as high as wide: half of it at aspect 1 would be wider than the image, at 4 higher."""
     share, aspect = bounds
     blank = np.full((64, 32, 3), 255, np.uint8)
-    cover = erase(images=blank[None], p=1, area=(share, share), aspect=(aspect, aspect), fill="mean")
+    cover = random_erasing(images=blank[None], p=1, area=(share, share), aspect=(aspect, aspect), fill="mean")
     assert (cover(blank, image_rng(0, 0, 0)) < 255).all(axis=2).mean() == pytest.approx(share, abs=0.03)
 
 
@@ -247,9 +249,9 @@ def test_what_can_fit_is_not_refused(bounds):
         (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "aspect": (8, 10)}, "no patch of area"),
         (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "attempts": 1}, "in 1 attempts; lower the area"),
         (random_patch, {"images": numbered(2), "area": (0.5, 0.1)}, "area"),
-        (erase, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (0.1, 0.9)}, "aspect nearer to 2"),
-        (erase, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (4.1, 9)}, "no rectangle of area"),
-        (erase, {"images": numbered(2), "area": (1, 1), "aspect": (2, 2)}, "no rectangle of area"),
+        (random_erasing, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (0.1, 0.9)}, "aspect nearer to 2"),
+        (random_erasing, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (4.1, 9)}, "no rectangle of area"),
+        (random_erasing, {"images": numbered(2), "area": (1, 1), "aspect": (2, 2)}, "no rectangle of area"),
         (random_patch, {"images": numbered(2), "pool": 0}, "pool 0"),
         (random_patch, {"images": numbered(2), "pool": 100, "back": 99}, "pool 100, back 99; wanted a pool of 1"),
     ],

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ensemble import neighbours, rerank
 from ensemble.neighbours import distance_blocks
-from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import Blend, Features, source_of
+from ensemble.neighbours.distances import DistanceMatrices
+from ensemble.neighbours.similarity import FeaturesAndDistances, MemberFeatures, as_source
 from tests import oracles
 from tests.features import clustered, same_lists, unit_rows
 
@@ -23,7 +23,7 @@ def matrix(rng, n, scale):
 def parted(dist, q):
     """As the published port reads it: [[qq, qg], [qg^T, gg]]."""
     whole = np.block([[dist[:q, :q], dist[:q, q:]], [dist[:q, q:].T, dist[q:, q:]]])
-    return Distances(dist[:q, :q], dist[:q, q:], dist[q:, q:]), whole
+    return DistanceMatrices(dist[:q, :q], dist[:q, q:], dist[q:, q:]), whole
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,9 +62,9 @@ def test_matrices_alone_and_weights_of_zero():
     feats, (distances, whole) = unit_rows(rng, 20, 8), parted(matrix(rng, 20, 2.0), 5)
     order, _ = distance_blocks.rank([distances, distances], 5, weights=[1.0, 2.0])
     assert same_lists(order, 3 * whole[:5, 5:])
-    assert isinstance(source_of([feats, distances], [1.0, 0.0]), Features)
-    alone = source_of([feats, distances], [0.0, 2.0])
-    assert isinstance(alone, Blend) and alone.features is None and alone.total == 0
+    assert isinstance(as_source([feats, distances], [1.0, 0.0]), MemberFeatures)
+    alone = as_source([feats, distances], [0.0, 2.0])
+    assert isinstance(alone, FeaturesAndDistances) and alone.features is None and alone.total == 0
     assert same_lists(distance_blocks.rank(alone, 5)[0], whole[:5, 5:])
 
 
@@ -72,9 +72,9 @@ def test_what_is_refused():
     rng = np.random.default_rng(0)
     feats, (distances, _) = unit_rows(rng, 20, 8), parted(matrix(rng, 21, 1.0), 5)
     with pytest.raises(ValueError, match=r"members of \[20, 21\] images"):
-        source_of([feats, distances])
+        as_source([feats, distances])
     with pytest.raises(ValueError, match="penalties are added to members' features"):
-        source_of([distances], penalties=[(np.zeros(21), 0.1)])
+        as_source([distances], penalties=[(np.zeros(21), 0.1)])
     distances.gg[3, 4] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        source_of([distances, distances])
+        as_source([distances, distances])

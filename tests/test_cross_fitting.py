@@ -7,8 +7,8 @@ from scipy.stats import binom
 from configs.errors import DataError
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.tune import cross_fitting
-from ensemble.tune.cross_fitting import halves, tune
-from ensemble.tune.ensemble_selection import tidy
+from ensemble.tune.cross_fitting import split_persons, tune
+from ensemble.tune.ensemble_selection import normalised
 from tests.boards import grid, k1, k2, lam
 
 
@@ -39,16 +39,16 @@ def noisy(seed, spread, bonus):
 def test_halves_share_no_identity_and_leave_none_out():
     asked = np.ones(120, bool)
     asked[:3] = False  # person 0 cannot be scored
-    a, b = halves(PIDS, asked, 0)
+    a, b = split_persons(PIDS, asked, 0)
     assert not set(PIDS[a]) & set(PIDS[b]) and set(PIDS[a]) | set(PIDS[b]) == set(range(1, 40))
     assert ((a | b) == asked).all() and abs(len(set(PIDS[a])) - len(set(PIDS[b]))) <= 1
-    again, other = halves(PIDS, asked, 0)[0], halves(PIDS, asked, 1)[0]
+    again, other = split_persons(PIDS, asked, 0)[0], split_persons(PIDS, asked, 1)[0]
     assert (again == a).all() and (other != a).any()
 
 
 def test_too_few_persons_to_halve():
     with pytest.raises(DataError, match=r"9 persons .* at least 10.*--holdout"):
-        halves(np.arange(9), np.ones(9, bool), 0)
+        split_persons(np.arange(9), np.ones(9, bool), 0)
 
 
 def test_a_gain_that_is_noise_is_not_taken():
@@ -130,7 +130,7 @@ def test_where_no_member_is_better_than_chance_none_is_left_out():
 
 def test_each_half_is_scored_by_what_the_other_chose():
     """Persons of one half want k1 5, those of the other 20: whichever is chosen on one costs on the other."""
-    a, _ = halves(PIDS, np.ones(120, bool), 0)
+    a, _ = split_persons(PIDS, np.ones(120, bool), 0)
 
     def totals(mix):
         return np.where(a == (k1(mix) == 5), 0.9, 0.1)
@@ -144,7 +144,7 @@ def test_each_half_is_scored_by_what_the_other_chose():
 
 def test_what_is_taken_is_what_everybody_chose():
     """One half gains most by k1 5, the other and all together by k1 7; either is a gain for whoever chooses."""
-    a, b = halves(PIDS, np.ones(120, bool), 0)
+    a, b = split_persons(PIDS, np.ones(120, bool), 0)
     some = few(k1=(5, 7, 20))
 
     def totals(mix):
@@ -192,7 +192,7 @@ def test_the_second_choice_goes_on_from_the_first():
 
 def test_what_a_half_chooses_does_not_depend_on_the_other():
     """All totals and all chance of one half are others: what the other half chose, and left out, stays."""
-    a, b = halves(PIDS, np.ones(120, bool), 0)
+    a, b = split_persons(PIDS, np.ones(120, bool), 0)
     plain, other = (
         noisy(7, 0.1, lambda mix: 0.02 * mix.weights[0]),
         noisy(8, 0.3, lambda mix: 0.5 * (k2(mix) == 1)),
@@ -265,5 +265,5 @@ def test_queries_that_cannot_be_scored_are_left_out():
 def test_the_same_seed_gives_the_same_answer():
     totals = noisy(5, 0.1, lambda mix: 0.05 * (k1(mix) == 5))
     one, other = (tune(totals, totals, PIDS, BASE, GRID, 3) for _ in range(2))
-    assert one == other and one.mix == tidy(one.mix)
+    assert one == other and one.mix == normalised(one.mix)
     assert (cross_fitting.level_of(1), cross_fitting.level_of(2)) == (0.975, 0.9875)

@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 
 from configs.console.progress import Progress
 from configs.errors import TrainingError
-from configs.schema import Named
+from configs.schema import ComponentConfig
 from ensemble.pipeline import run_stages as build_run
 from models import registry
 from models.net import Output
 from models.training import train
 from models.training.epoch_metrics import EpochMetrics
-from models.training.numeric_checks import COLLAPSED, Broken, collapse, distances_apart
+from models.training.numeric_checks import COLLAPSED, NonFiniteBatch, collapse_warning, distance_spread
 from models.training.tally import Tally
 from tests import tiny
 
@@ -118,8 +118,8 @@ def test_the_images_whose_features_are_no_numbers_are_named():
     feats = torch.ones(6, 4)
     feats[1, 2], feats[4, 0] = torch.nan, torch.inf
     _, broken = tallied(feats, {"id": torch.tensor(1.0)})
-    assert broken == Broken(3, "the features of 2 of 6 images are not finite", (1, 4))
-    said = broken.told("r50", tiny.recipe(), [f"{c}.jpg" for c in "abcdef"], 0, 9)
+    assert broken == NonFiniteBatch(3, "the features of 2 of 6 images are not finite", (1, 4))
+    said = broken.message("r50", tiny.recipe(), [f"{c}.jpg" for c in "abcdef"], 0, 9)
     assert "(images b.jpg, e.jpg)" in said and "epoch 1, batch 4 of 9" in said and "lr=0.0001)" in said
 
 
@@ -151,13 +151,13 @@ def test_the_first_broken_batch_is_the_one_that_is_told_and_nothing_is_learned_a
     seen = tally.add(output(torch.ones(2, 4)), torch.zeros(2), {"id": one * torch.inf}, one * torch.inf)
     tally.judge(torch.tensor(3.0), seen, gradients=False)
     assert skipped == [False, True, True]
-    assert tally.look(EpochMetrics(1)) == Broken(1, "the features of 2 of 2 images are not finite", (0, 1))
+    assert tally.look(EpochMetrics(1)) == NonFiniteBatch(1, "the features of 2 of 2 images are not finite", (0, 1))
 
 
 @pytest.mark.parametrize("name", registry.OPTIMIZERS)
 def test_every_optimizer_passes_over_a_batch_that_is_found_to_be_broken(name):
     weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = registry.make(registry.OPTIMIZERS, "optimizer", Named(name=name, lr=0.1), params=[weight])
+    optimizer = registry.make(registry.OPTIMIZERS, "optimizer", ComponentConfig(name=name, lr=0.1), params=[weight])
     states = []
     for found in (0.0, 1.0):
         optimizer.found_inf, weight.grad = torch.tensor(found), torch.full((3,), 1 + found)
@@ -202,9 +202,9 @@ def test_features_that_tell_apart_are_not_warned_of(tmp_path):
 def test_distances_apart_by_hand():
     """Three unit vectors at 0, 60 and 90 degrees: distances 1/2, 1 and 1 - cos 30."""
     feats = torch.tensor([[1.0, 0.0], [0.5, 0.75**0.5], [0.0, 2.0]])
-    assert distances_apart(output(feats)) == pytest.approx(1 - (1 - 0.75**0.5))
-    assert distances_apart(output(torch.eye(5))) == 0  # all as far from each other: as much a collapse as one point
-    assert collapse("r50", 0.5, 1) is None
+    assert distance_spread(output(feats)) == pytest.approx(1 - (1 - 0.75**0.5))
+    assert distance_spread(output(torch.eye(5))) == 0  # all as far from each other: as much a collapse as one point
+    assert collapse_warning("r50", 0.5, 1) is None
 
 
 # ---------------------------------------------------------------------------------------------- the rest of the build
@@ -219,7 +219,7 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
         trained.append(member.name)
 
     monkeypatch.setattr(build_run, "train", train_one)
-    monkeypatch.setattr(build_run, "features_of", lambda *_: None)
+    monkeypatch.setattr(build_run, "member_features_address", lambda *_: None)
     members = [SimpleNamespace(name=name) for name in "abc"]
     job = SimpleNamespace(
         plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress, parallel=1

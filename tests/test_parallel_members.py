@@ -19,7 +19,7 @@ from configs.errors import TrainingError
 from configs.schema import Member
 from ensemble import build
 from ensemble.pipeline import member_pool
-from ensemble.pipeline.member_pool import Pool
+from ensemble.pipeline.member_pool import WorkerPool
 from models import registry
 from tests.conftest import MEMBERS, ROOT, TINY
 
@@ -81,13 +81,13 @@ def on_event(monkeypatch):
     """on_event(act): act(worker, event, fields) is called for all that workers tell, before it is told here."""
 
     def arm(act):
-        real = Pool._tell
+        real = WorkerPool._tell
 
         def tell(pool, worker, event, fields):
             act(worker, event, fields)
             real(pool, worker, event, fields)
 
-        monkeypatch.setattr(Pool, "_tell", tell)
+        monkeypatch.setattr(WorkerPool, "_tell", tell)
 
     return arm
 

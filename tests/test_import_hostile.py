@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 
 from configs.errors import ConfigError, DataError, WeightsError
-from configs.external_members import part_members
+from configs.external_members import split_members
 from configs.schema import Weights
 from configs.store.store import Store
 from ensemble.features.external.npz import LARGE
-from ensemble.features.external.read_file import read_outside
+from ensemble.features.external.read_file import read_external
 from models.pretrained import keep_weights
 
 NAMES = ["a.jpg", "b.jpg"]
@@ -41,7 +41,7 @@ def zipped(path, feats, method=zipfile.ZIP_DEFLATED):
 
 def refused(path, says):
     with pytest.raises(DataError, match=says) as error:
-        read_outside(path)
+        read_external(path)
     assert "Traceback" not in str(error.value) and len(str(error.value)) < 600
 
 
@@ -91,7 +91,7 @@ def test_objects_inside_an_array(tmp_path):
 def test_the_reader_of_mat_may_end_and_nobody_else_does(tmp_path, monkeypatch):
     """SciPy's reader was met that ended the process; here it is made to."""
     savemat(tmp_path / "m.mat", {"names": np.array(NAMES, object), "feats": np.ones((2, 2))})
-    assert read_outside(tmp_path / "m.mat")[0].names == tuple(NAMES)
+    assert read_external(tmp_path / "m.mat")[0].names == tuple(NAMES)
     (tmp_path / "scipy").mkdir()
     (tmp_path / "scipy/__init__.py").touch()
     (tmp_path / "scipy/io.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
@@ -111,13 +111,13 @@ def test_pipes_are_not_waited_for(tmp_path, where):
     refused(path if where == "file" else folder, "no plain file; a pipe or a device may never come to an end")
     if where == "file":
         with pytest.raises(ConfigError, match="no plain file, and no folder"):
-            part_members([str(path)])
+            split_members([str(path)])
 
 
 def test_bfloat16_is_read(tmp_path):
     feats = torch.randn(2, 5).to(torch.bfloat16)
     save_file({"feats": feats, "other": torch.ones(3)}, tmp_path / "m.safetensors", {"names": json.dumps(NAMES)})
-    (rows,) = read_outside(tmp_path / "m.safetensors")
+    (rows,) = read_external(tmp_path / "m.safetensors")
     assert rows.names == tuple(NAMES) and rows.feats.dtype == np.float32
     np.testing.assert_array_equal(rows.feats, feats.float().numpy())
     save_file({"feats": feats.to(torch.float8_e4m3fn)}, tmp_path / "e.safetensors", {"names": json.dumps(NAMES)})
@@ -131,9 +131,9 @@ def test_names_with_an_equals_sign(tmp_path, monkeypatch, name):
     with pytest.raises(
         ConfigError, match=f"'{name.rpartition('.')[0]}' cannot be a member's name; give it one"
     ) as error:
-        part_members([name])
+        split_members([name])
     assert f"NAME={name}" in str(error.value)
-    (outside,) = part_members([f"m={name}"])[1]
+    (outside,) = split_members([f"m={name}"])[1]
     assert (outside.name, outside.file) == ("m", name)
 
 

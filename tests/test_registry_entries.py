@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from configs.console.progress import Progress
-from configs.load import load_plan
-from configs.schema import Named
+from configs.load import load_build_config
+from configs.schema import ComponentConfig
 from models import registry
 from models.data.augment import Seat, image_rng
 from models.net import Output
@@ -21,7 +21,9 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 def augmentation(name: str, **options):
-    return registry.make(registry.AUGMENTS, "augmentation", Named(name=name, **options), images=PICTURES, seed=0)
+    return registry.make(
+        registry.AUGMENTS, "augmentation", ComponentConfig(name=name, **options), images=PICTURES, seed=0
+    )
 
 
 def seat(place: int, epoch: int = 0) -> Seat:
@@ -30,7 +32,7 @@ def seat(place: int, epoch: int = 0) -> Seat:
 
 
 def loss_row(name: str):
-    return registry.make(registry.LOSSES, "loss", Named(name=name), epochs=10, dim=8, classes=3)
+    return registry.make(registry.LOSSES, "loss", ComponentConfig(name=name), epochs=10, dim=8, classes=3)
 
 
 def output(dtype: torch.dtype = torch.float32, seed: int = 0) -> Output:
@@ -116,7 +118,7 @@ def test_schedule_is_a_finite_factor_all_along(name, epochs):
     ("head", "pool"), [*((head, "max") for head in registry.HEADS), ("global", "gem"), ("mgn", "gem")]
 )
 def test_head_trains_in_half_precision(head, pool):
-    member = load_plan(["r50"], sets=[f"members.r50.head={{name: {head}, pool: {pool}}}"]).members[0]
+    member = load_build_config(["r50"], sets=[f"members.r50.head={{name: {head}, pool: {pool}}}"]).members[0]
     torch.manual_seed(0)
     net = registry.make_net(member, classes=3).train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -130,7 +132,7 @@ def test_head_trains_in_half_precision(head, pool):
 
 
 def test_everything_on_is_the_same_with_any_workers():
-    strong = load_plan(["r50"], recipe="strong").recipe
+    strong = load_build_config(["r50"], recipe="strong").recipe
     training, images = tiny.training(identities=8, each=5)
     augments = registry.make_augments(strong.model_copy(update={"size": (64, 32)}), images)
 
@@ -155,7 +157,7 @@ def test_everything_on_is_the_same_with_any_workers():
 def test_everything_on_trains(tmp_path, monkeypatch):
     """The strong recipe's parts with a small network: it ends, the margin and the centres are at work."""
     monkeypatch.setitem(registry.BACKBONES, "tiny", tiny.TinyBackbone)
-    strong = load_plan(["r50"], recipe="strong").recipe
+    strong = load_build_config(["r50"], recipe="strong").recipe
     recipe = tiny.recipe(
         losses=strong.losses, augment=[a.model_dump() for a in strong.augment], resample={"p": 1.0}, epochs=2
     )

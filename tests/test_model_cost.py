@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from configs.load import load_plan
+from configs.load import load_build_config
 from models.model_cost import footprint
 from models.registry import BACKBONES, make_net
 from models.training.checkpoint import snapshot
-from models.training.epoch_metrics import Point
+from models.training.epoch_metrics import TrainingPosition
 from tests import tiny
 from tests.conftest import TINY
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    plan = load_plan(["a"], sets=[x for x in TINY if x.startswith(("members.", "recipe."))])
+    plan = load_build_config(["a"], sets=[x for x in TINY if x.startswith(("members.", "recipe."))])
     return plan.members[0], plan.recipe
 
 
@@ -29,7 +29,7 @@ def test_a_footprint_is_that_of_the_network(narrow, tmp_path):
     assert one.dim == out.bn_feats.shape[1]
     (out.feats.sum() + sum(logits.sum() for logits in out.logits)).backward()
     optimizer.step()
-    snapshot(Point(1), net, optimizer, torch.amp.GradScaler("cpu", enabled=False)).write(tmp_path)
+    snapshot(TrainingPosition(1), net, optimizer, torch.amp.GradScaler("cpu", enabled=False)).write(tmp_path)
     written = next((tmp_path / "resume").glob("*.safetensors")).stat().st_size
     assert abs(one.checkpoint() - written) < 0.05 * written
 

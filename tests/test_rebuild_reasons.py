@@ -9,11 +9,11 @@ from PIL import Image
 from configs.store.code_version import CodeVersion, Digest
 from configs.store.store import Address, Store
 from ensemble import build
-from ensemble.planning.rebuild_reasons import Asked, changes
-from ensemble.results.manifests import Past, save_parts
+from ensemble.planning.rebuild_reasons import PlannedDigests, changes
+from ensemble.results.manifests import ResultHistory, save_parts
 from tests.test_build import again, runs  # noqa: F401  (fixtures)
 
-NONE = Asked({}, frozenset())
+NONE = PlannedDigests({}, frozenset())
 
 
 def said(capsys, *argv):
@@ -112,7 +112,7 @@ def test_the_file_of_code_that_changed(store):
     old = CodeVersion("111", {"models/training/train.py": "a", "models/net.py": "b", "models/gone.py": "c"})
     new = CodeVersion("222", {"models/training/train.py": "z", "models/net.py": "b", "models/new.py": "d"})
     keep(store, "members", "r50", member(old).request)
-    assert changes(Past(store), member(new), NONE) == [
+    assert changes(ResultHistory(store), member(new), NONE) == [
         "code of models/training/train.py changed",
         "code: models/new.py new",
         "code: models/gone.py gone",
@@ -121,19 +121,21 @@ def test_the_file_of_code_that_changed(store):
 
 def test_many_files_of_code_are_counted(store):
     keep(store, "members", "r50", member(CodeVersion("111", {f"m/{i}.py": "a" for i in range(9)})).request)
-    (told,) = changes(Past(store), member(CodeVersion("222", {f"m/{i}.py": "b" for i in range(9)})), NONE)
+    (told,) = changes(ResultHistory(store), member(CodeVersion("222", {f"m/{i}.py": "b" for i in range(9)})), NONE)
     assert told == "code of m/0.py, m/1.py, m/2.py, m/3.py and 5 more changed"
 
 
 def test_code_whose_files_nobody_wrote_down(store):
     keep(store, "members", "r50", member("111").request)
-    (change,) = changes(Past(store), member(CodeVersion("222", {"a.py": "z"})), NONE)
+    (change,) = changes(ResultHistory(store), member(CodeVersion("222", {"a.py": "z"})), NONE)
     assert change.startswith("its code changed")
 
 
 def test_labels(store):
     keep(store, "members", "r50", member(labels="l").request)
-    assert changes(Past(store), member(labels="m"), NONE) == ["labels: the identities of the training images changed"]
+    assert changes(ResultHistory(store), member(labels="m"), NONE) == [
+        "labels: the identities of the training images changed"
+    ]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -142,26 +144,26 @@ def test_a_member_added_or_left_out_is_told_in_words(store, kept):
     one = {"banks": {"a": "123"}, "weights": {"a": 1.0}, "top_k": 9}
     two = {"banks": {"a": "123", "b.2": "456"}, "weights": {"a": 1.0, "b.2": 0.5}, "top_k": 9}
     keep(store, "rankings", "test", one)
-    asked = Asked({}, frozenset() if kept else frozenset({"456"}))
-    assert changes(Past(store), Address("rankings", "test", two), asked) == ["new member b.2"]
+    asked = PlannedDigests({}, frozenset() if kept else frozenset({"456"}))
+    assert changes(ResultHistory(store), Address("rankings", "test", two), asked) == ["new member b.2"]
     other = Store(store.root.parent / "other", lambda text: None)
     keep(other, "rankings", "test", two)
-    assert changes(Past(other), Address("rankings", "test", one), asked) == ["without member b.2"]
+    assert changes(ResultHistory(other), Address("rankings", "test", one), asked) == ["without member b.2"]
     weighed = two | {"weights": {"a": 1.0, "b.2": 2.0}}
-    assert changes(Past(other), Address("rankings", "test", weighed), asked) == ["weights.b.2 0.5 -> 2.0"]
+    assert changes(ResultHistory(other), Address("rankings", "test", weighed), asked) == ["weights.b.2 0.5 -> 2.0"]
 
 
 def test_the_nearest_is_compared_with_and_of_another_name_none(store):
     keep(store, "members", "r50", member(epochs=1, seed=5).request)
     keep(store, "members", "r50", member(epochs=14, seed=6).request)
-    assert changes(Past(store), member(epochs=14, seed=7), NONE) == ["recipe.seed 6 -> 7"]
-    assert changes(Past(store), Address("members", "rx50", {}), NONE) is None
+    assert changes(ResultHistory(store), member(epochs=14, seed=7), NONE) == ["recipe.seed 6 -> 7"]
+    assert changes(ResultHistory(store), Address("members", "rx50", {}), NONE) is None
 
 
 def test_rows_of_a_list_are_told_by_their_names(store):
     keep(store, "members", "r50", member(augment=[{"name": "flip", "p": 0.5}, {"name": "erase"}]).request)
     now = member(augment=[{"name": "flip", "p": 0.4}, {"name": "cutout"}])
-    assert changes(Past(store), now, NONE) == [
+    assert changes(ResultHistory(store), now, NONE) == [
         "recipe.augment.cutout none -> {}",
         "recipe.augment.erase {} -> none",
         "recipe.augment.flip.p 0.5 -> 0.4",
@@ -173,8 +175,8 @@ def test_images_by_their_parts(store):
     store.get(old, lambda folder: save_parts(folder, old))
     new = Address("images", "train", {"contents": Digest("2", {"a": "x", "b": "z"}), "size": [64, 32]})
     keep(store, "members", "r50", member(images=old.digest).request)
-    asked = Asked({new.digest: new}, frozenset({new.digest}))
-    assert changes(Past(store), member(images=new.digest), asked) == ["images of train: 1 changed (b)"]
+    asked = PlannedDigests({new.digest: new}, frozenset({new.digest}))
+    assert changes(ResultHistory(store), member(images=new.digest), asked) == ["images of train: 1 changed (b)"]
 
 
 def test_what_follows_from_something_to_make_is_not_told_twice(store):
@@ -182,7 +184,7 @@ def test_what_follows_from_something_to_make_is_not_told_twice(store):
     request = {"weights": old.digest, "flip": True}
     keep(store, "features", "r50-test", request)
     wanted = Address("features", "r50-test", request | {"weights": new.digest})
-    assert changes(Past(store), wanted, Asked({new.digest: new}, frozenset({new.digest}))) == []
+    assert changes(ResultHistory(store), wanted, PlannedDigests({new.digest: new}, frozenset({new.digest}))) == []
 
 
 def test_manifests_that_cannot_be_read_are_passed_over(store):
@@ -191,12 +193,12 @@ def test_manifests_that_cannot_be_read_are_passed_over(store):
         folder = store.root / "members" / f"r50-{len(content):012d}"
         folder.mkdir()
         (folder / "manifest.json").write_text(content)
-    assert changes(Past(store), member(seed=1), NONE) == ["recipe.seed none -> 1"]
+    assert changes(ResultHistory(store), member(seed=1), NONE) == ["recipe.seed none -> 1"]
 
 
 def test_of_several_the_one_that_differs_least_is_told(tmp_path):
     store = Store(tmp_path)
     for x, y in ((1, 1), (2, 2)):  # the second is the newer
         store.get(Address("members", "a", {"x": x, "y": y}), lambda folder: (folder / "w").write_text("w"))
-    assert changes(Past(store), Address("members", "a", {"x": 1, "y": 3}), NONE) == ["y 1 -> 3"]
-    assert changes(Past(store), Address("members", "a", {"x": 2, "y": 3}), NONE) == ["y 2 -> 3"]
+    assert changes(ResultHistory(store), Address("members", "a", {"x": 1, "y": 3}), NONE) == ["y 1 -> 3"]
+    assert changes(ResultHistory(store), Address("members", "a", {"x": 2, "y": 3}), NONE) == ["y 2 -> 3"]

@@ -3,14 +3,14 @@
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from models.extraction.views import check_views
 
 RMGL = ["members.r50.head=rmgl", "members.r50.backbone={name: resnet, depth: 26, base: 16}", "recipe.size=[64,64]"]
 
 
 def plan_of(views, *sets):
-    return load_plan(["r50"], sets=[*RMGL, *sets, f"ensemble.views={views}"])
+    return load_build_config(["r50"], sets=[*RMGL, *sets, f"ensemble.views={views}"])
 
 
 @pytest.mark.parametrize(("size", "words"), [("[80, 64]", "80x64 .*stripes"), ("[32, 64]", "32x64 .*stripes")])

@@ -13,26 +13,28 @@ from tests.features import unit_rows
 
 
 def test_blocks_shrink_to_fit_and_refuse_with_advice():
-    wide = search_cost.forecast(3368, 15913, [2048], top_k=200, n_jobs=2)
-    tight = search_cost.forecast(3368, 15913, [2048], top_k=200, n_jobs=2, memory=int(wide.work_bytes * 0.75))
+    wide = search_cost.estimate_search_cost(3368, 15913, [2048], top_k=200, n_jobs=2)
+    tight = search_cost.estimate_search_cost(
+        3368, 15913, [2048], top_k=200, n_jobs=2, memory=int(wide.work_bytes * 0.75)
+    )
     assert tight.superblock < wide.superblock
     assert tight.work_bytes <= wide.work_bytes * 0.75
     with pytest.raises(
         search_cost.DoesNotFit, match=r"need 0\.\d\d GiB above the features, 0\.01 GiB allowed: allow more"
     ):
-        search_cost.forecast(3368, 15913, [2048], top_k=200, n_jobs=2, memory=10**7)
+        search_cost.estimate_search_cost(3368, 15913, [2048], top_k=200, n_jobs=2, memory=10**7)
     with pytest.raises(search_cost.DoesNotFit):
         neighbours.nearest(unit_rows(np.random.default_rng(0), 2000, 64), 21, memory=10**5)
 
 
 def test_a_bill_says_what_it_is_for():
-    said = str(search_cost.forecast(500, 2000, [512, 512], top_k=100, n_jobs=2))
+    said = str(search_cost.estimate_search_cost(500, 2000, [512, 512], top_k=100, n_jobs=2))
     for part in ("500 queries x 2,000 gallery images, D 1,024", "by 2 workers", "GiB of features", "blocks of 500"):
         assert part in said
 
 
 def test_a_larger_problem_costs_more():
-    small, large = (search_cost.forecast(100, n, [256], n_jobs=2) for n in (2_000, 40_000))
+    small, large = (search_cost.estimate_search_cost(100, n, [256], n_jobs=2) for n in (2_000, 40_000))
     assert large.seconds > 50 * small.seconds
     assert large.work_bytes > 10 * small.work_bytes
 
@@ -53,7 +55,7 @@ before = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 near = neighbours.nearest(feats, 21, n_query=1000, top_k=200, n_jobs=2)
 rerank.k_reciprocal(near, feats, 1000, top_k=200, n_jobs=2)
-print(memory("VmHWM") - before, search_cost.forecast(1000, 5000, [256], top_k=200, n_jobs=2).work_bytes)
+print(memory("VmHWM") - before, search_cost.estimate_search_cost(1000, 5000, [256], top_k=200, n_jobs=2).work_bytes)
 """
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from configs.schema import EACH_FIRST, Competition
-from ensemble.fusion.partitions import parts_of
+from ensemble.fusion.partitions import make_partitions
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.tune import fast_scorer
-from ensemble.tune.exact_scorer import Judge, of_parts
-from ensemble.tune.fast_scorer import Lately, Trial
+from ensemble.tune.exact_scorer import ExactScorer, of_parts
+from ensemble.tune.fast_scorer import FastScorer, RecentResults
 from tests.boards import people
 
 RULES = {
@@ -33,13 +33,13 @@ def judge_of(rule, **changes):
     shape = {"n_people": 40, "each": 8, "queries": 2, "spreads": (1.3, 1.6, 2.0), "cameras": True}
     feats, evaluation = people(np.random.default_rng(0), **shape | changes)
     competition = Competition(name="x", layout="table", format="naic_json", top_k=20, **RULES[rule])
-    return Judge(feats, ["a", "b", "c"], evaluation, competition)
+    return ExactScorer(feats, ["a", "b", "c"], evaluation, competition)
 
 
 @pytest.fixture(scope="module", params=RULES)
 def both(request):
     judge = judge_of(request.param)
-    return judge, Trial(judge, 21)
+    return judge, FastScorer(judge, 21)
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=FusionSettings.describe)
@@ -60,7 +60,7 @@ def test_what_is_kept_between_mixes_is_of_the_right_settings(both):
 def test_what_is_kept_of_cut_lists_is_of_the_right_settings(monkeypatch):
     monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("hits")
-    tried = Trial(judge, 21)
+    tried = FastScorer(judge, 21)
     assert tried.pairs is None
     for mix in changes():
         np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
@@ -73,7 +73,7 @@ def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, mo
     """Lists of 200 of 240: what is scored lies in their first 20, and the sets reach no further than they do."""
     monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("hits")
-    tried = Trial(judge, 21)
+    tried = FastScorer(judge, 21)
     assert tried.depth == 200
     np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
 
@@ -81,7 +81,7 @@ def test_cut_lists_of_a_large_gallery_are_scored_as_the_competition_does(mix, mo
 def test_cut_lists_of_market_are_a_little_low(monkeypatch):
     monkeypatch.setattr(fast_scorer, "WHOLE", 0)
     judge = judge_of("market")
-    tried = Trial(judge, 21)
+    tried = FastScorer(judge, 21)
     assert tried.depth == 202  # two images of a person by one camera at most: junk takes no place
     got, want = tried.totals(MIXES[3]), judge.totals(MIXES[3])
     assert (got <= want + 1e-9).all() and np.nanmean(want) - np.nanmean(got) < 0.01
@@ -90,9 +90,9 @@ def test_cut_lists_of_market_are_a_little_low(monkeypatch):
 def test_lists_leave_room_for_the_most_junk_there_could_be(monkeypatch):
     """Five gallery images of a person by three cameras: two by two of them, and one by the third."""
     monkeypatch.setattr(fast_scorer, "WHOLE", 0)
-    assert Trial(judge_of("market", n_people=60, each=7), 3).depth == 202
-    assert Trial(judge_of("hits", n_people=60, each=7), 3).depth == 200
-    assert Trial(judge_of("market", n_people=60, each=7, cameras=False), 3).depth == 200
+    assert FastScorer(judge_of("market", n_people=60, each=7), 3).depth == 202
+    assert FastScorer(judge_of("hits", n_people=60, each=7), 3).depth == 200
+    assert FastScorer(judge_of("market", n_people=60, each=7, cameras=False), 3).depth == 200
 
 
 def test_a_mix_is_tried_once_however_it_is_written(both):
@@ -105,7 +105,7 @@ def test_a_mix_is_tried_once_however_it_is_written(both):
 
 def test_the_rate_is_of_all_that_was_tried(monkeypatch):
     """By a clock that is a second on whenever it is looked at: every mix takes one, and one that is kept none."""
-    tried, clock = Trial(judge_of("hits"), 3), itertools.count()
+    tried, clock = FastScorer(judge_of("hits"), 3), itertools.count()
     monkeypatch.setattr(fast_scorer.time, "monotonic", lambda: float(next(clock)))
     for weights in ((1.0, 1.0, 1.0), (1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)):
         tried.totals(FusionSettings(weights, NoReranking()))
@@ -115,7 +115,7 @@ def test_the_rate_is_of_all_that_was_tried(monkeypatch):
 @pytest.mark.parametrize("fusion", ["sum_then_rerank", EACH_FIRST])
 def test_settings_beyond_the_reach_are_refused(fusion):
     """Lists of 6 neighbours would be read to the 21st."""
-    tried = Trial(judge_of("hits"), 6)
+    tried = FastScorer(judge_of("hits"), 6)
     for settings, wanted in (({"k1": 20}, 21), ({"k1": 6}, 7), ({"k1": 3, "k2": 7}, 7)):
         with pytest.raises(ValueError, match=f"read {wanted} neighbours a row: a reach of 6"):
             tried.totals(FusionSettings((1.0, 1.0, 1.0), KReciprocal(**{"k2": 2} | settings), fusion=fusion))
@@ -123,7 +123,7 @@ def test_settings_beyond_the_reach_are_refused(fusion):
 
 
 def test_the_last_few_results_are_kept():
-    made, lately = [], Lately(2)
+    made, lately = [], RecentResults(2)
     for key in "abacb":
         assert lately.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
     assert made == ["a", "b", "c", "b"], "a was asked for again, so b had to go for c"
@@ -156,7 +156,7 @@ def part_of(judge, tracks):
         for n, small in ((q, 30), (g, 50))
     ]
     units = (np.arange(g) // 3).tolist() if tracks else []
-    return of_parts(judge, parts_of(*sides, units, q, q + g)[:1])
+    return of_parts(judge, make_partitions(*sides, units, q, q + g)[:1])
 
 
 @pytest.mark.parametrize("tracks", [False, True])
@@ -166,7 +166,7 @@ def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
     judge = part_of(judge_of(rule), tracks)
     for whole in (fast_scorer.WHOLE, 0) if rule != "market" else (fast_scorer.WHOLE,):
         monkeypatch.setattr(fast_scorer, "WHOLE", whole)
-        tried = Trial(judge, 21)
+        tried = FastScorer(judge, 21)
         assert tried.n_query == 30 and tried.source.n == 30 + len(judge.parts[0].units)
         for mix in (mix for mix in MIXES if mix.options.get("lam", 1)):
             want = judge.totals(mix)
@@ -177,8 +177,8 @@ def test_a_part_is_tried_as_it_is_judged(rule, tracks, monkeypatch):
 def test_tracks_alone_are_one_part_of_everything():
     judge = judge_of("market")
     q, g = len(judge.evaluation.query_pids), len(judge.evaluation.gallery_pids)
-    judge = of_parts(judge, parts_of([], [], (np.arange(g) // 4).tolist(), q, q + g))
-    tried = Trial(judge, 21)
+    judge = of_parts(judge, make_partitions([], [], (np.arange(g) // 4).tolist(), q, q + g))
+    tried = FastScorer(judge, 21)
     assert tried.depth == g / 4
     for mix in MIXES[:4]:
         if mix.options.get("lam", 1):

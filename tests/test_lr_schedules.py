@@ -6,7 +6,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from models.net import Output
 from models.registry import make_schedule
 from models.training.error_warmup import Warmup
@@ -16,7 +16,7 @@ BASE = 3.5e-4
 
 
 def factors(text: str, epochs: int = 120):
-    return make_schedule(load_plan(["r50"], sets=[f"recipe.schedule={text}", f"recipe.epochs={epochs}"]).recipe)
+    return make_schedule(load_build_config(["r50"], sets=[f"recipe.schedule={text}", f"recipe.epochs={epochs}"]).recipe)
 
 
 def torchs(make, epochs: int) -> list[float]:
@@ -96,7 +96,7 @@ def test_the_rate_is_constant_until_the_training_error_falls_below_80_percent():
         scheduled = torch.tensor(7e-4, dtype=torch.float64)
         seen.append((warm.rate(scheduled).item(), error))
         guessed = torch.where(labels < missed, (labels + 1) % 10, labels)
-        warm.learn(Output(labels, labels, (torch.eye(10)[guessed],)), labels, go)
+        warm.update_state(Output(labels, labels, (torch.eye(10)[guessed],)), labels, go)
         error = 0.9 * error + 0.1 * missed / 10
     below = next(i for i, (_, e) in enumerate(seen) if e < 0.8)
     assert [rate for rate, _ in seen] == pytest.approx([2e-4] * below + [7e-4] * (len(seen) - below))
@@ -105,7 +105,7 @@ def test_the_rate_is_constant_until_the_training_error_falls_below_80_percent():
 
 def test_a_batch_that_is_passed_over_is_not_counted():
     warm = Warmup(factors("error_warmup"), base=1e-3)
-    warm.learn(Output(torch.zeros(2), torch.zeros(2), (torch.eye(2),)), torch.arange(2), torch.tensor(True))
+    warm.update_state(Output(torch.zeros(2), torch.zeros(2), (torch.eye(2),)), torch.arange(2), torch.tensor(True))
     assert warm.error.item() == 1 and warm.over.item() == 0
 
 

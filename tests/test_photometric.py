@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
-from models.data.augment import colour_jitter, image_rng
+from models.data.augment import color_jitter, image_rng
 from models.data.augment.photometric import relit, turned_hue
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (20, 12, 3), dtype=np.uint8)
@@ -46,13 +46,13 @@ def test_grey_has_no_colour_to_change():
 
 
 def test_nothing_of_each_changes_nothing():
-    still = colour_jitter(p=1, brightness=0, contrast=0, saturation=0, hue=0)
+    still = color_jitter(p=1, brightness=0, contrast=0, saturation=0, hue=0)
     np.testing.assert_array_equal(still(IMAGE, image_rng(0, 0, 0)), IMAGE)
 
 
 def test_brightness_within_its_bounds_and_p_a_probability():
     flat = np.full((4, 4, 3), 100, np.uint8)
-    often = colour_jitter(p=0.5, brightness=0.2, contrast=0, saturation=0, hue=0)
+    often = color_jitter(p=0.5, brightness=0.2, contrast=0, saturation=0, hue=0)
     seen = np.array([often(flat, image_rng(0, 0, i))[0, 0, 0] for i in range(800)])
     assert 80 <= seen.min() <= 82 and 118 <= seen.max() <= 120
     assert 0.43 < (seen != 100).mean() < 0.57
@@ -61,4 +61,4 @@ def test_brightness_within_its_bounds_and_p_a_probability():
 @pytest.mark.parametrize("options", [{"hue": 0.6}, {"brightness": -0.1}, {"p": 1.1}])
 def test_refused(options):
     with pytest.raises(ValueError, match="wanted a number from 0"):
-        colour_jitter(**options)
+        color_jitter(**options)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from models.extraction import fused_convolutions
-from models.extraction.fold_batch_norm import ready
+from models.extraction.fold_batch_norm import fold_batch_norms
 from models.extraction.fused_convolutions import FusedBlock, fuse
-from tests.test_fold import SMALL, features, make
+from tests.test_fold_batch_norm import SMALL, features, make
 
 FAMILIES = [
     ({}, "global"),
@@ -23,7 +23,7 @@ FAMILIES = [
 def test_the_features_are_the_same(options, head):
     net = make(SMALL | options, head).double().to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 64, 32, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    wanted, done = features(net, images), fuse(ready(net, "float32"))
+    wanted, done = features(net, images), fuse(fold_batch_norms(net, "float32"))
     torch.testing.assert_close(features(done, images), wanted, rtol=1e-9, atol=1e-9)
     blocks = [m for m in done.modules() if isinstance(m, FusedBlock)]
     assert len(blocks) == (16 if head == "global" else 20)
@@ -33,7 +33,7 @@ def test_in_bfloat16_it_differs_by_rounding_alone():
     net, images = make(SMALL), torch.randn(4, 3, 64, 32)
     wanted = features(net, images)
     with torch.autocast("cpu", torch.bfloat16):
-        low = features(fuse(ready(net, "bfloat16")), images)
+        low = features(fuse(fold_batch_norms(net, "bfloat16")), images)
     assert torch.cosine_similarity(low.float(), wanted).min() > 0.999
 
 
@@ -59,9 +59,9 @@ def test_what_is_asked_of_cudnn(monkeypatch):
     net = make(SMALL).to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 64, 32).contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        features(fuse(ready(net, "float32")), images), features(net, images), rtol=1e-4, atol=1e-4
+        features(fuse(fold_batch_norms(net, "float32")), images), features(net, images), rtol=1e-4, atol=1e-4
     )
     assert asked.count("relu") == 32 and asked.count("add_relu") == 16
     asked.clear()
-    features(fuse(ready(make(SMALL | {"groups": 2}), "float32")), images)
+    features(fuse(fold_batch_norms(make(SMALL | {"groups": 2}), "float32")), images)
     assert asked.count("relu") == 16 and asked.count("add_relu") == 16  # a grouped 3x3 goes its own way

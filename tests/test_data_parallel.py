@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import ConfigError
-from configs.schema import Member, Named
+from configs.schema import ComponentConfig, Member
 from models import registry
 from models.distributed.data_parallel import check_shares, spread
-from models.distributed.process_group import Team, joined
+from models.distributed.process_group import ProcessGroup, join_process_group
 from tests import tiny
 
 TRAIN = """
@@ -26,11 +26,11 @@ TRAIN = """
     from configs.console.progress import Progress
     from models import registry
     from models.training import train
-    from models.distributed.process_group import joined
+    from models.distributed.process_group import join_process_group
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
     training, images = tiny.training(identities=8, each=4, seed=1)
-    with joined("cpu") as team:
+    with join_process_group("cpu") as team:
         train.train_member(tiny.member(), tiny.recipe(**json.loads(sys.argv[2])), training, images, Path(sys.argv[1]),
             device=torch.device("cpu"), precision="float32", workers=0, progress=Progress(quiet=True), pretrained=None,
             team=team)
@@ -90,13 +90,13 @@ EXTRACT = """
     from models import registry
     from models.extraction.extract import extract
     from models.extraction.views import make_views
-    from models.distributed.process_group import joined
+    from models.distributed.process_group import join_process_group
     from tests import tiny
     registry.BACKBONES["tiny"] = tiny.TinyBackbone
     torch.manual_seed(0)
     net = tiny.unsettle(registry.make_net(tiny.member(), 4))
     images = tiny.training(identities=1, each=7)[1]
-    with joined("cpu") as team:
+    with join_process_group("cpu") as team:
         views = make_views((), True)
         feats = extract(net, images, tuple("abcdefg"), views=views, channels_last=True, device=torch.device("cpu"),
             precision="float32", progress=Progress(quiet=True), team=team)
@@ -116,15 +116,15 @@ def test_images_are_shared_out_and_every_process_has_all_features(tmp_path, run_
 def test_words_and_disagreement(run_team):
     code = """
     from configs.errors import ResultError
-    from models.distributed.process_group import joined
-    with joined("cpu") as team:
-        if team.leads:
-            team.tell({"do": "train", "names": ["ä.jpg"] * 1000})
-            team.tell(None)
+    from models.distributed.process_group import join_process_group
+    with join_process_group("cpu") as team:
+        if team.is_leader:
+            team.send({"do": "train", "names": ["ä.jpg"] * 1000})
+            team.send(None)
         else:
-            print(len(team.hear()["names"]), team.hear())
+            print(len(team.receive()["names"]), team.receive())
         team.check_same("a number", 5)
-        print(team.told(team.rank), team.most(team.rank))
+        print(team.broadcast(team.rank), team.all_reduce_max(team.rank))
         try:
             team.check_same("rank", team.rank)
         except ResultError as e:
@@ -137,15 +137,15 @@ def test_words_and_disagreement(run_team):
 
 def test_a_team_of_one_is_no_team(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined("auto") as team:
-        assert team == Team() and team.leads and team.part(7) == slice(0, 7)
-    net = registry.make_net(Member(name="x", backbone=Named(name="resnet", width_per_group=4)), 3)
+    with join_process_group("auto") as team:
+        assert team == ProcessGroup() and team.is_leader and team.shard(7) == slice(0, 7)
+    net = registry.make_net(Member(name="x", backbone=ComponentConfig(name="resnet", width_per_group=4)), 3)
     assert spread(net, team, torch.device("cpu")) is net
 
 
 @pytest.mark.parametrize(("n", "size"), [(7, 3), (2, 3), (64, 4), (0, 2)])
 def test_the_parts_of_a_team_are_the_whole_in_order(n, size):
-    parts = [range(n)[Team(rank, size).part(n)] for rank in range(size)]
+    parts = [range(n)[ProcessGroup(rank, size).shard(n)] for rank in range(size)]
     assert [i for part in parts for i in part] == list(range(n))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -164,11 +164,11 @@ def test_each_process_sees_the_pixels_that_one_would():
 
 
 def test_a_batch_that_cannot_be_shared_equally():
-    check_shares(16, 4, Team(0, 32))
+    check_shares(16, 4, ProcessGroup(0, 32))
     with pytest.raises(ConfigError, match=r"4 x 2 = 8 images .* by 3 processes; torchrun with 1, 2, 4, or"):
-        check_shares(4, 2, Team(0, 3))
+        check_shares(4, 2, ProcessGroup(0, 3))
     with pytest.raises(ConfigError, match="by 8 processes"):  # a norm of one image
-        check_shares(4, 2, Team(0, 8))
+        check_shares(4, 2, ProcessGroup(0, 8))
 
 
 def test_a_norm_that_is_more_than_a_norm_is_not_replaced():
@@ -176,4 +176,4 @@ def test_a_norm_that_is_more_than_a_norm_is_not_replaced():
         pass
 
     with pytest.raises(ConfigError, match="0 is a Activated, which several processes cannot share"):
-        spread(torch.nn.Sequential(Activated(3)), Team(0, 2), torch.device("cpu"))
+        spread(torch.nn.Sequential(Activated(3)), ProcessGroup(0, 2), torch.device("cpu"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ensemble import neighbours, rerank
-from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import source_of
+from ensemble.neighbours.distances import DistanceMatrices
+from ensemble.neighbours.similarity import as_source
 from ensemble.tune import candidates
 from tests.features import clustered, unit_rows
 
@@ -27,7 +27,7 @@ def unit_noise(rng, shared, noise):
 
 @pytest.fixture(scope="module")
 def pool(members):
-    return candidates.gather(members, 15, 100, 30)
+    return candidates.collect_candidates(members, 15, 100, 30)
 
 
 def searched(members, weights):
@@ -55,7 +55,9 @@ def test_members_that_agree_on_nothing_are_its_limit():
     feats = [unit_rows(rng, 700, 64) for _ in range(3)]
     wanted = searched(feats, weights).order
     poor, good = (
-        (candidates.nearest(candidates.gather(feats, 15, 100, 30, anchors=[a]), weights).order == wanted).mean()
+        (
+            candidates.nearest(candidates.collect_candidates(feats, 15, 100, 30, anchors=[a]), weights).order == wanted
+        ).mean()
         for a in ([1, 0, 0], weights)
     )
     assert poor < 0.9 and good > 0.999
@@ -65,7 +67,7 @@ def test_copies_that_overflow_the_search():
     """Hundreds of copies: those rows are searched whole."""
     rng = np.random.default_rng(1)
     feats = [np.vstack([np.repeat(unit_rows(rng, 2, 12), 300, axis=0), clustered(rng, 200, 12, 9)]) for _ in range(2)]
-    pool = candidates.gather(feats, 5, 150, 8)
+    pool = candidates.collect_candidates(feats, 5, 150, 8)
     wanted = neighbours.nearest(feats, 5, n_query=150, top_k=8, near_share=1, device="cpu")
     found = candidates.nearest(pool, [1, 1])
     np.testing.assert_allclose(found.dist, wanted.dist, atol=2e-6)
@@ -88,11 +90,11 @@ def test_bad_input_is_named(members, pool):
     with pytest.raises(ValueError, match="one at least above 0"):
         candidates.nearest(pool, [0, 0, 0])
     with pytest.raises(ValueError, match="k is 0"):
-        candidates.gather(members, 0, 100, 30)
+        candidates.collect_candidates(members, 0, 100, 30)
     with pytest.raises(ValueError, match="n_query is 700"):
-        candidates.gather(members, 3, 700, 30)
+        candidates.collect_candidates(members, 3, 700, 30)
     one = np.ones((2, 2))
     with pytest.raises(ValueError, match="without penalties"):
-        candidates.gather(Distances(one, one, one), 1, 2, 1)
+        candidates.collect_candidates(DistanceMatrices(one, one, one), 1, 2, 1)
     with pytest.raises(ValueError, match="without penalties"):
-        candidates.gather(source_of(members, None, [(np.zeros(700, int), 0.1)]), 3, 100, 5)
+        candidates.collect_candidates(as_source(members, None, [(np.zeros(700, int), 0.1)]), 3, 100, 5)

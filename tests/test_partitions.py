@@ -8,7 +8,7 @@ from configs.schema import Ensemble
 from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.neighbours import distance_blocks
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.rerank.registry import KReciprocal, NoReranking, name_of
 from tests import oracles
 from tests.features import clustered, unit_rows
@@ -50,7 +50,7 @@ def alone(feats, weights, query, gallery, k1, k2, lam, q):
 def test_equals_each_domain_run_by_itself():
     feats, (asked, there), q, n = setup()
     settings = ensemble(domains="colours", domain_settings={"green": {"k1": 3, "k2": 2, "lam": 0.6}})
-    found = partitions.parts_of(asked, there, [], q, n)
+    found = partitions.make_partitions(asked, there, [], q, n)
     mix = FusionSettings((1.0, 0.5), KReciprocal(**{k: SETTINGS[k] for k in ("k1", "k2", "lam", "power")}))
     order, dist = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), 8)
     for name, (k1, k2, lam) in (("green", (3, 2, 0.6)), ("normal", (5, 3, 0.3))):
@@ -67,7 +67,7 @@ def test_a_domain_with_weights_and_a_fusion_of_its_own():
     feats, (asked, there), q, n = setup(seed=1)
     own = {"green": {"weights": {"m0": 0.2}, "fusion": "rerank_then_sum"}, "normal": {"weights": {"m1": 0}, "k1": 4}}
     settings = ensemble(domains="colours", domain_settings=own)
-    found, mix = partitions.parts_of(asked, there, [], q, n), FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3))
+    found, mix = partitions.make_partitions(asked, there, [], q, n), FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3))
     dist = whole(feats, None, mix, settings, found, q)
     for part in found:
         rows = [*part.query, *(q + part.gallery)]
@@ -84,7 +84,7 @@ def test_a_domain_with_weights_and_a_fusion_of_its_own():
 
 def test_some_parts_answer_their_own_queries_alone():
     feats, (asked, there), q, n = setup(seed=2)
-    found, mix = partitions.parts_of(asked, there, [], q, n), FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3))
+    found, mix = partitions.make_partitions(asked, there, [], q, n), FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3))
     every = whole(feats, None, mix, ensemble(domains="colours"), found, q)
     blocks = list(partitions.blocks([mix], feats, found[1:], q, "cpu"))
     assert blocks[0][0] == slice(0, len(found[1].query)) and len(blocks) == 1
@@ -98,7 +98,7 @@ def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
     there = ["few"] * 3 + ["many"] * (n - q - 5) + ["unasked"] * 2
     settings = ensemble(domains="table")
     mix = FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3))
-    found = partitions.parts_of(asked, there, [], q, n)
+    found = partitions.make_partitions(asked, there, [], q, n)
     order, dist = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     plain = oracles.fused_distance(feats, [1.0, 0.5])[:q, q:]
     for i in range(q):
@@ -114,7 +114,7 @@ def test_every_query_is_answered_over_the_whole_gallery_and_others_follow():
 
 def test_one_domain_and_no_track_is_the_plain_retrieval():
     feats, _, q, n = setup()
-    found = partitions.parts_of(["x"] * q, ["x"] * (n - q), [], q, n)
+    found = partitions.make_partitions(["x"] * q, ["x"] * (n - q), [], q, n)
     got = whole(feats, None, FusionSettings((1.0, 1.0), KReciprocal(k1=5, k2=3)), ensemble(domains="table"), found, q)
     want = oracles.k_reciprocal(oracles.fused_distance(feats, [1.0, 1.0]), q, 5, 3, 0.3, 2)
     np.testing.assert_allclose(got, want, atol=2e-5)
@@ -127,7 +127,7 @@ def test_tracks_are_found_by_their_mean_and_listed_as_a_whole(rerank):
     tracks = rng.integers(-1, 9, n - q).tolist()
     mix = FusionSettings((1.0, 0.5), KReciprocal(k1=5, k2=3) if rerank == "k_reciprocal" else NoReranking())
     settings = ensemble(tracks="mean", rerank=rerank)
-    found = partitions.parts_of([], [], tracks, q, n)
+    found = partitions.make_partitions([], [], tracks, q, n)
     order, _ = distance_blocks.ranked(partitions.blocks(mixes(mix, settings, found), feats, found, q, "cpu"), n - q)
     units, at = [], {}
     for j, track in enumerate(tracks):  # in the order of each track's first image
@@ -148,8 +148,8 @@ def test_tracks_are_found_by_their_mean_and_listed_as_a_whole(rerank):
 def test_domains_with_distances_from_outside():
     feats, (asked, there), q, n = setup()
     dist = np.abs(oracles.fused_distance(feats[:1], [1.0])).astype(np.float32) * 3
-    members = [Distances(dist[:q, :q], dist[:q, q:], dist[q:, q:]), feats[1]]
-    found = partitions.parts_of(asked, there, [], q, n)
+    members = [DistanceMatrices(dist[:q, :q], dist[:q, q:], dist[q:, q:]), feats[1]]
+    found = partitions.make_partitions(asked, there, [], q, n)
     mix = FusionSettings((0.5, 1.0), KReciprocal(k1=5, k2=3))
     got = whole(members, None, mix, ensemble(domains="colours"), found, q)
     for part in found:
@@ -158,7 +158,7 @@ def test_domains_with_distances_from_outside():
         want = oracles.k_reciprocal(want, len(part.query), 5, 3, 0.3, 2)
         np.testing.assert_allclose(got[np.ix_(part.query, part.gallery)], want, atol=2e-5)
     with pytest.raises(ConfigError, match="needs features"):
-        whole(members, None, mix, ensemble(tracks="mean"), partitions.parts_of([], [], [0] * (n - q), q, n), q)
+        whole(members, None, mix, ensemble(tracks="mean"), partitions.make_partitions([], [], [0] * (n - q), q, n), q)
 
 
 def test_settings_for_a_domain_that_cannot_be():

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from configs.console.build_progress import Stage
-from configs.console.build_table import Screen
+from configs.console.build_progress import ProgressStage
+from configs.console.build_table import BuildTable
 from configs.console.progress import Progress
 
 TWO = "loss 2.000 (id 20.000, triplet 0.300), spread 0.020, lr 3.5e-4"  # of an epoch whose loss is 2
@@ -28,9 +28,11 @@ def stages(done=0.0):
     made = []
     for name in ("r50", "se_ibn_a"):
         kept = done if name == "r50" else 0.0
-        made.append(Stage(f"members/{name}", name, "members", "training", "trained", 12, 600, 100, True, kept))
-        made.append(Stage(f"features/{name}", name, "features", "extracting", "extracted", 900, 1, 20, True, kept))
-    return [*made, Stage("rankings/test", "test", "rankings", "ranking", "ranked", 1, 0, 10, True, 0.0)]
+        made.append(ProgressStage(f"members/{name}", name, "members", "training", "trained", 12, 600, 100, True, kept))
+        made.append(
+            ProgressStage(f"features/{name}", name, "features", "extracting", "extracted", 900, 1, 20, True, kept)
+        )
+    return [*made, ProgressStage("rankings/test", "test", "rankings", "ranking", "ranked", 1, 0, 10, True, 0.0)]
 
 
 def board_on(terminal, clock, width=80, parallel=1, **kwargs):
@@ -44,7 +46,7 @@ def board_on(terminal, clock, width=80, parallel=1, **kwargs):
         soft_wrap=True,
         color_system=None,
     )
-    board = Screen(progress.console, stages(**kwargs), clock, parallel=parallel)
+    board = BuildTable(progress.console, stages(**kwargs), clock, parallel=parallel)
     progress.display = board
     progress.listeners.append(board)
     return progress, board, progress.console.file.getvalue

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.console.build_progress import Stage, Whole, makespan
+from configs.console.build_progress import BuildProgress, ProgressStage, makespan
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 
 
 def stage(key, kind="members", seconds=100.0, done=0.0, total=10.0, measured=True):
-    return Stage(key, key, kind, "training", "trained", total, 1.0, seconds, measured, done)
+    return ProgressStage(key, key, kind, "training", "trained", total, 1.0, seconds, measured, done)
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def clock():
 
 def test_kept_stages_count_as_done(clock):
     """Three members of 100 s, one kept; the fourth item weighs little."""
-    whole = Whole([stage("a", done=1.0), stage("b"), stage("c"), stage("f", "features", 20.0)], clock)
+    whole = BuildProgress([stage("a", done=1.0), stage("b"), stage("c"), stage("f", "features", 20.0)], clock)
     assert whole.share() == pytest.approx(100 / 320)
     assert whole.left() == pytest.approx(220)
 
 
 def test_a_stage_weighs_what_it_costs(clock):
-    whole = Whole([stage("a", seconds=300.0), stage("f", "features", 100.0)], clock)
+    whole = BuildProgress([stage("a", seconds=300.0), stage("f", "features", 100.0)], clock)
     whole.begin("a")
     whole.step(5)
     assert whole.share() == pytest.approx(150 / 400)
@@ -42,7 +42,7 @@ def test_a_stage_weighs_what_it_costs(clock):
 
 def test_time_left_follows_the_pace_of_this_run(clock):
     """Half of 100 s took 200: four times as slow. The other kind keeps its own measure until it has run."""
-    whole = Whole([stage("a"), stage("b"), stage("f", "features", 40.0)], clock)
+    whole = BuildProgress([stage("a"), stage("b"), stage("f", "features", 40.0)], clock)
     whole.begin("a")
     clock.now += 200
     whole.step(5)
@@ -50,7 +50,7 @@ def test_time_left_follows_the_pace_of_this_run(clock):
 
 
 def test_where_nothing_was_measured_what_ran_so_far_tells(clock):
-    whole = Whole([stage("a", measured=False), stage("f", "features", 40.0, measured=False)], clock)
+    whole = BuildProgress([stage("a", measured=False), stage("f", "features", 40.0, measured=False)], clock)
     assert whole.left() is None
     whole.begin("a")
     clock.now += 20
@@ -59,7 +59,7 @@ def test_where_nothing_was_measured_what_ran_so_far_tells(clock):
 
 
 def test_what_an_earlier_run_did_is_no_pace(clock):
-    whole = Whole([stage("a", done=0.4)], clock)
+    whole = BuildProgress([stage("a", done=0.4)], clock)
     assert whole.share() == pytest.approx(0.4)
     whole.begin("a")
     whole.resume(4)
@@ -70,7 +70,7 @@ def test_what_an_earlier_run_did_is_no_pace(clock):
 
 def test_the_time_of_a_stage_inside_another_is_its_own(clock):
     """Images are read while a member begins: 10 s of reading, 10 s of training for a tenth of it."""
-    whole = Whole([stage("i", "images", 5.0), stage("a")], clock)
+    whole = BuildProgress([stage("i", "images", 5.0), stage("a")], clock)
     whole.begin("a")
     whole.begin("i")
     clock.now += 10
@@ -83,7 +83,7 @@ def test_the_time_of_a_stage_inside_another_is_its_own(clock):
 
 
 def test_what_is_not_on_the_list_does_no_harm(clock):
-    whole = Whole([stage("a")], clock)
+    whole = BuildProgress([stage("a")], clock)
     whole.begin("a")
     whole.begin("weights/resnet50-x")
     clock.now += 10
@@ -97,7 +97,7 @@ def test_what_is_not_on_the_list_does_no_harm(clock):
 
 
 def test_a_share_never_passes_the_whole(clock):
-    whole = Whole([stage("a", total=3.0)], clock)
+    whole = BuildProgress([stage("a", total=3.0)], clock)
     whole.begin("a")
     for _ in range(5):
         whole.step(1)
@@ -105,12 +105,12 @@ def test_a_share_never_passes_the_whole(clock):
 
 
 def test_nothing_to_do(clock):
-    assert Whole([], clock).share() == 1 and Whole([], clock).left() == 0
+    assert BuildProgress([], clock).share() == 1 and BuildProgress([], clock).left() == 0
 
 
 def test_what_is_left_is_known_better(clock):
     """a was made and b is under way, half of it done; c was only supposed, d and e come in its place."""
-    whole = Whole([stage("a", done=1.0), stage("b"), stage("c", seconds=900.0)], clock)
+    whole = BuildProgress([stage("a", done=1.0), stage("b"), stage("c", seconds=900.0)], clock)
     whole.begin("b")
     whole.step(5)
     whole.renew([stage("a"), stage("b"), stage("d"), stage("e")])
@@ -121,7 +121,7 @@ def test_what_is_left_is_known_better(clock):
 
 def test_two_members_at_a_time(clock):
     """Three of 100 s; a and b are half done after 50 s of both. Then a third of c is done while b ends."""
-    whole = Whole([stage("a"), stage("b"), stage("c"), stage("r", "rankings", 7.0)], clock, parallel=2)
+    whole = BuildProgress([stage("a"), stage("b"), stage("c"), stage("r", "rankings", 7.0)], clock, parallel=2)
     assert whole.left() == pytest.approx(200 + 7)
     whole.begin("a", 11)
     whole.begin("b", 12)
@@ -139,7 +139,7 @@ def test_two_members_at_a_time(clock):
 
 
 def test_each_process_has_results_within_results_of_its_own(clock):
-    whole = Whole([stage("fa", "features"), stage("a"), stage("b")], clock, parallel=2)
+    whole = BuildProgress([stage("fa", "features"), stage("a"), stage("b")], clock, parallel=2)
     for key, process in (("fa", 11), ("b", 12), ("a", 11)):
         whole.begin(key, process)
     whole.resume(4, 12)

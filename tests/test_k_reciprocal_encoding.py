@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ensemble import neighbours, rerank
 from ensemble.neighbours import distance_blocks
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.distances import DistanceMatrices
 from tests import oracles
 from tests.features import clustered, ensembles, same_lists, unit_rows
 
@@ -110,7 +110,7 @@ def test_from_distance_matrices(tmp_path, top_k):
     dist = np.maximum(dist, dist.T) * (1 - np.eye(90, dtype=np.float32))
     for name, part in (("qq", dist[:20, :20]), ("qg", dist[:20, 20:]), ("gg", dist[20:, 20:])):
         np.save(tmp_path / f"{name}.npy", part)
-    given_ = Distances(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("qq", "qg", "gg")))
+    given_ = DistanceMatrices(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("qq", "qg", "gg")))
     near = neighbours.nearest(given_, 12, superblock=32)
     order, got = rerank.k_reciprocal(near, given_, 20, k1=11, k2=4, top_k=top_k)
     want = oracles.k_reciprocal(dist, 20, 11, 4, 0.3, 2)
@@ -168,8 +168,8 @@ def test_bad_input_is_named(n_query, setting, says):
 
 
 def test_negative_distances_are_refused():
-    bad = Distances(np.zeros((2, 2)), np.array([[1.0, -0.1], [1.0, 1.0]]), np.zeros((2, 2)))
+    bad = DistanceMatrices(np.zeros((2, 2)), np.array([[1.0, -0.1], [1.0, 1.0]]), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="negative"):
         neighbours.nearest(bad, 2)
     with pytest.raises(ValueError, match="want \\(Q, Q\\)"):
-        Distances(np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((2, 3)))
+        DistanceMatrices(np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((2, 3)))

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from configs.errors import ConfigError
-from configs.load import load_plan
-from configs.schema import Named, Weights
+from configs.load import load_build_config
+from configs.schema import ComponentConfig, Weights
 from configs.store.store import Store
 from models.backbones.timm_backbone import timm_map
 from models.pretrained import keep_weights, load_weights
@@ -26,13 +26,13 @@ def test_hrnet_w18_is_the_published_one():
 
 
 def test_hrnet_is_a_member_that_passes_its_check():
-    plan = load_plan(["hrnet"], competition="market1501")
+    plan = load_build_config(["hrnet"], competition="market1501")
     assert plan.members[0].weights.url.endswith("hrnetv2_w18-8cb57bb9.pth")
     check(plan.members[0], plan.recipe)
 
 
 def test_a_small_model_as_a_member():
-    member = load_plan(["hrnet"], sets=[f"members.hrnet.backbone={{name: timm, model: {SMALL}}}"]).members[0]
+    member = load_build_config(["hrnet"], sets=[f"members.hrnet.backbone={{name: timm, model: {SMALL}}}"]).members[0]
     net = make_net(member, classes=3)
     output = net(torch.rand(4, 3, 64, 32))
     assert output.feats.shape == output.bn_feats.shape == (4, net.backbone.channels)
@@ -74,11 +74,11 @@ def test_channels_are_those_of_the_map():
 )
 def test_what_gives_no_map_is_refused(model, said):
     with pytest.raises(ConfigError, match=said):
-        make(BACKBONES, "backbone", Named(name="timm", model=model))
+        make(BACKBONES, "backbone", ComponentConfig(name="timm", model=model))
 
 
 def test_heads_of_branches_want_a_resnet():
-    plan = load_plan(
+    plan = load_build_config(
         ["hrnet"], sets=[f"members.hrnet.backbone={{name: timm, model: {SMALL}}}", "members.hrnet.head=mgn"]
     )
     with pytest.raises(ConfigError, match=r"head 'mgn': it branches off among a resnet's blocks.*take head global"):

@@ -13,7 +13,7 @@ import pytest
 
 from configs.errors import ResultError
 from configs.store import atomic_files
-from configs.store.atomic_files import file_digest, sealed, unsealed, write_text
+from configs.store.atomic_files import check_checksum, file_digest, with_checksum, write_text
 from configs.store.store import Address, Store, find_damage
 
 ROOT = Path(__file__).parent.parent
@@ -119,9 +119,9 @@ def flip_bit(path):
 
 def edit_manifest(change):
     def edit(path):
-        manifest = unsealed((path / "manifest.json").read_text())
+        manifest = check_checksum((path / "manifest.json").read_text())
         change(manifest)
-        (path / "manifest.json").write_text(sealed(manifest))
+        (path / "manifest.json").write_text(with_checksum(manifest))
 
     return edit
 
@@ -404,10 +404,10 @@ def test_a_pointer_is_sealed_and_leaves_no_torn_file(store):
     (store.root / ".last.json.4711.part").write_text("{")  # of a writer that was killed
     store.point_at("last.json", {"build": "builds/x-0123456789ab"})
     text = (store.root / "last.json").read_text()
-    assert unsealed(text) == {"build": "builds/x-0123456789ab"}
+    assert check_checksum(text) == {"build": "builds/x-0123456789ab"}
     assert sorted(p.name for p in store.root.iterdir()) == [".locks", "last.json"]
     for at in range(len(text)):
         for bit in range(8):
             flipped = text[:at] + chr(ord(text[at]) ^ 1 << bit) + text[at + 1 :]
             with pytest.raises(ValueError, match=r".+"):
-                unsealed(flipped)
+                check_checksum(flipped)

@@ -13,32 +13,41 @@ from configs.errors import ResultError
 from configs.store.store import Address, Store
 from ensemble import build
 from ensemble.planning import build_cost as module
-from ensemble.planning.build_cost import Need, Needs, amount, check_room, foreseen, with_timed_steps
-from ensemble.planning.planned_results import Item
+from ensemble.planning.build_cost import (
+    BuildCost,
+    ResultCost,
+    check_room,
+    estimate_build_cost,
+    format_bytes,
+    with_timed_steps,
+)
+from ensemble.planning.planned_results import PlannedResult
 from models.model_cost import footprint
 from models.step_time import seconds_per_image
 from tests.conftest import TINY
 
 
 def need(kind, disk, seconds=60.0, measured=True, kept=False):
-    return Need(Item(Address(kind, "x", {"disk": disk}), "r50", 10, kept), disk, seconds, measured, 10)
+    return ResultCost(PlannedResult(Address(kind, "x", {"disk": disk}), "r50", 10, kept), disk, seconds, measured, 10)
 
 
 def test_what_is_kept_needs_nothing():
-    needs = Needs((need("members", 5_000_000), need("members", 7_000_000, kept=True), need("features", 2000)), 100, 0)
+    needs = BuildCost(
+        (need("members", 5_000_000), need("members", 7_000_000, kept=True), need("features", 2000)), 100, 0
+    )
     assert needs.disk == 5_002_100 and needs.seconds == 120
     assert str(needs) == "disk: 5 MB (members 5 MB, features 2 KB, while it runs 100 B)\ntime: some 2 min 00 s"
-    assert str(Needs((need("members", 1, kept=True),), 100, 5)) == "nothing to make"
+    assert str(BuildCost((need("members", 1, kept=True),), 100, 5)) == "nothing to make"
 
 
 def test_time_is_not_guessed():
-    needs = Needs((need("members", 5, measured=False), need("features", 5)), 0, 2_000_000_000)
+    needs = BuildCost((need("members", 5, measured=False), need("features", 5)), 0, 2_000_000_000)
     assert needs.seconds is None and "time: not known yet" in str(needs)
     assert "memory: some 2 GB; this machine has " in str(needs)
 
 
 def test_a_build_that_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
-    store, needs = Store(tmp_path, lambda text: None), Needs((need("members", 5_000_000),), 1_000_000, 0)
+    store, needs = Store(tmp_path, lambda text: None), BuildCost((need("members", 5_000_000),), 1_000_000, 0)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=6_000_000))
     check_room(store, needs)
@@ -60,12 +69,12 @@ def test_time_of_members_side_by_side(parallel, apart, seconds, words):
     """Each member's training and features follow each other; the ranking waits for all of them."""
     loads = {"r50": (100, 20), "ibn_a": (60, 10), "ibn_b": (30, 0)}
     needs = [
-        Need(Item(Address(kind, row, {}), row, 10, False), 1, took, True, 10)
+        ResultCost(PlannedResult(Address(kind, row, {}), row, 10, False), 1, took, True, 10)
         for row, both in loads.items()
         for kind, took in zip(("members", "features"), both, strict=True)
     ]
-    needs.append(Need(Item(Address("rankings", "test", {}), "test", 10, False), 1, 7, True, 10))
-    total = Needs(tuple(needs), 0, 0, "cuda", parallel, apart)
+    needs.append(ResultCost(PlannedResult(Address("rankings", "test", {}), "test", 10, False), 1, 7, True, 10))
+    total = BuildCost(tuple(needs), 0, 0, "cuda", parallel, apart)
     assert total.seconds == seconds and str(total).splitlines()[-1].startswith(words)
     assert ("not forecast" in str(total)) == (parallel > apart)
 
@@ -105,7 +114,7 @@ WIDE = "members.b={backbone: {name: resnet, width_per_group: 64}}"
 def test_memory_and_passing_disk_side_by_side(planned, monkeypatch, device, parallel, cards, at_once, processes):
     job, work, prints = planned
     monkeypatch.setattr(module, "footprint", lambda member, *_: prints[member.name])
-    needs = foreseen(replace(job, device=device, parallel=parallel, cards=cards), work)
+    needs = estimate_build_cost(replace(job, device=device, parallel=parallel, cards=cards), work)
     kept = {name: 2 * one.checkpoint() for name, one in prints.items()}  # the old one and the new
     held = {name: one.memory(8, job.precision) + (kept[name] if device == "cpu" else 0) for name, one in prints.items()}
     each = module.PROCESS if device == "cpu" else module.CONTEXT
@@ -124,8 +133,8 @@ def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
         asked.append((args, kwargs))
         return SimpleNamespace(seconds=7.0)
 
-    monkeypatch.setattr(module, "forecast", forecast)
-    (near,) = (n for n in foreseen(job, work).needs if n.item.kind == "neighbours")
+    monkeypatch.setattr(module, "estimate_search_cost", forecast)
+    (near,) = (n for n in estimate_build_cost(job, work).needs if n.item.kind == "neighbours")
     query, gallery = work.tests["test"]
     (args, kwargs), dims = asked[0], [one.dim for one in prints.values()]
     assert near.seconds == 7.5 and len(asked) == 1 and args == (len(query), len(gallery), dims)
@@ -135,7 +144,7 @@ def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
 def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch):
     """Each image costs what a step said, a third of it where it is extracted, which is done twice: it is mirrored."""
     job, work, _ = planned
-    before = foreseen(job, work)
+    before = estimate_build_cost(job, work)
     assert before.seconds is None
     monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: {"a": 0.01, "b": 0.5}[member.name])
     needs = with_timed_steps(job, work, before)
@@ -150,13 +159,13 @@ def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch
 def test_a_step_that_does_not_fit_leaves_the_time_unknown(planned, monkeypatch):
     job, work, _ = planned
     monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: None if member.name == "a" else 1.0)
-    needs = with_timed_steps(job, work, foreseen(job, work))
+    needs = with_timed_steps(job, work, estimate_build_cost(job, work))
     assert needs.seconds is None and "not known yet" in str(needs)
 
 
 def test_what_was_timed_is_not_timed_again(planned, monkeypatch):
     job, work, _ = planned
-    before = foreseen(job, work)
+    before = estimate_build_cost(job, work)
     measured = replace(before, needs=tuple(replace(n, measured=True) for n in before.needs))
     monkeypatch.setattr(module, "seconds_per_image", lambda *_, **__: pytest.fail("timed"))
     assert with_timed_steps(job, work, measured) == measured
@@ -192,4 +201,4 @@ def test_bytes_on_the_disk_are_as_forecast(tiny_build):
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (999_600, "1 MB"), (2.5e9, "2.5 GB"), (3e12, "3 TB")],
 )
 def test_amount(size, text):
-    assert amount(size) == text
+    assert format_bytes(size) == text

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from configs.console.command import run
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from ensemble import build
 from ensemble.features import external
 from ensemble.tune import __main__
@@ -422,8 +422,8 @@ def test_names_of_members(data, rows, tmp_path, capsys):
         data, tmp_path, capsys, "--members", tmp_path / "two words.npz"
     )
     with pytest.raises(ConfigError, match=r"ensemble.weights names member 'x'; this build has: r50"):
-        load_plan([str(path)], sets=["ensemble.weights.x=1"])
-    plan = load_plan([f"a={path}", "ibn_a", f"b={path}"])
+        load_build_config([str(path)], sets=["ensemble.weights.x=1"])
+    plan = load_build_config([f"a={path}", "ibn_a", f"b={path}"])
     assert [m.name for m in plan.members] == ["ibn_a"] and [(o.name, o.file) for o in plan.outside] == [
         ("a", str(path)), ("b", str(path)),
     ]  # fmt: skip
