@@ -222,5 +222,10 @@ def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
     return {
         k: v.detach().clone(memory_format=torch.contiguous_format)  # two names may share one tensor
         for k, v in plain.items()
-        if isinstance(v, Tensor) and not k.startswith(("fc.", "classifier.", "head.")) and "num_batches" not in k
+        if isinstance(v, Tensor) and not _of_classifier(k) and "num_batches" not in k
     }
+
+
+def _of_classifier(name: str) -> bool:
+    """Whether a tensor comes after the map: what classifies, or pools by attention. ConvNeXt's norm lies in between."""
+    return name.startswith(("fc.", "classifier.", "head.", "attn_pool.")) and not name.startswith("head.norm.")

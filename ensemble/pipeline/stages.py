@@ -151,7 +151,8 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
 
     def make(folder: Path) -> None:
         trained, parts = train(job, work, member), []
-        net, settings, channels_last = load_member(member, trained), job.plan.ensemble, job.plan.recipe.channels_last
+        settings, recipe = job.plan.ensemble, job.plan.recipe
+        net, channels_last = load_member(member, trained, recipe.size), recipe.channels_last
         for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
             if not len(split):
                 continue  # unlabelled images: they ask nothing

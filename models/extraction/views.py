@@ -95,11 +95,12 @@ def check_views(member: Member, plan: Plan) -> None:
         return
     with torch.device("meta"):
         net = make_net(member, classes=2)
+        net.resize(plan.recipe.size)
     for named, view in zip(views, make_views(views, mirrored=False), strict=True):
         height, width = view(torch.zeros(1, 3, *plan.recipe.size)).shape[2:]
         try:
             net(torch.empty(2, 3, height, width, device="meta"))
-        except (ConfigError, RuntimeError) as e:
+        except (AssertionError, ConfigError, RuntimeError, TypeError, ValueError) as e:
             raise ConfigError(
                 f"ensemble.views, {named.name}: member {member.name!r} cannot take pictures of {height}x{width} "
                 f"({' '.join(str(e).split())[:300]}). Choose another size, or leave the view out"

@@ -61,7 +61,7 @@ def open_member(folder: Path) -> tuple[Net, tuple[int, int]]:
         member, (height, width) = request["member"] | {"weights": None}, request["recipe"]["size"]
     except (OSError, ValueError, KeyError) as e:
         raise ResultError(f"{folder}: no trained member is there; ensemble.build leaves them in runs/members") from e
-    return load_member(Member.model_validate(member), folder), (height, width)
+    return load_member(Member.model_validate(member), folder, (height, width)), (height, width)
 
 
 def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Tensor], Tensor]:
@@ -80,7 +80,7 @@ def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Te
     hooks = [m.register_forward_pre_hook(see) for m in net.modules() if isinstance(m, Branch)]
     raw = torch.from_numpy(images).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        batch = normalise(raw, torch.device("cpu"), channels_last=False)
+        batch = normalise(raw, torch.device("cpu"), channels_last=False, scale=net.scale)
         net(batch)
         maps = maps or [(net.backbone(batch), stripes)]
     for hook in hooks:

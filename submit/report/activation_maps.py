@@ -103,7 +103,7 @@ def _maps(
         from models.activation_map import activations  # torch: four seconds that a second report need not wait
         from models.extraction.extract import load_member
 
-        net = load_member(member, subject.store.open(trained.folder or ""))
+        net = load_member(member, subject.store.open(trained.folder or ""), subject.plan.recipe.size)
         np.save(folder / "maps.npy", activations(net, images), allow_pickle=False)
 
     kept = subject.store.get(Address("looks", trained.member, request), make)

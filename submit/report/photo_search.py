@@ -48,7 +48,8 @@ class Finder:
                     f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
                 )
             precision = t.precision if t.device == "cpu" and t.precision else "float32"
-            self.nets.append((load_member(members[t.member], subject.store.open(t.folder)), precision))
+            net = load_member(members[t.member], subject.store.open(t.folder), subject.plan.recipe.size)
+            self.nets.append((net, precision))
 
     def find(self, content: bytes) -> Found:
         """The nearest gallery images of a picture, by the members' sum.
