@@ -90,6 +90,8 @@ def load_plan(
     _check_weights("ensemble.weights", ensemble.weights, every)
     for domain, own in ensemble.domain_settings.items():
         _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, every)
+    for member in wanted:
+        checked(Recipe, how.model_dump() | member.own, f"members.{member.name}, laid over the shared recipe")
     return Plan(
         members=wanted,
         recipe=how,

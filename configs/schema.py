@@ -18,6 +18,7 @@ FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pai
 WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
+OF_ALL = ("min_images", "precision")  # keys of the recipe that no member can have to itself
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
@@ -49,6 +50,30 @@ class Member(Frozen):
     backbone: Named
     head: Named = Named(name="global")
     weights: Weights | None = None
+    size: tuple[int, int] | None = Field(default=None, description="in place of the shared recipe's")
+    seed: int | None = Field(default=None, description="in place of the shared recipe's")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="keys that are laid over the shared recipe's")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The keys of the recipe that are this member's own."""
+        short = {"size": self.size, "seed": self.seed}
+        return self.recipe | {key: value for key, value in short.items() if value is not None}
+
+    @field_validator("recipe")
+    @classmethod
+    def _its_own_to_say(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        for key in OF_ALL:
+            if key in recipe:
+                raise ValueError(f"{key} holds for all members of a build; set recipe.{key}")
+        return recipe
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Member:
+        twice = [key for key in ("size", "seed") if getattr(self, key) is not None and key in self.recipe]
+        if twice:
+            raise ValueError(f"{twice[0]} is given twice, by itself and in recipe; leave one out")
+        return self
 
 
 class Outside(Frozen):
@@ -202,3 +227,7 @@ class Plan(Frozen):
     ensemble: Ensemble
     competition: Competition
     outside: tuple[Outside, ...] = ()
+
+    def recipe_of(self, member: Member) -> Recipe:
+        """The recipe that a member is trained by: the shared one, with the member's own keys laid over it."""
+        return Recipe.model_validate(self.recipe.model_dump() | member.own) if member.own else self.recipe

@@ -182,7 +182,7 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
     for member in plan.members:
-        check(member, plan.recipe)
+        check(member, plan.recipe_of(member))
         check_views(member, plan)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training

@@ -15,8 +15,9 @@ from configs.errors import ConfigError
 from configs.schema import Member, Named, Recipe
 from models import lr_schedules
 from models.backbones.resnet import resnet
-from models.backbones.timm_backbone import PLAIN, hub_of, resampling_of, timm_map
+from models.backbones.timm_backbone import hub_of, resampling_of, timm_map
 from models.data import augment
+from models.data.images import PLAIN
 from models.heads.global_head import GlobalHead
 from models.heads.mgn import mgn, mgn_grid
 from models.heads.rmgl import rmgl

@@ -24,9 +24,10 @@ from ensemble.fusion.strategy import fusion_settings
 from ensemble.neighbours.knn import NEAR_SHARE
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.ranking_stage import width
-from ensemble.pipeline.stages import Work
+from ensemble.pipeline.stages import Work, training_of
 from ensemble.planning.planned_results import Item, items_of
 from ensemble.results.manifests import Manifest, Past, epochs_of
+from models.data.balance import Training
 from models.model_cost import Footprint, footprint
 from models.pretrained import identify
 
@@ -114,14 +115,13 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
         return Needs(tuple(Need(item, 0, 1.0, True, item.count) for item in items), 0, 0)
-    classes, recipe = len(work.training.pids), job.plan.recipe
-    prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
+    classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
+    prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
     past = Past(job.store)
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
-    needs = tuple(_need(job, work, item, prints, rates) for item in items)
+    needs = tuple(_need(job, work, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
-    writes = recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
-    checkpoints = [2 * prints[name].checkpoint() if writes else 0 for name in training]
+    checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
     passing = _largest(checkpoints, job.parallel)
     shards = [n.disk for n in needs if n.item.kind == "features" and not n.item.kept]
     passing += _largest(shards, job.parallel)
@@ -129,13 +129,21 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
     apart, together = _sharing(job)
     memory = 0
     if training:
-        batch = recipe.identities_per_batch * recipe.images_per_identity
-        each = [prints[name].memory(batch, job.precision) for name in training]
+        each = [prints[name].memory(_batch(recipes[name]), job.precision) for name in training]
         if job.device == "cpu":  # a checkpoint is copied twice on its way to the disk
             each = [a + b for a, b in zip(each, checkpoints, strict=True)]
         processes = min(together, len(training)) + (job.parallel > 1)
         memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
     return Needs(needs, passing, memory, job.device, job.parallel, apart)
+
+
+def _writes(recipe: Recipe) -> bool:
+    """Whether a training of this length keeps checkpoints."""
+    return recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
+
+
+def _batch(recipe: Recipe) -> int:
+    return recipe.identities_per_batch * recipe.images_per_identity
 
 
 def _largest(values: Sequence[int], count: int) -> int:
@@ -149,17 +157,26 @@ def _sharing(job: Job) -> tuple[int, int]:
     return apart, -(-job.parallel // apart)
 
 
-def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates: dict[str, float | None]) -> Need:
-    recipe, n = job.plan.recipe, item.count
+def _need(
+    job: Job,
+    work: Work,
+    item: Item,
+    prints: dict[str, Footprint],
+    rates: dict[str, float | None],
+    recipes: dict[str, Recipe],
+) -> Need:
+    n = item.count
     guess = GUESS[job.device]
     if item.kind == "images":
         names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
-        size = HEADER + n * recipe.size[0] * recipe.size[1] * 3 + names
+        height, width = item.address.request["size"]
+        size = HEADER + n * height * width * 3 + names
         return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
-        images = recipe.epochs * (n + _doubled(work))
-        size = one.weights + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
+        epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
+        images = epochs * (n + _doubled(training_of(job, work, member)))
+        size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "expanded":
@@ -191,9 +208,8 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
     return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
-def _doubled(work: Work) -> int:
+def _doubled(training: Training) -> int:
     """Images that come twice in an epoch."""
-    training = work.training
     return int(np.isin(training.labels, training.doubled).sum())
 
 
@@ -212,7 +228,7 @@ def _names(work: Work, test: str) -> int:
 def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
     """Bytes of the weights that a member starts from, where they are still to be fetched."""
     member = next(m for m in job.plan.members if m.name == name)
-    if not (job.plan.recipe.pretrained and member.weights):
+    if not (job.plan.recipe_of(member).pretrained and member.weights):
         return 0
     known = identify(member.weights)
     source = Path(str(known.get("url") or member.weights.file)).stem

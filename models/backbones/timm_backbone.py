@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from models.data.batches import Scale
+from models.data.images import PLAIN, RESAMPLINGS
+
 CLASS = "class token"  # what `fork` is asked for by a head of tokens
-PLAIN = "bilinear"  # how images are resized where a model says nothing
-Scale = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation of levels 0 to 1
 
 
 class TimmBackbone(nn.Module):
@@ -52,9 +54,8 @@ class TimmBackbone(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         features: Tensor = getattr(self.model, self.called)(images)
-        if self.layout == "tokens" and isinstance(getattr(self.model, "fc_norm", None), nn.Module):
-            features = self.model.fc_norm(features)  # type: ignore[operator]
-        return features
+        after: Callable[[Tensor], Tensor] | None = getattr(self.model, "fc_norm", None)
+        return features if after is None or self.layout != "tokens" else after(features)
 
     def _map(self, features: Tensor, images: Tensor) -> Tensor:
         if self.layout == "NHWC":
@@ -94,7 +95,7 @@ def timm_map(*, model: str) -> TimmBackbone:
     Raises:
         ValueError: timm has no such model, or it gives nothing that can be laid out as a map.
     """
-    known(model)
+    resampling_of(model)
     with torch.device("meta"):
         trial, pooled = _create(model)
         called, layout, channels = _kind(model, trial.eval(), pooled)
@@ -119,9 +120,17 @@ def known(model: str) -> None:
 
 @cache
 def resampling_of(model: str) -> str:
-    """How the images of this model are resized, such as bicubic."""
+    """How the images of this model are resized, such as bicubic.
+
+    Raises:
+        ValueError: in a way that images are not resized here.
+    """
     known(model)
-    return str(timm.get_pretrained_cfg(model).interpolation or PLAIN)
+    settings = timm.get_pretrained_cfg(model)
+    asked = settings.interpolation if settings else PLAIN
+    if asked not in RESAMPLINGS:
+        raise ValueError(f"timm's {model!r} wants images resized by {asked!r}; there are {', '.join(RESAMPLINGS)}")
+    return asked
 
 
 def scale_of(settings: dict[str, Any]) -> Scale:
@@ -133,8 +142,9 @@ def scale_of(settings: dict[str, Any]) -> Scale:
 def hub_of(model: str) -> str | None:
     """Where the release that is meant by this name lies on the Hugging Face hub, such as `timm/resnet50.a1_in1k`."""
     found = timm.get_pretrained_cfg(model)
-    hub = found.hf_hub_id if found is not None else None
-    return f"{hub}{found.architecture}.{found.tag}" if hub and hub.endswith("/") else hub
+    if found is None or not found.hf_hub_id:
+        return None
+    return f"{found.hf_hub_id}{found.architecture}.{found.tag}" if found.hf_hub_id.endswith("/") else found.hf_hub_id
 
 
 def _create(model: str) -> tuple[nn.Module, bool]:

@@ -19,7 +19,7 @@ from configs.console.signals import SIGNALS
 from configs.errors import ConfigError
 from configs.store.atomic_files import room_for
 from models.data.augment import MEAN, STD, Image, image_rng
-from models.data.images import decode_all
+from models.data.images import PLAIN, decode_all
 from models.data.pk_sampler import Sampling
 from models.data.split import Split
 
@@ -29,7 +29,7 @@ IMAGENET: Scale = (MEAN, STD)
 COPIED = 1024  # images at a time
 
 
-def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) -> None:
+def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress, resampled: str = PLAIN) -> None:
     """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8.
 
     Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
@@ -43,7 +43,7 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
     ):
         np.lib.format.write_array_header_1_0(f, header)
         odd: list[str] = []
-        for image in decode_all(split.paths, size, odd=odd.append):
+        for image in decode_all(split.paths, size, odd=odd.append, resampled=resampled):
             f.write(image.tobytes())
             step(1)
     if odd:

@@ -114,7 +114,8 @@ class BranchHead(nn.Module):
             raise ValueError(
                 "its stripes go through blocks of their own, so fork must name the first, such as layer4.1"
             )
-        if fork is not None and not isinstance(backbone, Trunk):
+        trunk = backbone if isinstance(backbone, Trunk) else None
+        if fork is not None and trunk is None:
             raise ValueError(
                 "it branches off among a resnet's blocks, and this backbone has none; take {name: mgn, fork: null} or "
                 "{name: mgn_grid, fork: null}, whose branches share the last map, or global"
@@ -123,7 +124,7 @@ class BranchHead(nn.Module):
             raise ValueError(f"width {width}, grids {list(grids)}; wanted 1 or more of each")
         self.fork, self.grids, self.apart = fork, tuple(grids), apart
         self.dim = width * len(self.grids)
-        self.tails = nn.ModuleList(nn.Identity() if fork is None else backbone.tail(fork) for _ in self.grids[1:])
+        self.tails = nn.ModuleList(trunk.tail(fork) if trunk and fork else nn.Identity() for _ in self.grids[1:])
         self.branches = nn.ModuleList(Branch(channels, width, classes, grid, pool, adaptive) for grid in self.grids)
 
     def adopt(self, backbone: Trunk) -> None:
