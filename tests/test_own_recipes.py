@@ -131,7 +131,7 @@ def test_a_dry_run_says_whose_recipe_is_its_own(mixed):
 def test_images_are_packed_once_a_size_and_as_the_model_wants(mixed):
     people, runs, *_ = mixed
     found = manifests(runs, "images")
-    sizes = [tuple(m["request"]["size"]) + (m["request"].get("resampled"),) for m in found.values()]
+    sizes = [(*m["request"]["size"], m["request"].get("resampled")) for m in found.values()]
     assert sorted(sizes, key=str) == sorted(3 * [(64, 32, None)] + 3 * [(96, 48, "bicubic")], key=str)
     name = next(n for n, m in found.items() if n.startswith("test-query") and m["request"].get("resampled"))
     packed = np.load(runs / "images" / name / PACKED)
@@ -151,7 +151,7 @@ def test_each_is_trained_by_its_own_recipe(mixed):
 
 
 def test_what_exists_is_not_made_again_and_the_report_knows(mixed, tmp_path):
-    people, runs, argv, *_ = mixed
+    _, runs, argv, *_ = mixed
     again = run_command("ensemble.build", *argv)
     assert again.returncode == 0 and "kept: a, c, vit; to make: none" in again.stderr
     assert run_command("submit.make", "--runs", runs, "--out", tmp_path / "out").returncode == 0

@@ -225,7 +225,7 @@ def test_weights_that_are_wanted_and_not_named_are_asked_for():
 def test_dropout_and_stochastic_depth_are_off():
     """A step must repeat."""
     dropped = timm.create_model("test_vit", pretrained=False, drop_path_rate=0.5, drop_rate=0.5)
-    wrapped = TimmBackbone(dropped, "forward_features", "tokens", 64).train()
+    wrapped = TimmBackbone(dropped, ("forward_features",), "tokens", 64).train()
     images = torch.randn(2, 3, 160, 160)
     torch.testing.assert_close(wrapped(images), wrapped(images), rtol=0, atol=0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
 
+OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
 CLASS = "class token"  # what `fork` is asked for by a head of tokens
 
 
@@ -25,11 +25,12 @@ class TimmBackbone(nn.Module):
     its channels last, such as Swin's, is turned. Dropout and stochastic depth are off: a step must repeat.
 
     Args:
-        model: timm's module, which keeps its own names. called: by which of its methods. layout: of what that gives.
+        model: timm's module, which keeps its own names. called: its methods that lead to features, one after another.
+        layout: of what the last gives: NCHW, NHWC or tokens.
         channels: C.
     """
 
-    def __init__(self, model: nn.Module, called: str, layout: str, channels: int) -> None:
+    def __init__(self, model: nn.Module, called: tuple[str, ...], layout: str, channels: int) -> None:
         super().__init__()
         self.model, self.called, self.layout, self.channels = model, called, layout, channels
         self.prefix = int(getattr(model, "num_prefix_tokens", 0)) if layout == "tokens" else 0
@@ -43,19 +44,14 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
-        return self._map(self._features(images), images)
+        return self._map(_through(self.model, self.called, images), images)
 
     def fork(self, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> the class token (B, C), and the map (B, C, h, w)."""
         if what != CLASS or not self.has_class:
             raise ValueError(f"this backbone gives no {what}; it has {'a class token' if self.has_class else 'a map'}")
-        features = self._features(images)
+        features = _through(self.model, self.called, images)
         return features[:, 0], self._map(features, images)
-
-    def _features(self, images: Tensor) -> Tensor:
-        features: Tensor = getattr(self.model, self.called)(images)
-        after: Callable[[Tensor], Tensor] | None = getattr(self.model, "fc_norm", None)
-        return features if after is None or self.layout != "tokens" else after(features)
 
     def _map(self, features: Tensor, images: Tensor) -> Tensor:
         if self.layout == "NHWC":
@@ -76,7 +72,7 @@ class TimmBackbone(nn.Module):
             near = [max(1, round(side / p)) * p for side, p in zip(size, patch, strict=True)]
             raise ValueError(f"its patches are {patch[0]}x{patch[1]} pixels, which do not fill it; {near} would fit")
         if hasattr(self.model, "set_input_size"):
-            self.model.set_input_size(img_size=size)
+            self.model.set_input_size(img_size=size)  # type: ignore[operator]
 
 
 def timm_map(*, model: str) -> TimmBackbone:
@@ -165,18 +161,17 @@ def _norm_after_pooling(model: str) -> bool:
     return not isinstance(getattr(own, "fc_norm", nn.Identity()), nn.Identity)
 
 
-def _kind(model: str, trial: nn.Module, pooled: bool) -> tuple[str, str, int]:
+def _kind(model: str, trial: nn.Module, pooled: bool) -> tuple[tuple[str, ...], str, int]:
     """What to call, the layout of what it gives, and C: by a trial without numbers, at the model's own size."""
     size = tuple(trial.pretrained_cfg["input_size"])  # type: ignore[index]
     images = torch.empty(2, *size)
-    called = "forward_features" if pooled else "forward"
+    called: tuple[str, ...] = ("forward",)
+    if pooled:
+        called = ("forward_features", "fc_norm") if hasattr(trial, "fc_norm") else ("forward_features",)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = tuple(getattr(trial, called)(images).shape)
-            if len(shape) == 3:
-                called = "forward_features"
-                shape = tuple(trial.forward_features(images).shape)  # type: ignore[operator]
+            shape = tuple(_through(trial, called, images).shape)
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError) as e:
         raise ValueError(f"timm's {model!r} gives no feature map ({' '.join(str(e).split())[:200]}); {OTHER}") from e
     widths = {getattr(trial, "num_features", None), getattr(trial, "head_hidden_size", None)}
@@ -194,7 +189,10 @@ def _kind(model: str, trial: nn.Module, pooled: bool) -> tuple[str, str, int]:
     )
 
 
-OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
+def _through(model: nn.Module, called: tuple[str, ...], values: Tensor) -> Tensor:
+    for name in called:
+        values = getattr(model, name)(values)
+    return values
 
 
 def grid_of(model: nn.Module, size: tuple[int, ...]) -> tuple[int, int]:
