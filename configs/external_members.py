@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import shlex
@@ -80,6 +81,23 @@ def words_of(text: str) -> list[str]:
     except csv.Error as e:
         raise ConfigError(f"--members {text[:100]!r}: wanted names and files set off by commas ({e})") from e
     return [word.strip() for word in words if word.strip()]
+
+
+def text_of(members: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
+    """Words as `words_of` reads them back; a text is one already.
+
+    Raises:
+        ConfigError: something else than words and paths is among them.
+    """
+    if isinstance(members, str):
+        return members
+    words = list(members) if isinstance(members, Sequence) else [members]
+    for word in words:
+        if not isinstance(word, str | os.PathLike):
+            raise ConfigError(f"members: {word!r} is of type {type(word).__name__}; wanted names and files")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(words)
+    return text.getvalue()
 
 
 def _named(name: str, file: str) -> str:

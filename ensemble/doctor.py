@@ -60,7 +60,9 @@ def main(argv: list[str] | None = None) -> int:
         found = [*benchmark.found, *find_in_lists(benchmark)]
         if not args.quick:
             parts = look_into(benchmark, args.jobs)
-            found += find_in_files({part: (getattr(benchmark, part), files) for part, files in parts.items()})
+            found += find_in_files(
+                {part: (getattr(benchmark, part), files) for part, files in parts.items()}, benchmark.labels
+            )
     show_counts(console, benchmark, parts)
     show_tail(console, benchmark.train)
     show_findings(found)

@@ -101,9 +101,14 @@ def table(results: Iterable[Result]) -> Table:
     for name, side in (("kind", "left"), ("result", "left"), ("size", "right"), ("age", "right"), ("used by", "left")):
         shown.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
     for r in results:
-        cells = (r.path.parent.name, r.path.name, amount(r.size), duration(r.age), r.used)
+        cells = (r.path.parent.name, r.path.name, amount(r.size), _told(r.age), r.used)
         shown.add_row(*(Text(c) for c in cells))
     return shown
+
+
+def _told(age: float) -> str:
+    """A file may be of a machine whose clock is ahead."""
+    return duration(age) if age > -1 else f"{duration(-age)} ahead"
 
 
 def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     benchmark = read_layout(layout, args.data, rules.skip, wanted=("train",))
     shape = asked_shape(args, shape_of(benchmark, args.share))
     board = make_board(benchmark.train, shape, args.seed)
-    pictures = write_table(args.out, board.train, board.query, board.gallery)
+    pictures = write_table(args.out, board.train, board.query, board.gallery, benchmark.labels, benchmark.cameras)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(f"pictures stay in {pictures}; seed {args.seed}", soft_wrap=True, markup=False)
     lists = {"made": (board.train, board.query, board.gallery)}

@@ -29,7 +29,7 @@ from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import Interval, difference, interval
-from ensemble.metrics.competition_score import describe
+from ensemble.metrics.competition_score import describe, parse
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, TUNE, retrieval_code
 from ensemble.results.manifests import training_seconds
@@ -159,7 +159,8 @@ def show(console: Console, found: Worth, name: str) -> None:
     console.print(f"{name}; {describe(found.signature)}; intervals over persons, 95 %", soft_wrap=True, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
-    for column in ("weight", "total alone", "lost without it", "", "trained"):
+    reranked = ", re-ranked" if parse(found.signature).get("rerank", "none") != "none" else ""
+    for column in ("weight", f"alone{reranked}", "lost without it", "", "trained"):
         table.add_column(column, justify="right")
     for member in found.members:
         lost = member.left_out

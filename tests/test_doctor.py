@@ -92,9 +92,10 @@ def test_a_label_list_by_itself(tmp_path, capsys):
     assert status == 1 and "stops: 1 identity has 2 training images or more" in "\n".join(lines)
     path.write_text("1.png:15178\n2.png:3\n")
     assert read_label_list(path)[0].train.pids.tolist() == [15178, 3]
-    path.write_text("1.png\n")
-    with pytest.raises(DataError, match=r"line 1: '1.png'; wanted lines"):
-        read_label_list(path)
+    for line in ("1.png", " :5", ":5"):
+        path.write_text(f"{line}\n")
+        with pytest.raises(DataError, match=r"line 1: '.*'; wanted lines"):
+            read_label_list(path)
 
 
 def test_a_look_into_a_file(tmp_path):

@@ -141,6 +141,7 @@ def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
 def test_the_command_on_a_build(tiny_build, capsys):
     worth.main(["--runs", str(tiny_build.runs)])
     said = capsys.readouterr().out
+    assert "alone, re-ranked" in said  # not the totals of submit.make's rows of members, which are not
     assert "AP 'market'" in said and "lost without it" in said and "correlation of errors" in said
     rows = [line.split() for line in said.splitlines() if line.startswith(("a ", "b "))]
     assert len(rows) == 4 and rows[0][1] == "1" and rows[0][-1] == "s"  # weight 1, some seconds of training

@@ -41,3 +41,8 @@ def flow(value: Any) -> str:
         return value
     text = json.dumps(value, ensure_ascii=False)  # JSON's quoted text is YAML's, but for what cannot be printed
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
+
+
+def visible(text: str) -> str:
+    """A text from elsewhere as a terminal may have it: what would move its cursor or colour it is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

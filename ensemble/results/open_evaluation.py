@@ -47,7 +47,7 @@ def open_case(args: argparse.Namespace) -> Case:
     """
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
+    store = Store(args.runs, lambda text: print(text, file=sys.stderr), lends=True)
     key, record, plan = open_build(store, args.build)
     name = args.evaluation or (HOLDOUT if HOLDOUT in record.evaluations else TEST)
     if name not in record.evaluations:

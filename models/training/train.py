@@ -188,6 +188,8 @@ def _epoch(
         if look and (broken := tally.look(metrics)):
             return broken
         metrics.seconds = time.monotonic() - begun
+        if look and run.warmup is not None:
+            metrics.lr = float(run.warmup.used)
         if turn.last:
             break
         within = point.within(turn.batch + 1, metrics)

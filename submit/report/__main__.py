@@ -46,7 +46,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--port", type=whole(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="NAME", help="of --serve; another than 127.0.0.1 lets others in"
+        "--host",
+        default="127.0.0.1",
+        metavar="NAME",
+        help="of --serve (default: 127.0.0.1); another, such as 0.0.0.0, lets in those who have the printed link",
     )
     return parser.parse_args(argv)
 
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.runs.is_dir():
         raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
     progress = Progress()
-    store = Store(args.runs, progress.say)
+    store = Store(args.runs, progress.say, lends=True)
     written = make_report(store, args.build, args.out, progress, args.device)
     print(written.folder / "index.html", flush=True)
     if args.serve:
@@ -83,7 +86,9 @@ def serve(written: Written, host: str, port: int, progress: Progress) -> None:
         raise ConfigError(
             f"--host {host} --port {port}: cannot be served there ({e}); --port 0 takes a free one"
         ) from e
-    progress.say(f"the report is at {server.address}, the search at {server.address}search.html; Ctrl-C ends it")
+    progress.say(f"the report is at {server.link()}, the search at {server.link('search.html')}; Ctrl-C ends it")
+    if server.token:
+        progress.say("whoever has such a link can look at every picture of the report and search in it")
     try:
         server.serve_forever()
     finally:

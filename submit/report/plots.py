@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from submit.report.member_training import Trained
@@ -174,6 +175,7 @@ def _epochs(trained: Sequence[Trained], field: str, title: str, why: str, log: b
         if log:
             axes.set_yscale("log")
             axes.minorticks_off()
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
         if field == "accuracy":
             axes.set_ylabel("per cent")

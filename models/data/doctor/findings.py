@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from models.data.doctor.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.doctor.inspect_files import Seen
 from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
+Place = tuple[str, str, int | str]  # of an image: list, name, identity
 MOST_SKIPPED = 1000  # names that a command line takes
 
 
@@ -42,7 +43,7 @@ def find_in_lists(
                 HURTS,
                 f"{count(len(shared), 'identity is', 'identities are')} in train and in the test",
                 does,
-                shown(sorted(shared)),
+                shown(benchmark.labels.get(pid, pid) for pid in sorted(shared)),
             )
         )
     found += _unanswerable(query, gallery)
@@ -61,11 +62,14 @@ def distractors(query: Split, gallery: Split) -> int:
     return int(unasked.sum()) if (query.pids != UNKNOWN).any() else 0
 
 
-def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Finding]:
+def find_in_files(
+    parts: dict[str, tuple[Split, Sequence[Seen]]], labels: Mapping[int, str] | None = None
+) -> list[Finding]:
     """What a look into the files tells: broken ones, doubled ones.
 
     Args:
         parts: name of a list -> the list, and its files in the same order.
+        labels: what the data set calls an identity, where that is not its number.
     """
     broken: dict[str, list[str]] = defaultdict(list)
     troubles: list[str] = []
@@ -84,11 +88,11 @@ def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Findin
     if odd:
         text = f"{count(len(odd), 'file is', 'files are')} not as they should be"
         found.append(Finding(NOTE, text, "they are read all the same", shown(odd)))
-    places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    places: dict[str, list[Place]] = defaultdict(list)
     for part, (split, files) in parts.items():
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
             if not seen.trouble:
-                places[seen.digest].append((part, name, pid))
+                places[seen.digest].append((part, name, pid if pid == UNKNOWN else (labels or {}).get(pid, pid)))
     return found + _doubles([group for group in places.values() if len(group) > 1])
 
 
@@ -177,9 +181,9 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     return found
 
 
-def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
+def _doubles(groups: list[list[Place]]) -> list[Finding]:
     """Equal files, by what they would do: the gravest first; each group is told once."""
-    kinds: dict[str, list[list[tuple[str, str, int]]]] = defaultdict(list)
+    kinds: dict[str, list[list[Place]]] = defaultdict(list)
     for group in groups:
         parts = {part for part, _, _ in group}
         labels = {
@@ -206,7 +210,7 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
     ]
 
 
-def _group(group: list[tuple[str, str, int]]) -> str:
+def _group(group: list[Place]) -> str:
     return " = ".join(f"{part}/{name}" + (f" (id {pid})" if pid != UNKNOWN else "") for part, name, pid in group[:4])
 
 
