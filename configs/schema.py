@@ -26,21 +26,30 @@ PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 class Weights(Frozen):
     """Where a member's trunk starts from.
 
-    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url` or `file`; `sha256` is checked where
-    given and recorded always; `fresh` names parts the file is known not to have, which start anew.
+    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`: a repository of the
+    Hugging Face hub that holds `model.safetensors`, with the 40 digits of the commit that is meant as its `revision`.
+    `sha256` is checked where given and recorded always; `fresh` names parts the file is known not to have, which start
+    anew.
     """
 
     torchvision: str | None = None
     url: str | None = None
     file: str | None = None
+    hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
-        given = [k for k in ("torchvision", "url", "file") if getattr(self, k)]
+        given = [k for k in ("torchvision", "url", "file", "hub") if getattr(self, k)]
         if len(given) != 1:
-            raise ValueError(f"weights need exactly one of torchvision, url, file; {given or 'none'} given")
+            raise ValueError(f"weights need exactly one of torchvision, url, file, hub; {given or 'none'} given")
+        if bool(self.hub) != bool(self.revision):
+            raise ValueError(
+                "hub and revision go together: the commit that is meant, 40 digits, as https://huggingface.co/"
+                f"{self.hub or 'OWNER/NAME'}/commits/main lists them"
+            )
         return self
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from models.data.batches import IMAGENET, Scale
 
+CLASS = "class token"  # as a head's `fork`
+
 
 @dataclass(frozen=True)
 class Output:

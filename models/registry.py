@@ -157,7 +157,7 @@ def _check_start(member: Member, recipe: Recipe) -> None:
     raise ConfigError(
         f"member {member.name!r}: recipe.pretrained is true, and nothing says where its weights are. --set "
         f"'{own}={{file: model.safetensors}}' takes a file as timm publishes it"
-        + (f" (https://huggingface.co/{hub})" if hub else "")
-        + f", '{own}={{url: ..., sha256: ...}}' fetches one; or train from random weights with "
+        + (f", '{own}={{hub: {hub}, revision: COMMIT}}' fetches timm's" if hub else "")
+        + f", '{own}={{url: ..., sha256: ...}}' fetches any; or train from random weights with "
         f"--set 'members.{member.name}.recipe={{pretrained: false}}'"
     )

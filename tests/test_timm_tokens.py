@@ -12,12 +12,13 @@ from configs.errors import ConfigError
 from configs.schema import Member, Weights
 from configs.store.store import Store
 from models import registry
-from models.backbones.timm_backbone import CLASS, TimmBackbone, timm_map
+from models.backbones.timm_backbone import TimmBackbone, timm_map
 from models.data.batches import normalise
 from models.device import choose_precision
 from models.distributed.process_group import ALONE
 from models.extraction.extract import extract
 from models.extraction.views import make_views
+from models.net import CLASS
 from models.pretrained import keep_weights, load_weights
 from models.registry import check, make_net, resampling
 from models.training.setup import set_up
@@ -215,7 +216,7 @@ def test_weights_that_are_wanted_and_not_named_are_asked_for():
     with pytest.raises(ConfigError) as error:
         check(member("test_vit"), wants)
     said = str(error.value)
-    assert "members.x.weights={file:" in said and "https://huggingface.co/timm/test_vit.r160_in1k" in said
+    assert "members.x.weights={file:" in said and "weights={hub: timm/test_vit.r160_in1k, revision: COMMIT}" in said
     assert "recipe={pretrained: false}" in said
     check(member("test_vit", weights={"file": "model.safetensors"}), wants)
     with pytest.raises(ConfigError, match="no model 'test_vitt'"):

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -29,7 +28,7 @@ from ensemble.planning.planned_results import Item, items_of
 from ensemble.results.manifests import Manifest, Past, epochs_of
 from models.data.balance import Training
 from models.model_cost import Footprint, footprint
-from models.pretrained import identify
+from models.pretrained import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
@@ -230,9 +229,7 @@ def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
     member = next(m for m in job.plan.members if m.name == name)
     if not (job.plan.recipe_of(member).pretrained and member.weights):
         return 0
-    known = identify(member.weights)
-    source = Path(str(known.get("url") or member.weights.file)).stem
-    return 0 if any(job.store.root.glob(f"weights/{source}-*")) else prints[name].weights
+    return 0 if any(job.store.root.glob(f"weights/{name_of(member.weights)}-*")) else prints[name].weights
 
 
 def _machine() -> int:

@@ -7,15 +7,14 @@ import warnings
 from functools import cache
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
+from models.net import CLASS
 
 OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
-CLASS = "class token"  # what `fork` is asked for by a head of tokens
 
 
 class TimmBackbone(nn.Module):
@@ -98,6 +97,13 @@ def timm_map(*, model: str) -> TimmBackbone:
     return TimmBackbone(_create(model)[0], called, layout, channels)
 
 
+def _timm() -> Any:
+    """The package takes half a second to import, which only a build that names it pays."""
+    import timm
+
+    return timm
+
+
 def published(backbone: nn.Module) -> nn.Module:
     """The module under whose names the weights of this backbone are published."""
     return backbone.model if isinstance(backbone, TimmBackbone) else backbone
@@ -105,11 +111,11 @@ def published(backbone: nn.Module) -> nn.Module:
 
 def known(model: str) -> None:
     """Raise ValueError where timm has no such model, or no such release of it."""
-    if not isinstance(model, str) or not timm.is_model(model):
-        near = difflib.get_close_matches(str(model), timm.list_models(), n=5)
-        raise ValueError(f"timm {timm.__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
+    if not isinstance(model, str) or not _timm().is_model(model):
+        near = difflib.get_close_matches(str(model), _timm().list_models(), n=5)
+        raise ValueError(f"timm {_timm().__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
     name, _, tag = model.partition(".")
-    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    tags = [full.partition(".")[2] for full in _timm().list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise ValueError(f"timm's {name} has no release {tag!r}; it has: {', '.join(tags) or 'none'}")
 
@@ -122,7 +128,7 @@ def resampling_of(model: str) -> str:
         ValueError: in a way that images are not resized here.
     """
     known(model)
-    settings = timm.get_pretrained_cfg(model)
+    settings = _timm().get_pretrained_cfg(model)
     asked = settings.interpolation if settings else PLAIN
     if asked not in RESAMPLINGS:
         raise ValueError(f"timm's {model!r} wants images resized by {asked!r}; there are {', '.join(RESAMPLINGS)}")
@@ -137,7 +143,7 @@ def scale_of(settings: dict[str, Any]) -> Scale:
 
 def hub_of(model: str) -> str | None:
     """Where the release that is meant by this name lies on the Hugging Face hub, such as `timm/resnet50.a1_in1k`."""
-    found = timm.get_pretrained_cfg(model)
+    found = _timm().get_pretrained_cfg(model)
     if found is None or not found.hf_hub_id:
         return None
     return f"{found.hf_hub_id}{found.architecture}.{found.tag}" if found.hf_hub_id.endswith("/") else found.hf_hub_id
@@ -146,18 +152,18 @@ def hub_of(model: str) -> str | None:
 def _create(model: str) -> tuple[nn.Module, bool]:
     """Without classifier, and without pooling where timm can leave that out; and whether it pools."""
     if _norm_after_pooling(model):
-        return timm.create_model(model, pretrained=False, num_classes=0), True
+        return _timm().create_model(model, pretrained=False, num_classes=0), True
     try:
-        return timm.create_model(model, pretrained=False, num_classes=0, global_pool=""), False
+        return _timm().create_model(model, pretrained=False, num_classes=0, global_pool=""), False
     except (AssertionError, TypeError, ValueError):
-        return timm.create_model(model, pretrained=False, num_classes=0), True
+        return _timm().create_model(model, pretrained=False, num_classes=0), True
 
 
 @cache
 def _norm_after_pooling(model: str) -> bool:
     """Whether its last norm comes after the pooling: timm leaves it out together with the pooling."""
     with torch.device("meta"):
-        own = timm.create_model(model, pretrained=False, num_classes=0)
+        own = _timm().create_model(model, pretrained=False, num_classes=0)
     return not isinstance(getattr(own, "fc_norm", nn.Identity()), nn.Identity)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.backbones.timm_backbone import CLASS
 from models.heads.pooling import Pool
-from models.net import Output, at_least_float32
+from models.net import CLASS, Output, at_least_float32
 
 
 class TokenHead(nn.Module):
