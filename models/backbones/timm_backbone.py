@@ -71,7 +71,9 @@ class TimmBackbone(nn.Module):
             near = [max(1, round(side / p)) * p for side, p in zip(size, patch, strict=True)]
             raise ValueError(f"its patches are {patch[0]}x{patch[1]} pixels, which do not fill it; {near} would fit")
         if hasattr(self.model, "set_input_size"):
-            self.model.set_input_size(img_size=size)  # type: ignore[operator]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.model.set_input_size(img_size=size)  # type: ignore[operator]
 
 
 def timm_map(*, model: str) -> TimmBackbone:
