@@ -63,7 +63,8 @@ def options() -> CommandLine:
         "--members",
         default=FIVE,
         metavar="NAMES",
-        help="names from configs/members.yaml, timm:MODEL (docs/recipe.md), files of features (docs/desk.md); default: all five",
+        help="names from configs/members.yaml, timm:MODEL (docs/recipe.md), and files of features (docs/desk.md); "
+        "default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
