@@ -12,7 +12,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError
 from configs.installed import PREFIX
-from configs.schema import NAME, Outside
+from configs.schema import NAME, ExternalMember
 
 SUFFIXES = (".npz", ".safetensors", ".mat", ".npy")
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin")
@@ -49,7 +49,7 @@ def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return names, models
 
 
-def part_members(words: Sequence[str]) -> tuple[list[str], tuple[Outside, ...]]:
+def split_members(words: Sequence[str]) -> tuple[list[str], tuple[ExternalMember, ...]]:
     """The words that name members of configs/members.yaml, and the files among them.
 
     A word is a file where it is written `NAME=PATH`, has a folder in it, or ends as one of `SUFFIXES`; without a name
@@ -59,7 +59,7 @@ def part_members(words: Sequence[str]) -> tuple[list[str], tuple[Outside, ...]]:
         ConfigError: a file that is not there, a name that cannot be one, or a name given twice.
     """
     inside: list[str] = []
-    outside: list[Outside] = []
+    outside: list[ExternalMember] = []
     for word in words:
         name, equals, path = word.partition("=")
         named = bool(equals) and "/" not in name and not os.path.exists(word)
@@ -109,7 +109,7 @@ def _is_file(word: str) -> bool:
     return "/" in word or "\\" in word or word.lower().endswith(SUFFIXES + PICKLED)
 
 
-def _outside(name: str, file: str) -> Outside:
+def _outside(name: str, file: str) -> ExternalMember:
     path = Path(file)
     if path.suffix.lower() in PICKLED:
         raise ConfigError(
@@ -122,4 +122,4 @@ def _outside(name: str, file: str) -> Outside:
         raise ConfigError(f"{file}: no plain file, and no folder; a pipe or a device may never come to an end")
     if not NAME.fullmatch(name):
         raise ConfigError(f"{file}: {name!r} cannot be a member's name; give it one: {_named('NAME', file)}")
-    return Outside(name=name, file=file)
+    return ExternalMember(name=name, file=file)

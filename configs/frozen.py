@@ -13,7 +13,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, regex_engine="python-re")
 
 
-class Named(BaseModel):
+class ComponentConfig(BaseModel):
     """A row of a table and its options: `{name: resnet, depth: 101}`.
 
     The tables are in `models/registry.py` and `ensemble/rerank/registry.py`. Options are checked against the row's own,

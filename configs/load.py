@@ -1,4 +1,4 @@
-"""YAML files and --set changes in, one checked Plan out."""
+"""YAML files and --set changes in, one checked BuildConfig out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from configs.console.quoting import set_option
 from configs.errors import ConfigError
-from configs.external_members import TIMM, part_members, timm_members
-from configs.schema import NAME, Competition, Ensemble, Member, Plan, Recipe
+from configs.external_members import TIMM, split_members, timm_members
+from configs.schema import NAME, BuildConfig, Competition, Ensemble, Member, Recipe
 
 HERE = Path(__file__).parent
 MOST_VALUES = 100_000  # in one file; aliases of aliases make 10^9 of a few lines
@@ -39,7 +39,7 @@ _Yaml.add_implicit_resolver(
 )
 
 
-def load_plan(
+def load_build_config(
     members: Sequence[str],
     *,
     competition: str = "drawn",
@@ -47,7 +47,7 @@ def load_plan(
     recipe: str | None = None,
     sets: Iterable[str] = (),
     folder: Path = HERE,
-) -> Plan:
+) -> BuildConfig:
     """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
@@ -83,7 +83,7 @@ def load_plan(
         if isinstance(tables["members"][name], dict):
             tables["members"][name] = of_each | tables["members"][name]
     how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
-    inside, outside = part_members(names)
+    inside, outside = split_members(names)
     wanted = _pick(inside, tables["members"], alone=not outside)
     every = [*(m.name for m in wanted), *(o.name for o in outside)]
     ensemble = checked(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
@@ -92,7 +92,7 @@ def load_plan(
         _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, every)
     for member in wanted:
         checked(Recipe, how.model_dump() | member.own, f"members.{member.name}, laid over the shared recipe")
-    return Plan(
+    return BuildConfig(
         members=wanted,
         recipe=how,
         ensemble=ensemble,
@@ -111,7 +111,7 @@ def load_competition(
         sets: `competition.ap=hits` and the like.
 
     Raises:
-        ConfigError: as `load_plan`.
+        ConfigError: as `load_build_config`.
     """
     tables = {"competition": _read_competition(folder, name) | ({"layout": layout} if layout else {})}
     for change in sets:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.frozen import Frozen, Named
+from configs.frozen import ComponentConfig, Frozen
 
 ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # the same thing, under the same address
 MOST_PIXELS = 2**24  # of a picture that is trained on
@@ -34,12 +34,12 @@ class Recipe(Frozen):
     zero_init_residual: bool = Field(
         default=False, description="random weights start with every residual branch at zero"
     )
-    optimizer: Named
-    schedule: Named
+    optimizer: ComponentConfig
+    schedule: ComponentConfig
     losses: dict[str, dict[str, Any]] = Field(
         min_length=1, description="name -> its weight in the total and its options"
     )
-    augment: tuple[Named, ...]
+    augment: tuple[ComponentConfig, ...]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     channels_last: bool
     checkpoint_every: int | None = Field(
@@ -61,8 +61,8 @@ class Recipe(Frozen):
 
     @field_validator("augment")
     @classmethod
-    def _one_name(cls, augment: tuple[Named, ...]) -> tuple[Named, ...]:
-        return tuple(Named(name=ALSO_CALLED.get(a.name, a.name), **a.options) for a in augment)
+    def _one_name(cls, augment: tuple[ComponentConfig, ...]) -> tuple[ComponentConfig, ...]:
+        return tuple(ComponentConfig(name=ALSO_CALLED.get(a.name, a.name), **a.options) for a in augment)
 
     @field_validator("losses")
     @classmethod

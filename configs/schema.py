@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.frozen import Frozen, Named
+from configs.frozen import ComponentConfig, Frozen
 from configs.recipe import Recipe
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
@@ -29,7 +29,7 @@ class Weights(Frozen):
     Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`: a repository of the
     Hugging Face hub that holds `model.safetensors`, with the 40 digits of the commit that is meant as its `revision`.
     `sha256` is checked where given and recorded always; `fresh` names parts the file is known not to have, which start
-    anew.
+    anew; `prefix` is what stands before the backbone's names in the file, and is looked for where it is not given.
     """
 
     torchvision: str | None = None
@@ -39,6 +39,7 @@ class Weights(Frozen):
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
+    prefix: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -57,8 +58,8 @@ class Member(Frozen):
     """One network of the ensemble."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
-    backbone: Named
-    head: Named = Named(name="global")
+    backbone: ComponentConfig
+    head: ComponentConfig = ComponentConfig(name="global")
     weights: Weights | None = None
     size: tuple[int, int] | None = Field(default=None, description="in place of the shared recipe's")
     seed: int | None = Field(default=None, description="in place of the shared recipe's")
@@ -86,7 +87,7 @@ class Member(Frozen):
         return self
 
 
-class Outside(Frozen):
+class ExternalMember(Frozen):
     """A member that other code made: a file of its features, or of distances, with the names of the images."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
@@ -100,7 +101,7 @@ class DomainSettings(Frozen):
     """
 
     weights: dict[str, Weight] | None = None
-    rerank: Named | None = None
+    rerank: ComponentConfig | None = None
     k1: int | None = Field(default=None, ge=1)
     k2: int | None = Field(default=None, ge=1)
     lam: float | None = Field(default=None, ge=0, le=1)
@@ -158,8 +159,10 @@ class Ensemble(Frozen):
 
     weights: dict[str, Weight] = Field(default_factory=dict, description="member -> weight; 1 where not named")
     flip: bool = Field(description="average a feature with that of the mirrored image")
-    views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
-    rerank: Named = Field(description="a row of ensemble/rerank/registry.py")
+    views: tuple[ComponentConfig, ...] = Field(
+        default=(), description="of each image; its feature is the mean over them"
+    )
+    rerank: ComponentConfig = Field(description="a row of ensemble/rerank/registry.py")
     k1: int = Field(ge=1)
     k2: int = Field(ge=1)
     lam: float = Field(ge=0, le=1)
@@ -248,14 +251,14 @@ class Competition(Frozen):
         return {EVERY: value} if isinstance(value, list | tuple) else value or {}
 
 
-class Plan(Frozen):
+class BuildConfig(Frozen):
     """One build: who, how, on what, for which competition."""
 
     members: tuple[Member, ...]
     recipe: Recipe
     ensemble: Ensemble
     competition: Competition
-    outside: tuple[Outside, ...] = ()
+    outside: tuple[ExternalMember, ...] = ()
 
     def recipe_of(self, member: Member) -> Recipe:
         """The recipe that a member is trained by: the shared one, with the member's own keys laid over it."""

@@ -14,34 +14,35 @@ from pathlib import Path
 from typing import Any
 
 from configs.console.call import as_words, call_as, read_call, settings
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.console.progress import Progress, duration
-from configs.console.quoting import RUNS, command, on, set_option
+from configs.console.quoting import RUNS, command, runs_option
+from configs.console.store_options import add_device, add_runs
 from configs.errors import ConfigError
 from configs.external_members import text_of, words_of
 from configs.installed import need
-from configs.load import load_plan
-from configs.schema import WHOLE, Competition, Plan
+from configs.load import load_build_config
+from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import cuda_problem
-from ensemble.pipeline.context import Job
+from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.run_stages import run_stages
-from ensemble.pipeline.stages import prepare, record_address
-from ensemble.planning.build_cost import check_room
-from ensemble.planning.monitor import listened_to, watched
-from ensemble.planning.parallelism import members_at_a_time, settle
+from ensemble.pipeline.stages import plan_build, record_address
+from ensemble.planning.build_cost import check_room, with_timed_steps
+from ensemble.planning.monitor import make_progress, monitor_build
+from ensemble.planning.parallelism import choose_parallelism, members_at_a_time
 from ensemble.planning.summary import describe
 from ensemble.pseudo.rounds import describe_rounds, run_rounds
 from ensemble.results.build_record import Record, describe_left_out, point_at, save_record
 from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
-from models.data.pairs import check_pairs
+from models.data.pairs import check_handing_in
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
-from models.distributed.process_group import ALONE, Team, joined
-from models.distributed.worker import follow
+from models.distributed.process_group import ALONE, ProcessGroup, join_process_group
+from models.distributed.worker import run_follower
 from models.extraction.views import check_views
 from models.registry import check
 
@@ -82,18 +83,16 @@ def options() -> CommandLine:
     )
     parser.add_argument(
         "--rounds",
-        type=whole(1),
+        type=at_least(1),
         metavar="N",
         help="2: label the unlabelled images, and train again with them (default: 1)",
     )
-    parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
-    )
+    add_runs(parser)
     hidden = argparse.SUPPRESS
     parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     parser.add_argument(
-        "--workers", type=whole(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
+        "--workers", type=at_least(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
     parser.add_argument(
         "--parallel",
@@ -122,7 +121,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return options().parse_args(argv)
 
 
-def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
+def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
     """Read the data set the plan is for; the drawn people are drawn first.
 
     Raises:
@@ -147,38 +146,22 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
     return benchmark
 
 
-def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
-    """Whatever `submit.make` would refuse is refused before anything is trained.
-
-    Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
-    """
-    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
-        raise ConfigError(
-            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
-            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
-        )
-    if competition.format == "pairs_csv":
-        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
-        check_pairs(benchmark.root, *sides)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
-    with joined(args.device) as team:
+    with join_process_group(args.device) as team:
         if args.parallel != 1 and team.size > 1:
             raise ConfigError(
                 f"--parallel under torchrun, whose {team.size} processes train one member together: leave --parallel "
                 "out, or start python -m ensemble.build without torchrun for a member in each process"
             )
-        if team.leads:
+        if team.is_leader:
             key = carry_out(args, team)
-            team.tell(None)
+            team.send(None)
             if key:
                 print(args.runs / key)
         else:
-            follow(team, args.device, args.workers)
+            run_follower(team, args.device, args.workers)
 
 
 def build(
@@ -227,15 +210,15 @@ def build(
     return open_build(args.runs, key) if key else None
 
 
-def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> str | None:
+def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:
     """Everything from the plan to the record: the build's key; None of a dry run."""
     if "tensorboard" in args.log:
         need("report", "tensorboard")
-    progress = listened_to(args.log, quiet)
+    progress = make_progress(args.log, quiet)
     begun = time.monotonic()
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
-    plan = load_plan(
+    plan = load_build_config(
         words_of(args.members),
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
@@ -252,23 +235,24 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
     store = Store(args.runs, progress.say, progress.tell, made_with())
     store.sweep()
-    job = Job(plan, store, progress, device.type, precision, args.workers, team)
+    job = BuildContext(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.runs, progress)
-    work = prepare(job, benchmark, args.holdout)
-    job, parallel = settle(args.parallel, job, work)
+    work = plan_build(job, benchmark, args.holdout)
+    job, parallel = choose_parallelism(args.parallel, job, work)
     if parallel:
         progress.say(parallel)
     known, needs, told = describe_rounds(job, work, benchmark)
     progress.say(describe(job, known))
     if told:
         progress.say(told)
-    progress.say(str(needs))
     if args.dry_run:
+        progress.say(str(with_timed_steps(job, known, needs)))
         return None
+    progress.say(str(needs))
     check_room(store, needs)
     members = text_of(words_of(args.members))  # one spelling: what is asked for has one record
     asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
-    with watched(job, needs, asked, args.log):
+    with monitor_build(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
         left_out = benchmark.left_out()
@@ -280,7 +264,9 @@ def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> s
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
     told = f"; {describe_left_out(left_out)}" if left_out else ""
-    progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: {command('submit.make', *on(args.runs))}")
+    progress.say(
+        f"done in {duration(time.monotonic() - begun)}{told}; next: {command('submit.make', *runs_option(args.runs))}"
+    )
     return address.key
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console.quoting import RUNS
-from configs.errors import ConfigError, DataError, ResultError
-from configs.schema import Plan
+from configs.console.store_options import check_runs
+from configs.errors import ConfigError, DataError
+from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.features.feature_bank import FeatureBank, load_bank
 from ensemble.metrics.competition_score import cameras
@@ -106,7 +107,7 @@ class Build:
     runs: Path
     key: str
     record: Record = field(repr=False)
-    plan: Plan = field(repr=False)
+    plan: BuildConfig = field(repr=False)
     evaluations: Mapping[str, BuiltEvaluation]
 
     @property
@@ -130,8 +131,7 @@ def open_build(runs: str | os.PathLike[str] = RUNS, build: str | None = None) ->
         ResultError: no such folder, no such build, or it is damaged.
     """
     folder = Path(runs)
-    if not folder.is_dir():
-        raise ResultError(f"{folder}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    check_runs(folder)
     store = Store(folder.absolute(), lambda text: print(text, file=sys.stderr), lends=True)
     key, record, plan = build_record.open_build(store, build)
     weights = plan.ensemble.weights

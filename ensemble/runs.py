@@ -19,13 +19,14 @@ from rich.text import Text
 from configs.console.command import CommandLine, run
 from configs.console.event_log import EVENTS, LOGS, read_events
 from configs.console.progress import duration
+from configs.console.store_options import add_runs, check_runs
 from configs.errors import ResultError
-from configs.store.atomic_files import amount
+from configs.store.atomic_files import format_bytes
 from configs.store.manifest import find_damage
 from configs.store.store import Store
 from ensemble.results.build_record import LAST
 from ensemble.results.lineage import used_by
-from ensemble.results.manifests import Past
+from ensemble.results.manifests import ResultHistory
 
 WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
 EXAMPLE = """
@@ -48,7 +49,7 @@ class Result:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.runs", WHAT, EXAMPLE)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs)")
+    add_runs(parser)
     parser.add_argument("--prune", action="store_true", help="remove what no recorded build uses; asks first")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(argv)
@@ -56,7 +57,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def results_of(store: Store) -> list[Result]:
     """Every result and every interrupted one, by kind and age."""
-    past = Past(store)
+    past = ResultHistory(store)
     last = used_by(past, [_last(store)])
     every = used_by(past, [m.key for m in past.manifests if m.key.startswith("builds/")])
     found = []
@@ -101,7 +102,7 @@ def table(results: Iterable[Result]) -> Table:
     for name, side in (("kind", "left"), ("result", "left"), ("size", "right"), ("age", "right"), ("used by", "left")):
         shown.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
     for r in results:
-        cells = (r.path.parent.name, r.path.name, amount(r.size), _told(r.age), r.used)
+        cells = (r.path.parent.name, r.path.name, format_bytes(r.size), _told(r.age), r.used)
         shown.add_row(*(Text(c) for c in cells))
     return shown
 
@@ -130,24 +131,23 @@ def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
             )
     if not sure:
         if not sys.stdin.isatty():
-            return f"{len(idle)} results, {amount(total)}, would be removed; nothing was: add --yes"
-        if input(f"remove {len(idle)} results, {amount(total)}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return f"{len(idle)} results, {format_bytes(total)}, would be removed; nothing was: add --yes"
+        if input(f"remove {len(idle)} results, {format_bytes(total)}? [y/N] ").strip().lower() not in ("y", "yes"):
             return "nothing was removed"
     gone = [r for r in idle if store.remove(r.path)]
     held = len(idle) - len(gone)
-    said = f"removed {len(gone)} results, {amount(sum(r.size for r in gone))}"
+    said = f"removed {len(gone)} results, {format_bytes(sum(r.size for r in gone))}"
     return said + (f"; {held} are at work and stay" if held else "")
 
 
 def main(argv: list[str] | None = None) -> None:
     """List, and prune where asked."""
     args = parse(argv)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder; name the folder of results with --runs")
+    check_runs(args.runs)
     store = Store(args.runs)
     results = results_of(store)
     Console(highlight=False).print(table(results))
-    print(f"{len(results)} results, {amount(sum(r.size for r in results))}")
+    print(f"{len(results)} results, {format_bytes(sum(r.size for r in results))}")
     if args.prune:
         print(prune(store, results, sure=args.yes))
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
+from configs.console.tables import plain_table
 from configs.errors import ConfigError
 from configs.load import load_competition
 from models.data.heldout.board_split import Shape, make_board, shape_of
@@ -52,7 +52,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--share", type=float, default=0.2, metavar="SHARE", help="of the identities to ask for (default: 0.2)"
     )
     parser.add_argument("--images", metavar="LOW:HIGH", help="fewest and most images of one of them, such as 2:20")
-    parser.add_argument("--queries", type=whole(1), metavar="N", help="queries of one of them")
+    parser.add_argument("--queries", type=at_least(1), metavar="N", help="queries of one of them")
     parser.add_argument("--ratio", type=float, metavar="R", help="queries to gallery images, reached by distractors")
     parser.add_argument(
         "--distractors", type=float, metavar="SHARE", help="of the gallery that shows nobody who is asked for"
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cameras", choices=("auto", "yes", "no"), default="auto", help="default: as the data has them"
     )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of every choice (default: 0)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of every choice (default: 0)")
     return parser.parse_args(argv)
 
 
@@ -120,10 +120,7 @@ def _span(text: str) -> tuple[int, int | None]:
 
 def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
     """A row a benchmark: what shapes it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    table = plain_table([""], COLUMNS)
     for name, (train, query, gallery) in lists.items():
         sizes = len(train), len(set(train.pids.tolist()) - {UNKNOWN}), len(query), len(gallery)
         ratio = f"{len(query) / len(gallery):.2f}"

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run
 from configs.console.progress import duration
+from configs.console.tables import plain_table
 from configs.schema import Competition, Ensemble
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
@@ -33,8 +32,8 @@ from ensemble.metrics.competition_score import describe, parse
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, TUNE, retrieval_code
 from ensemble.results.manifests import training_seconds
-from ensemble.results.open_evaluation import add_arguments, open_case
-from ensemble.tune.exact_scorer import Judge, of_parts
+from ensemble.results.open_evaluation import add_arguments, open_evaluation
+from ensemble.tune.exact_scorer import ExactScorer, of_parts
 
 WHAT = "What each member of a build is worth: alone, and by what the ensemble loses without it."
 EXAMPLE = """
@@ -87,11 +86,11 @@ def worth_of(
     def make(folder: Path) -> None:
         banks = open_banks(store, evaluation.banks)
         names = [bank.fingerprint.split("/")[1] for bank in banks]
-        judge = Judge([bank.feats for bank in banks], names, evaluation, competition, device)
+        judge = ExactScorer([bank.feats for bank in banks], names, evaluation, competition, device)
         members = list(evaluation.banks)
         mixes: tuple[FusionSettings, ...] = (fusion_settings(ensemble, members),)
         if evaluation.kinds is not None:
-            apart = partitions.of_kinds(evaluation.kinds, judge.rows, len(judge.feats[0]))
+            apart = partitions.partitions_of(evaluation.kinds, judge.rows, len(judge.feats[0]))
             judge, mixes = of_parts(judge, apart), partitions.mixes_of(ensemble, members, apart)
         found = measure(judge, mixes, members)
         (folder / WORTH).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
@@ -100,7 +99,7 @@ def worth_of(
     return _read(json.loads((kept.path / WORTH).read_text(encoding="utf-8")), store, evaluation.banks)
 
 
-def measure(judge: Judge, mixes: Sequence[FusionSettings], members: list[str]) -> Worth:
+def measure(judge: ExactScorer, mixes: Sequence[FusionSettings], members: list[str]) -> Worth:
     """Score the whole mix, or that of one mix a part; each member alone; and the whole without each."""
     persons = np.array(judge.evaluation.query_pids)
     whole = judge.totals(*mixes)
@@ -148,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     add_arguments(parser)
     args = parser.parse_args(argv)
     check_device(args.device)
-    case = open_case(args)
+    case = open_evaluation(args)
     found = worth_of(case.store, case.name, case.evaluation, case.plan.ensemble, case.plan.competition, args.device)
     if found is not None:
         show(Console(highlight=False, width=None if sys.stdout.isatty() else 120), found, case.name)
@@ -157,31 +156,30 @@ def main(argv: list[str] | None = None) -> None:
 def show(console: Console, found: Worth, name: str) -> None:
     """Two tables: alone and left out, and the correlation of errors."""
     console.print(f"{name}; {describe(found.signature)}; intervals over persons, 95 %", soft_wrap=True, markup=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
     reranked = ", re-ranked" if parse(found.signature).get("rerank", "none") != "none" else ""
-    for column in ("weight", f"alone{reranked}", "lost without it", "", "trained"):
-        table.add_column(column, justify="right")
+    table = plain_table([""], ["weight", f"alone{reranked}", "lost without it", "", "trained"])
     for member in found.members:
         lost = member.left_out
         verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "chance could do it"
         weights = member.weights if len(set(member.weights)) > 1 else member.weights[:1]
-        cells = [", ".join(f"{w:g}" for w in weights), told(member.alone), told(lost, "+") if lost else "-", verdict]
+        cells = [
+            ", ".join(f"{w:g}" for w in weights),
+            format_interval(member.alone),
+            format_interval(lost, "+") if lost else "-",
+            verdict,
+        ]
         table.add_row(member.name, *cells, "-" if member.seconds is None else duration(member.seconds))
-    table.add_row("all", "", told(found.total), "", "", "")
+    table.add_row("all", "", format_interval(found.total), "", "", "")
     console.print(table)
     if len(found.members) > 1:
         console.print("\ncorrelation of errors, query by query")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("")
-        for member in found.members:
-            table.add_column(member.name, justify="right")
+        table = plain_table([""], [member.name for member in found.members])
         for member, row in zip(found.members, found.correlation, strict=True):
             table.add_row(member.name, *(f"{x:.2f}" for x in row))
         console.print(table)
 
 
-def told(one: Interval, sign: str = "") -> str:
+def format_interval(one: Interval, sign: str = "") -> str:
     """In per cent: `61.4 (57.2 to 63.8)`."""
     mean, low, high = (format(100 * x, f"{sign}.1f") for x in (one.mean, one.low, one.high))
     return f"{mean} ({low} to {high})"

@@ -65,10 +65,10 @@ class Net(nn.Module):
         if hasattr(self.backbone, "resize"):
             self.backbone.resize(size)  # type: ignore[operator]
 
-    def branch_off(self) -> None:
+    def copy_backbone_weights(self) -> None:
         """Once the backbone has its weights: a head's own copies of its blocks begin with the same."""
-        if hasattr(self.head, "adopt"):
-            self.head.adopt(self.backbone)  # type: ignore[operator]
+        if hasattr(self.head, "load_trunk_weights"):
+            self.head.load_trunk_weights(self.backbone)  # type: ignore[operator]
 
 
 def at_least_float32(values: Tensor) -> Tensor:

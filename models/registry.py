@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from configs.schema import Member, Named, Recipe
+from configs.schema import ComponentConfig, Member, Recipe
 from models import lr_schedules
 from models.backbones.resnet import resnet
 from models.backbones.timm_backbone import hub_of, resampling_of, timm_map
@@ -37,9 +37,9 @@ AUGMENTS: Table = {
     "pad_crop": augment.pad_crop,
     "affine": augment.affine,
     "random_shift": augment.random_shift,
-    "colour_jitter": augment.colour_jitter,
+    "colour_jitter": augment.color_jitter,
     "random_patch": augment.random_patch,
-    "erase": augment.erase,
+    "erase": augment.random_erasing,
     "cutout": augment.cutout,
 }
 SCHEDULES: Table = {
@@ -54,7 +54,7 @@ SCHEDULES: Table = {
 OPTIMIZERS: Table = {"adam": partial(torch.optim.Adam, fused=True)}
 
 
-def make(table: Table, what: str, named: Named, **given: Any) -> Any:
+def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
     """Build the row that a config line names, with its options and, of what the caller knows, what it has room for.
 
     Raises:
@@ -88,7 +88,7 @@ def make_losses(recipe: Recipe, *, dim: int, classes: int) -> dict[str, tuple[fl
     for name, options in recipe.losses.items():
         rest = dict(options)
         weight = rest.pop("weight", 1.0)
-        loss = make(LOSSES, "loss", Named(name=name, **rest), epochs=recipe.epochs, dim=dim, classes=classes)
+        loss = make(LOSSES, "loss", ComponentConfig(name=name, **rest), epochs=recipe.epochs, dim=dim, classes=classes)
         losses[name] = (float(weight), loss)
     return losses
 
@@ -103,17 +103,17 @@ def make_schedule(recipe: Recipe) -> lr_schedules.Schedule:
     return _schedule(recipe.schedule, recipe.epochs)
 
 
-def _schedule(named: Named, epochs: float) -> lr_schedules.Schedule:
+def _schedule(named: ComponentConfig, epochs: float) -> lr_schedules.Schedule:
     """A schedule over so many epochs; a warm-up's option `then` names the one that follows it."""
     options = named.options
     warms = named.name in SCHEDULES and "then" in inspect.signature(SCHEDULES[named.name]).parameters
     following = options.pop("then", "constant") if warms else None
 
     def then(left: float) -> lr_schedules.Schedule:
-        return _schedule(Named.model_validate(following), left)
+        return _schedule(ComponentConfig.model_validate(following), left)
 
     result: lr_schedules.Schedule = make(
-        SCHEDULES, "schedule", Named(name=named.name, **options), epochs=epochs, then=then
+        SCHEDULES, "schedule", ComponentConfig(name=named.name, **options), epochs=epochs, then=then
     )
     return result
 

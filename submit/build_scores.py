@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from configs.console.tables import plain_table
 from configs.errors import ResultError
 from configs.schema import Competition, Ensemble
 from configs.store.code_version import CodeVersion
@@ -143,10 +142,7 @@ def _row(
 
 def show(console: Console, title: str, rows: Sequence[Row]) -> None:
     """Print scores in per cent under the rules they were measured by; what reads as the best of a column is bold."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    table = plain_table([""], list(COLUMNS))
     cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
     best = {field: max(texts, key=float) for field, texts in cells.items()}
     if rows[0].cut:

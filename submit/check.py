@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from configs.console.command import CommandLine, run
-from submit.submission import add_arguments, open_desk, receive, tell
+from submit.submission import add_arguments, check_file, open_rules, print_faults
 
 WHAT = "Say by line what is wrong with a submission. Exit status: 0 valid, 1 not valid, 2 it could not be checked."
 EXAMPLE = """
@@ -27,9 +27,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Check one file; the exit status."""
     args = parse(argv)
-    desk = open_desk(args)
-    handed = receive(args.file, desk)
-    tell(handed, desk, None if args.all else 20)
+    desk = open_rules(args)
+    handed = check_file(args.file, desk)
+    print_faults(handed, desk, None if args.all else 20)
     return 1 if handed.faults else 0
 
 

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.console.quoting import visible
 from configs.errors import SubmissionError
 from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
-from submit.submission import Desk, add_arguments, open_desk, read_file
+from submit.submission import SubmissionRules, add_arguments, open_rules, read_file
 
 WHAT = "Say how two submissions differ: first answers, lists, images in common. With --data also what it is good for."
 EXAMPLE = """
@@ -29,7 +29,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("new", type=Path, metavar="B", help="the other")
     add_arguments(parser)
     parser.add_argument(
-        "--show", type=whole(0), default=10, metavar="N", help="changed first answers to print (default: 10)"
+        "--show", type=at_least(0), default=10, metavar="N", help="changed first answers to print (default: 10)"
     )
     return parser.parse_args(argv)
 
@@ -37,7 +37,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Compare two files."""
     args = parse(argv)
-    desk = open_desk(args) if args.data else None
+    desk = open_rules(args) if args.data else None
     form = desk.form if desk else format_of(args.format or _sniffed(args.old))
     old, new = (_lists(path, form, desk) for path in (args.old, args.new))
     both = [query for query in old if query in new]
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         print(line)
     changed = [query for query in both if list(old[query][:1]) != list(new[query][:1])]
     if desk and desk.benchmark.scorable and changed:
-        print(worth(old, new, changed, desk))
+        print(change_in_first_answers(old, new, changed, desk))
     for query in changed[: max(0, args.show)]:
         print(visible(f"  {query}: {_first(old[query])} -> {_first(new[query])}"))
     if len(changed) > args.show:
@@ -83,7 +83,7 @@ def _in_common(old: Lists, new: Lists, both: Sequence[str], depth: int) -> str:
     return f"{f'images shared in {depth}':<22} {100 * sum(shares) / len(shares):.1f} % of those in either"
 
 
-def worth(old: Lists, new: Lists, changed: Sequence[str], desk: Desk) -> str:
+def change_in_first_answers(old: Lists, new: Lists, changed: Sequence[str], desk: SubmissionRules) -> str:
     """How many changed first answers became right, became wrong, or stayed what they were."""
     query, gallery = desk.benchmark.query, desk.benchmark.gallery
     pid_of = dict(zip(desk.kept.query, query.pids.tolist(), strict=True))
@@ -101,7 +101,7 @@ def worth(old: Lists, new: Lists, changed: Sequence[str], desk: Desk) -> str:
     )
 
 
-def _lists(path: Path, form: Format, desk: Desk | None) -> dict[str, Sequence[str]]:
+def _lists(path: Path, form: Format, desk: SubmissionRules | None) -> dict[str, Sequence[str]]:
     """A file's lists.
 
     Raises:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from submit.formats.base import Fault, Names, Sheet, is_number
+from submit.formats.base import Fault, Names, ParsedSubmission, is_number
 
 Likeness = tuple[str, Callable[[str], str]]
 LIKE: tuple[Likeness, ...] = (
@@ -47,7 +47,7 @@ class Guess:
 
 
 def find_faults(
-    sheet: Sheet, tokens: Names, length: int, left_out: Collection[str] = (), settable: bool = True
+    sheet: ParsedSubmission, tokens: Names, length: int, left_out: Collection[str] = (), settable: bool = True
 ) -> list[Fault]:
     """All that is wrong, by line; nothing where the file is right.
 
@@ -112,7 +112,7 @@ def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Gues
         yield f"{token!r} is not in the gallery{guess(token)}{more}"
 
 
-def suspicions(sheet: Sheet, tokens: Names) -> list[str]:
+def suspicions(sheet: ParsedSubmission, tokens: Names) -> list[str]:
     """What is probably meant otherwise: numbers counted from 1 where they count from 0 here, or the reverse."""
     first = counts_from(tokens.gallery)
     if first is None:

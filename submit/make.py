@@ -22,8 +22,9 @@ from rich.console import Console
 from configs.console.call import call_as, read_call
 from configs.console.command import CommandLine, run
 from configs.console.quoting import RUNS
+from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError, ResultError, SubmissionError
-from configs.store.atomic_files import room, write_file
+from configs.store.atomic_files import disk_full_message, write_file
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import check_device
 from ensemble.results.build_record import Evaluation, Record, describe_left_out
@@ -49,18 +50,12 @@ def options() -> CommandLine:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=RUNS,
-        metavar="DIR",
-        help="where the build keeps its results (default: runs)",
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="an earlier submission, to say what was gained on it"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     return parser
 
 
@@ -92,12 +87,12 @@ class Submission:
     def show(self) -> None:
         """Print what the command prints."""
         record, top_k = self.build.record, self.build.plan.competition.top_k
-        tell(Console(highlight=False), record.evaluations, self.scores, length_of(self.build), top_k)
+        print_summary(Console(highlight=False), record.evaluations, self.scores, length_of(self.build), top_k)
         for line in (*map(note_of_round, record.rounds), *self.gains):
             print(line)
         print(self.out, flush=True)
         if record.left_out:
-            print(f"note: {told_of(record.left_out)}", file=sys.stderr)
+            print(f"note: {left_out_message(record.left_out)}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -155,7 +150,7 @@ def carry_out(args: argparse.Namespace) -> Submission:
     gains = compare(scores, earlier, str(args.against)) if earlier is not None else []
     notes = [note for rows in scores.values() for note in notes_of_reranking(rows)]
     notes += [*notes_of_length(length_of(build), plan.competition.top_k), *map(note_of_round, record.rounds)]
-    notes += [f"note: {told_of(record.left_out)}"] if record.left_out else []
+    notes += [f"note: {left_out_message(record.left_out)}"] if record.left_out else []
     return Submission(build, out, out / form.file, scores, gains, notes)
 
 
@@ -164,7 +159,7 @@ def length_of(build: Build) -> int:
     return build.evaluations["test"].ranking.order.shape[1]
 
 
-def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
+def left_out_message(left_out: Mapping[str, Mapping[str, int]]) -> str:
     """What was left out, and what that does to the file and its scores."""
     told = describe_left_out(left_out)
     if "query" in left_out:
@@ -172,7 +167,7 @@ def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
     return told
 
 
-def tell(
+def print_summary(
     console: Console,
     evaluations: Mapping[str, Evaluation],
     scores: Mapping[str, Sequence[Row]],
@@ -290,7 +285,9 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                     torn.unlink()
                 write_file(out / name, content)
     except OSError as e:
-        raise ResultError(f"{out}: cannot be written ({e.strerror}); {room(_standing(out), e, '--out')}") from e
+        raise ResultError(
+            f"{out}: cannot be written ({e.strerror}); {disk_full_message(_standing(out), e, '--out')}"
+        ) from e
 
 
 @contextmanager

@@ -9,18 +9,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run
+from configs.console.tables import plain_table
 from configs.errors import ConfigError, DataError
 from ensemble.metrics import bootstrap, retrieval_metrics
 from ensemble.metrics.competition_score import cameras, data_digest, describe, find_themselves, total_per_query
 from ensemble.metrics.retrieval_metrics import AP_RULES, Score
 from models.data.itself import own_rows
 from submit.faults import counts_from
-from submit.submission import Desk, Handed, add_arguments, open_desk, order_of, receive, tell
+from submit.submission import (
+    CheckedSubmission,
+    SubmissionRules,
+    add_arguments,
+    check_file,
+    open_rules,
+    order_of,
+    print_faults,
+)
 
 WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
 EXAMPLE = """
@@ -43,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Score the files; the exit status is 1 where one of them is not valid."""
     args = parse(argv)
-    desk = open_desk(args)
+    desk = open_rules(args)
     if not desk.form.scored:
         raise ConfigError("a format without lists cannot be scored by ranks; --format names another")
     if not desk.benchmark.scorable:
@@ -53,10 +60,10 @@ def main(argv: list[str] | None = None) -> int:
             f"--ap market is over the whole gallery of {len(desk.benchmark.gallery):,} images, and lists here hold "
             f"{desk.length:,}; --ap relevant counts what is in the lists, --set competition.top_k=N wants longer ones"
         )
-    handed = [receive(path, desk) for path in args.files]
+    handed = [check_file(path, desk) for path in args.files]
     for one in handed:
         if one.faults or one.notes:
-            tell(one, desk)
+            print_faults(one, desk)
     if any(one.faults for one in handed):
         return 1
     scores = [score_file(one, desk, args.ap) for one in handed]
@@ -74,12 +81,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def score_file(handed: Handed, desk: Desk, ap: str | None = None) -> Score:
+def score_file(handed: CheckedSubmission, desk: SubmissionRules, ap: str | None = None) -> Score:
     """The score of a valid file under the competition's rules."""
     return score_order(order_of(handed, desk), desk, ap)
 
 
-def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
+def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Score:
     """Lists (Q, K) of places in the gallery, scored.
 
     `market` is over the whole gallery: where lists are cut, `relevant` stands for it and the signature says so.
@@ -106,7 +113,7 @@ def score_order(order: ArrayLike, desk: Desk, ap: str | None) -> Score:
     )
 
 
-def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[str]:
+def misplaced(handed: CheckedSubmission, desk: SubmissionRules, score: Score, ap: str | None) -> list[str]:
     """A suspicion that labels allow: every number is one too high or too low."""
     if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
@@ -123,13 +130,15 @@ def misplaced(handed: Handed, desk: Desk, score: Score, ap: str | None) -> list[
 
 
 def show(
-    console: Console, names: Sequence[str], scores: Sequence[Score], desk: Desk, groups: NDArray[np.int64] | None
+    console: Console,
+    names: Sequence[str],
+    scores: Sequence[Score],
+    desk: SubmissionRules,
+    groups: NDArray[np.int64] | None,
 ) -> None:
     """A row a file, with the interval of its total; then what the others gain on the first."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in ("rank-1", "rank-5", "mAP", "total", f"95 %, over {'queries' if groups is None else 'persons'}"):
-        table.add_column(column, justify="right")
+    over = "queries" if groups is None else "persons"
+    table = plain_table([""], ["rank-1", "rank-5", "mAP", "total", f"95 %, over {over}"])
     for name, score in zip(names, scores, strict=True):
         spread = bootstrap.interval(total_per_query(score, desk.competition), groups=groups)
         cells = [score.rank1, score.cmc[1], score.map, score.total]

@@ -19,7 +19,7 @@ from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
-from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet, broken
+from submit.formats.base import MAX_BYTES, Fault, Format, Names, ParsedSubmission, broken
 
 ENTRY, ROOM, LEAST_ROOM = 64, 2, 4 << 20  # bytes beside a name, times what is needed, bytes of any file
 LONGEST = 800  # characters of a fault that are printed
@@ -28,7 +28,7 @@ SPECIAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d,]*")
 
 
 @dataclass(frozen=True)
-class Desk:
+class SubmissionRules:
     """What files are held against: the competition's rules, the data set, and its names in the format's tokens.
 
     tokens: of the whole data set. kept: of the images that competition.skip leaves in, whose lists are scored.
@@ -45,7 +45,7 @@ class Desk:
         """Of a list."""
         return self.form.length(self.tokens, self.competition.top_k, len(self.tokens.gallery) - len(self.kept.gallery))
 
-    def faults(self, sheet: Sheet) -> list[Fault]:
+    def faults(self, sheet: ParsedSubmission) -> list[Fault]:
         """All that is wrong with a file that the form has read."""
         left_out = {*self.tokens.gallery} - {*self.kept.gallery}
         return find_faults(sheet, self.tokens, self.length, left_out, settable=not self.form.whole)
@@ -61,11 +61,11 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Handed:
+class CheckedSubmission:
     """One file as it was read, and all that is wrong or odd about it."""
 
     path: Path
-    sheet: Sheet
+    sheet: ParsedSubmission
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_desk(args: argparse.Namespace) -> Desk:
+def open_rules(args: argparse.Namespace) -> SubmissionRules:
     """Read the rules and the data set that the command line names.
 
     Raises:
@@ -109,7 +109,7 @@ def open_desk(args: argparse.Namespace) -> Desk:
         _kept(names.query, tokens.query, benchmark.query.names),
         _kept(names.gallery, tokens.gallery, benchmark.gallery.names),
     )
-    return Desk(competition, benchmark, form, tokens, kept if form.scored else tokens)
+    return SubmissionRules(competition, benchmark, form, tokens, kept if form.scored else tokens)
 
 
 def _kept(names: Sequence[str], tokens: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def read_file(path: Path) -> bytes:
         raise SubmissionError(f"{path}: cannot be opened ({e.strerror}); give the file that is handed in") from e
 
 
-def receive(path: Path, desk: Desk) -> Handed:
+def check_file(path: Path, desk: SubmissionRules) -> CheckedSubmission:
     """Read a file and hold it against the desk.
 
     Raises:
@@ -141,7 +141,7 @@ def receive(path: Path, desk: Desk) -> Handed:
     if len(content) > desk.most_bytes:
         size = f"{len(content):,}" if len(content) <= MAX_BYTES else f"more than {MAX_BYTES:,}"
         text = f"{size} bytes; a valid file has some {desk.most_bytes // ROOM:,} at the most. It is not read"
-        return Handed(path, broken(None, text), (Fault(None, text),), ())
+        return CheckedSubmission(path, broken(None, text), (Fault(None, text),), ())
     sheet = desk.form.read(content)
     faults = tuple(desk.faults(sheet))
     notes = (*sheet.notes, *suspicions(sheet, desk.tokens))
@@ -149,10 +149,10 @@ def receive(path: Path, desk: Desk) -> Handed:
         notes += ("its rows are in another order than the given ones; some graders go by their place",)
     if desk.length < desk.competition.top_k and not desk.form.whole and desk.tokens.gallery:
         notes += (f"lists of {desk.length:,}, not {desk.competition.top_k:,}: the gallery has no more",)
-    return Handed(path, sheet, faults, notes)
+    return CheckedSubmission(path, sheet, faults, notes)
 
 
-def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
+def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | None = 20) -> None:
     """Print what is wrong and what is odd, then one line that sums it up."""
     kinds: dict[str, list[Fault]] = {}
     for fault in handed.faults:
@@ -179,7 +179,7 @@ def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     print(f"{handed.path}: {verdict}; {desk.competition.name} wants {asked}")
 
 
-def order_of(handed: Handed, desk: Desk) -> list[list[int]]:
+def order_of(handed: CheckedSubmission, desk: SubmissionRules) -> list[list[int]]:
     """A valid file's lists as places in the gallery, in the order of the data set's queries."""
     place = {token: i for i, token in enumerate(desk.kept.gallery)}
     lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))

@@ -54,13 +54,13 @@ def systems_of(
         return distance_stream(mix, feats, n_query, near=near, device=device, camids=all_camids(evaluation))
 
     if evaluation.kinds is not None:
-        found = partitions.of_kinds(evaluation.kinds, n_query, len(feats[0]))
+        found = partitions.partitions_of(evaluation.kinds, n_query, len(feats[0]))
         mixes = partitions.mixes_of(ensemble, [bank.member for bank in banks], found)
         apart = partial(partitions.blocks, mixes, feats, found, n_query, device)
         name = "sum" if len(banks) > 1 else banks[0].member
         name += ", re-ranked" if any(own.reranks for own in mixes) else ""
         described = partitions.describe(mixes, found, mix.weights)
-        systems.append(System(name + partitions.by(ensemble), members, described, apart, plain=False))
+        systems.append(System(name + partitions.name_suffix(ensemble), members, described, apart, plain=False))
     elif mix.reranks or mix.camera:
         how = "re-ranked" if mix.reranks else "penalised"
         whole = "sum of re-ranked" if mix.each_first else f"sum, {how}"

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.schema import FUSIONS
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import save_bank
 from ensemble.rerank.registry import KReciprocal
 from ensemble.results.build_record import Evaluation, Record, point_at, save_record
-from ensemble.tune.ensemble_selection import Grid
+from ensemble.tune.ensemble_selection import SearchSpace
 from tests.features import unit_rows
 
 
@@ -39,7 +39,7 @@ def finished_build(root, feats, evaluation, members, *, name="test", sets=()):
             .path.relative_to(store.root)
             .as_posix()
         )
-    plan = load_plan(members, sets=sets)
+    plan = load_build_config(members, sets=sets)
     told = Evaluation(**vars(evaluation) | {"banks": banks})
     record = Record(plan.model_dump(mode="json"), "nowhere", "python -m ensemble.build", {name: told})
     address = Address("builds", "drawn", {"banks": banks})
@@ -49,9 +49,9 @@ def finished_build(root, feats, evaluation, members, *, name="test", sets=()):
 
 
 def grid(known=(), fusion=FUSIONS, rounds=4, steps=10, **values):
-    """A `Grid` of few values: option -> values; those of an option that is not named are the usual."""
+    """A `SearchSpace` of few values: option -> values; those of an option that is not named are the usual."""
     searched = {"k_reciprocal": dict(KReciprocal.searched) | values, "none": {}}
-    return Grid(searched, {"k_reciprocal": known}, fusion, rounds, steps)
+    return SearchSpace(searched, {"k_reciprocal": known}, fusion, rounds, steps)
 
 
 def k1(mix):

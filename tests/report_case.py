@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import save_bank
 from ensemble.neighbours.knn import nearest, save_neighbours
@@ -67,7 +67,7 @@ def record_build(
     """
     store = Store(Path(root), say=lambda text: None)
     sets = ["recipe.pretrained=false", *sets, *([] if rerank else ["ensemble.rerank=none"])]
-    plan = load_plan(list(members), competition="own", layout="table", sets=sets)
+    plan = load_build_config(list(members), competition="own", layout="table", sets=sets)
     images = [*query, *gallery]
     pids = np.array([p for _, p, _ in images])
     feats, keys = {}, {}

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from configs.errors import ConfigError
-from configs.load import load_plan
-from configs.schema import Named
+from configs.load import load_build_config
+from configs.schema import ComponentConfig
 from models import registry
 from models.data.augment import Seat, image_rng
 from models.data.augment.batch_photometric import turned_hue
@@ -32,7 +32,7 @@ def pictures(n=60, seed=0):
 
 
 def make(name, options, images):
-    named = Named(name=name, **options)
+    named = ComponentConfig(name=name, **options)
     return registry.make(registry.AUGMENTS, "augmentation", named, images=images, seed=5)
 
 
@@ -75,7 +75,7 @@ def test_a_batch_sees_what_one_image_after_another_does(name, options):
 def test_all_of_the_strong_recipe_one_after_another():
     """A level after the colours and one after each resampling, which a later one may spread, no more."""
     images = pictures()
-    strong = load_plan(["r50"], recipe="strong").recipe
+    strong = load_build_config(["r50"], recipe="strong").recipe
     augments = registry.make_augments(strong, images)
     want, got = (f(images, augments, 1, 2, range(100, 160)).astype(int) for f in (one_by_one, as_batch))
     assert np.abs(got - want).max() <= 3 and (got != want).mean() < 0.02

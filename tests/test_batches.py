@@ -7,7 +7,7 @@ from PIL import Image
 
 from configs.console.progress import Progress
 from configs.errors import ConfigError, DataError
-from configs.schema import Named
+from configs.schema import ComponentConfig
 from models import registry
 from models.data import batches
 from models.data.augment import Seat, image_rng
@@ -26,7 +26,7 @@ def pictures(n=15, size=(40, 20)):
 
 def changes(names, images):
     known = {"images": images, "seed": 9}
-    return [registry.make(registry.AUGMENTS, "augmentation", Named(name=name), **known) for name in names]
+    return [registry.make(registry.AUGMENTS, "augmentation", ComponentConfig(name=name), **known) for name in names]
 
 
 def epoch(images, names, workers=0, seed=9, epoch=0):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from models.backbones.resnet import Trunk, resnet
-from models.heads.branches import BranchHead, Part, run_apart
+from models.heads.branches import BranchHead, Part, run_stripes_separately
 from models.heads.pooling import Pool
 from models.heads.stripes import equal_stripes
 from models.losses.identity import identity_loss
@@ -30,7 +30,9 @@ def images() -> torch.Tensor:
 def small_net(head: str, **options: object) -> Net:
     """A trunk of one block a stage under a head."""
     torch.manual_seed(0)
-    member = load_plan(["r50"], sets=[f"members.r50.head={{name: {head}, fork: layer4.0, width: 16}}"]).members[0]
+    member = load_build_config(["r50"], sets=[f"members.r50.head={{name: {head}, fork: layer4.0, width: 16}}"]).members[
+        0
+    ]
     for key, value in options.items():
         member.head.model_extra[key] = value
     return make_net(member, classes=3)
@@ -104,19 +106,19 @@ def test_stripes_apart_know_nothing_of_each_other():
     other = x.clone()
     other[:, :, 2:] = 0
     with torch.no_grad():
-        whole, apart, other_apart = tail(x), run_apart(tail, x, 2), run_apart(tail, other, 2)
+        whole, apart, other_apart = tail(x), run_stripes_separately(tail, x, 2), run_stripes_separately(tail, other, 2)
         alone = tail(x[:, :, :2])
     torch.testing.assert_close(apart[:, :, :2], alone)
     torch.testing.assert_close(apart[:, :, :2], other_apart[:, :, :2])
     assert not torch.allclose(apart, whole), "the cut is felt"
-    torch.testing.assert_close(run_apart(tail, x, 1), whole)
+    torch.testing.assert_close(run_stripes_separately(tail, x, 1), whole)
 
 
 def test_stripes_are_laid_together_in_their_order():
     x = torch.rand(3, 5, 6, 2)
     for layout in (x, x.to(memory_format=torch.channels_last)):
-        assert torch.equal(run_apart(nn.Identity(), layout, 3), x)
-        pooled = run_apart(nn.MaxPool2d(2), layout, 3)
+        assert torch.equal(run_stripes_separately(nn.Identity(), layout, 3), x)
+        pooled = run_stripes_separately(nn.MaxPool2d(2), layout, 3)
         assert torch.equal(pooled, nn.functional.max_pool2d(x, 2))
 
 
@@ -137,9 +139,9 @@ def test_rmgl_is_cut_pooled_and_laid_together(images):
 def test_the_cut_goes_into_a_middle_stage_and_the_stripes_go_through_the_following_layers_apart(fork, channels, rows):
     """After layer 2, and within layer 3: what the bottom shows is not known at the top, in no later layer."""
     backbone = {"name": "resnet", "depth": 26, "base": 16}
-    member = load_plan(["s"], sets=[f"members.s={{backbone: {backbone}, head: {{name: rmgl, fork: {fork}}}}}"]).members[
-        0
-    ]
+    member = load_build_config(
+        ["s"], sets=[f"members.s={{backbone: {backbone}, head: {{name: rmgl, fork: {fork}}}}}"]
+    ).members[0]
     net, seen, maps = make_net(member, classes=3).eval(), [], []
     for tail in net.head.tails:
         tail[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
@@ -158,7 +160,7 @@ def test_the_cut_goes_into_a_middle_stage_and_the_stripes_go_through_the_followi
 
 
 def test_the_middle_cut_is_a_recipe():
-    plan = load_plan(["r50"], recipe="rmgl_middle", competition="market1501")
+    plan = load_build_config(["r50"], recipe="rmgl_middle", competition="market1501")
     check(plan.members[0], plan.recipe)
     assert plan.members[0].head.options == {"stripes": [2, 4], "fork": "layer3.0"}
 
@@ -170,7 +172,7 @@ def test_branches_begin_as_copies_of_the_trunk():
             p.add_(1.0)
     first = net.head.tails[0][0].conv1.weight
     assert not torch.equal(first, net.backbone.layer4[0].conv1.weight)
-    net.branch_off()
+    net.copy_backbone_weights()
     for tail in net.head.tails:
         for copied, own in zip(tail.state_dict().values(), net.backbone.layer4.state_dict().values(), strict=True):
             assert torch.equal(copied, own) and copied.data_ptr() != own.data_ptr()
@@ -208,7 +210,7 @@ def test_part_has_a_neck_without_bias():
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(sets, said):
-    plan = load_plan(["r50"], sets=sets)
+    plan = load_build_config(["r50"], sets=sets)
     with pytest.raises(ConfigError, match=said):
         check(plan.members[0], plan.recipe)
 

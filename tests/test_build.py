@@ -265,13 +265,13 @@ def test_a_request_that_cannot_be_met(people, tmp_path, capsys, argv, words):
 
 def test_an_unknown_key_in_a_yaml_file(tmp_path):
     from configs.errors import ConfigError
-    from configs.load import load_plan
+    from configs.load import load_build_config
 
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     with open(tmp_path / "configs" / "ensemble.yaml", "a", encoding="utf-8") as f:
         f.write("lamda: 0.3\n")
     with pytest.raises(ConfigError, match=r"ensemble.yaml: unknown key 'lamda'; it knows: .*lam"):
-        load_plan(["r50"], folder=tmp_path / "configs")
+        load_build_config(["r50"], folder=tmp_path / "configs")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_centers_take_a_plain_step_of_their_own_rate():
     loss, output = CenterLoss(dim=4, classes=4, rate=0.3), batch()
     centers = some_centers(loss)
     (1e-4 * loss(output, LABELS)).backward()  # whatever weight it has in the total
-    loss.learn(output, LABELS, GO)
+    loss.update_state(output, LABELS, GO)
     wanted = center_step(output.feats.detach().numpy(), LABELS.tolist(), centers, lr=0.3)
     np.testing.assert_allclose(loss.centers.numpy(), wanted, rtol=1e-5)
     assert (loss.centers[3].numpy() == centers[3]).all(), "nobody of class 3 was there"
@@ -48,7 +48,7 @@ def test_a_step_that_is_skipped_moves_nothing_even_of_numbers_that_are_none():
     loss, output = CenterLoss(dim=4, classes=4), batch()
     centers = some_centers(loss)
     output.feats.data[2] = torch.nan
-    loss.learn(output, LABELS, SKIP)
+    loss.update_state(output, LABELS, SKIP)
     np.testing.assert_array_equal(loss.centers.numpy(), centers)
 
 
@@ -71,7 +71,7 @@ def test_the_loss_alone_moves_no_centre_and_has_no_parameters():
 def test_centers_come_to_the_means_of_their_images():
     loss, output = CenterLoss(dim=4, classes=4, rate=1.5), batch()
     for _ in range(200):
-        loss.learn(output, LABELS, GO)
+        loss.update_state(output, LABELS, GO)
     for pid in range(3):
         np.testing.assert_allclose(loss.centers[pid], output.feats[pid == LABELS].mean(0).detach(), atol=1e-4)
 

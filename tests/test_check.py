@@ -15,7 +15,7 @@ from submit import check
 from submit.formats import FORMATS
 from submit.formats.base import Names
 from submit.formats.naic_json import NAIC_JSON
-from submit.submission import Desk, shortened
+from submit.submission import SubmissionRules, shortened
 from tests.conftest import run_command
 
 
@@ -153,7 +153,7 @@ def test_the_largest_valid_file_there_could_be_is_read(naic, good, tmp_path, cap
 def test_a_large_valid_file_behind_many_spaces_is_read():
     """400 lists of all of 500 images, each name on a line behind forty spaces."""
     names = Names(tuple(f"q{i:05d}.png" for i in range(400)), tuple(f"g{i:05d}.png" for i in range(500)))
-    desk = Desk(load_competition("naic2020", sets=["competition.top_k=500"]), None, NAIC_JSON, names, names)
+    desk = SubmissionRules(load_competition("naic2020", sets=["competition.top_k=500"]), None, NAIC_JSON, names, names)
     spaced = len(json.dumps(dict.fromkeys(names.query, names.gallery), indent=40))
     plain = len(json.dumps(dict.fromkeys(names.query, names.gallery)))
     assert 10_000_000 < spaced <= desk.most_bytes < 20 * plain

@@ -12,7 +12,7 @@ from ensemble import neighbours
 from ensemble.kernels import amx
 from ensemble.neighbours import block_search as engine
 from ensemble.neighbours import knn
-from ensemble.neighbours.similarity import source_of
+from ensemble.neighbours.similarity import as_source
 from tests.features import clustered
 
 
@@ -68,7 +68,7 @@ def test_a_cpu_without_the_format_gives_the_same_lists(mapped, monkeypatch, form
     word, and all its pairs come to machines that do not. They take float32, in the units of the format that was chosen:
     were they others, every image would be a candidate, and every row be done again as a whole."""
     alone, kind = search(mapped, precision="float32"), getattr(amx, format_)
-    formats, kinds, again, original = [(kind,)], [], [], engine.search_pair
+    formats, kinds, again, original = [(kind,)], [], [], engine.run_search_task
 
     def elsewhere(home, source, chosen, pair):
         formats[0] = ()
@@ -76,18 +76,18 @@ def test_a_cpu_without_the_format_gives_the_same_lists(mapped, monkeypatch, form
         return original(home, source, chosen, pair)
 
     monkeypatch.setattr(amx, "formats", lambda: formats[0])
-    monkeypatch.setattr(knn, "search_pair", elsewhere)
-    whole = engine.whole_rows
-    monkeypatch.setattr(engine, "whole_rows", lambda *asked: again.append(asked[1]) or whole(*asked))
+    monkeypatch.setattr(knn, "run_search_task", elsewhere)
+    whole = engine.exact_lists_from_rows
+    monkeypatch.setattr(engine, "exact_lists_from_rows", lambda *asked: again.append(asked[1]) or whole(*asked))
     assert same(alone, search(mapped))
     assert len(kinds) > 10 and set(kinds) == {kind} and again == []
 
 
 def test_a_map_travels_as_its_name(mapped):
-    source = source_of(mapped, [1.0, 0.5])
+    source = as_source(mapped, [1.0, 0.5])
     message = pickle.dumps(source)
     assert len(message) < 1000
     for sent, got in zip(source.members, pickle.loads(message).members, strict=True):
         np.testing.assert_array_equal(sent, got)
-    part = pickle.loads(pickle.dumps(source_of([a[300:700] for a in mapped])))
+    part = pickle.loads(pickle.dumps(as_source([a[300:700] for a in mapped])))
     np.testing.assert_array_equal(part.members[1], mapped[1][300:700])

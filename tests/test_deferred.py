@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from configs.console.signals import Stopped
 from configs.errors import ConfigError, TrainingError
 from models import registry
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 from models.training import launch, step, tally
-from models.training.launch import Captured, settle
+from models.training.launch import Captured, choose_launch
 from tests import tiny
 from tests.test_train import run, same
 
@@ -160,16 +160,16 @@ def test_how_a_step_is_launched_and_what_is_said():
     said = []
     for asked, device, how in (("auto", CPU, "eager"), ("eager", CUDA, "eager"), ("auto", CUDA, "auto"),
                                ("graph", CUDA, "graph"), ("compile", CPU, "compile")):  # fmt: skip
-        assert settle(asked, device, Team(), said.append) == how
+        assert choose_launch(asked, device, ProcessGroup(), said.append) == how
     assert said == []
-    assert settle("auto", CUDA, Team(0, 2), said.append) == "eager"
+    assert choose_launch("auto", CUDA, ProcessGroup(0, 2), said.append) == "eager"
     assert len(said) == 1 and "not captured: 2 processes pass messages" in said[0]
 
 
-@pytest.mark.parametrize(("device", "team"), [(CPU, Team()), (CUDA, Team(0, 2))])
+@pytest.mark.parametrize(("device", "team"), [(CPU, ProcessGroup()), (CUDA, ProcessGroup(0, 2))])
 def test_a_graph_that_cannot_be_is_refused(device, team):
     with pytest.raises(ConfigError, match=r"recipe\.launch graph: .*--set recipe\.launch=auto"):
-        settle("graph", device, team, print)
+        choose_launch("graph", device, team, print)
 
 
 class Recorder:

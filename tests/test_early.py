@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DataError
-from configs.load import load_competition, load_plan
+from configs.load import load_build_config, load_competition
 from configs.schema import FORMATS, WHOLE
 from ensemble import build
 from submit import check, make
@@ -127,7 +127,7 @@ def test_a_competition_from_anywhere(data, tmp_path, monkeypatch, capsys):
     (tmp_path / "ours.yml").write_text(RULES)
     assert check.main(["out/result.zip", "--data", "data", "--competition", "ours.yml"]) == 0
     (tmp_path / "mine.yaml").write_text("recipe: {epochs: 7}\n")
-    assert load_plan(["r50"], recipe=str(tmp_path / "mine.yaml")).recipe.epochs == 7
+    assert load_build_config(["r50"], recipe=str(tmp_path / "mine.yaml")).recipe.epochs == 7
 
 
 @pytest.mark.parametrize(

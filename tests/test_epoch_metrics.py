@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from models.training.epoch_metrics import EpochMetrics, Point
+from models.training.epoch_metrics import EpochMetrics, TrainingPosition
 
 
 def test_sums_become_means_over_the_images():
@@ -16,7 +16,7 @@ def test_sums_become_means_over_the_images():
 
 def test_a_line_an_epoch_and_none_of_half_of_one():
     half = EpochMetrics(2, loss=1.0, images=2)
-    point = Point().finished(EpochMetrics(1, loss=2.0, images=1).done(1.0)).within(5, half)
+    point = TrainingPosition().finished(EpochMetrics(1, loss=2.0, images=1).done(1.0)).within(5, half)
     assert (point.epoch, point.batch, point.sums) == (1, 5, half) and str(point) == "epoch 1 and 5 batches"
     (line,) = point.text.splitlines()
     assert json.loads(line)["loss"] == pytest.approx(2.0) and str(point.finished(half)) == "epoch 2"

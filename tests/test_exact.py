@@ -16,8 +16,8 @@ import pytest
 from ensemble import metrics, neighbours, rerank
 from ensemble.kernels import amx, exact_distances, half_precision
 from ensemble.neighbours import block_search, distance_blocks
-from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import source_of
+from ensemble.neighbours.distances import DistanceMatrices
+from ensemble.neighbours.similarity import as_source
 from ensemble.rerank import k_reciprocal_encoding
 from tests import exact_lists, oracles
 from tests.features import clustered, signs, unit_rows
@@ -199,8 +199,8 @@ def test_the_bound_on_products_keeps_what_they_would_misplace(precision, case):
     np.testing.assert_array_equal(near.order, by_exact(exact)[:, :15])
     np.testing.assert_array_equal(near.near_order[:, :12], by_exact(exact[:Q, Q:])[:, :12])
     np.testing.assert_allclose(near.farthest, exact.max(axis=1).astype(float), rtol=1e-6)
-    source, blocks = source_of(feats, **options), slice(0, 400)
-    chosen = block_search.choose_filter(source, precision, 1)
+    source, blocks = as_source(feats, **options), slice(0, 400)
+    chosen = block_search.choose_block_precision(source, precision, 1)
     makers = block_search.HalfBlocks if chosen.kind else block_search.FloatBlocks
     maker = makers(source, chosen, blocks) if chosen.kind else makers(source, chosen)
     (_, sim), *_ = maker.of(blocks, [blocks])
@@ -216,7 +216,7 @@ def test_the_bound_on_sums_with_distances_keeps_what_they_would_misplace():
     dense = np.abs(rng.standard_normal((400, 400))) * 1e-7
     np.fill_diagonal(dense, 0)
     dense = dense + dense.T
-    given = [feats, Distances(dense[:Q, :Q], dense[:Q, Q:], dense[Q:, Q:])]
+    given = [feats, DistanceMatrices(dense[:Q, :Q], dense[:Q, Q:], dense[Q:, Q:])]
     near = neighbours.nearest(given, 15, n_query=Q, top_k=12, near_share=1, device="cpu")
     want = exact + dense.astype(np.longdouble)
     np.testing.assert_array_equal(near.order, by_exact(want)[:, :15])
@@ -251,7 +251,7 @@ def test_distances_that_are_none_are_refused():
     for value, says in ((np.inf, "1 NaN, infinite or negative"), (np.nan, "the first nan"), (-0.01, "the first -0.01")):
         dist = np.asarray(1 - feats @ feats.T)
         dist[2, 7] = value
-        given = Distances(dist[:5, :5], dist[:5, 5:], dist[5:, 5:])
+        given = DistanceMatrices(dist[:5, :5], dist[:5, 5:], dist[5:, 5:])
         with pytest.raises(ValueError, match=says):
             neighbours.nearest([given], 3)
         with pytest.raises(ValueError, match=says):
@@ -265,7 +265,7 @@ def test_what_rounding_left_below_0_is_0():
     dist = 1 - feats @ feats.T
     assert dist.min() < 0
     dist[dist < 1e-6] = rng.choice(np.array([-3e-7, -1e-7, 0], np.float32), (dist < 1e-6).sum())
-    given = Distances(dist[:20, :20], dist[:20, 20:], dist[20:, 20:])
+    given = DistanceMatrices(dist[:20, :20], dist[:20, 20:], dist[20:, 20:])
     order, found = distance_blocks.rank([given], 20)
     np.testing.assert_array_equal(order, np.argsort(np.maximum(dist, 0)[:20, 20:], axis=1, kind="stable"))
     assert (found >= 0).all()

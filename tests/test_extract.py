@@ -6,7 +6,7 @@ import torch
 
 from configs.console.progress import Progress
 from configs.errors import ConfigError, TrainingError, WeightsError
-from configs.schema import Named
+from configs.schema import ComponentConfig
 from models import registry
 from models.data.batches import normalise
 from models.extraction import extract as module
@@ -34,7 +34,7 @@ def pictures(n=7):
 
 
 def features(net, images, **changes):
-    views = [Named.model_validate(view) for view in changes.pop("views", ())]
+    views = [ComponentConfig.model_validate(view) for view in changes.pop("views", ())]
     changes["views"] = make_views(views, changes.pop("flip", True))
     asked = {"channels_last": False, "device": CPU, "precision": "float32"}
     names = tuple(f"{i}.jpg" for i in range(len(images)))
@@ -275,4 +275,4 @@ def test_flip_as_a_view_is_the_flip_of_all():
 )
 def test_views_that_cannot_be(view, words):
     with pytest.raises(ConfigError, match=words):
-        make_views([Named.model_validate(view)], True)
+        make_views([ComponentConfig.model_validate(view)], True)

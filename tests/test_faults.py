@@ -4,7 +4,7 @@ import pytest
 
 from submit.faults import counts_from, find_faults, suspicions
 from submit.formats import FORMATS
-from submit.formats.base import Answers, Fault, Names, Sheet
+from submit.formats.base import Answers, Fault, Names, ParsedSubmission
 
 NAMES = Names(("q1.png", "q2.png"), tuple(f"g{i}.png" for i in range(5)))
 GOOD = {"q1.png": ["g1.png", "g0.png", "g4.png"], "q2.png": ["g2.png", "g3.png", "g4.png"]}
@@ -13,7 +13,7 @@ GOOD = {"q1.png": ["g1.png", "g0.png", "g4.png"], "q2.png": ["g2.png", "g3.png",
 def check(lists, names=NAMES, length=3):
     """Lists as (query, names) pairs on lines from 1."""
     pairs = list(lists.items()) if isinstance(lists, dict) else lists
-    sheet = Sheet(Answers([q for q, _ in pairs], [x for _, x in pairs]), range(1, len(pairs) + 1))
+    sheet = ParsedSubmission(Answers([q for q, _ in pairs], [x for _, x in pairs]), range(1, len(pairs) + 1))
     return [str(fault) for fault in find_faults(sheet, names, length)]
 
 
@@ -62,8 +62,8 @@ def test_each_fault_is_said_once_and_with_its_line(lists, fault):
 
 def test_where_nothing_could_be_read_that_says_it_all():
     unread = Fault(None, "not JSON")
-    assert find_faults(Sheet(Answers([], []), [], (unread,)), NAMES, 3) == [unread]
-    one = Sheet(Answers(["q1.png"], [GOOD["q1.png"]]), [1], (Fault(2, "not a list"),))
+    assert find_faults(ParsedSubmission(Answers([], []), [], (unread,)), NAMES, 3) == [unread]
+    one = ParsedSubmission(Answers(["q1.png"], [GOOD["q1.png"]]), [1], (Fault(2, "not a list"),))
     assert [str(x) for x in find_faults(one, NAMES, 3)] == ["query 'q2.png' is not answered", "line 2: not a list"]
 
 
@@ -148,5 +148,5 @@ def test_right_files_are_not_suspected():
     assert numbered("aicity_txt", [[1, 2, 5], [3, 4, 1]], 5)[0] == []
     assert numbered("visda_txt", [["0000", "0004"], ["0001", "0002"]], 5)[0] == []
     assert numbered("visda_txt", [["0001", "0002"], ["0003", "0002"]], 50)[0] == [], "too little is used to say"
-    named = Sheet(Answers(["q"], [["1.png"]]), [1])
+    named = ParsedSubmission(Answers(["q"], [["1.png"]]), [1])
     assert suspicions(named, Names(("q",), ("1.png", "2.png"))) == []

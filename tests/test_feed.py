@@ -10,8 +10,8 @@ import torch
 
 from models import registry
 from models.data import feed as module
-from models.data.ahead import ahead
-from models.data.feed import DeviceFeed, LoaderFeed, Source, make_feed
+from models.data.ahead import prefetch
+from models.data.feed import BatchSource, DeviceFeed, LoaderFeed, make_feed
 from models.data.pk_sampler import Sampling
 from tests import tiny
 
@@ -24,7 +24,7 @@ def source(share=slice(None), augment=None, images=None):
     images = pictures if images is None else images
     augments = registry.make_augments(recipe, pictures)
     sampling = Sampling(training.labels, 4, 2, 3)
-    return Source(images, sampling, augments, lambda t: 0.1 * t, share, CPU)
+    return BatchSource(images, sampling, augments, lambda t: 0.1 * t, share, CPU)
 
 
 def seen(feed, epoch=0, batch=0, epochs=2):
@@ -71,7 +71,7 @@ def test_loader_processes_live_as_long_as_the_training():
     def sign(image, rng):
         return np.full_like(image, 0) + np.frombuffer(os.getpid().to_bytes(3, "little"), np.uint8)
 
-    one = Source(**(vars(source()) | {"augments": [sign]}))
+    one = BatchSource(**(vars(source()) | {"augments": [sign]}))
     turns = LoaderFeed(one, 2).turns(0, 0, 3)
     pids = {int.from_bytes(bytes(turn.tensors[0][0, :, 0, 0].tolist()), "little") for turn in turns}
     assert len(pids) == 2 and os.getpid() not in pids
@@ -115,7 +115,7 @@ LIKE = [((2,), torch.int64)]
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_pieces_come_in_order_and_are_their_own_until_the_next(depth):
-    for i, (what, (values,)) in enumerate(ahead(counting(20), LIKE, CPU, depth)):
+    for i, (what, (values,)) in enumerate(prefetch(counting(20), LIKE, CPU, depth)):
         time.sleep(0.001)
         assert what == i and values.tolist() == [i, i]
     assert i == 19
@@ -123,7 +123,7 @@ def test_pieces_come_in_order_and_are_their_own_until_the_next(depth):
 
 def test_they_are_made_ahead_and_no_further_than_there_is_room():
     begun = []
-    pieces = ahead(counting(20, begun), LIKE, CPU, 3)
+    pieces = prefetch(counting(20, begun), LIKE, CPU, 3)
     next(pieces)
     for _ in range(100):
         time.sleep(0.005)
@@ -138,8 +138,8 @@ def test_they_are_made_ahead_and_no_further_than_there_is_room():
 def test_what_goes_wrong_is_raised_where_its_piece_would_have_come():
     got = []
     with pytest.raises(OSError, match="on purpose"):
-        got += [what for what, _ in ahead(counting(9, fail=5), LIKE, CPU)]
-    pieces = ahead(counting(9, fail=5), LIKE, CPU)
+        got += [what for what, _ in prefetch(counting(9, fail=5), LIKE, CPU)]
+    pieces = prefetch(counting(9, fail=5), LIKE, CPU)
     assert [next(pieces)[0] for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="on purpose"):
         next(pieces)

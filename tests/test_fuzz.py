@@ -22,18 +22,18 @@ from safetensors.numpy import save_file
 
 from configs.console.command import run
 from configs.errors import ReidError
-from configs.load import HERE, load_competition, load_plan
+from configs.load import HERE, load_build_config, load_competition
 from configs.schema import Weights
 from configs.store.store import Store
 from ensemble import build, doctor, runs, split, verify, worth
-from ensemble.features.external.read_file import read_outside
+from ensemble.features.external.read_file import read_external
 from ensemble.pseudo import __main__ as pseudo
 from ensemble.tune import __main__
 from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
-from models.pretrained import keep_weights
+from models.pretrained import keep_weights, load_weights
 from models.registry import check
 from submit import check as checker
 from submit import diff, make, score
@@ -152,7 +152,7 @@ CHANGES = st.lists(
 
 def any_change(changes):
     def plan():
-        made = load_plan(["r50"], sets=changes)
+        made = load_build_config(["r50"], sets=changes)
         for member in made.members:
             check(member, made.recipe)
             check_views(member, made)
@@ -166,6 +166,35 @@ def any_change(changes):
 
 
 test_any_change, test_any_change_many_times = both(any_change, CHANGES)
+
+# ------------------------------------------------------------------------------------------------------- weights files
+
+
+def small_trunk():
+    return torch.nn.ModuleDict({"conv1": torch.nn.Conv2d(3, 2, 1), "layer1": torch.nn.Conv2d(2, 2, 1)})
+
+
+STATE = small_trunk().state_dict()
+WORDS = st.sampled_from(
+    ["model", "state_dict", "module", "fc", "conv1", "layer1.0", "0", "", ".", "..", "\n", "weight"]
+)
+LEAVES = st.one_of(st.just(STATE), st.just(torch.ones(3)), st.just(torch.zeros(0)), st.none(), st.integers(), st.text())
+KEYED = st.one_of(WORDS, st.integers(0, 3), st.none())
+NESTS = st.recursive(LEAVES, lambda inner: st.dictionaries(KEYED, inner, max_size=3), max_leaves=8)
+
+
+def any_nest(tmp_path_factory, nest, before):
+    """Dicts in dicts of networks and of anything else: a backbone is loaded, or one sentence says why not."""
+    folder = tmp_path_factory.mktemp("nest")
+    torch.save(nest, folder / "w.pth")
+    weights = Weights(file=str(folder / "w.pth"), prefix=before)
+    store = Store(folder / "runs", lambda text: None)
+    sentence(lambda: load_weights(small_trunk(), keep_weights(store, weights), weights))
+    shutil.rmtree(folder)
+
+
+test_any_nest, test_any_nest_many_times = both(any_nest, nest=NESTS, before=st.one_of(st.none(), WORDS))
+
 
 CHOICES = {
     "ensemble.weights": "{m:0} {m:1e308} {m:1e-300} {n:1e6} {x:1}",
@@ -241,7 +270,7 @@ COMMANDS = {
     worth.main: "--runs --build --evaluation --device",
     runs.main: "--runs",
     verify.main: "--runs",
-    doctor.main: "--data --layout --jobs",
+    doctor.main: "--data --layout --competition --recipe --set --jobs",
     split.main: "--data --out --share --images --queries --ratio --distractors --seed --competition",
     pseudo.main: "--runs --build --method --threshold --groups --eps --least --k1 --seed --round --test",
     checker.main: "--data --competition --format --set --layout",
@@ -318,8 +347,8 @@ def files(tmp_path_factory):
     (root / "pairs.csv").write_text("row_id,query,gallery\n1,a,b\n")
     row = {"name": "a", "rank1": 1.0, "map": 1.0, "minp": 1.0, "total": 1.0, "cmc": [1], "scored": 1, "skipped": 0}
     (root / "score.json").write_text(json.dumps({"scores": {"test": [row | {"signature": "ap=hits"}]}}))
-    reads = {root / name: lambda name=name: read_outside(root / name) for name in ("m.npz", "m.safetensors")}
-    reads |= {root / "dist" / name: lambda: read_outside(root / "dist") for name in ("names.json", "feats.npy")}
+    reads = {root / name: lambda name=name: read_external(root / name) for name in ("m.npz", "m.safetensors")}
+    reads |= {root / "dist" / name: lambda: read_external(root / "dist") for name in ("names.json", "feats.npy")}
     store = Store(root / "store", lambda text: None)
     for name in ("w.pth", "w.safetensors"):
         reads[root / name] = lambda name=name: keep_weights(store, Weights(file=str(root / name)))

@@ -12,7 +12,7 @@ from configs.store.store import Store
 from submit.build_scores import score_evaluation
 from submit.report.build_report import write_report
 from submit.report.history import previous
-from submit.report.report_input import open_subject
+from submit.report.report_input import open_report_input
 from tests import oracles
 from tests.report_case import made_up, picture_folder, record_build
 
@@ -31,7 +31,7 @@ def record(tmp_path):
 
     def one_more(**changes):
         store = Store(record_build(tmp_path / "runs", data, *LISTS, **changes), silent)
-        opened.append(open_subject(store, None))
+        opened.append(open_report_input(store, None))
         os.utime(store.root / opened[-1].key / "manifest.json", (len(opened), len(opened)))
         return opened[-1]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import ConfigError, DataError
-from configs.load import load_plan
+from configs.load import load_build_config
 from models.data.images import FORMATS, MAX_BYTES, decode, list_images
 from models.data.layouts import read_layout
 from models.data.layouts.lists import inside
@@ -189,7 +189,7 @@ BOMB = "[{}]".format(",".join(f"&a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 
 def test_yaml_that_is_more_than_values(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="is not a YAML value"):
-        load_plan(["r50"], sets=[f"recipe.seed={value}"])
+        load_build_config(["r50"], sets=[f"recipe.seed={value}"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from models import registry
 from models.training import keeper as module
 from models.training import step
 from models.training.checkpoint import Snapshot, load_checkpoint
-from models.training.epoch_metrics import Point
+from models.training.epoch_metrics import TrainingPosition
 from models.training.keeper import Keeper
 from tests import tiny
 from tests.test_train import run, same
@@ -28,7 +28,7 @@ def make(tmp_path, leads=True, **changes):
     net = tiny.TinyBackbone()
     optimizer = registry.OPTIMIZERS["adam"](params=net.parameters(), lr=1e-3)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    team = SimpleNamespace(leads=leads)
+    team = SimpleNamespace(is_leader=leads)
     state = {"net": net, "optimizer": optimizer, "scaler": scaler, "learned": torch.nn.ModuleDict(), "team": team}
     return Keeper(SimpleNamespace(recipe=tiny.recipe(**changes), **state), "tiny", tmp_path)
 
@@ -41,15 +41,15 @@ def test_due_by_epochs_by_minutes_or_by_both(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     by_epochs = make(tmp_path, checkpoint_every=3)
-    assert [e for e in range(1, 10) if by_epochs.due(Point(e))] == [3, 6, 9] and not by_epochs.overdue
+    assert [e for e in range(1, 10) if by_epochs.due(TrainingPosition(e))] == [3, 6, 9] and not by_epochs.overdue
     by_minutes = make(tmp_path, checkpoint_every=None, checkpoint_minutes=2)
-    assert not by_minutes.due(Point(3)) and not by_minutes.overdue
+    assert not by_minutes.due(TrainingPosition(3)) and not by_minutes.overdue
     clock[0] += 119
     assert not by_minutes.overdue
     clock[0] += 1
     assert by_minutes.overdue and not by_epochs.overdue
     with by_minutes:
-        by_minutes.keep(Point(1))
+        by_minutes.keep(TrainingPosition(1))
     assert not by_minutes.overdue
     clock[0] += 120
     assert by_minutes.overdue
@@ -59,9 +59,9 @@ def test_the_scale_of_gradients_is_kept_too(tmp_path):
     keeper = make(tmp_path)
     keeper.run.scaler = torch.amp.GradScaler("cpu", 512.0)
     with keeper:
-        keeper.keep(Point(1))
+        keeper.keep(TrainingPosition(1))
     fresh, run = torch.amp.GradScaler("cpu", 8.0), keeper.run
-    assert load_checkpoint(tmp_path, run.net, run.optimizer, fresh) == Point(1) and fresh.get_scale() == 512
+    assert load_checkpoint(tmp_path, run.net, run.optimizer, fresh) == TrainingPosition(1) and fresh.get_scale() == 512
 
 
 def test_training_may_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_training_may_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch)
     keeper = make(tmp_path)
     with keeper:
         before = {k: v.clone() for k, v in keeper.run.net.state_dict().items()}
-        keeper.keep(Point(1))
+        keeper.keep(TrainingPosition(1))
         with torch.no_grad():
             for p in keeper.run.net.parameters():
                 p.add_(1)
@@ -93,14 +93,14 @@ def test_an_error_of_the_thread_is_raised_where_the_next_thing_is_kept(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Snapshot, "write", full)
-    for later in (lambda k: k.keep(Point(2)), lambda k: k.wait()):
+    for later in (lambda k: k.keep(TrainingPosition(2)), lambda k: k.wait()):
         with make(tmp_path) as keeper, pytest.raises(OSError, match="No space left"):
-            keeper.keep(Point(1))
+            keeper.keep(TrainingPosition(1))
             later(keeper)
     with make(tmp_path) as keeper, pytest.raises(OSError, match="No space left"):
-        keeper.keep(Point(1))
+        keeper.keep(TrainingPosition(1))
         keeper.writing[0].exception()  # waits for it
-        keeper.measured(Point(1))
+        keeper.measured(TrainingPosition(1))
 
 
 def test_a_full_disk_ends_the_training_with_its_error(tmp_path, monkeypatch):
@@ -118,14 +118,14 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
         with torch.no_grad():
             keeper.run.net[0].weight[0, 0, 0, 0] = torch.nan
         with pytest.raises(TrainingError, match=r"1 of \d+ tensors are not finite after epoch 1, first 0\.weight"):
-            keeper.keep(Point(1))
+            keeper.keep(TrainingPosition(1))
     assert not (tmp_path / "resume").exists()
 
 
 def test_only_the_process_that_leads_writes(tmp_path):
     with make(tmp_path, leads=False) as keeper:
-        keeper.keep(Point(1))
-        keeper.measured(Point(1, lines=("{}",)))
+        keeper.keep(TrainingPosition(1))
+        keeper.measured(TrainingPosition(1, lines=("{}",)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 
 from ensemble import neighbours
 from ensemble.kernels import amx, exact_distances, ranked_lists, reciprocal_sets, topk
-from ensemble.neighbours.block_search import FORMATS, FloatBlocks, HalfBlocks, choose_filter
-from ensemble.neighbours.similarity import source_of
+from ensemble.neighbours.block_search import FORMATS, FloatBlocks, HalfBlocks, choose_block_precision
+from ensemble.neighbours.similarity import as_source
 from tests.features import clustered, signs, unit_rows
 
 ROOT = Path(__file__).parent.parent
@@ -100,8 +100,8 @@ def hard(case):
 @pytest.mark.parametrize("case", ["random", "tiny", "positive", "one"])
 def test_half_precision_errs_less_than_its_bound(name, case):
     members, weights = [hard(case), hard("random")], [1.7, 0.3]
-    source = source_of(members, weights)
-    chosen = choose_filter(source, name, 1)
+    source = as_source(members, weights)
+    chosen = choose_block_precision(source, name, 1)
     exact = sum(w * (a.astype(float) @ a.T.astype(float)) for w, a in zip(weights, members, strict=True))
     for cols in (slice(0, 150), slice(37, 101)):
         blocks = HalfBlocks(source, chosen, cols)
@@ -114,8 +114,8 @@ def test_half_precision_errs_less_than_its_bound(name, case):
 
 
 def test_float32_blocks_serve_a_half_precision_search():
-    source = source_of(unit_rows(np.random.default_rng(2), 40, 20))
-    chosen = choose_filter(source, "auto", 1)
+    source = as_source(unit_rows(np.random.default_rng(2), 40, 20))
+    chosen = choose_block_precision(source, "auto", 1)
     ((_, sim),) = FloatBlocks(source, chosen).of(slice(0, 40), [slice(0, 40)])
     np.testing.assert_allclose(sim / chosen.scale**2, source.block(slice(0, 40), slice(0, 40)), rtol=1e-6)
 
@@ -124,8 +124,8 @@ def test_float32_blocks_serve_a_half_precision_search():
 def test_scan_keeps_every_candidate_of_rows_and_columns(k):
     rng = np.random.default_rng(k)
     sim = np.round(rng.standard_normal((40, 70)), 1).astype(np.float32)
-    rows = topk.Side(topk.pool(50, topk.capacity(k)), topk.pool(50, topk.LEAST_CAPACITY), k, 5)
-    cols = topk.Side(topk.pool(80, topk.capacity(k)), topk.pool(80, topk.LEAST_CAPACITY), k, 7)
+    rows = topk.Side(topk.empty_buffer(50, topk.capacity(k)), topk.empty_buffer(50, topk.LEAST_CAPACITY), k, 5)
+    cols = topk.Side(topk.empty_buffer(80, topk.capacity(k)), topk.empty_buffer(80, topk.LEAST_CAPACITY), k, 7)
     slack = np.float32(0.05)
     topk.seed(sim, 40, 66, rows, cols, slack)
     topk.scan(sim, 40, 66, 1000, 2000, rows, cols, slack)
@@ -143,11 +143,11 @@ def test_scan_keeps_every_candidate_of_rows_and_columns(k):
 
 
 def test_a_full_pool_says_so_and_stays_shut():
-    p = topk.Side(topk.pool(1, 8), topk.pool(1, 8), 2, 0)
+    p = topk.Side(topk.empty_buffer(1, 8), topk.empty_buffer(1, 8), 2, 0)
     topk.scan(np.ones((1, 64), np.float32), 1, 64, 0, 0, p, p._replace(k=0), np.float32(0))
     assert p.top.held[0] == -1 and p.low.held[0] == -1
     flat = topk.flattened(p.top, 2, np.float32(0))
-    into = topk.pool(3, 8)
+    into = topk.empty_buffer(3, 8)
     topk.merge(into, 1, flat, 2, np.float32(0))
     assert list(into.held) == [0, -1, 0] and into.bar[1] == np.inf
 

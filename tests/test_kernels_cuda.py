@@ -350,13 +350,14 @@ def test_a_bound_that_holds_decides_what_is_rescored(there):
 
 
 def test_what_it_will_cost_is_said_of_the_device(there):
-    told = search_cost.forecast(30, 100, [32, 21], k=21, top_k=6, device="cuda")
+    told = search_cost.estimate_search_cost(30, 100, [32, 21], k=21, top_k=6, device="cuda")
     assert "on a CUDA device" in str(told) and 0 < told.seconds < 60
     halves, lists = 2 * 130 * 56, 8 * (130 * 21 + 30 * 6)
     assert told.feature_bytes == 4 * 130 * 53 and told.work_bytes > halves + lists
-    assert search_cost.forecast(30, 100, [], k=21, device="cuda").workers > 0  # distance matrices are read on the CPU
+    # distance matrices are read on the CPU
+    assert search_cost.estimate_search_cost(30, 100, [], k=21, device="cuda").workers > 0
     with pytest.raises(search_cost.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
-        search_cost.forecast(30, 100, [32, 21], k=21, device="cuda", memory=1000)
+        search_cost.estimate_search_cost(30, 100, [32, 21], k=21, device="cuda", memory=1000)
 
 
 def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):

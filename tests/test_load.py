@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from configs import load
 from configs.errors import ConfigError
-from configs.load import load_competition, load_plan
-from configs.schema import Named
+from configs.load import load_build_config, load_competition
+from configs.schema import ComponentConfig
 
 FIVE = ["r50", "rx50", "ibn_a", "ibn_b", "se_ibn_a"]
 COMPETITIONS = sorted(p.stem for p in (load.HERE / "competitions").glob("*.yaml"))
@@ -24,19 +24,19 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("competition", COMPETITIONS)
 def test_every_competition_loads_with_all_members(competition):
-    plan = load_plan(FIVE, competition=competition)
+    plan = load_build_config(FIVE, competition=competition)
     assert [m.name for m in plan.members] == FIVE
     assert plan.competition.name == competition == load_competition(competition).name
 
 
 @pytest.mark.parametrize("recipe", [None, *RECIPES])
 def test_every_recipe_loads(recipe):
-    assert load_plan(FIVE, recipe=recipe).recipe.epochs >= 1
+    assert load_build_config(FIVE, recipe=recipe).recipe.epochs >= 1
 
 
 def test_the_recipe_is_the_written_one():
     """RECIPE.md: P = 16 x 4, 0.1 ID + 0.9 triplet, eps 0.1, 120 epochs at 3.5e-4, 256 x 128, single images left out."""
-    recipe = load_plan(["r50"], competition="market1501").recipe
+    recipe = load_build_config(["r50"], competition="market1501").recipe
     assert (recipe.identities_per_batch, recipe.images_per_identity, recipe.min_images) == (16, 4, 2)
     assert recipe.losses["id"] | recipe.losses["triplet"] | {"weight": 0} == {"weight": 0, "eps": 0.1, "margin": 0.3}
     assert (recipe.losses["id"]["weight"], recipe.losses["triplet"]["weight"]) == (0.1, 0.9)
@@ -44,15 +44,15 @@ def test_the_recipe_is_the_written_one():
 
 
 def test_a_competition_changes_the_recipe_and_set_has_the_last_word():
-    assert load_plan(["r50"], competition="drawn").recipe.size == (64, 32)
-    assert load_plan(["r50"], competition="drawn", sets=["recipe.size=[128, 64]"]).recipe.size == (128, 64)
+    assert load_build_config(["r50"], competition="drawn").recipe.size == (64, 32)
+    assert load_build_config(["r50"], competition="drawn", sets=["recipe.size=[128, 64]"]).recipe.size == (128, 64)
 
 
 def test_a_competitions_recipe_can_be_set_and_the_recipe_itself_still_wins():
     """It used to be laid over the recipe before --set was read, and so did nothing."""
     sets = ["recipe.seed=5", "competition.recipe.epochs=7", "competition.recipe.seed=6"]
-    assert load_plan(["r50"], sets=sets).recipe.epochs == 7
-    assert load_plan(["r50"], sets=sets).recipe.seed == 5
+    assert load_build_config(["r50"], sets=sets).recipe.epochs == 7
+    assert load_build_config(["r50"], sets=sets).recipe.seed == 5
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,17 @@ def test_a_competitions_recipe_can_be_set_and_the_recipe_itself_still_wins():
         ("competition.ap=hits", lambda p: p.competition.ap == "hits"),
         ("competition.skip=[a.jpg]", lambda p: p.competition.skip == {"every": ("a.jpg",)}),
         ("competition.skip={query: [a.jpg]}", lambda p: p.competition.skip == {"query": ("a.jpg",)}),
-        ("members.r50.head=mgn", lambda p: p.members[0].head == Named(name="mgn")),
+        ("members.r50.head=mgn", lambda p: p.members[0].head == ComponentConfig(name="mgn")),
         ("members.r50.weights={file: x.pth}", lambda p: p.members[0].weights.file == "x.pth"),
     ],
 )
 def test_set(change, read):
-    assert read(load_plan(["r50"], sets=[change]))
+    assert read(load_build_config(["r50"], sets=[change]))
 
 
 def test_a_new_member_by_set():
-    plan = load_plan(["mine"], sets=["members.mine.backbone={name: resnet, depth: 101}"])
-    assert plan.members[0].backbone == Named(name="resnet", depth=101) and plan.members[0].weights is None
+    plan = load_build_config(["mine"], sets=["members.mine.backbone={name: resnet, depth: 101}"])
+    assert plan.members[0].backbone == ComponentConfig(name="resnet", depth=101) and plan.members[0].weights is None
 
 
 REFUSED = {
@@ -126,7 +126,7 @@ REFUSED = {
 @pytest.mark.parametrize("change", REFUSED)
 def test_what_set_refuses(change):
     with pytest.raises(ConfigError, match=REFUSED[change]):
-        load_plan(["r50"], sets=[change])
+        load_build_config(["r50"], sets=[change])
 
 
 @pytest.mark.parametrize(
@@ -139,15 +139,15 @@ def test_what_set_refuses(change):
 )
 def test_members_that_are_none(members, said):
     with pytest.raises(ConfigError, match=said):
-        load_plan(members)
+        load_build_config(members)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../recipe", "drawn.yaml", ""])
 def test_a_competition_and_a_recipe_that_are_none(name):
     with pytest.raises(ConfigError, match=r"unknown competition .*; configs/competitions has: .*drawn, "):
-        load_plan(["r50"], competition=name)
+        load_build_config(["r50"], competition=name)
     with pytest.raises(ConfigError, match=r"unknown recipe .*; configs/recipes has: "):
-        load_plan(["r50"], recipe=name)
+        load_build_config(["r50"], recipe=name)
 
 
 @pytest.mark.parametrize("name", ["a/b", "../a", "a,b", ".a", "a b", ""])
@@ -155,7 +155,7 @@ def test_a_members_name_is_fit_for_a_folder_and_a_list(name, folder):
     with open(folder / "members.yaml", "a") as f:
         f.write(f"\n{name!r}: {{backbone: resnet}}\n")
     with pytest.raises(ConfigError, match=r"name: .*pattern"):
-        load_plan(["r50"], folder=folder)
+        load_build_config(["r50"], folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_a_members_name_is_fit_for_a_folder_and_a_list(name, folder):
 def test_a_yaml_file_that_is_none(folder, content, said):
     (folder / "recipe.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=said):
-        load_plan(["r50"], folder=folder)
+        load_build_config(["r50"], folder=folder)
 
 
 def test_a_yaml_file_that_is_missing(folder):
     (folder / "ensemble.yaml").unlink()
     with pytest.raises(ConfigError, match=r"ensemble\.yaml: cannot be read .*restore it"):
-        load_plan(["r50"], folder=folder)
+        load_build_config(["r50"], folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,9 @@ def test_a_yaml_file_that_is_missing(folder):
 )
 def test_weights_of_a_domain_are_checked_as_the_general_ones(weights, words):
     with pytest.raises(ConfigError, match=words):
-        load_plan(["r50"], sets=["ensemble.domains=colours", f"ensemble.domain_settings.green.weights={weights}"])
+        load_build_config(
+            ["r50"], sets=["ensemble.domains=colours", f"ensemble.domain_settings.green.weights={weights}"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -200,9 +202,9 @@ def test_weights_of_a_domain_are_checked_as_the_general_ones(weights, words):
 )
 def test_a_camera_penalty_goes_with_one_search_over_everything(by):
     sets = [f"ensemble.{one}" for one in by]
-    assert load_plan(["r50"], sets=[*sets, "ensemble.camera_penalty=0"]).ensemble.camera_penalty == 0
+    assert load_build_config(["r50"], sets=[*sets, "ensemble.camera_penalty=0"]).ensemble.camera_penalty == 0
     with pytest.raises(ConfigError, match="camera_penalty goes with domains none and tracks none"):
-        load_plan(["r50"], sets=[*sets, "ensemble.camera_penalty=0.1"])
+        load_build_config(["r50"], sets=[*sets, "ensemble.camera_penalty=0.1"])
 
 
 NUMBERS = {  # key -> numbers that are allowed, and that are not
@@ -245,37 +247,37 @@ def test_how_far_a_number_may_go(key):
     with_it = [needs[part] for part in key.split(".") if part in needs]
     allowed, refused = NUMBERS[key]
     for value in allowed:
-        at = load_plan(["r50"], sets=[*with_it, f"{key}={value}"]).model_dump()
+        at = load_build_config(["r50"], sets=[*with_it, f"{key}={value}"]).model_dump()
         for part in key.split("."):
             at = at[part]
         assert at == value
     for value in refused:
         with pytest.raises(ConfigError, match=key.rsplit(".", 1)[1] if "weight" not in key else "weight"):
-            load_plan(["r50"], sets=[*with_it, f"{key}={value}"])
+            load_build_config(["r50"], sets=[*with_it, f"{key}={value}"])
 
 
 def test_a_key_that_is_missing(folder):
     text = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text("\n".join(x for x in text.splitlines() if not x.startswith("epochs")))
     with pytest.raises(ConfigError, match=r"recipe\.yaml: key 'epochs' is missing"):
-        load_plan(["r50"], competition="market1501", folder=folder)
+        load_build_config(["r50"], competition="market1501", folder=folder)
 
 
 def test_anchors_and_merges_of_yaml_still_work(folder):
     with open(folder / "members.yaml", "a") as f:
         f.write("\nx: &x {backbone: resnet}\ny: {<<: *x, head: mgn}\n")
-    assert load_plan(["y"], folder=folder).members[0].head.name == "mgn"
+    assert load_build_config(["y"], folder=folder).members[0].head.name == "mgn"
 
 
 def test_what_is_loaded_is_frozen():
-    plan = load_plan(["r50"])
+    plan = load_build_config(["r50"])
     for value in (plan, plan.recipe, plan.members[0], plan.members[0].backbone, plan.ensemble, plan.competition):
         with pytest.raises(ValidationError, match="frozen"):
             value.name = "x"
 
 
 def test_loading_twice_gives_the_same_and_shares_nothing():
-    one, other = load_plan(FIVE), load_plan(FIVE)
+    one, other = load_build_config(FIVE), load_build_config(FIVE)
     assert one == other
     one.recipe.losses["id"]["weight"] = 9
-    assert load_plan(FIVE) == other
+    assert load_build_config(FIVE) == other

@@ -69,7 +69,7 @@ def trained(loss, gaps: list[float], per_epoch: int = 2, n_branches: int = 1) ->
     """Batches of these gaps, so many an epoch: the margin after each."""
     seen = []
     for number, gap in enumerate(gaps, 1):
-        loss.learn(*with_gap(gap, n_branches), GO, torch.tensor(number / per_epoch, dtype=torch.float64))
+        loss.update_state(*with_gap(gap, n_branches), GO, torch.tensor(number / per_epoch, dtype=torch.float64))
         seen.append(round(loss.now.item(), 6))
     return seen
 
@@ -118,7 +118,7 @@ def test_it_goes_on_from_its_state_to_the_bit():
     assert set(first.state_dict()) == {"now", "looks", "total", "count"}
     second.load_state_dict(first.state_dict())
     for number, gap in enumerate(gaps[15:], 16):
-        second.learn(*with_gap(gap), GO, number / 2)
+        second.update_state(*with_gap(gap), GO, number / 2)
     assert all(torch.equal(second.state_dict()[k], v) for k, v in whole.state_dict().items()) and len(set(want)) > 2
 
 
@@ -130,7 +130,7 @@ def test_no_value_is_read_back_so_that_a_step_can_be_captured():
     loss = triplet_loss(margin=0.5, start=0.1, by="gap").to("meta")
     o = Output(feats, feats, (), 2)
     assert loss(o, labels, t).device.type == "meta"
-    loss.learn(o, labels, torch.empty((), dtype=torch.bool, device="meta"), t.double())
+    loss.update_state(o, labels, torch.empty((), dtype=torch.bool, device="meta"), t.double())
 
 
 def test_several_branches_are_averaged():

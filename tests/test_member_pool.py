@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from configs.console.progress import Progress
-from configs.console.signals import Stopped, heard
+from configs.console.signals import Stopped, signal_handler
 from configs.errors import ConfigError, ResultError, TrainingError
 from ensemble import build
 from ensemble.pipeline import member_pool, member_worker, run_stages
-from ensemble.pipeline.member_pool import Pool
+from ensemble.pipeline.member_pool import WorkerPool
 from ensemble.pipeline.member_worker import Relay, attempt
 from ensemble.planning import parallelism
-from ensemble.planning.parallelism import AUTO, members_at_a_time, settle
+from ensemble.planning.parallelism import AUTO, choose_parallelism, members_at_a_time
 from models import cuda_devices
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 
 # ------------------------------------------------------------------------------------------------- what can be asked
 
@@ -42,7 +42,7 @@ def test_how_many_not(text):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_not_under_torchrun(monkeypatch, rank):
     """Every process says so by itself: one that waited for the others would end with a traceback."""
-    monkeypatch.setattr(build, "joined", lambda device: nullcontext(Team(rank, 2)))
+    monkeypatch.setattr(build, "joined", lambda device: nullcontext(ProcessGroup(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
         build.main(["--parallel", "auto"])
 
@@ -54,7 +54,7 @@ def job(monkeypatch):
     def on(seen, threads=8, need=10e9, free=140e9):
         monkeypatch.setattr(parallelism, "cards", lambda device: seen)
         monkeypatch.setattr(parallelism, "free_bytes", lambda: int(free))
-        monkeypatch.setattr(parallelism, "foreseen", lambda job, work: SimpleNamespace(memory=int(need)))
+        monkeypatch.setattr(parallelism, "estimate_build_cost", lambda job, work: SimpleNamespace(memory=int(need)))
         monkeypatch.setattr(parallelism.os, "sched_getaffinity", lambda pid: set(range(8)))
         monkeypatch.setattr(parallelism, "replace", lambda job, **new: SimpleNamespace(**vars(job) | new))
         store = SimpleNamespace(made_with={"threads": str(threads)})
@@ -75,7 +75,7 @@ def job(monkeypatch):
     ],
 )
 def test_auto(job, seen, need, free, count, why):
-    settled, said = settle(AUTO, job(seen, need=need, free=free), None)
+    settled, said = choose_parallelism(AUTO, job(seen, need=need, free=free), None)
     assert (settled.parallel, settled.cards) == (count, seen)
     assert f"--parallel auto: {count}, " in said and why in said
 
@@ -92,7 +92,7 @@ def test_auto(job, seen, need, free, count, why):
     ],
 )
 def test_what_is_said_of_it(job, asked, seen, threads, said):
-    settled, told = settle(asked, job(seen, threads), None)
+    settled, told = choose_parallelism(asked, job(seen, threads), None)
     assert settled.parallel == asked and (told == "") == (said == [])
     assert all(words in told for words in said) and ("note:" in told) == any("slow" in s or "OMP" in s for s in said)
 
@@ -173,11 +173,11 @@ def play(monkeypatch):
             dealt.append(card)
             pool.workers.append(member_pool.Worker(Played(parts[len(dealt) - 1], theirs, len(dealt)), ours, card))
 
-        monkeypatch.setattr(Pool, "_start", begin)
-        monkeypatch.setattr(Pool, "_order", lambda pool, members: "order")
+        monkeypatch.setattr(WorkerPool, "_start", begin)
+        monkeypatch.setattr(WorkerPool, "_order", lambda pool, members: "order")
         progress = Progress(quiet=True)
         progress.listeners.append(lambda event, fields: said.append((event, *fields.values())))
-        with Pool(SimpleNamespace(cards=("0", "1"), progress=progress), None, count) as pool:
+        with WorkerPool(SimpleNamespace(cards=("0", "1"), progress=progress), None, count) as pool:
             return pool.make([SimpleNamespace(name=name) for name in members])
 
     return start, said, dealt
@@ -251,7 +251,7 @@ def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_togethe
         ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),
         ([ResultError("a")], ResultError, "^a$"),
     ):
-        monkeypatch.setattr(run_stages, "side_by_side", lambda *_, errors=errors: errors)
+        monkeypatch.setattr(run_stages, "make_in_parallel", lambda *_, errors=errors: errors)
         with pytest.raises(kind, match=words):
             run_stages.make_members(job, work)
 
@@ -286,7 +286,7 @@ def test_cards_are_dealt_in_turn(monkeypatch):
     monkeypatch.setattr(member_pool.subprocess, "Popen", popen)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f")
     job = SimpleNamespace(cards=("3", "GPU-8f"), store=SimpleNamespace(made_with={"threads": "7"}))
-    with Pool(job, None, 5) as pool:
+    with WorkerPool(job, None, 5) as pool:
         pool._start("GPU-8f")
     turns = ["3", "GPU-8f", "3", "GPU-8f", "3", "GPU-8f"]
     assert started == [(card, "7", True) for card in turns]
@@ -363,7 +363,7 @@ def test_where_the_main_process_is_gone_a_worker_is_asked_to_stop_once():
     relay = Relay(there)
     here.close()
     signals = []
-    with heard(lambda number, frame: signals.append(number)):
+    with signal_handler(lambda number, frame: signals.append(number)):
         relay.send("ready")
         relay.send("ready")
     assert signals == [signal.SIGTERM]
@@ -389,4 +389,4 @@ def test_nothing_is_told_after_a_signal_in_the_middle_of_a_word():
     [(-9, "was killed (SIGKILL)"), (-11, "was ended by SIGSEGV"), (1, "ended with status 1"), (0, "with status 0")],
 )
 def test_how_a_process_ended(status, words):
-    assert words in member_pool.ended(status)
+    assert words in member_pool.describe_exit(status)

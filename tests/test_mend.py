@@ -10,7 +10,7 @@ from configs.console.progress import Progress
 from configs.errors import DataError
 from models.data.batches import pack
 from models.data.doctor.findings import find_in_files
-from models.data.doctor.inspect_files import look
+from models.data.doctor.inspect_files import inspect_file
 from models.data.images import decode, read
 from models.data.split import make_split
 
@@ -73,5 +73,5 @@ def test_a_build_and_the_doctor_say_so(tmp_path, capsys):
     pack(lists, (32, 32), tmp_path, Progress())
     remark = f"{tmp_path / 'a.jpg'}: a JPEG without its last bytes; its pixels are all there"
     assert f"note: 1 file is not as it should be and read all the same: {remark}" in capsys.readouterr().err
-    found = find_in_files({"train": (lists, [look(path) for path in lists.paths])})
+    found = find_in_files({"train": (lists, [inspect_file(path) for path in lists.paths])})
     assert [(f.weight, f.text, f.examples) for f in found] == [("note", "1 file is not as they should be", (remark,))]

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from configs.load import load_plan
+from configs.load import load_build_config
 from submit.build_scores import Row
 from submit.report import overview
-from submit.report.report_input import Side, Trial
+from submit.report.report_input import ImageList, ReportedEvaluation
 
 NAN = np.nan
 # Two members, their sum, and that re-ranked, of six queries of three persons; nobody could score the last.
@@ -19,7 +19,7 @@ AP = np.array([
     [0.9, 0.7, 0.5, 0.2, 0.8, NAN],
 ])  # fmt: skip
 HIT = np.array([[0, 1, 1, 0, 1, NAN], [1, 0, 1, 0, 1, NAN], [0, 1, 1, 0, 1, NAN], [1, 1, 1, 0, 1, NAN]])
-QUERY = Side(
+QUERY = ImageList(
     tuple("abcdef"), (None,) * 6, np.array([7, 7, 8, 8, 9, 9]), np.array([1, 2, 1, 2, 1, 2]),
     np.array([0, 1, 1, 0, 0, -1]), ("day", "night"),
 )  # fmt: skip
@@ -30,7 +30,7 @@ def trial(query=QUERY, reranked=True, members=2, labelled=True):
     systems += [SimpleNamespace(name="sum, re-ranked", settings="k_reciprocal()")] if reranked else []
     evaluation = SimpleNamespace(query_pids=query.pids.tolist() if labelled else [])
     banks = [SimpleNamespace(member=name) for name in ("x", "y")][:members]
-    return Trial("test", evaluation, banks, query, QUERY, tuple(systems))
+    return ReportedEvaluation("test", evaluation, banks, query, QUERY, tuple(systems))
 
 
 def answers(ap=AP, agreement=(0.5, 0.1, 0.9, 0.3, 0.2, 0.4)):
@@ -44,9 +44,9 @@ def test_lines_hold_intervals_over_persons_by_the_competitions_weights():
     of persons are binomial of 16: 4 or fewer in 0.038 of the draws, 3 or fewer in 0.011; of 48 queries 17 in 0.03."""
     pids = np.repeat(np.arange(16), 3)
     unknown = np.full(48, -1)
-    query = Side(("q",) * 48, (None,) * 48, pids, unknown, unknown)
+    query = ImageList(("q",) * 48, (None,) * 48, pids, unknown, unknown)
     hit = np.stack([pids < 8, pids < 0]).astype(float)
-    plan = load_plan(["r50"], sets=["competition.score={rank1: 2, map: 1}"])
+    plan = load_build_config(["r50"], sets=["competition.score={rank1: 2, map: 1}"])
     rows = [Row(name, r, m, 0.1, 2 * r + m, (r,) * 3, 48, 0, "") for name, r, m in (("x", 0.5, 0.2), ("y", 0.0, 0.6))]
     found = SimpleNamespace(hit=hit, ap=np.zeros((2, 48)))
     timed = [SimpleNamespace(member="x", seconds=60.0), SimpleNamespace(member="z", seconds=5.0)]
@@ -63,18 +63,18 @@ def test_lines_hold_intervals_over_persons_by_the_competitions_weights():
 
 
 def test_a_querys_share_is_of_the_competitions_weights():
-    subject = SimpleNamespace(plan=load_plan(["r50"], sets=["competition.score={rank1: 3, map: 0.5}"]))
+    subject = SimpleNamespace(plan=load_build_config(["r50"], sets=["competition.score={rank1: 3, map: 0.5}"]))
     share = overview.per_query(subject, HIT[0], AP[0])
     assert share[:3] == pytest.approx([0.1, 3.45, 3.45]) and np.isnan(share[5])
 
 
 def test_what_re_ranking_moved():
-    assert overview.moved(trial(), answers()) == (2, 1)
+    assert overview.count_changes(trial(), answers()) == (2, 1)
     ap = AP.copy()
     ap[3] = ap[2] + [1e-9, -1e-9, 0, 0, 0, 0]
-    assert overview.moved(trial(), answers(ap)) == (0, 0), "rounding is no move"
-    assert overview.moved(trial(reranked=False), answers()) is None
-    assert overview.moved(trial(labelled=False), answers()) is None
+    assert overview.count_changes(trial(), answers(ap)) == (0, 0), "rounding is no move"
+    assert overview.count_changes(trial(reranked=False), answers()) is None
+    assert overview.count_changes(trial(labelled=False), answers()) is None
 
 
 def test_strips_begin_with_the_most():
@@ -89,14 +89,20 @@ def test_strips_begin_with_the_most():
 
 def test_who_is_right_or_wrong_alone():
     """x alone is right with b, y alone with a; of two, who is wrong where the other is right is alone with that."""
-    x, y = overview.alone(trial(), answers())
+    x, y = overview.only_members(trial(), answers())
     assert (x.member, x.only, x.missed) == ("x", 1, 1) and (y.member, y.only, y.missed) == ("y", 1, 1)
     three = trial()
-    three = Trial("test", three.evaluation, [*three.banks, SimpleNamespace(member="z")], QUERY, QUERY, three.systems)
+    three = ReportedEvaluation(
+        "test", three.evaluation, [*three.banks, SimpleNamespace(member="z")], QUERY, QUERY, three.systems
+    )
     found = answers()
     found.hit = np.array([[1, 1, 0, 0, NAN, 1], [0, 1, 1, 0, 1, 0], [0, 1, 1, 0, 1, 0]])
-    assert [(a.only, a.missed) for a in overview.alone(three, found)] == [(2, 1), (0, 0), (0, 0)]
-    assert overview.alone(trial(members=1), answers()) == overview.alone(trial(labelled=False), answers()) == []
+    assert [(a.only, a.missed) for a in overview.only_members(three, found)] == [(2, 1), (0, 0), (0, 0)]
+    assert (
+        overview.only_members(trial(members=1), answers())
+        == overview.only_members(trial(labelled=False), answers())
+        == []
+    )
 
 
 def test_groups_are_means_of_their_own_queries():
@@ -116,7 +122,7 @@ def test_groups_are_means_of_their_own_queries():
         ("person 7", "7", 2),
         ("person 9", "9", 1),
     ]
-    told = Side(QUERY.names, QUERY.paths, QUERY.pids, np.array([1, 2, 1, 2, -1, -1]), QUERY.domains)
+    told = ImageList(QUERY.names, QUERY.paths, QUERY.pids, np.array([1, 2, 1, 2, -1, -1]), QUERY.domains)
     assert [(g.name, g.count) for g in overview.by_camera(trial(told), answers())] == [
         ("camera not known", 1),
         ("camera 1", 2),

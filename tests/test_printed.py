@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
-from configs.external_members import part_members, words_of
-from configs.load import load_plan
+from configs.external_members import split_members, words_of
+from configs.load import load_build_config
 from configs.schema import Ensemble
 from ensemble import build, runs
 from ensemble.fusion.strategy import FusionSettings
@@ -114,11 +114,11 @@ def test_what_tune_prints_is_read_back(domains, members):
     ensemble = Ensemble(flip=True, rerank="none", k1=1, k2=1, lam=0, power=1, domains="table", domain_settings={})
     lines = domain_sets(dict.fromkeys(domains, mix), members, ensemble)
     changes = [f"members.{m}={{backbone: resnet}}" for m in members]
-    plan = load_plan(members, sets=[*changes, *shlex.split(shlex.join(lines))])
+    plan = load_build_config(members, sets=[*changes, *shlex.split(shlex.join(lines))])
     assert list(plan.ensemble.domain_settings) == domains
     want = dict(zip(members, mix.weights, strict=True))
     assert all(own.weights == want for own in plan.ensemble.domain_settings.values())
-    assert load_plan(members, sets=[*changes, *sets(mix, members)]).ensemble.weights == want
+    assert load_build_config(members, sets=[*changes, *sets(mix, members)]).ensemble.weights == want
 
 
 @pytest.mark.parametrize("folder", ["a b", "a,b", "a'b", 'a"b', "a=b", "a#b"])
@@ -127,14 +127,14 @@ def test_another_name_for_a_file(tmp_path, folder):
     path.parent.mkdir()
     path.touch()
     with pytest.raises(ConfigError, match="is named twice; call one otherwise: ") as refused:
-        part_members(["m", str(path)])
+        split_members(["m", str(path)])
     flag, word = shlex.split(str(refused.value).partition("otherwise: ")[2])
-    (outside,) = part_members(words_of(word))[1]
+    (outside,) = split_members(words_of(word))[1]
     assert (flag, outside.name, outside.file) == ("--members", "OTHER", str(path))
 
 
 def test_a_member_named_twice():
     with pytest.raises(ConfigError, match="give it a weight") as refused:
-        load_plan(["r50", "r50"])
+        load_build_config(["r50", "r50"])
     option = re.search(r"\((--set .*)\)", str(refused.value))[1]
-    assert load_plan(["r50"], sets=[shlex.split(option)[1]]).ensemble.weights == {"r50": 2}
+    assert load_build_config(["r50"], sets=[shlex.split(option)[1]]).ensemble.weights == {"r50": 2}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.schema import Pseudo
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.neighbours.knn import nearest
 from ensemble.pseudo import clustering, clusters, dbscan, first_neighbours, loop_search, score_round
 from ensemble.pseudo.clustering import jaccard_graph, renumbered
@@ -125,19 +125,21 @@ def test_on_the_re_ranked_distance(k1, k2, lam, seed):
 
 def test_a_re_ranked_distance_is_told_and_counts_the_ensembles_numbers():
     one, other = (
-        load_plan(["r50"], sets=[f"ensemble.k1={k1}", "ensemble.pseudo={distance: reranked, threshold: null}"]).ensemble
+        load_build_config(
+            ["r50"], sets=[f"ensemble.k1={k1}", "ensemble.pseudo={distance: reranked, threshold: null}"]
+        ).ensemble
         for k1 in (20, 30)
     )
     assert say_settings(one.pseudo) == "loop_search(threshold=none,reranked)"
     assert settings_of(one) != settings_of(other)
-    one, other = (load_plan(["r50"], sets=[f"ensemble.k1={k1}"]).ensemble for k1 in (20, 30))
+    one, other = (load_build_config(["r50"], sets=[f"ensemble.k1={k1}"]).ensemble for k1 in (20, 30))
     assert settings_of(one) == settings_of(other) == {"method": "loop_search", "threshold": 0.5}
 
 
 @pytest.mark.parametrize("method", ["clusters", "dbscan"])
 def test_a_distance_that_a_method_does_not_read_is_refused(method):
     with pytest.raises(ConfigError, match=f"distance reranked is for loop_search and first_neighbours; {method} is"):
-        load_plan(["r50"], sets=[f"ensemble.pseudo={{method: {method}, distance: reranked}}"])
+        load_build_config(["r50"], sets=[f"ensemble.pseudo={{method: {method}, distance: reranked}}"])
 
 
 # dbscan
@@ -220,7 +222,7 @@ def test_eps_out_of_bounds(eps):
 def test_clusters_wants_features():
     dist = 1 - (feats := people(3, 2)[0]) @ feats.T
     with pytest.raises(ValueError, match="needs features, not distance matrices"):
-        clusters(Distances(dist[:2, :2], dist[:2, 2:], dist[2:, 2:]), 2)
+        clusters(DistanceMatrices(dist[:2, :2], dist[:2, 2:], dist[2:, 2:]), 2)
 
 
 def test_clusters_finds_people():

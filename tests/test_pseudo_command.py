@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, ResultError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import save_bank
 from ensemble.pseudo.__main__ import main
@@ -31,7 +31,7 @@ def runs(tmp_path):
     for known, name in ((True, "known"), (False, "unknown")):
         pids = PIDS.tolist() if known else []
         evaluation = Evaluation(keys, "", None, pids[:4], [-1] * 4, pids[4:], [-1] * 26)
-        plan = load_plan(["r50", "ibn_a"]).model_dump(mode="json")
+        plan = load_build_config(["r50", "ibn_a"]).model_dump(mode="json")
         record = Record(plan, "", "", {"test": evaluation})
         address = Address("builds", name, {"known": known})
         store.get(address, lambda folder, record=record: save_record(folder, record))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.console.quoting import flow, set_option
+from configs.console.quoting import set_option, yaml_flow
 from configs.load import load_competition
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
@@ -36,4 +36,4 @@ def test_whatever_a_file_is_called(names):
     ],
 )
 def test_plain_where_that_can_be(value, text):
-    assert flow(value) == text
+    assert yaml_flow(value) == text

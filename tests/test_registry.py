@@ -6,7 +6,7 @@ import torch
 
 from configs import load
 from configs.errors import ConfigError
-from configs.schema import Member, Named
+from configs.schema import ComponentConfig, Member
 from models import registry
 from tests import tiny
 
@@ -42,7 +42,7 @@ def given(what):
 @pytest.mark.parametrize(("what", "name"), ROWS)
 def test_every_row_can_be_made(what, name):
     with torch.device("meta"):
-        made = registry.make(TABLES[what], what, Named(name=name, **NEEDED.get(name, {})), **given(what))
+        made = registry.make(TABLES[what], what, ComponentConfig(name=name, **NEEDED.get(name, {})), **given(what))
     assert made is not None
 
 
@@ -50,13 +50,13 @@ def test_every_row_can_be_made(what, name):
 def test_a_row_that_is_not_there_lists_those_that_are(what):
     listed = ", ".join(TABLES[what])
     with pytest.raises(ConfigError) as error:
-        registry.make(TABLES[what], what, Named(name="nobody"), **given(what))
+        registry.make(TABLES[what], what, ComponentConfig(name="nobody"), **given(what))
     assert str(error.value) == f"unknown {what} 'nobody'; models/registry.py has: {listed}"
 
 
 @pytest.mark.parametrize(("what", "name"), ROWS)
 def test_an_option_that_a_row_does_not_have_lists_those_that_it_has(what, name):
-    asked = Named(name=name, **NEEDED.get(name, {}), colour="red")
+    asked = ComponentConfig(name=name, **NEEDED.get(name, {}), colour="red")
     with torch.device("meta"), pytest.raises(ConfigError, match=f"{what} '{name}' has no option 'colour'; it has: "):
         registry.make(TABLES[what], what, asked, **given(what))
 
@@ -67,7 +67,7 @@ def test_what_the_caller_hands_over_is_no_option(what, name):
     with torch.device("meta"):
         known = given(what)
         for key in known:
-            asked = Named(name=name, **NEEDED.get(name, {}), **{key: 1})
+            asked = ComponentConfig(name=name, **NEEDED.get(name, {}), **{key: 1})
             with pytest.raises(ConfigError, match=f"has no option '{key}'"):
                 registry.make(TABLES[what], what, asked, **known)
 
@@ -90,13 +90,13 @@ def test_what_the_caller_hands_over_is_no_option(what, name):
 )
 def test_a_value_that_a_row_refuses(what, options, said):
     with pytest.raises(ConfigError) as error:
-        registry.make(TABLES[what], what, Named(**options), **given(what))
+        registry.make(TABLES[what], what, ComponentConfig(**options), **given(what))
     assert said in str(error.value)
 
 
 @pytest.mark.parametrize("name", EVERY_MEMBER)
 def test_check_passes_every_member_without_computing(name):
-    (member,) = load.load_plan([name]).members
+    (member,) = load.load_build_config([name]).members
     registry.check(member, tiny.recipe())
 
 
@@ -112,7 +112,7 @@ def test_check_passes_every_member_without_computing(name):
     ids=str,
 )
 def test_check_finds_what_a_recipe_gets_wrong_before_any_work(changes):
-    (member,) = load.load_plan(["r50"]).members
+    (member,) = load.load_build_config(["r50"]).members
     with pytest.raises(ConfigError):
         registry.check(member, tiny.recipe(**changes))
 
@@ -131,10 +131,10 @@ def test_losses_have_their_weights_and_one_where_none_is_given():
 @pytest.mark.parametrize("name", EVERY_MEMBER)
 def test_the_gradient_reaches_every_trained_parameter_of_a_member(name):
     """Under the total loss; the neck's bias alone is not trained."""
-    (member,) = load.load_plan([name]).members
+    (member,) = load.load_build_config([name]).members
     if member.backbone.name == "resnet":
         narrow = member.backbone.model_dump() | {"width_per_group": 4}
-        member = member.model_copy(update={"backbone": Named(**narrow)})
+        member = member.model_copy(update={"backbone": ComponentConfig(**narrow)})
     torch.manual_seed(0)
     net = registry.make_net(member, 3).train()
     recipe = tiny.recipe(losses={"id": {"weight": 0.1}, "triplet": {"weight": 0.9, "margin": 2}})

@@ -18,8 +18,8 @@ from models.data.sheets.thumbnails import PER_SHEET, Tile, tile_of, write_sheets
 from submit.report import __main__ as command
 from submit.report.build_report import write_report
 from submit.report.page_data import packed, write_piece
-from submit.report.query_results import inquire, places
-from submit.report.report_input import open_subject
+from submit.report.query_results import collect_query_results, places
+from submit.report.report_input import open_report_input
 from submit.report.thumbnails import gallery_places
 from tests import oracles
 from tests.report_case import HOSTILE, small_build
@@ -43,8 +43,8 @@ def report(runs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked(runs):
-    subject = open_subject(Store(runs, silent), None)
-    return subject, subject.trials[0], inquire(subject, subject.trials[0], QUIET)
+    subject = open_report_input(Store(runs, silent), None)
+    return subject, subject.trials[0], collect_query_results(subject, subject.trials[0], QUIET)
 
 
 def matrices(trial):

@@ -191,7 +191,13 @@ def test_a_gallery_picture_finds_itself(written):
 
 def test_curves_follow_the_page_and_bring_no_style_of_their_own(written):
     titles = [figure.title for figure in written.findings[0].figures]
-    assert {"Cumulative match", "Loss by epoch", "Distances before re-ranking"} <= set(titles)
+    assert {
+        "Cumulative match",
+        "Loss by epoch",
+        "Loss triplet by epoch",
+        "Spread of distances by epoch",
+        "Distances before re-ranking",
+    } <= set(titles)
     for figure in written.findings[0].figures:
         assert "<style" not in figure.svg and "var(--" in figure.svg and "#0" not in figure.svg.replace('"#', "")
 

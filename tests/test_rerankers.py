@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_ensemble, load_plan
+from configs.load import load_build_config, load_ensemble
 from configs.schema import EACH_FIRST, Competition, DomainSettings
 from ensemble import build
 from ensemble.fusion.strategy import FusionSettings, distance_stream, fusion_settings
@@ -19,8 +19,8 @@ from ensemble.neighbours import distance_blocks
 from ensemble.rerank.registry import RERANKERS, KReciprocal, NoReranking, reranker_of
 from ensemble.tune import __main__ as tune
 from ensemble.tune import fast_scorer
-from ensemble.tune.exact_scorer import Judge
-from ensemble.tune.fast_scorer import Trial
+from ensemble.tune.exact_scorer import ExactScorer
+from ensemble.tune.fast_scorer import FastScorer
 from submit import make
 from submit.report import __main__ as report
 from tests import oracles
@@ -84,12 +84,12 @@ def test_distances_are_those_by_hand(fusion):
 
 
 def test_a_plan_names_it_and_its_options():
-    plan = load_plan(["r50"], sets=["ensemble.rerank={name: local_scaling, share: 0.25}"])
+    plan = load_build_config(["r50"], sets=["ensemble.rerank={name: local_scaling, share: 0.25}"])
     assert reranker_of(plan.ensemble) == LocalScaling(4, 0.25)
     assert fusion_settings(plan.ensemble, ["r50"]).describe() == "local_scaling(k=4,share=0.25)"
-    plan = load_plan(["r50"], sets=["ensemble.rerank=none"])
+    plan = load_build_config(["r50"], sets=["ensemble.rerank=none"])
     assert reranker_of(plan.ensemble) == NoReranking()
-    plan = load_plan(["r50"], sets=["ensemble.rerank={name: k_reciprocal, k1: 7}", "ensemble.k2=3"])
+    plan = load_build_config(["r50"], sets=["ensemble.rerank={name: k_reciprocal, k1: 7}", "ensemble.k2=3"])
     assert reranker_of(plan.ensemble) == KReciprocal(k1=7, k2=3)
 
 
@@ -152,10 +152,10 @@ def test_tuning_scores_it_as_a_whole_search_does(whole, monkeypatch):
     shape = {"n_people": 40, "each": 8, "queries": 2, "spreads": (1.3, 1.6, 2.0), "cameras": True}
     board, evaluation = some_people(np.random.default_rng(0), **shape)
     rules = {"top_k": 20, "ap": "hits", "junk": "none"}
-    judge = Judge(
+    judge = ExactScorer(
         board, ["a", "b", "c"], evaluation, Competition(name="x", layout="table", format="naic_json", **rules)
     )
-    tried = Trial(judge, 21)
+    tried = FastScorer(judge, 21)
     for fusion in ("sum_then_rerank", EACH_FIRST):
         mix = FusionSettings((1.0, 0.5, 0.0), LocalScaling(3, 1.0), fusion)
         np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
@@ -170,11 +170,11 @@ def test_tuning_finds_it_where_it_is_best(tmp_path, capsys, monkeypatch):
 
     def totals(self, mix):
         gain = 0.3 + 0.3 * mix.reranker.share if isinstance(mix.reranker, LocalScaling) else 0
-        judge = self if isinstance(self, Judge) else self.judge
+        judge = self if isinstance(self, ExactScorer) else self.judge
         return np.full(len(judge.evaluation.query_pids), 0.3 + gain)
 
-    monkeypatch.setattr(Judge, "totals", totals)
-    monkeypatch.setattr(Trial, "totals", totals)
+    monkeypatch.setattr(ExactScorer, "totals", totals)
+    monkeypatch.setattr(FastScorer, "totals", totals)
     tune.main(["--runs", str(tmp_path)])
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("build with:"))
     assert "--set 'ensemble.rerank={name: local_scaling, k: 2, share: 1}'" in line

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.recipe import Resample
 from models.data.balance import balance
 from models.data.pk_sampler import pk_batches
@@ -27,7 +27,7 @@ def n_after(training) -> int:
 
 
 def test_off_by_default():
-    plan = load_plan(["r50"])
+    plan = load_build_config(["r50"])
     assert plan.recipe.resample is None
     assert balance(split_of([3, 5, 2])).doubled == ()
 
@@ -85,4 +85,4 @@ def test_every_image_is_dealt_as_often_as_it_should(n, doubled):
 
 def test_refused():
     with pytest.raises(ConfigError, match=r"resample.p: .*less than or equal to 1"):
-        load_plan(["r50"], sets=["recipe.resample={p: 2}"])
+        load_build_config(["r50"], sets=["recipe.resample={p: 2}"])

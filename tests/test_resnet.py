@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch.nn.functional import cosine_similarity, instance_norm
 
-from models.backbones.resnet import IBN, Block, Gate, open_gates, resnet
+from models.backbones.resnet import IBN, Block, SqueezeExcitation, open_gates, resnet
 from tests.tiny import unsettle
 
 MEMBERS = {
@@ -216,7 +216,7 @@ def test_ibn_b_makes_the_stem_blind_to_contrast():
 @pytest.mark.parametrize("level", [0.05, 1.0, 20.0])
 def test_an_open_gate_is_near_1_at_its_level_and_still_learns(level):
     torch.manual_seed(0)
-    gate = Gate(256)
+    gate = SqueezeExcitation(256)
     gate.open(level=level)
     x = level * torch.randn(16, 256, 1, 1)
     gates = gate(x) / x
@@ -228,7 +228,7 @@ def test_an_open_gate_is_near_1_at_its_level_and_still_learns(level):
 def test_a_closed_gate_is_not_near_1():
     torch.manual_seed(0)
     x = torch.randn(16, 256, 1, 1)
-    assert (Gate(256)(x) / x).mean() < 0.6
+    assert (SqueezeExcitation(256)(x) / x).mean() < 0.6
 
 
 def test_open_gates_let_the_trunk_compute_what_it_did():
@@ -240,7 +240,7 @@ def test_open_gates_let_the_trunk_compute_what_it_did():
     plain.load_state_dict({k: v for k, v in state.items() if ".se." not in k})
     seen = []
     for m in net.modules():
-        if isinstance(m, Gate):
+        if isinstance(m, SqueezeExcitation):
             m.fc.register_forward_hook(lambda layer, given, out: seen.append(out.detach()))
     x = pictures(8) + torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():

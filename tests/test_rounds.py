@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.store.store import Store
 from ensemble import build
 from ensemble.planning import monitor
@@ -193,13 +193,13 @@ def disk_of(said):
 
 def test_the_bar_knows_the_second_round(people, tmp_path, monkeypatch):
     """Supposed images and members are replaced by those that are made: at the end nothing of the list is left."""
-    seen, real = [], monitor.Screen.__exit__
+    seen, real = [], monitor.BuildTable.__exit__
 
     def at_the_end(screen, *reason):
         seen.append((screen.whole.share(), len([s for s in screen.whole.stages if s.startswith("members/")])))
         return real(screen, *reason)
 
-    monkeypatch.setattr(monitor.Screen, "__exit__", at_the_end)
+    monkeypatch.setattr(monitor.BuildTable, "__exit__", at_the_end)
     build.main(["--members", "a", "--data", str(people), "--out", str(tmp_path / "runs"), *TINY, *ASK])
     assert seen == [(1.0, 2)]
 
@@ -230,9 +230,9 @@ def test_test_images_are_asked_for_by_name(two, people, capsys):
         len(list((people / f).glob(g))) for f, g in (("unlabelled", "*"), ("query", "*"), ("bounding_box_test", "0*"))
     )
     assert f"labels {count:,} images (test images among them)" in said
-    plan = load_plan(["r50"], sets=["ensemble.rounds=2", "ensemble.pseudo.test=true"])
+    plan = load_build_config(["r50"], sets=["ensemble.rounds=2", "ensemble.pseudo.test=true"])
     assert guessed_labels(plan.ensemble)["pseudo"].endswith(",rounds=2,unlabelled+test")
-    assert guessed_labels(load_plan(["r50"]).ensemble) == {}
+    assert guessed_labels(load_build_config(["r50"]).ensemble) == {}
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from configs.console.progress import Progress
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.recipe import Resample
 from configs.store.store import Address, Store
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import prepare
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import plan_build
 from ensemble.pseudo import rounds
 from ensemble.pseudo.clustering import clusters
-from ensemble.pseudo.unlabelled_pool import joined_work, pool_of
+from ensemble.pseudo.unlabelled_pool import plan_with_pseudo_labels, unlabelled_pool
 from models.data.augment import Seat, image_rng, random_patch
 from models.data.balance import balance
 from models.data.heldout.holdout import hold_out
@@ -55,15 +55,20 @@ def job_of(folder, seed, *sets):
         "recipe.identities_per_batch=2",
         *sets,
     ]
-    return Job(
-        load_plan(["r50"], sets=given), Store(folder, lambda text: None), Progress(quiet=True), "cpu", "float32", 0
+    return BuildContext(
+        load_build_config(["r50"], sets=given),
+        Store(folder, lambda text: None),
+        Progress(quiet=True),
+        "cpu",
+        "float32",
+        0,
     )
 
 
 def test_whom_is_held_out_and_who_is_doubled(benchmark, tmp_path):
     seen = set()
     for seed in (0, 7):
-        work = prepare(job_of(tmp_path, seed), benchmark, 0.5)
+        work = plan_build(job_of(tmp_path, seed), benchmark, 0.5)
         train, query, gallery = hold_out(benchmark.train, 0.5, seed)
         assert [split.names for split in work.tests["holdout"]] == [query.names, gallery.names]
         assert work.training.doubled == balance(train, 2, Resample(), seed).doubled
@@ -76,8 +81,8 @@ def test_who_is_doubled_among_the_guessed(benchmark, tmp_path):
     doubled = []
     for seed in (0, 7):
         job = job_of(tmp_path, seed, "ensemble.rounds=2")
-        first = prepare(job, benchmark, None)
-        training = joined_work(job, first, pool_of(job, first, benchmark), 2, LABELS).training
+        first = plan_build(job, benchmark, None)
+        training = plan_with_pseudo_labels(job, first, unlabelled_pool(job, first, benchmark), 2, LABELS).training
         assert len(training.pids) == 30
         assert training.doubled == balance(training.split, 2, Resample(), seed).doubled
         doubled.append(training.doubled)
@@ -90,7 +95,7 @@ def labelled(tmp_path, monkeypatch):
     feats = unit_rows(np.random.default_rng(0), 60, 8)
     names = [(f"{i:02d}.png", tmp_path / f"{i:02d}.png", -1, -1) for i in range(60)]
     pool = SimpleNamespace(tests=["unlabelled"], split=make_split(names), within=lambda work: work)
-    monkeypatch.setattr(rounds, "features_of", lambda *_: Address("features", "r50", {"of": 1}))
+    monkeypatch.setattr(rounds, "member_features_address", lambda *_: Address("features", "r50", {"of": 1}))
     monkeypatch.setattr(rounds, "features", lambda *_: SimpleNamespace(key="kept"))
     monkeypatch.setattr(rounds, "make_members", lambda *_: None)
     monkeypatch.setattr(rounds, "open_banks", lambda *_: [SimpleNamespace(feats=feats)])

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from configs.errors import ConfigError
-from configs.load import load_competition, load_plan
+from configs.load import load_build_config, load_competition
 from ensemble import build, doctor
 from models.data.doctor.findings import find_in_files
-from models.data.doctor.inspect_files import Seen
+from models.data.doctor.inspect_files import InspectedFile
 from models.data.skip import leave_out
 from models.data.split import Benchmark, make_split
 from submit import check, make
@@ -184,7 +184,7 @@ def test_an_entry_of_no_image_is_told(tmp_path):
 
 def test_a_list_that_is_none_is_refused():
     with pytest.raises(ConfigError, match=r"there is no list 'test'; the lists are train, query, gallery, unlabelled"):
-        load_plan(["r50"], sets=["competition.skip={test: [a.jpg]}"])
+        load_build_config(["r50"], sets=["competition.skip={test: [a.jpg]}"])
 
 
 # ------------------------------------------------------------------------------------------------- what is printed
@@ -214,7 +214,7 @@ def change_in(text):
 @pytest.mark.parametrize("name", ODD)
 def test_the_doctors_line_leaves_out_that_image(tmp_path, name):
     lists = make_split([(name, tmp_path / name, 1, 1), ("other.jpg", tmp_path / "other.jpg", 1, 1)])
-    seen = [Seen(p, "x", "truncated" if p.name == name else None) for p in lists.paths]
+    seen = [InspectedFile(p, "x", "truncated" if p.name == name else None) for p in lists.paths]
     (finding,) = find_in_files({"gallery": (lists, seen)})
     skip = load_competition("own", sets=[change_in(finding.does)]).skip
     empty = make_split([])

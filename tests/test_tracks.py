@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import DataError
-from configs.load import load_plan
-from ensemble.pipeline.domains import check_kinds
+from configs.load import load_build_config
+from ensemble.pipeline.domains import check_domains_and_tracks
 from models.data.layouts import read_layout
 from models.data.split import make_split
 from models.data.tracks import mixed_tracks
@@ -53,4 +53,4 @@ def test_what_nobody_knows_contradicts_nothing():
     assert mixed_tracks(split) == []
     assert mixed_tracks(replace(split, tracks=np.array([0, 0, -1, 1, 1]))) == []
     assert mixed_tracks(replace(split, tracks=np.array([0, 0, 0, 0, 1]))) == [("0.jpg", "2.jpg")]
-    check_kinds(load_plan(["r50"]).ensemble, split, split)
+    check_domains_and_tracks(load_build_config(["r50"]).ensemble, split, split)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from configs.console.command import run
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.schema import EACH_FIRST
 from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings, fusion_settings
 from ensemble.rerank.registry import KReciprocal, NoReranking
-from ensemble.results.build_record import Kinds
+from ensemble.results.build_record import DomainsAndTracks
 from ensemble.tune import __main__ as tune
-from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.exact_scorer import ExactScorer
 from tests.boards import finished_build, grid, people
 
 MEMBERS = ["r50", "rx50", "ibn_a"]
@@ -59,7 +59,7 @@ def test_a_member_of_noise_gets_no_weight_and_the_build_takes_the_line(runs, cap
     line = next(line for line in out.splitlines() if line.startswith("build with:"))
     words = shlex.split(line.removeprefix("build with:"))
     assert words[::2] == ["--set"] * (len(words) // 2)
-    plan = load_plan(MEMBERS, sets=words[1::2])
+    plan = load_build_config(MEMBERS, sets=words[1::2])
     mix = fusion_settings(plan.ensemble, MEMBERS)
     assert mix.as_dict() == found["mix"]
 
@@ -84,6 +84,7 @@ def test_what_chance_could_do_is_not_taken(tmp_path, capsys):
     finished_build(tmp_path, *people(np.random.default_rng(1), **shape), MEMBERS, sets=["ensemble.k1=5"])
     out, found = tuned(tmp_path, capsys)
     assert not found["rungs"][1]["taken"] and found["mix"]["weights"] == [1.0, 1.0, 1.0]
+    assert "nothing was taken, so there is nothing to set" in out and "build with" not in out
     assert "equal weights" in out and "as built" in out and verdicts(out)[1] == "not taken"
 
 
@@ -126,7 +127,7 @@ def test_the_line_names_all_that_a_mix_is():
         FusionSettings((1.0, 0.25), KReciprocal(k1=7, k2=2, lam=0.6, power=1), fusion=EACH_FIRST), ["r50", "rx50"]
     )
     assert said[0] == "ensemble.weights={r50: 1, rx50: 0.25}" and "ensemble.lam=0.6" in said
-    assert fusion_settings(load_plan(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
+    assert fusion_settings(load_build_config(["r50", "rx50"], sets=said).ensemble, ["r50", "rx50"]).fusion == EACH_FIRST
     assert tune.sets(FusionSettings((1.0,), NoReranking()), ["r50"])[1:] == ["ensemble.rerank=none"]
 
 
@@ -136,7 +137,7 @@ def by_domain(feats, evaluation, day):
     noise = feats[2]
     feats = [np.where(known[:, None], feats[0], noise), np.where(known[:, None], noise, feats[1])]
     names, q = np.where(known, "day", "night").tolist(), len(evaluation.query_pids)
-    return feats, replace(evaluation, kinds=Kinds(names[:q], names[q:], []))
+    return feats, replace(evaluation, kinds=DomainsAndTracks(names[:q], names[q:], []))
 
 
 TABLE = ["ensemble.domains=table"]
@@ -159,9 +160,9 @@ def test_each_domain_gets_the_member_that_knows_it(tmp_path, capsys):
     assert whole["gain"]["mean"] == pytest.approx(whole["total"] - whole["base"]) and whole["gain"]["low"] > 0
     assert "domain day: 72 to find" in out and "all queries together: " in out
     words = shlex.split(next(x for x in out.splitlines() if x.startswith("build with:")).removeprefix("build with:"))
-    settings = load_plan(MEMBERS[:2], sets=words[1::2]).ensemble
+    settings = load_build_config(MEMBERS[:2], sets=words[1::2]).ensemble
     got = partitions.mixes_of(
-        settings, MEMBERS[:2], [partitions.Part(name, np.arange(0), ()) for name in ("day", "night")]
+        settings, MEMBERS[:2], [partitions.Partition(name, np.arange(0), ()) for name in ("day", "night")]
     )
     assert settings.domains == "table"
     assert [mix.as_dict() for mix in got] == [day["mix"], night["mix"]]
@@ -173,9 +174,9 @@ def test_the_seed_is_of_chance_and_of_all_queries_together(tmp_path, capsys, mon
     feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 12)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     few = {"k1": (5,), "k2": (1,), "lam": (0.3,), "power": (2,), "fusion": (EACH_FIRST,), "known": ()}
-    monkeypatch.setattr(tune, "Grid", lambda: grid(**few, rounds=1, steps=1))
-    drawn, chance, real = [], Judge.chance, tune.together
-    monkeypatch.setattr(Judge, "chance", lambda judge, seed: drawn.append(seed) or chance(judge, seed))
+    monkeypatch.setattr(tune, "SearchSpace", lambda: grid(**few, rounds=1, steps=1))
+    drawn, chance, real = [], ExactScorer.chance, tune.together
+    monkeypatch.setattr(ExactScorer, "chance", lambda judge, seed: drawn.append(seed) or chance(judge, seed))
     monkeypatch.setattr(tune, "together", lambda held, seed: drawn.append(seed) or real(held, seed))
     tuned(tmp_path, capsys, "--seed", "4")
     assert drawn == [4, 4, 4]
@@ -187,7 +188,7 @@ def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     out, first = tuned(tmp_path, capsys)
     assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 persons ask here" in out
-    own = load_plan(MEMBERS[:2], sets=kept(out)["sets"]).ensemble.domain_settings
+    own = load_build_config(MEMBERS[:2], sets=kept(out)["sets"]).ensemble.domain_settings
     assert own["day"].weights == {"r50": 1, "rx50": 1} and own["day"].k1 == 20 and own["night"].weights["rx50"] == 1
     found = kept(out)
     share = 12 / 60
@@ -207,7 +208,7 @@ def test_tracks_are_tuned_as_they_are_found(tmp_path, capsys):
     shape = {"n_people": 24, "each": 6, "queries": 2, "d": 24, "spreads": (1.2, None)}
     feats, evaluation = people(np.random.default_rng(3), **shape)
     tracks = [2 * pid + i % 2 for i, pid in enumerate(evaluation.gallery_pids)]
-    evaluation = replace(evaluation, kinds=Kinds([], [], tracks))
+    evaluation = replace(evaluation, kinds=DomainsAndTracks([], [], tracks))
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=["ensemble.tracks=mean"])
     out, found = tuned(tmp_path, capsys)
     assert found["gallery"] == len(set(tracks)) and "tracks=mean" in found["signature"]

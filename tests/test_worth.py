@@ -10,12 +10,12 @@ from configs.console.command import run
 from configs.schema import Competition, ScoreWeights
 from configs.store.store import Address, Store
 from ensemble import worth
-from ensemble.fusion.partitions import parts_of
+from ensemble.fusion.partitions import make_partitions
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.results.build_record import Evaluation
 from ensemble.results.manifests import training_seconds
-from ensemble.tune.exact_scorer import Judge, of_parts
+from ensemble.tune.exact_scorer import ExactScorer, of_parts
 from ensemble.worth import correlation, measure
 from tests.boards import people
 
@@ -26,7 +26,7 @@ PLAIN = NoReranking()
 def test_a_member_that_knows_all_and_one_that_knows_nothing():
     rng = np.random.default_rng(0)
     feats, evaluation = people(rng, spreads=(0.3, None))
-    judge = Judge(feats, ["good", "noise"], evaluation, RULE)
+    judge = ExactScorer(feats, ["good", "noise"], evaluation, RULE)
     found = measure(judge, [FusionSettings((1.0, 0.2), PLAIN)], ["good", "noise"])
     good, bad = found.members
     assert good.alone.mean == pytest.approx(1) and found.total.mean == pytest.approx(1)
@@ -38,7 +38,7 @@ def test_a_member_that_knows_all_and_one_that_knows_nothing():
 def test_copies_err_alike_and_lose_nothing():
     rng = np.random.default_rng(1)
     feats, evaluation = people(rng, spreads=(1.5,))
-    judge = Judge(feats * 2, ["a", "b"], evaluation, RULE)
+    judge = ExactScorer(feats * 2, ["a", "b"], evaluation, RULE)
     found = measure(judge, [FusionSettings((1.0, 1.0), PLAIN)], ["a", "b"])
     assert found.members[0].left_out.mean == pytest.approx(0)
     np.testing.assert_allclose(found.correlation, 1)
@@ -52,8 +52,8 @@ def test_by_domain_it_is_what_the_merged_lists_lose():
     here = [np.array(pids) < 10 for pids in (evaluation.query_pids, evaluation.gallery_pids)]
     noise, day = feats.pop(), np.concatenate(here)
     feats = [np.where(day[:, None], feats[0], noise), np.where(day[:, None], noise, feats[1])]
-    found = parts_of(*(["day" if x else "night" for x in side] for side in here), [], q, q + g)
-    judge = of_parts(Judge(feats, ["a", "b"], evaluation, RULE), found)
+    found = make_partitions(*(["day" if x else "night" for x in side] for side in here), [], q, q + g)
+    judge = of_parts(ExactScorer(feats, ["a", "b"], evaluation, RULE), found)
     got = measure(
         judge,
         [FusionSettings((1.0, 0.0), PLAIN), FusionSettings((0.5, 1.0), PLAIN)],
@@ -81,7 +81,7 @@ def test_intervals_are_over_persons():
     pids = list(range(10))
     evaluation = Evaluation({}, "", None, np.repeat(pids, 2).tolist(), [-1] * 20, pids, [-1] * 10)
     rule = RULE.model_copy(update={"score": ScoreWeights(rank1=1, map=0)})
-    found = measure(Judge(feats, ["a", "b"], evaluation, rule), [FusionSettings((1.0, 0.5), PLAIN)], ["a", "b"])
+    found = measure(ExactScorer(feats, ["a", "b"], evaluation, rule), [FusionSettings((1.0, 0.5), PLAIN)], ["a", "b"])
     first, second = found.members
     for one in (found.total, first.alone, first.left_out):
         assert (one.mean, one.low, one.high) == pytest.approx((0.5, 0.2, 0.8)) and one.level == 0.95
@@ -93,7 +93,7 @@ def test_a_member_that_does_harm_is_a_loss_beyond_chance(capsys):
     """Without the second member, of twice the weight and no knowledge, the first finds everybody."""
     feats, evaluation = people(np.random.default_rng(0), n_people=20, spreads=(0.3, None))
     found = measure(
-        Judge(feats, ["good", "harm"], evaluation, RULE),
+        ExactScorer(feats, ["good", "harm"], evaluation, RULE),
         [FusionSettings((0.5, 1.0), PLAIN)],
         ["good", "harm"],
     )
@@ -109,7 +109,9 @@ def test_a_member_that_does_harm_is_a_loss_beyond_chance(capsys):
 
 def test_the_only_member_cannot_be_left_out():
     feats, evaluation = people(np.random.default_rng(2))
-    found = measure(Judge(feats, ["a"], evaluation, RULE), [FusionSettings((1.0,), KReciprocal(k1=3, k2=2))], ["a"])
+    found = measure(
+        ExactScorer(feats, ["a"], evaluation, RULE), [FusionSettings((1.0,), KReciprocal(k1=3, k2=2))], ["a"]
+    )
     assert found.members[0].left_out is None and found.members[0].alone == found.total
 
 
@@ -127,7 +129,8 @@ def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
     weights, other = (Address("members", "a", {"seed": seed}) for seed in (0, 1))
     for address, seconds in ((weights, (1.5, 2.0)), (other, (100.0,))):
         lines = "\n".join(
-            json.dumps({"epoch": i, "loss": 1.0, "images": 8, "seconds": s}) for i, s in enumerate(seconds)
+            json.dumps({"epoch": i, "lr": 1, "loss": 1, "terms": {}, "apart": 1, "images": 8, "seconds": s})
+            for i, s in enumerate(seconds)
         )
         store.get(address, lambda folder, lines=lines: (folder / "epochs.jsonl").write_text(lines + "\n"))
     features = Address("features", "a-test", {"weights": weights.digest})

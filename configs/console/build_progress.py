@@ -12,7 +12,7 @@ PARALLEL = ("members", "features")  # kinds that several processes make at once,
 
 
 @dataclass(frozen=True)
-class Stage:
+class ProgressStage:
     """One result on the way.
 
     key: of its address. row: whom it is for. doing, made: `training`, `trained`. total: steps that its tasks count;
@@ -56,14 +56,14 @@ def wall_seconds(loads: Iterable[tuple[str, str, float]], parallel: int) -> floa
     return alone + makespan(rows.values(), parallel)
 
 
-class Whole:
+class BuildProgress:
     """Follows the stages of a build as they begin, advance and end. Those of one process may lie in each other.
 
     process: which one a stage is under way in; 0 is this one.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], clock: Callable[[], float] = time.monotonic, *, parallel: int = 1
+        self, stages: Sequence[ProgressStage], clock: Callable[[], float] = time.monotonic, *, parallel: int = 1
     ) -> None:
         """parallel: rows that are made at a time."""
         self.stages = {s.key: s for s in stages}
@@ -73,7 +73,7 @@ class Whole:
         self.spent: dict[str, float] = {}  # kind -> seconds of this run, of each process
         self.gained: dict[str, float] = {}  # kind -> seconds that were thought to go into what this run made
 
-    def renew(self, stages: Sequence[Stage]) -> None:
+    def renew(self, stages: Sequence[ProgressStage]) -> None:
         """What is left is another list now; what was made, or is under way, stays as it is."""
         under_way = {key for keys in self.open.values() for key in keys}
         self.stages = {key: s for key, s in self.stages.items() if self.done[key] >= 1 or key in under_way}
@@ -81,11 +81,11 @@ class Whole:
             if stage.key not in self.stages:
                 self.stages[stage.key], self.done[stage.key] = stage, stage.done
 
-    def current(self, process: int = 0) -> Stage | None:
+    def current(self, process: int = 0) -> ProgressStage | None:
         """The innermost stage under way in a process that is on the list."""
         return next((self.stages[k] for k in reversed(self.open.get(process, [])) if k in self.stages), None)
 
-    def under_way(self) -> dict[int, Stage]:
+    def under_way(self) -> dict[int, ProgressStage]:
         """Process -> its current stage."""
         return {process: stage for process in self.open if (stage := self.current(process))}
 
@@ -147,7 +147,7 @@ class Whole:
         spent, gained = self.spent.get(kind, 0.0), self.gained.get(kind, 0.0)
         return spent / gained if spent >= SETTLED_S and gained > 0 else None
 
-    def _gain(self, stage: Stage, done: float) -> None:
+    def _gain(self, stage: ProgressStage, done: float) -> None:
         before, now = self.done[stage.key], min(1.0, done)
         self.done[stage.key] = max(before, now)
         self.gained[stage.kind] = self.gained.get(stage.kind, 0.0) + stage.seconds * max(0.0, now - before)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from configs.console.command import CommandLine
-from configs.console.quoting import flow
+from configs.console.quoting import yaml_flow
 from configs.errors import ConfigError
 
 
@@ -64,7 +64,7 @@ def settings(given: Mapping[str, Any] | Iterable[str] | str) -> Iterable[str]:
     if not isinstance(given, Mapping):
         return given
     try:
-        return [f"{key}={flow(_plain(value))}" for key, value in given.items()]
+        return [f"{key}={yaml_flow(_plain(value))}" for key, value in given.items()]
     except TypeError as e:
         raise ConfigError(f"set: {dict(given)!r} ({e}); wanted texts, numbers, lists and mappings of them") from e
 

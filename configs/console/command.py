@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from configs.console.signals import Stopped, heard, stop
+from configs.console.signals import Stopped, signal_handler, stop
 from configs.errors import ReidError
 
 WIDTH = 100
@@ -43,7 +43,7 @@ class CommandLine(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def whole(low: int) -> Callable[[str], int]:
+def at_least(low: int) -> Callable[[str], int]:
     """For `type=` of an option: a whole number, `low` or more, of 31 bits."""
 
     def read(text: str) -> int:
@@ -64,7 +64,7 @@ def run(main: Callable[[], int | None]) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")  # a name may hold what a terminal has no letters for
     try:
-        with heard(stop):
+        with signal_handler(stop):
             sys.exit(main() or 0)
     except ReidError as e:
         print(f"error: {shortened(str(e))}", file=sys.stderr)

@@ -18,7 +18,7 @@ WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # which Y
 
 def set_option(key: str, value: Any) -> str:
     """`--set 'competition.skip={query: [a.jpg]}'`, which the shell and then YAML read back as this key and value."""
-    return f"--set {shlex.quote(f'{key}={flow(value)}')}"
+    return f"--set {shlex.quote(f'{key}={yaml_flow(value)}')}"
 
 
 def command(module: str, *words: object) -> str:
@@ -26,17 +26,17 @@ def command(module: str, *words: object) -> str:
     return shlex.join(["python", "-m", PREFIX + module, *map(str, words)])
 
 
-def on(runs: Path) -> list[str]:
+def runs_option(runs: Path) -> list[str]:
     """The option that names a store, where it is not the default."""
     return [] if runs == RUNS else ["--runs", str(runs)]
 
 
-def flow(value: Any) -> str:
+def yaml_flow(value: Any) -> str:
     """A value of texts, numbers, lists and mappings as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(k)}: {flow(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{yaml_flow(k)}: {yaml_flow(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
+        return "[" + ", ".join(map(yaml_flow, value)) + "]"
     if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return value
     text = json.dumps(value, ensure_ascii=False)  # JSON's quoted text is YAML's, but for what cannot be printed

@@ -21,7 +21,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def heard(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def signal_handler(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Inside, `hear` is called for either signal. Signals reach the main thread alone; elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,7 +44,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def at_a_good_moment() -> Iterator[Callable[[], int]]:
+def deferred_stop() -> Iterator[Callable[[], int]]:
     """Inside, the first signal only makes `asked()` its number instead of 0; a second one stops at once.
 
     Whoever leaves without having answered a signal is stopped at the end.
@@ -56,7 +56,7 @@ def at_a_good_moment() -> Iterator[Callable[[], int]]:
             raise Stopped(number)
         came.append(number)
 
-    with heard(hear):
+    with signal_handler(hear):
         yield lambda: came[0] if came else 0
     if came:
         raise Stopped(came[0])

@@ -94,15 +94,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def sealed(values: Mapping[str, Any]) -> str:
+def with_checksum(values: Mapping[str, Any]) -> str:
     """JSON that holds its own SHA-256, so that a flipped bit in it is found."""
     body = json.dumps(values, indent=1, sort_keys=True)
     check = hashlib.sha256(body.encode()).hexdigest()
     return json.dumps({**values, CHECK: check}, indent=1, sort_keys=True) + "\n"
 
 
-def unsealed(text: str) -> dict[str, Any]:
-    """What `sealed` wrote, without its check.
+def check_checksum(text: str) -> dict[str, Any]:
+    """What `with_checksum` wrote, without its check.
 
     Raises:
         ValueError: it is not exactly what was written.
@@ -110,7 +110,7 @@ def unsealed(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
         found = values.pop(CHECK)
-        again = sealed(values)
+        again = with_checksum(values)
     except (KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"not a mapping with a {CHECK!r}") from e
     if text != again or not found:
@@ -118,18 +118,18 @@ def unsealed(text: str) -> dict[str, Any]:
     return dict(values)
 
 
-def room(folder: Path, e: OSError, option: str) -> str:
+def disk_full_message(folder: Path, e: OSError, option: str) -> str:
     """What was needed, as far as it is known, what is free, and what to do; the option names another folder."""
-    needed = f"{Path(str(e.filename)).name} takes {amount(e.needed)}, " if isinstance(e, NoRoom) else ""
+    needed = f"{Path(str(e.filename)).name} takes {format_bytes(e.needed)}, " if isinstance(e, NoRoom) else ""
     if e.errno == errno.EDQUOT:
         return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with {option}"
-    free, disk = amount(shutil.disk_usage(folder).free), os.statvfs(folder)
+    free, disk = format_bytes(shutil.disk_usage(folder).free), os.statvfs(folder)
     if disk.f_files and disk.f_favail < FEW_FILES:  # bytes may be left where names are not
         free += f" and {disk.f_favail:,} of {disk.f_files:,} files"
     return f"{needed}{free} are free in {folder}; make room, or give another folder with {option}"
 
 
-def amount(size: float) -> str:
+def format_bytes(size: float) -> str:
     """512 B, 3.2 KB, 1.5 MB, 20 GB."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 999.5:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from configs.store.atomic_files import file_digest, flush, sealed, unsealed, write_text
+from configs.store.atomic_files import check_checksum, file_digest, flush, with_checksum, write_text
 from configs.store.code_version import code_files
 
 MANIFEST = "manifest.json"
@@ -53,7 +53,7 @@ def seal(folder: Path, address: Address, made_with: Mapping[str, str] | None = N
         "made_with": made_with or {},
         "sha256": files,
     }
-    write_text(folder / MANIFEST, sealed(manifest))
+    write_text(folder / MANIFEST, with_checksum(manifest))
     for inner in sorted({(folder / name).parent for name in files} - {folder}):
         flush(inner)
     flush(folder)
@@ -62,7 +62,7 @@ def seal(folder: Path, address: Address, made_with: Mapping[str, str] | None = N
 def find_damage(path: Path, address: Address | None = None) -> str | None:
     """What is wrong with a kept result, in words, or None: every file is hashed and held against the manifest."""
     try:
-        manifest = unsealed((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = check_checksum((path / MANIFEST).read_text(encoding="utf-8"))
         listed = dict(manifest["sha256"])
         written = Address(manifest["kind"], manifest["name"], manifest["request"])
         folder = f"{written.name}-{written.digest}"

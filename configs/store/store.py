@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from configs.errors import ResultError
-from configs.store.atomic_files import clear, flush, room, sealed, write_text
+from configs.store.atomic_files import clear, disk_full_message, flush, with_checksum, write_text
 from configs.store.manifest import MANIFEST, RESUME, Address, differences, find_damage, seal, versions
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ Tell = Callable[[str, Address], None]
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredResult:
     """A result that stands: its folder, and whether this call made it."""
 
     path: Path
@@ -90,7 +90,7 @@ class Store:
         """Whether the result is there, by its manifest; `get` and `open` also check its contents."""
         return (self.path(address) / MANIFEST).is_file()
 
-    def get(self, address: Address, make: Callable[[Path], None], *, resume: bool = False) -> Kept:
+    def get(self, address: Address, make: Callable[[Path], None], *, resume: bool = False) -> StoredResult:
         """The result of an address: kept if it is there and whole, else made by `make(folder)`.
 
         Where `lends` and the store cannot be written, a result that is not there goes with this object.
@@ -105,14 +105,14 @@ class Store:
         """
         path = self.path(address)
         if address.key in self.checked:
-            return Kept(path, made=False)
+            return StoredResult(path, made=False)
         try:
             return self._keep(path, address, make, resume)
         except NotWritable as e:
             if not self.lends:
                 raise
             if path.exists() and find_damage(path, address) is None:
-                return Kept(path, made=False)
+                return StoredResult(path, made=False)
             self._say_once(f"note: {e.why}, so what is made anew is not kept there")
         if self._aside is None:
             self._folder = TemporaryDirectory(prefix="reid-")
@@ -124,7 +124,7 @@ class Store:
             self._told.add(text)
             self.say(text)
 
-    def _keep(self, path: Path, address: Address, make: Callable[[Path], None], resume: bool) -> Kept:
+    def _keep(self, path: Path, address: Address, make: Callable[[Path], None], resume: bool) -> StoredResult:
         with self._locked(address):
             if path.exists():
                 damage = find_damage(path, address)
@@ -132,7 +132,7 @@ class Store:
                     shutil.rmtree(path / RESUME, ignore_errors=True)  # of a run killed between its last two steps
                     self._tell_packages(path)
                     self.tell("kept", address)
-                    return Kept(path, made=False)
+                    return StoredResult(path, made=False)
                 self.say(f"{path}: {damage}; making it again")
             self.tell("begun", address)
             try:
@@ -140,9 +140,11 @@ class Store:
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
-                raise refused(f"{path}: cannot be written ({e.strerror or e})", room(self.root, e, "--runs"), e) from e
+                raise refused(
+                    f"{path}: cannot be written ({e.strerror or e})", disk_full_message(self.root, e, "--runs"), e
+                ) from e
         self.tell("done", address)
-        return Kept(path, made=True)
+        return StoredResult(path, made=True)
 
     def _tell_packages(self, path: Path) -> None:
         """Say once which packages have other versions than those a kept result was made with."""
@@ -224,10 +226,10 @@ class Store:
             with self._lock("pointers", name):  # one writer at a time, so what is left of another was killed
                 for torn in self.root.glob(f".{name}.*.part"):
                     torn.unlink()
-                write_text(self.root / name, sealed(values))
+                write_text(self.root / name, with_checksum(values))
         except OSError as e:
             told = f"{self.root / name}: cannot be written ({e.strerror or e})"
-            raise ResultError(f"{told}; {room(self.root, e, '--runs')}") from e
+            raise ResultError(f"{told}; {disk_full_message(self.root, e, '--runs')}") from e
 
     def _lock(self, kind: str, name: str) -> FileLock:
         """One lock an address. Its file stays, empty; the system drops the lock with its holder."""

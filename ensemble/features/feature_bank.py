@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError, MismatchedBanks
 from configs.store.atomic_files import save_array, write_text
 from configs.store.store import Store
-from ensemble.neighbours.distances import Distances, Feats
+from ensemble.neighbours.distances import DistanceMatrices, Feats
 
 FEATS, NAMES, MATRICES = "feats.npy", "names.json", ("qq", "qg", "gg")
 
@@ -63,15 +63,15 @@ def check_same_images(banks: Sequence[FeatureBank]) -> None:
                 )
 
 
-def features_of(banks: Sequence[FeatureBank], what: str) -> list[NDArray[np.float32]]:
+def feature_arrays(banks: Sequence[FeatureBank], what: str) -> list[NDArray[np.float32]]:
     """Each bank's features, for what can use nothing else.
 
     Raises:
         ConfigError: a bank holds distances.
     """
-    feats = [bank.feats for bank in banks if not isinstance(bank.feats, Distances)]
+    feats = [bank.feats for bank in banks if not isinstance(bank.feats, DistanceMatrices)]
     if len(feats) < len(banks):
-        name = next(bank.member for bank in banks if isinstance(bank.feats, Distances))
+        name = next(bank.member for bank in banks if isinstance(bank.feats, DistanceMatrices))
         raise ConfigError(f"{what} need features, and member {name!r} gives distances; leave it out of --members")
     return feats
 
@@ -97,7 +97,7 @@ def load_bank(member: str, folder: Path, fingerprint: str) -> FeatureBank:
     if (folder / FEATS).exists():
         feats = np.load(folder / FEATS, mmap_mode="r")
     else:
-        feats = Distances(*(np.load(folder / f"{key}.npy", mmap_mode="r") for key in MATRICES))
+        feats = DistanceMatrices(*(np.load(folder / f"{key}.npy", mmap_mode="r") for key in MATRICES))
     return FeatureBank(member, feats, tuple(names["query"]), tuple(names["gallery"]), fingerprint)
 
 

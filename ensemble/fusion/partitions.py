@@ -19,15 +19,15 @@ from configs.schema import Ensemble
 from ensemble.fusion.strategy import FusionSettings, distance_stream, fusion_settings
 from ensemble.kernels.parallel import spans
 from ensemble.neighbours import distance_blocks
-from ensemble.neighbours.distances import Distances, Feats
-from ensemble.results.build_record import Kinds
+from ensemble.neighbours.distances import DistanceMatrices, Feats
+from ensemble.results.build_record import DomainsAndTracks
 
 ALL = "all"
-BLOCK = 256  # rows at a time, as `fuse.blocks` and `rerank.blocks` have them
+BLOCK = 256  # rows at a time, as `distance_blocks.blocks` and `rerank.blocks` have them
 
 
 @dataclass(frozen=True)
-class Part:
+class Partition:
     """query: rows of the queries asked in it. units: the gallery rows of each image, or track, that is found as one."""
 
     name: str
@@ -44,9 +44,9 @@ class Part:
         return np.setdiff1d(np.arange(n_gallery), self.gallery)
 
 
-def parts_of(
+def make_partitions(
     query_domains: Sequence[str], gallery_domains: Sequence[str], gallery_tracks: Sequence[int], n_query: int, n: int
-) -> list[Part]:
+) -> list[Partition]:
     """The parts of a test; of Q queries and G = n - Q gallery images.
 
     Args:
@@ -63,13 +63,13 @@ def parts_of(
     parts = []
     for name in sorted(set(asked.tolist())):
         rows = np.flatnonzero(there == name)
-        parts.append(Part(name, np.flatnonzero(asked == name), _units(rows, tracks[rows])))
+        parts.append(Partition(name, np.flatnonzero(asked == name), _units(rows, tracks[rows])))
     return parts
 
 
-def of_kinds(kinds: Kinds, n_query: int, n: int) -> list[Part]:
+def partitions_of(kinds: DomainsAndTracks, n_query: int, n: int) -> list[Partition]:
     """The parts that a record's domains and tracks make."""
-    return parts_of(kinds.query_domains, kinds.gallery_domains, kinds.gallery_tracks, n_query, n)
+    return make_partitions(kinds.query_domains, kinds.gallery_domains, kinds.gallery_tracks, n_query, n)
 
 
 def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
@@ -80,13 +80,13 @@ def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[n
     return tuple(np.array(unit, np.intp) for unit in members.values())
 
 
-def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Part]) -> tuple[FusionSettings, ...]:
+def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Partition]) -> tuple[FusionSettings, ...]:
     """What a plan asks for of these members, one a part: a domain's own settings in place of the general ones."""
     own = ensemble.domain_settings
     return tuple(fusion_settings(ensemble, members, own.get(part.name)) for part in parts)
 
 
-def describe(mixes: Sequence[FusionSettings], parts: Sequence[Part], weights: Sequence[float]) -> str:
+def describe(mixes: Sequence[FusionSettings], parts: Sequence[Partition], weights: Sequence[float]) -> str:
     """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one.
 
     weights: the general ones; a part that has others says so, in the order of the members: `green[1,0.5]:...`.
@@ -99,14 +99,18 @@ def describe(mixes: Sequence[FusionSettings], parts: Sequence[Part], weights: Se
     return "+".join(said) + ",tracks=mean" * tracks
 
 
-def by(ensemble: Ensemble) -> str:
+def name_suffix(ensemble: Ensemble) -> str:
     """` by domain`, ` by track`, ` by domain and track`, for the name of a row."""
     asked = {"domain": ensemble.domains, "track": ensemble.tracks}
     return " by " + " and ".join(word for word, how in asked.items() if how != "none")
 
 
 def blocks(
-    mixes: Sequence[FusionSettings], feats: Sequence[Feats], parts: Sequence[Part], n_query: int, device: str = "auto"
+    mixes: Sequence[FusionSettings],
+    feats: Sequence[Feats],
+    parts: Sequence[Partition],
+    n_query: int,
+    device: str = "auto",
 ) -> Iterator[distance_blocks.Block]:
     """Distances to the whole gallery of the queries that are in these parts: (slice of those queries, (b, G) float32).
 
@@ -126,14 +130,16 @@ def blocks(
 
 
 def _rows(
-    mix: FusionSettings, feats: Sequence[Feats], part: Part, n_query: int, device: str
+    mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
 ) -> Iterator[NDArray[np.float32]]:
     """The distances of a part's queries to the whole gallery, (G,) each."""
     n_gallery = len(feats[0]) - n_query
     others = part.others(n_gallery)
-    feats, mix = used(feats, mix)
+    feats, mix = drop_unweighted(feats, mix)
     own = _own(mix, feats, part, n_query, device)
-    for (_, near), (_, far) in zip(own, plain(mix.weights, feats, part, others, n_query, device), strict=True):
+    for (_, near), (_, far) in zip(
+        own, distances_to_others(mix.weights, feats, part, others, n_query, device), strict=True
+    ):
         dist = np.empty((len(near), n_gallery), np.float32)
         for place, unit in enumerate(part.units):
             dist[:, unit] = near[:, place, None]
@@ -142,23 +148,28 @@ def _rows(
 
 
 def _own(
-    mix: FusionSettings, feats: Sequence[Feats], part: Part, n_query: int, device: str
+    mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
 ) -> Iterator[distance_blocks.Block]:
     """Distances of a part's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
     return distance_stream(
-        mix, [taken(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device
+        mix, [select_features(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device
     )
 
 
-def plain(
-    weights: Sequence[float], feats: Sequence[Feats], part: Part, others: NDArray[np.intp], n_query: int, device: str
+def distances_to_others(
+    weights: Sequence[float],
+    feats: Sequence[Feats],
+    part: Partition,
+    others: NDArray[np.intp],
+    n_query: int,
+    device: str,
 ) -> Iterator[distance_blocks.Block]:
     """Summed distances of a part's queries to the images that are not in it, (b, O)."""
     if not len(others):
         return _nothing(len(part.query))
-    apart = [taken(a, part.query, tuple(others[:, None]), n_query) for a in feats]
+    apart = [select_features(a, part.query, tuple(others[:, None]), n_query) for a in feats]
     return distance_blocks.blocks(apart, len(part.query), weights=weights, device=device)
 
 
@@ -166,20 +177,22 @@ def _nothing(n_query: int) -> Iterator[distance_blocks.Block]:
     return ((rows, np.empty((rows.stop - rows.start, 0), np.float32)) for rows in spans(n_query, BLOCK))
 
 
-def used(feats: Sequence[Feats], mix: FusionSettings) -> tuple[list[Feats], FusionSettings]:
+def drop_unweighted(feats: Sequence[Feats], mix: FusionSettings) -> tuple[list[Feats], FusionSettings]:
     """Those members alone that have a weight: the others cost no product."""
     pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
     return [a for a, _ in pairs], replace(mix, weights=tuple(w for _, w in pairs))
 
 
-def taken(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
+def select_features(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
     """The features of some queries and units, a unit of several images by the unit-length mean of theirs."""
     single = all(len(unit) == 1 for unit in units)
-    if isinstance(feats, Distances):
+    if isinstance(feats, DistanceMatrices):
         if not single:
             raise ConfigError("ensemble.tracks=mean needs features; a member that gives distances has no mean")
         rows = np.concatenate(units)
-        return Distances(feats.qq[np.ix_(query, query)], feats.qg[np.ix_(query, rows)], feats.gg[np.ix_(rows, rows)])
+        return DistanceMatrices(
+            feats.qq[np.ix_(query, query)], feats.qg[np.ix_(query, rows)], feats.gg[np.ix_(rows, rows)]
+        )
     if single:
         return feats[np.concatenate([query, n_query + np.concatenate(units)])]
     means = np.stack([feats[n_query + unit].mean(axis=0, dtype=np.float64) for unit in units])

@@ -28,7 +28,7 @@ Real = float | np.float32
 Whole = int | np.int32
 
 
-class Pool(NamedTuple):
+class TopKBuffer(NamedTuple):
     """Candidates of R rows: value and where (R, C); how many are held (R,), -1 where they did not fit; the bar (R,).
 
     What is below its row's bar cannot belong to the row's k largest.
@@ -43,16 +43,16 @@ class Pool(NamedTuple):
 Flat = tuple[Ints, Floats, Floats, Ints]
 
 
-def pool(rows: int, capacity: int) -> Pool:
+def empty_buffer(rows: int, capacity: int) -> TopKBuffer:
     """An empty pool."""
     shape, bar = (rows, capacity), np.full(rows, -np.inf, np.float32)
-    return Pool(np.empty(shape, np.float32), np.empty(shape, np.int32), np.zeros(rows, np.int32), bar)
+    return TopKBuffer(np.empty(shape, np.float32), np.empty(shape, np.int32), np.zeros(rows, np.int32), bar)
 
 
-def part(p: Pool, rows: slice | None) -> Pool:
+def rows_of(p: TopKBuffer, rows: slice | None) -> TopKBuffer:
     """Some rows of a pool, shared with it; None is all."""
     some = rows or slice(None)
-    return Pool(p.value[some], p.where[some], p.held[some], p.bar[some])
+    return TopKBuffer(p.value[some], p.where[some], p.held[some], p.bar[some])
 
 
 def capacity(k: int) -> int:
@@ -86,7 +86,7 @@ def kth_largest(values: Floats, k: int) -> np.float32:
 
 
 @jit
-def _tighten(p: Pool, r: int, k: int, slack: Real) -> int:
+def _tighten(p: TopKBuffer, r: int, k: int, slack: Real) -> int:
     """Raise row r's bar to its k-th largest less slack and drop what is below; how many stay."""
     n = p.held[r]
     if n < k:
@@ -103,7 +103,7 @@ def _tighten(p: Pool, r: int, k: int, slack: Real) -> int:
 
 
 @jit
-def _crowded(p: Pool, r: int, v: Real, j: int, k: int, slack: Real) -> None:
+def _crowded(p: TopKBuffer, r: int, v: Real, j: int, k: int, slack: Real) -> None:
     """Put v among row r's candidates, of which there are as many as fit."""
     if _tighten(p, r, k, slack) == p.value.shape[1]:
         p.held[r], p.bar[r] = -1, np.inf
@@ -128,8 +128,8 @@ class Side(NamedTuple):
     first: the side's first row in the pools.
     """
 
-    top: Pool
-    low: Pool
+    top: TopKBuffer
+    low: TopKBuffer
     k: int
     first: int
     k_low: int = 1
@@ -210,7 +210,7 @@ def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side,
 
 
 @jit
-def flattened(p: Pool, k: int, slack: Real) -> Flat:
+def flattened(p: TopKBuffer, k: int, slack: Real) -> Flat:
     """Tightened candidates as (held (R,), bar (R,), value, where), rows one after another."""
     total = 0
     for r in range(p.held.size):
@@ -226,7 +226,7 @@ def flattened(p: Pool, k: int, slack: Real) -> Flat:
 
 
 @jit
-def merge(p: Pool, first: int, flat: Flat, k: int, slack: Real) -> None:
+def merge(p: TopKBuffer, first: int, flat: Flat, k: int, slack: Real) -> None:
     """Offer flattened candidates of rows first.. to pool p, whose bars rise at least to theirs."""
     held, bar, value, where = flat
     at, room = 0, p.value.shape[1]

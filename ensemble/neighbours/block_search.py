@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ensemble.kernels import amx, exact_distances, half_precision, ranked_lists, topk
 from ensemble.kernels.error_bounds import UNIT_ROUNDOFF, product_bound
 from ensemble.kernels.parallel import one_thread_products, over_rows, settle_in, spans
-from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.similarity import Blend, Features, Source
+from ensemble.neighbours.distances import DistanceMatrices
+from ensemble.neighbours.similarity import FeaturesAndDistances, MemberFeatures, SimilaritySource
 
 STEP = 512
 FORMATS = {"float32": 0, "float16": amx.FLOAT16, "bfloat16": amx.BFLOAT16}
@@ -26,7 +26,7 @@ Sides = list[tuple[slice, slice]]
 
 
 @dataclass(frozen=True)
-class Filter:
+class BlockPrecision:
     """How blocks are multiplied: kind, scale of the features, and slack, twice the bound on a block's error.
 
     Blocks and slack are in units of scale^2.
@@ -37,7 +37,7 @@ class Filter:
     slack: float
 
 
-def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
+def choose_block_precision(source: SimilaritySource, precision: str, n_jobs: int) -> BlockPrecision:
     """The filter for `precision` (auto, float32, float16, bfloat16) and a bound on its error, proved from the features.
 
     With x' the row as a tile holds it, |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'| (Cauchy-Schwarz), and n
@@ -46,11 +46,11 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
     """
     if precision != "auto" and precision not in FORMATS:
         raise ValueError(f"unknown precision {precision!r}; there are: auto, {', '.join(FORMATS)}")
-    if isinstance(source, Blend):
-        inner = choose_filter(source.features, "float32", n_jobs).slack if source.features else 0.0
-        return Filter(0, 1.0, inner + 2.01 * source.rounding)
-    if isinstance(source, Distances):
-        return Filter(0, 1.0, 0.0)
+    if isinstance(source, FeaturesAndDistances):
+        inner = choose_block_precision(source.features, "float32", n_jobs).slack if source.features else 0.0
+        return BlockPrecision(0, 1.0, inner + 2.01 * source.rounding)
+    if isinstance(source, DistanceMatrices):
+        return BlockPrecision(0, 1.0, 0.0)
     here_possible = amx.formats()
     kind = (here_possible or (0,))[0] if precision == "auto" else FORMATS[precision]
     if kind and kind not in here_possible:
@@ -63,7 +63,7 @@ def choose_filter(source: Source, precision: str, n_jobs: int) -> Filter:
                 over_rows(_surveyor(feats, np.float32(scale * weight**0.5), kind), source.n, n_jobs)
             )
     bound = product_bound(source, float(np.sqrt(error.max()) / scale), UNIT_ROUNDOFF, source.deviation)
-    return Filter(kind, float(scale), float(2.01 * bound * scale**2))
+    return BlockPrecision(kind, float(scale), float(2.01 * bound * scale**2))
 
 
 def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice], NDArray]:
@@ -73,7 +73,7 @@ def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice],
 class HalfBlocks:
     """Products of any rows with the columns `cols`, in half precision."""
 
-    def __init__(self, source: Features, chosen: Filter, cols: slice) -> None:
+    def __init__(self, source: MemberFeatures, chosen: BlockPrecision, cols: slice) -> None:
         self.source, self.filter, self.cols = source, chosen, cols
         groups = 2 * -(-(cols.stop - cols.start) // 32)
         self.right = np.empty((groups, sum(self._steps()), 512), np.uint16)
@@ -115,19 +115,19 @@ class HalfBlocks:
 class FloatBlocks:
     """The same in float32, in the filter's units, or read from distance matrices."""
 
-    def __init__(self, source: Source, chosen: Filter) -> None:
+    def __init__(self, source: SimilaritySource, chosen: BlockPrecision) -> None:
         self.source, self.unit = source, np.float32(chosen.scale**2)
 
     def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """For each part of the columns (B, C) similarities."""
-        shared = [self.source.left(rows)] if isinstance(self.source, Features) else []
+        shared = [self.source.left(rows)] if isinstance(self.source, MemberFeatures) else []
         for part in parts:
             sim = self.source.block(rows, part, *shared)
             yield part, sim if self.unit == 1 else np.multiply(sim, self.unit, out=sim)
 
 
 @dataclass(frozen=True)
-class Pair:
+class SearchTask:
     """One task: images `rows` by images `cols`, how many to keep of each, and bars known to be safe.
 
     k_low: how many of each row's least.
@@ -142,19 +142,19 @@ class Pair:
     k_low: int = 1
 
 
-class Pools:
+class TopKBuffers:
     """Candidates of some images: their k largest similarities, and their k_low least."""
 
     def __init__(self, rows: int, k: int, k_low: int = 1) -> None:
         self.k, self.k_low, self.rows = k, k_low, rows
-        self.top = topk.pool(rows, topk.capacity(k))
-        self.low = topk.pool(rows, topk.LEAST_CAPACITY if k_low == 1 else topk.capacity(k_low))
+        self.top = topk.empty_buffer(rows, topk.capacity(k))
+        self.low = topk.empty_buffer(rows, topk.LEAST_CAPACITY if k_low == 1 else topk.capacity(k_low))
 
     def bars(self, rows: slice) -> Bars:
         """Copies of the bars of some rows, to start another pool with."""
         return self.top.bar[rows].copy(), self.low.bar[rows].copy()
 
-    def raised(self, bars: Bars) -> "Pools":
+    def raised(self, bars: Bars) -> "TopKBuffers":
         """These pools with their bars set."""
         self.top.bar[:], self.low.bar[:] = bars
         return self
@@ -165,7 +165,7 @@ class Pools:
 
     def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
         """Tightened candidates of the rows (all by default), of the largest and of the least."""
-        top, low = topk.part(self.top, rows), topk.part(self.low, rows)
+        top, low = topk.rows_of(self.top, rows), topk.rows_of(self.low, rows)
         return topk.flattened(top, self.k, slack), topk.flattened(low, self.k_low, slack)
 
     def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
@@ -174,15 +174,17 @@ class Pools:
         topk.merge(self.low, first, flats[1], self.k_low, slack)
 
 
-def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pair) -> tuple[Pair, Flats, Flats | None]:
+def run_search_task(
+    home: tuple[str, int], source: SimilaritySource, chosen: BlockPrecision, pair: SearchTask
+) -> tuple[SearchTask, Flats, Flats | None]:
     """Candidates of the pair's rows among its columns and, where similarity is symmetric, the other way round."""
     settle_in(home)
     rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
     diagonal = rows == cols
-    mine = Pools(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
-    theirs = mine if diagonal else Pools(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
+    mine = TopKBuffers(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
+    theirs = mine if diagonal else TopKBuffers(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
     # A worker's CPU may lack the format that the search was begun with: float32 errs less, and the bound holds.
-    if isinstance(source, Features) and chosen.kind in amx.formats():
+    if isinstance(source, MemberFeatures) and chosen.kind in amx.formats():
         blocks: HalfBlocks | FloatBlocks = HalfBlocks(source, chosen, cols)
     else:
         blocks = FloatBlocks(source, chosen)
@@ -197,7 +199,7 @@ def search_pair(home: tuple[str, int], source: Source, chosen: Filter, pair: Pai
     return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
 
 
-def settled(source: Source, pools: Pools, slack: float, n_jobs: int, sides: Sides) -> Lists:
+def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jobs: int, sides: Sides) -> Lists:
     """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; dist; farthest (R,).
 
     sides: for which rows which columns the pools were offered.
@@ -215,11 +217,11 @@ def settled(source: Source, pools: Pools, slack: float, n_jobs: int, sides: Side
 
     over_rows(work, rows, n_jobs)
     for run, cols in runs(np.flatnonzero(again), sides):
-        order[run], dist[run], farthest[run] = whole_rows(source, run, k, cols, n_jobs)
+        order[run], dist[run], farthest[run] = exact_lists_from_rows(source, run, k, cols, n_jobs)
     return order, dist, farthest
 
 
-def whole_rows(source: Source, rows: slice, k: int, cols: slice, n_jobs: int) -> Lists:
+def exact_lists_from_rows(source: SimilaritySource, rows: slice, k: int, cols: slice, n_jobs: int) -> Lists:
     """The same from whole exact rows, for those whose candidates were too many to keep."""
     order = np.full((rows.stop - rows.start, k), -1, np.int32)
     dist, farthest = np.full(order.shape, np.inf, np.float32), np.empty(len(order), np.float32)
@@ -234,7 +236,7 @@ def whole_rows(source: Source, rows: slice, k: int, cols: slice, n_jobs: int) ->
     return order, dist, farthest
 
 
-def exact_rows(source: Source, rows: slice, cols: slice, n_jobs: int) -> NDArray[np.float32]:
+def exact_rows(source: SimilaritySource, rows: slice, cols: slice, n_jobs: int) -> NDArray[np.float32]:
     """Exact distances of rows to cols, (B, C) float32, the columns shared out over threads.
 
     float64 products say all but those few whose true value may round to another float32: these are summed alone.

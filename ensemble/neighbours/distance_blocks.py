@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ensemble.kernels import rank_counts, ranked_lists
 from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import one_thread_products, over_rows, spans
-from ensemble.neighbours.block_search import choose_filter, exact_rows
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.block_search import choose_block_precision, exact_rows
+from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.neighbours.knn import NEAR_SHARE, check_lists, nearest_gallery
-from ensemble.neighbours.similarity import Penalties, Source, read_on_card, source_of
+from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source, read_on_card
 
 Block = tuple[slice, NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -135,7 +135,7 @@ class Stream:
 class Plain:
     """Rows of the summed distance. bound: of a float32 product."""
 
-    feats: Source
+    feats: SimilaritySource
     n_query: int
     bound: float
     n_jobs: int
@@ -198,7 +198,7 @@ class Summed:
 
 
 def blocks(
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -213,7 +213,7 @@ def blocks(
     device makes stays there for `ensemble.metrics.evaluate_blocks` and `ranked`, and comes here where it is iterated.
     """
     chosen = choose(device, feats)
-    source = source_of(feats, weights, penalties, n_jobs, chosen)
+    source = as_source(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, None)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
@@ -222,12 +222,12 @@ def blocks(
     return Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
 
 
-def product_error(source: Source, n_jobs: int) -> float:
+def product_error(source: SimilaritySource, n_jobs: int) -> float:
     """How far `distances` is from the exact ones at most, the subtraction included."""
-    return choose_filter(source, "float32", n_jobs).slack / 2 + 4 * 2.0**-24 * source.total
+    return choose_block_precision(source, "float32", n_jobs).slack / 2 + 4 * 2.0**-24 * source.total
 
 
-def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> Floats:
+def distances(source: SimilaritySource, rows: slice, n_query: int, n_jobs: int) -> Floats:
     """Distances of some queries to the whole gallery by float32 products, (b, G), over threads."""
     out = np.empty((rows.stop - rows.start, source.n - n_query), np.float32)
 
@@ -240,7 +240,9 @@ def distances(source: Source, rows: slice, n_query: int, n_jobs: int) -> Floats:
     return out
 
 
-def exact_pairs(source: Source, ids: Pointers, indptr: Pointers, index: NDArray[np.int32], n_jobs: int) -> Floats:
+def exact_pairs(
+    source: SimilaritySource, ids: Pointers, indptr: Pointers, index: NDArray[np.int32], n_jobs: int
+) -> Floats:
     """`source.pairs`, the rows shared out over threads."""
 
     def work(part: slice) -> Floats:
@@ -251,7 +253,7 @@ def exact_pairs(source: Source, ids: Pointers, indptr: Pointers, index: NDArray[
 
 
 def rank(
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -265,7 +267,7 @@ def rank(
     top_k None ranks the whole gallery. Arguments and errors as `ensemble.neighbours.nearest`'s.
     """
     chosen = choose(device, feats)
-    source = source_of(feats, weights, penalties, n_jobs, chosen)
+    source = as_source(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
     if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
         return ranked(blocks(source, n_query, device=chosen, n_jobs=n_jobs), top_k, n_jobs)

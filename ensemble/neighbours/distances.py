@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Distances:
+class DistanceMatrices:
     """Distances computed elsewhere, 0 or more: qq (Q, Q), qg (Q, G), gg (G, G), arrays or memory maps.
 
     Row i of the whole is read as the published port reads it: the matrix [[qq, qg], [qg^T, gg]].
@@ -116,4 +116,4 @@ def _sides(span: slice, n_query: int) -> list[slice]:
     return [p for p in parts if p.start < p.stop]
 
 
-Feats = NDArray[np.float32] | Distances  # of one member: (N, D) unit rows, or the distances that stand for them
+Feats = NDArray[np.float32] | DistanceMatrices  # of one member: (N, D) unit rows, or the distances that stand for them

@@ -17,10 +17,19 @@ from numpy.typing import NDArray
 from configs.store.atomic_files import save_array
 from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import here, spans, tasks, workers
-from ensemble.neighbours.block_search import Filter, Lists, Pair, Pools, Sides, choose_filter, search_pair, settled
-from ensemble.neighbours.distances import Distances
-from ensemble.neighbours.search_cost import check_card_memory, default_superblock, fitted
-from ensemble.neighbours.similarity import Features, Penalties, Source, read_on_card, source_of
+from ensemble.neighbours.block_search import (
+    BlockPrecision,
+    Lists,
+    SearchTask,
+    Sides,
+    TopKBuffers,
+    choose_block_precision,
+    exact_lists,
+    run_search_task,
+)
+from ensemble.neighbours.distances import DistanceMatrices
+from ensemble.neighbours.search_cost import block_size_that_fits, check_card_memory, default_superblock
+from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
 
 NEAR_SHARE = 0.0625
 OTHER_FEATURES = (
@@ -41,7 +50,7 @@ class Neighbours:
     near_order, near_dist (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way, some
     more than were asked for, by which a re-ranking knows that it misses none.
     made_of: what tells the features, weights and penalties that they are of from others.
-    held: what a search on a CUDA device leaves there (`on_card.Held`), so that a re-ranking finds it.
+    held: what a search on a CUDA device leaves there (`on_card.CardNeighbours`), so that a re-ranking finds it.
     """
 
     order: NDArray[np.int32]
@@ -69,7 +78,7 @@ class Neighbours:
 
 
 def nearest(
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     k: int,
     *,
     weights: Sequence[float] | None = None,
@@ -111,7 +120,7 @@ def nearest(
     if (n_query is None) != (top_k is None):
         raise ValueError("n_query and top_k go together: give both, or neither")
     chosen = choose(device, feats)
-    source = source_of(feats, weights, penalties, n_jobs, chosen)
+    source = as_source(feats, weights, penalties, n_jobs, chosen)
     if n_query is not None and top_k is not None:
         check_lists(n_query, source.n, top_k)
         if top_k > near_share * (source.n - n_query):
@@ -123,11 +132,11 @@ def nearest(
         check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
         return _told(on_card.search(source, min(k, source.n), n_query, top_k and top_k + SPARE, memory, progress))
     wide = top_k and top_k + SPARE
-    search = Search(source, min(k, source.n), n_query, wide, choose_filter(source, precision, n_jobs), n_jobs)
+    search = Search(source, min(k, source.n), n_query, wide, choose_block_precision(source, precision, n_jobs), n_jobs)
     if superblock is None:
-        dims = [a.shape[1] for a in source.members] if isinstance(source, Features) else []
+        dims = [a.shape[1] for a in source.members] if isinstance(source, MemberFeatures) else []
         count = workers(n_jobs)
-        superblock, _ = fitted(source.n, n_query or 0, dims, search.k, search.top_k, count, memory)
+        superblock, _ = block_size_that_fits(source.n, n_query or 0, dims, search.k, search.top_k, count, memory)
     return _told(search.run(superblock, progress))
 
 
@@ -143,7 +152,7 @@ def _told(found: Neighbours) -> Neighbours:
 
 
 def nearest_gallery(
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     n_query: int,
     top_k: int,
     *,
@@ -154,13 +163,13 @@ def nearest_gallery(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and distance (Q, K) float32."""
     chosen = choose(device, feats)
-    source = source_of(feats, weights, None, n_jobs, chosen)
+    source = as_source(feats, weights, None, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 
         return on_card.gallery(source, n_query, top_k)
-    search = Search(source, 1, n_query, top_k, choose_filter(source, precision, n_jobs), n_jobs)
+    search = Search(source, 1, n_query, top_k, choose_block_precision(source, precision, n_jobs), n_jobs)
     return search.gallery_only(default_superblock(source.n, workers(n_jobs)))
 
 
@@ -177,11 +186,11 @@ class Search:
 
     def __init__(
         self,
-        source: Source,
+        source: SimilaritySource,
         k: int,
         n_query: int | None,
         top_k: int | None,
-        chosen: Filter,
+        chosen: BlockPrecision,
         n_jobs: int,
         k_low: int = 1,
     ) -> None:
@@ -189,22 +198,22 @@ class Search:
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
-        self.own = Pools(source.n, k, k_low)
-        self.near = Pools(self.n_query, self.k_near, k_low)
+        self.own = TopKBuffers(source.n, k, k_low)
+        self.near = TopKBuffers(self.n_query, self.k_near, k_low)
 
-    def _pool(self, rows: slice, cols: slice) -> Pools:
+    def _pool(self, rows: slice, cols: slice) -> TopKBuffers:
         """Where candidates of `rows` among `cols` go."""
         return self.near if rows.start < self.n_query <= cols.start else self.own
 
     def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
         for rows, cols in blocks:
             mine, theirs = self._pool(rows, cols), self._pool(cols, rows)
-            pair = Pair(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols), mine.k_low)
+            pair = SearchTask(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols), mine.k_low)
             yield here(), self.source, self.filter, pair
 
     def _fill(self, blocks: list[tuple[slice, slice]], progress: Progress | None) -> None:
         slack = np.float32(self.filter.slack)
-        results = tasks(search_pair, self._pairs(blocks), self.n_jobs)
+        results = tasks(run_search_task, self._pairs(blocks), self.n_jobs)
         for done, (pair, mine, theirs) in enumerate(results, 1):
             self._pool(pair.rows, pair.cols).merge(pair.rows.start, mine, slack)
             if theirs is not None:
@@ -224,7 +233,7 @@ class Search:
         return [(slice(0, self.n_query), slice(self.n_query, self.source.n))]
 
     def _near_lists(self) -> Lists:
-        return settled(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides)
+        return exact_lists(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides)
 
     def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Queries by gallery alone."""
@@ -246,7 +255,7 @@ class Search:
         """Lists from all pairs."""
         self.all_pairs(superblock, progress)
         slack, total, made_of = self.filter.slack, self.source.total, self.source.fingerprint
-        order, dist, farthest = settled(self.source, self.own, slack, self.n_jobs, self.own_sides)
+        order, dist, farthest = exact_lists(self.source, self.own, slack, self.n_jobs, self.own_sides)
         if not self.n_query:
             return Neighbours(order, dist, farthest, total, made_of=made_of)
         near_order, near_dist, near_farthest = self._near_lists()

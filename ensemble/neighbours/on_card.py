@@ -23,17 +23,17 @@ from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
 from ensemble.kernels.device import lies_on_card
 from ensemble.neighbours.knn import OTHER_FEATURES, SPARE, Neighbours
-from ensemble.neighbours.similarity import Features, fingerprint
+from ensemble.neighbours.similarity import MemberFeatures, fingerprint
 from ensemble.neighbours.similarity import print_of as member_print
 
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Held:
+class CardNeighbours:
     """What a search leaves on its device for the re-ranking: the source that it searched, its features, the lists."""
 
-    source: Features
+    source: MemberFeatures
     feats: CardFeatures
     lists: Lists
     near: Lists
@@ -69,14 +69,14 @@ def product_rate(dims: int) -> float:
     return 2 * size * size * dims / best
 
 
-def device_of(source: Features) -> int:
+def device_of(source: MemberFeatures) -> int:
     """The device that features lie on, else the one in use."""
     lying = [a for a in source.members if lies_on_card(a)]
     return int(lying[0].__dlpack_device__()[1]) if lying else card.current()
 
 
 def search(
-    source: Features,
+    source: MemberFeatures,
     k: int,
     n_query: int | None,
     top_k: int | None,
@@ -110,11 +110,11 @@ def search(
         own, near = first.own, first.near
         order, dist, farthest = (card.download(a) for a in (own.order, own.dist, own.farthest))
         near_order, near_dist = (card.download(a) if n_query else None for a in (near.order, near.dist))
-        held, made_of = Held(source, first.feats, own, near, numbers[0]), print_of(source, first.feats)
+        held, made_of = CardNeighbours(source, first.feats, own, near, numbers[0]), print_of(source, first.feats)
         return Neighbours(order, dist, farthest, source.total, near_order, near_dist, made_of, held)
 
 
-def gallery(source: Features, n_query: int, top_k: int) -> Ranked:
+def gallery(source: MemberFeatures, n_query: int, top_k: int) -> Ranked:
     """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, dist (Q, K)."""
     with card.on(device_of(source)):
         near = _gallery(load(source.members, source.weights, source.penalties), n_query, top_k)
@@ -127,7 +127,9 @@ def _gallery(feats: CardFeatures, n_query: int, top_k: int) -> Lists:
     return found.near
 
 
-def first_k(neighbours: Neighbours, source: Features, n_query: int, setting: rerank.Setting, top_k: int) -> Ranked:
+def first_k(
+    neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting, top_k: int
+) -> Ranked:
     """Re-ranked first-K lists."""
     with card.on(device_of(source)):
         feats, lists, near = _there(neighbours, source)
@@ -138,22 +140,22 @@ def first_k(neighbours: Neighbours, source: Features, n_query: int, setting: rer
         return card.download(order), card.download(dist)
 
 
-def stream(neighbours: Neighbours, source: Features, n_query: int, setting: rerank.Setting) -> CardStream:
+def stream(neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting) -> CardStream:
     """Whole rows of re-ranked distances."""
     with card.on(device_of(source)):
         feats, lists, _ = _there(neighbours, source)
         return scores.reranked(lists, feats, n_query, setting)
 
 
-def plain(source: Features, n_query: int) -> CardStream:
+def plain(source: MemberFeatures, n_query: int) -> CardStream:
     """Whole rows of summed distances."""
     with card.on(device_of(source)):
         return scores.plain(load(source.members, source.weights, source.penalties), n_query)
 
 
-def _there(neighbours: Neighbours, source: Features) -> tuple[CardFeatures, Lists, Lists | None]:
+def _there(neighbours: Neighbours, source: MemberFeatures) -> tuple[CardFeatures, Lists, Lists | None]:
     """Features and lists on the device: what a search left there where it is of this source, else brought there."""
-    held: Held | None = neighbours.held
+    held: CardNeighbours | None = neighbours.held
     if held is not None and _same(held.source, source):
         return held.feats, held.lists, held.near if held.near.order.shape[1] else None
     feats = load(source.members, source.weights, source.penalties)
@@ -166,18 +168,18 @@ def _there(neighbours: Neighbours, source: Features) -> tuple[CardFeatures, List
     return feats, lists, Lists(order, dist, lists.farthest[: len(order)])
 
 
-def print_of(source: Features, feats: CardFeatures) -> str:
-    """As `Features.fingerprint`, of features that were measured on the device."""
+def print_of(source: MemberFeatures, feats: CardFeatures) -> str:
+    """As `MemberFeatures.fingerprint`, of features that were measured on the device."""
     prints = [member_print(rows, a.shape[1]) for rows, a in zip(feats.prints, source.members, strict=True)]
     return fingerprint(prints, source.weights, source.penalties)
 
 
-def _check_same(neighbours: Neighbours, source: Features, feats: CardFeatures) -> None:
+def _check_same(neighbours: Neighbours, source: MemberFeatures, feats: CardFeatures) -> None:
     if neighbours.made_of and neighbours.made_of != print_of(source, feats):
         raise ValueError(OTHER_FEATURES)
 
 
-def _same(one: Features, other: Features) -> bool:
+def _same(one: MemberFeatures, other: MemberFeatures) -> bool:
     """Whether two sources are of the same arrays, weights and penalties."""
     if one is other:
         return True

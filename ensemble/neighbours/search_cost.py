@@ -13,8 +13,8 @@ import numpy as np
 from ensemble.kernels import amx, topk
 from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import one_thread_products, workers
-from ensemble.neighbours.block_search import STEP, Filter, FloatBlocks, HalfBlocks
-from ensemble.neighbours.similarity import Features
+from ensemble.neighbours.block_search import STEP, BlockPrecision, FloatBlocks, HalfBlocks
+from ensemble.neighbours.similarity import MemberFeatures
 
 SMALLEST_BLOCK = 256
 SCAN_SECONDS = 2e-9  # a pair of images, one worker
@@ -29,7 +29,7 @@ class DoesNotFit(ValueError):
 
 
 @dataclass(frozen=True)
-class Bill:
+class SearchCost:
     """Q, G, sum of D; bytes of float32 features and of all else at its peak; seconds; workers; rows of a block.
 
     On a CUDA device there are no workers, and the bytes are of its memory.
@@ -77,7 +77,7 @@ def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, co
     return pool(n, k) + (pool(n_query, longest) if top_k else 0) + count * task + lists + sparse
 
 
-def fitted(
+def block_size_that_fits(
     n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, memory: int | None
 ) -> tuple[int, int]:
     """Rows a task, halved until the search fits `memory` bytes, and the bytes it then takes.
@@ -98,7 +98,7 @@ def fitted(
     return superblock, need
 
 
-def forecast(
+def estimate_search_cost(
     n_query: int,
     n_gallery: int,
     dims: Sequence[int],
@@ -108,7 +108,7 @@ def forecast(
     memory: int | None = None,
     n_jobs: int = -1,
     device: str = "cpu",
-) -> Bill:
+) -> SearchCost:
     """The bill of a search and re-ranking, its blocks small enough for `memory` bytes above the features.
 
     device: auto, cpu or cuda; distance matrices (no dims) are read on the CPU.
@@ -119,14 +119,14 @@ def forecast(
     if choose(device) == "cuda" and any(dims):
         return _on_card(n_query, n_gallery, list(dims), k, top_k, memory)
     n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
-    superblock, need = fitted(n, n_query, dims, k, top_k, count, memory)
+    superblock, need = block_size_that_fits(n, n_query, dims, k, top_k, count, memory)
     per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
     gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
     seconds = (n * n / 2 * per_pair + gathered / GATHER_BYTES + n * SETS_SECONDS) / count
-    return Bill(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)
+    return SearchCost(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)
 
 
-def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, memory: int | None) -> Bill:
+def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, memory: int | None) -> SearchCost:
     from ensemble.neighbours import on_card
 
     n, total = n_query + n_gallery, sum(dims)
@@ -135,7 +135,7 @@ def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, 
     need = need if memory is None else min(need, memory)
     products = 2 * total * n * n / on_card.product_rate(total) + 8 * n * n / CARD_BYTES
     gathered = 1.5 * (2 * n * k + n_query * top_k) * 4 * total / CARD_BYTES
-    return Bill(n_query, n_gallery, total, 4 * n * total, need, products + gathered + n * CARD_SETS_SECONDS, 0, 0)
+    return SearchCost(n_query, n_gallery, total, 4 * n * total, need, products + gathered + n * CARD_SETS_SECONDS, 0, 0)
 
 
 def check_card_memory(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, memory: int | None) -> None:
@@ -153,9 +153,9 @@ def check_card_memory(n: int, n_query: int, dims: Sequence[int], k: int, top_k: 
 def product_rate(dims: int) -> float:
     """Multiplications and additions a second of one worker's block products, measured on a block of this size."""
     feats = np.full((2 * STEP, dims), dims**-0.5, np.float32)
-    source, kind = Features((feats,), (1.0,)), (amx.formats() or (0,))[0]
+    source, kind = MemberFeatures((feats,), (1.0,)), (amx.formats() or (0,))[0]
     whole, some = slice(0, 2 * STEP), [slice(0, STEP), slice(STEP, 2 * STEP)]
-    chosen = Filter(kind, 1.0, 0.0)
+    chosen = BlockPrecision(kind, 1.0, 0.0)
     blocks = HalfBlocks(source, chosen, whole) if kind else FloatBlocks(source, chosen)
     best = np.inf
     with one_thread_products():

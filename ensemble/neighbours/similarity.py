@@ -7,7 +7,7 @@ blocks of distances in float64, and the exact distances of chosen pairs: float64
 
 import hashlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.kernels import exact_distances
+from ensemble.kernels.arrays import as_array
 from ensemble.kernels.device import lies_on_card
 from ensemble.kernels.parallel import over_rows
-from ensemble.neighbours.distances import Distances
+from ensemble.neighbours.distances import DistanceMatrices
 
 Penalties = Sequence[tuple[ArrayLike, float]]
+WANT = "an (N, D) array, or a sequence of (N, D_m) arrays"
 DOUBLE_ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True)
-class Features:
+class MemberFeatures:
     """Members' features (N, D_m) with weights; each penalty adds its amount to the distance of images of one label.
 
     squares: (N,) float64 squared lengths of each member's rows. prints: what tells its rows from others.
@@ -81,7 +83,7 @@ class Features:
         """How far a row's length is from 1, at most."""
         return max(float(np.abs(np.sqrt(squares) - 1).max()) for squares in self.lengths)
 
-    def weighted(self, weights: Sequence[float]) -> "Features":
+    def weighted(self, weights: Sequence[float]) -> "MemberFeatures":
         """The same features under other weights; ValueError for bad ones."""
         return replace(self, weights=checked_weights(weights, len(self.members)))
 
@@ -172,14 +174,14 @@ def _opened(held: NDArray | tuple) -> NDArray:
 
 
 @dataclass(frozen=True)
-class Blend:
+class FeaturesAndDistances:
     """d(i, j) = sum_m w_m (1 - cos_m(i, j)) + sum_p w_p D_p(i, j). largest: of any D_p, for the bound on rounding.
 
-    Rows and columns are read as `Distances` reads them, so the sum need not be symmetric.
+    Rows and columns are read as `DistanceMatrices` reads them, so the sum need not be symmetric.
     """
 
-    features: Features | None
-    matrices: tuple[Distances, ...]
+    features: MemberFeatures | None
+    matrices: tuple[DistanceMatrices, ...]
     weights: tuple[float, ...]
     largest: float
 
@@ -242,21 +244,21 @@ class Blend:
         return operations * 2.0**-24 * (2 * self.total + sum(self.weights) * self.largest)
 
 
-Source = Features | Distances | Blend
+SimilaritySource = MemberFeatures | DistanceMatrices | FeaturesAndDistances
 
 
-def read_on_card(source: Source, device: str) -> TypeGuard[Features]:
+def read_on_card(source: SimilaritySource, device: str) -> TypeGuard[MemberFeatures]:
     """Whether the device that was chosen reads this source there: matrices are read on the CPU."""
-    return device == "cuda" and isinstance(source, Features)
+    return device == "cuda" and isinstance(source, MemberFeatures)
 
 
-def source_of(
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+def as_source(
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
     n_jobs: int = -1,
     device: str = "cpu",
-) -> Source:
+) -> SimilaritySource:
     """What a caller gave, checked: equal N, unit rows, one weight a member, finite, >= 0, not all zero.
 
     Args:
@@ -268,16 +270,14 @@ def source_of(
     Raises:
         ValueError: anything else; rows that are zero, NaN or not of unit length are named.
     """
-    if isinstance(feats, Features | Distances | Blend):
+    if isinstance(feats, MemberFeatures | DistanceMatrices | FeaturesAndDistances):
         if weights is not None or penalties is not None:
             raise ValueError("weights and penalties belong to features: give them where the source is made")
         return feats
-    members: list[Any] = [feats] if hasattr(feats, "ndim") else list(feats)
-    if not members:
-        raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
+    members = _members(feats)
     chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
-    matrices = [(a, w) for a, w in zip(members, chosen, strict=True) if isinstance(a, Distances)]
-    arrays = [(_float32(a), w) for a, w in zip(members, chosen, strict=True) if not isinstance(a, Distances)]
+    matrices = [(a, w) for a, w in zip(members, chosen, strict=True) if isinstance(a, DistanceMatrices)]
+    arrays = [(_float32(a), w) for a, w in zip(members, chosen, strict=True) if not isinstance(a, DistanceMatrices)]
     there = device == "cuda" and not any(w for _, w in matrices)
     features = _features(arrays, penalties, n_jobs, check=not there) if any(w for _, w in arrays) else None
     if features is None and penalties:
@@ -287,23 +287,51 @@ def source_of(
     return blend(features, [m for m, _ in matrices], [w for _, w in matrices], n_jobs)
 
 
+def _members(feats: Any) -> list[Any]:
+    """One array a member: of one array, of the rows of one, or of a sequence of arrays.
+
+    Raises:
+        ValueError: there is none, or it is something else.
+    """
+    if isinstance(feats, str | bytes | Mapping) or not (hasattr(feats, "ndim") or isinstance(feats, Iterable)):
+        raise ValueError(f"features: {type(feats).__name__} is no array: want {WANT}")
+    members = [feats] if hasattr(feats, "ndim") else list(feats)
+    if not members:
+        raise ValueError(f"no features: give {WANT}")
+    first = members[0]
+    if not hasattr(feats, "ndim") and not isinstance(first, DistanceMatrices) and _dimensions(first) == 1:
+        return [members if isinstance(first, list | tuple) else [as_array(row, "features", WANT) for row in members]]
+    return members
+
+
+def _dimensions(values: Any) -> int:
+    """Of an array, or of lists in lists."""
+    if hasattr(values, "ndim"):
+        return int(values.ndim)
+    return 1 + _dimensions(values[0]) if isinstance(values, list | tuple) and values else int(isinstance(values, list))
+
+
 def _features(
     given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int, *, check: bool
-) -> Features:
+) -> MemberFeatures:
     members = tuple(array for array, _ in given)
     squares, prints = [], []
     for m, member in enumerate(members):
-        if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
+        if member.ndim != 2 or not member.size:
+            raise ValueError(f"member {m} has shape {member.shape}: want (N, D), an image a row, none of them empty")
+        if len(member) != len(members[0]):
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         if check:
             lengths, rows = _measured(member, m, n_jobs)
             squares.append(lengths)
             prints.append(print_of(rows, member.shape[1]))
     own = tuple(_penalty(p, len(members[0])) for p in penalties or ())
-    return Features(members, tuple(w for _, w in given), own, tuple(squares), tuple(prints))
+    return MemberFeatures(members, tuple(w for _, w in given), own, tuple(squares), tuple(prints))
 
 
-def blend(features: Features | None, matrices: Sequence[Distances], weights: Sequence[float], n_jobs: int) -> Blend:
+def blend(
+    features: MemberFeatures | None, matrices: Sequence[DistanceMatrices], weights: Sequence[float], n_jobs: int
+) -> FeaturesAndDistances:
     """The sum, its matrices of weight 0 left out.
 
     Raises:
@@ -314,10 +342,10 @@ def blend(features: Features | None, matrices: Sequence[Distances], weights: Seq
         raise ValueError(f"members of {sorted(sizes)} images: want the same N for all")
     kept = [(m, w) for m, w in zip(matrices, weights, strict=True) if w]
     largest = [_largest(matrix, n_jobs) for matrix in matrices]
-    return Blend(features, tuple(m for m, _ in kept), tuple(w for _, w in kept), max(largest))
+    return FeaturesAndDistances(features, tuple(m for m, _ in kept), tuple(w for _, w in kept), max(largest))
 
 
-def _largest(matrix: Distances, n_jobs: int) -> float:
+def _largest(matrix: DistanceMatrices, n_jobs: int) -> float:
     def work(rows: slice) -> float:
         return float(-matrix.block(rows, slice(0, matrix.n)).min())
 
@@ -334,12 +362,12 @@ def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]
     return chosen
 
 
-def _float32(array: NDArray) -> NDArray[np.float32]:
+def _float32(array: Any) -> NDArray[np.float32]:
     if lies_on_card(array):
         from ensemble.kernels.cuda import card
 
         return card.adopt(array)
-    array = np.asanyarray(array)
+    array = as_array(array, "features", WANT)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"features of {array.dtype}: want real numbers")
     if array.dtype == np.float32 and array.flags.c_contiguous:

@@ -12,8 +12,8 @@ from configs.schema import Ensemble
 from configs.store.atomic_files import write_text
 from configs.store.code_version import PROJECT, code_version
 from configs.store.store import Address
-from ensemble.pipeline.context import Job
-from ensemble.results.build_record import Kinds
+from ensemble.pipeline.context import BuildContext
+from ensemble.results.build_record import DomainsAndTracks
 from models.data.doctor.inspect_files import inspect_files
 from models.data.images import how_to_skip
 from models.data.split import Split, content_digest
@@ -23,16 +23,16 @@ DOMAINS = "domains.json"
 DATA = PROJECT / "models" / "data"
 
 
-def kinds_of(job: Job, test: str, query: Split, gallery: Split) -> Kinds | None:
+def find_domains_and_tracks(job: BuildContext, test: str, query: Split, gallery: Split) -> DomainsAndTracks | None:
     """What retrieval goes by in one test, None for nothing, said aloud.
 
     Raises:
-        ConfigError: as `check_kinds`.
+        ConfigError: as `check_domains_and_tracks`.
     """
     settings = job.plan.ensemble
     if settings.domains == "none" and settings.tracks == "none":
         return None
-    check_kinds(settings, query, gallery)
+    check_domains_and_tracks(settings, query, gallery)
     sides: list[list[str]] = [[], []]
     if settings.domains == "table":
         sides = [list(query.domains or ()), list(gallery.domains or ())]
@@ -41,7 +41,7 @@ def kinds_of(job: Job, test: str, query: Split, gallery: Split) -> Kinds | None:
     tracks = gallery.tracks.tolist() if settings.tracks != "none" and gallery.tracks is not None else []
     for line in describe(sides[0], sides[1], tracks, job.plan.competition.top_k):
         job.progress.say(f"{test}: {line}")
-    return Kinds(sides[0], sides[1], tracks)
+    return DomainsAndTracks(sides[0], sides[1], tracks)
 
 
 def describe(asked: Sequence[str], there: Sequence[str], tracks: Sequence[int], top_k: int) -> list[str]:
@@ -63,7 +63,7 @@ def describe(asked: Sequence[str], there: Sequence[str], tracks: Sequence[int], 
     return lines
 
 
-def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
+def check_domains_and_tracks(settings: Ensemble, query: Split, gallery: Split) -> None:
     """Refuse what this data set does not tell, before anything is trained.
 
     Raises:
@@ -100,7 +100,7 @@ def check_kinds(settings: Ensemble, query: Split, gallery: Split) -> None:
         )
 
 
-def _seen(job: Job, name: str, split: Split) -> list[str]:
+def _seen(job: BuildContext, name: str, split: Split) -> list[str]:
     """`green` or `normal` for every image, kept."""
     code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
     address = Address("domains", name, {"contents": content_digest(split), "code": code})

@@ -21,11 +21,11 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from configs.console.progress import Step
-from configs.console.signals import Stopped, at_a_good_moment
+from configs.console.signals import Stopped, deferred_stop
 from configs.errors import ReidError, TrainingError
 from configs.schema import Member
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, images_needed
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, images_needed
 
 LOOK_S = 0.5  # so often it is looked whether a signal came, or a worker went without a word
 NO_CARD = ""
@@ -43,7 +43,7 @@ class Worker:
     step: Step = lambda steps: None
 
 
-def side_by_side(job: Job, work: Work, members: Sequence[Member], count: int) -> list[Exception]:
+def make_in_parallel(job: BuildContext, work: BuildPlan, members: Sequence[Member], count: int) -> list[Exception]:
     """Train members and extract their features, `count` at a time, each as one process alone would.
 
     Returns:
@@ -52,14 +52,14 @@ def side_by_side(job: Job, work: Work, members: Sequence[Member], count: int) ->
     Raises:
         Stopped: a signal came; every worker was stopped after its batch in hand, and has saved.
     """
-    with Pool(job, work, count) as pool:
+    with WorkerPool(job, work, count) as pool:
         return pool.make(members)
 
 
-class Pool:
+class WorkerPool:
     """The workers of a build."""
 
-    def __init__(self, job: Job, work: Work, count: int) -> None:
+    def __init__(self, job: BuildContext, work: BuildPlan, count: int) -> None:
         self.job, self.work, self.count = job, work, count
         self.order: tuple[Any, ...] = ()
         self.workers: list[Worker] = []
@@ -69,7 +69,7 @@ class Pool:
         self.saved: list[str] = []
         self.stopping = False
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> WorkerPool:
         for card in islice(cycle(self.job.cards or (NO_CARD,)), self.count):
             self._start(card)
         return self
@@ -85,7 +85,7 @@ class Pool:
         """Deal the members out, and hear of them until all are made or given up."""
         self.order = self._order(members)
         self.left.extend(members)
-        with at_a_good_moment() as asked:
+        with deferred_stop() as asked:
             while self.left or any(worker.member for worker in self.workers):
                 ready = wait([worker.line for worker in self.workers], LOOK_S)
                 for worker in list(self.workers):
@@ -174,7 +174,7 @@ class Pool:
 
     def _lost(self, worker: Worker) -> None:
         """A worker died, or stopped as it was asked to."""
-        status = ended(worker.process.wait())
+        status = describe_exit(worker.process.wait())
         for fields in reversed(worker.begun):
             self.job.progress.event("stopped", **fields, pid=worker.process.pid)
         if worker.member and not self.stopping:
@@ -193,7 +193,7 @@ class Pool:
 
     def _give_up(self, member: Member, error: Exception) -> None:
         self.failed.append(error)
-        give_up(self.job, member, error)
+        report_given_up(self.job, member, error)
 
     def _stop(self) -> None:
         """Ask every worker that has a member to stop after its batch in hand."""
@@ -215,12 +215,12 @@ class Pool:
         progress.event(event, **fields, pid=worker.process.pid)
 
 
-def give_up(job: Job, member: Member, error: Exception) -> None:
+def report_given_up(job: BuildContext, member: Member, error: Exception) -> None:
     """Say that a member is given up, and why."""
     job.progress.say(f"error: {error}\n  {member.name} is given up; the other members are trained all the same")
 
 
-def ended(status: int) -> str:
+def describe_exit(status: int) -> str:
     """How a process ended, in words."""
     if status == -signal.SIGKILL:
         return "was killed (SIGKILL), as a system that runs out of memory does; a smaller --parallel takes less"

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.console.progress import Progress, Step
-from configs.console.signals import Stopped, heard, stop
+from configs.console.signals import Stopped, signal_handler, stop
 from configs.errors import ReidError, ResultError, TrainingError
-from configs.schema import Member, Plan
+from configs.schema import BuildConfig, Member
 from configs.store.store import Store
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, features, member_addresses, train
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, features, member_addresses, train
 from models.cuda_devices import out_of_memory
 
 STEPS_EVERY_S = 0.1
@@ -75,24 +75,26 @@ class Relay:
             self.flush()
 
 
-def job_of(
+def worker_context(
     relay: Relay,
-    plan: Plan,
+    plan: BuildConfig,
     root: Path,
     made_with: Mapping[str, str],
     checked: frozenset[str],
     device: str,
     precision: str,
     workers: int,
-) -> Job:
+) -> BuildContext:
     """The job of the main process as it is here: told to the relay, one member at a time."""
     progress = Progress(quiet=True)
     progress.listeners.append(relay)
     progress.display = relay
-    return Job(plan, Store(root, progress.say, progress.tell, made_with, checked), progress, device, precision, workers)
+    return BuildContext(
+        plan, Store(root, progress.say, progress.tell, made_with, checked), progress, device, precision, workers
+    )
 
 
-def attempt(job: Job, work: Work, member: Member, parallel: int) -> Exception | None:
+def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -> Exception | None:
     """Train a member and extract its features; the error that it ended with.
 
     Args:
@@ -123,10 +125,10 @@ def serve(line: Connection) -> None:
     """Make members until the main process closes the socket, or is gone, or asks to stop."""
     relay = Relay(line)
     try:
-        with heard(stop):
+        with signal_handler(stop):
             relay.send("ready")
             order, work, parallel = line.recv()
-            job = job_of(relay, **order)
+            job = worker_context(relay, **order)
             members = {m.name: m for m in job.plan.members}
             while True:
                 error = attempt(job, work, members[line.recv()], parallel)

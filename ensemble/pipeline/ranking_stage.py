@@ -15,30 +15,34 @@ from numpy.typing import NDArray
 
 from configs.schema import Expansion
 from configs.store.store import Address
-from ensemble.features.feature_bank import FeatureBank, features_of, open_banks, save_bank
+from ensemble.features.feature_bank import FeatureBank, feature_arrays, open_banks, save_bank
 from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_each_then_sum, rerank_request
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.knn import Neighbours, load_neighbours, nearest, save_neighbours
-from ensemble.neighbours.search_cost import forecast
+from ensemble.neighbours.search_cost import estimate_search_cost
 from ensemble.neighbours.similarity import Penalties
-from ensemble.pipeline.context import Job
+from ensemble.pipeline.context import BuildContext
 from ensemble.rerank import query_expansion
 from ensemble.results import cache_keys
-from ensemble.results.build_record import Kinds
+from ensemble.results.build_record import DomainsAndTracks
 from ensemble.results.pseudo_settings import guessed_labels
 from ensemble.results.ranking import Ranking, save_ranking
 
 
-def rank(
-    job: Job, test: str, addressed: dict[str, Address], camids: NDArray[np.int64], kinds: Kinds | None = None
+def make_ranking(
+    job: BuildContext,
+    test: str,
+    addressed: dict[str, Address],
+    camids: NDArray[np.int64],
+    kinds: DomainsAndTracks | None = None,
 ) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
 
     camids: of the N images, queries first, -1 unknown.
     """
     if kinds is not None:
-        return None, rank_parts(job, test, addressed, kinds)
+        return None, rank_partitions(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
@@ -55,7 +59,7 @@ def rank(
         if mix.each_first:
             order, dist = rank_each(job, test, addressed, banks, mix, camids)
         else:
-            found = [find_neighbours(job, a, load, values, width(mix), top_k, penalties) for a in near]
+            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
@@ -66,7 +70,7 @@ def rank(
 
 
 def addresses_of(
-    job: Job, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
+    job: BuildContext, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
 ) -> tuple[list[Address], Address]:
     """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
@@ -79,19 +83,21 @@ def addresses_of(
         summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
     penalty = cache_keys.camera_penalty(mix.camera, camids)
     near = [
-        cache_keys.neighbours_address(test, {name: addressed[name] for name in part}, part, width(mix), top_k, penalty)
+        cache_keys.neighbours_address(
+            test, {name: addressed[name] for name in part}, part, neighbours_kept(mix), top_k, penalty
+        )
         for part in summed
     ]
     request = rerank_request(settings)
     return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
 
 
-def width(mix: FusionSettings) -> int:
+def neighbours_kept(mix: FusionSettings) -> int:
     """Neighbours kept a row."""
     return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
 
 
-def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds) -> Address:
+def rank_partitions(job: BuildContext, test: str, addressed: dict[str, Address], kinds: DomainsAndTracks) -> Address:
     """Search every domain by itself, tracks as one, and keep the lists of all queries."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
@@ -102,7 +108,7 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
     def make(folder: Path) -> None:
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
         feats, n_query = [bank.feats for bank in banks], banks[0].n_query
-        found = partitions.of_kinds(kinds, n_query, len(feats[0]))
+        found = partitions.partitions_of(kinds, n_query, len(feats[0]))
         mixes = partitions.mixes_of(settings, list(addressed), found)
         blocks = partitions.blocks(mixes, feats, found, n_query, job.device)
         order, dist = distance_blocks.ranked(blocks, top_k)
@@ -117,7 +123,7 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
 
 
 def rank_each(
-    job: Job,
+    job: BuildContext,
     test: str,
     addressed: dict[str, Address],
     banks: list[FeatureBank],
@@ -125,7 +131,7 @@ def rank_each(
     camids: NDArray[np.int64],
 ) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
-    k, top_k = width(mix), job.plan.competition.top_k
+    k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
     near, _ = addresses_of(job, test, addressed, camids)
     penalties = mix.penalties(camids)
@@ -140,7 +146,7 @@ def rank_each(
 
 
 def find_neighbours(
-    job: Job,
+    job: BuildContext,
     address: Address,
     load: Callable[[], list[FeatureBank]],
     weights: list[float],
@@ -154,7 +160,7 @@ def find_neighbours(
         banks = load()
         n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
         dims = [f.shape[1] for f in feats]
-        bill = forecast(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device)
+        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device)
         job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
         with job.progress.task("neighbours, blocks done, per cent", 100) as step:
             told = 0.0
@@ -175,7 +181,7 @@ def _only(bank: FeatureBank) -> list[FeatureBank]:
     return [bank]
 
 
-def where_expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
+def expanded_addresses(job: BuildContext, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
     """Where the members' expanded features lie; those given where no expansion is asked for."""
     how, weights = job.plan.ensemble.expand, _weights(job, addressed)
     if how is None:
@@ -183,16 +189,16 @@ def where_expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[s
     return {name: cache_keys.expanded_address(test, name, addressed, weights, how) for name in addressed}
 
 
-def _weights(job: Job, addressed: dict[str, Address]) -> dict[str, float]:
+def _weights(job: BuildContext, addressed: dict[str, Address]) -> dict[str, float]:
     return {name: job.plan.ensemble.weights.get(name, 1.0) for name in addressed}
 
 
-def expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
+def expand_features(job: BuildContext, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
     """The members' expanded features, made where they are not there; those given where no expansion is asked for."""
     how = job.plan.ensemble.expand
     if how is None:
         return addressed
-    out, weights = where_expanded(job, test, addressed), _weights(job, addressed)
+    out, weights = expanded_addresses(job, test, addressed), _weights(job, addressed)
 
     @functools.cache
     def averaged() -> tuple[list[FeatureBank], list[NDArray[np.float32]]]:
@@ -212,7 +218,7 @@ def expanded(job: Job, test: str, addressed: dict[str, Address]) -> dict[str, Ad
 
 def average(banks: list[FeatureBank], weights: list[float], how: Expansion, device: str) -> list[NDArray[np.float32]]:
     """Each bank's (N, D_m) unit rows; expanded queries come before the gallery as it was."""
-    feats, n_query = features_of(banks, "averages (ensemble.expand)"), banks[0].n_query
+    feats, n_query = feature_arrays(banks, "averages (ensemble.expand)"), banks[0].n_query
     if how.name == "database":
         return query_expansion.database(feats, how.k, alpha=how.alpha, weights=weights, device=device)
     queries = query_expansion.queries(feats, n_query, how.k, alpha=how.alpha, weights=weights, device=device)

@@ -9,17 +9,17 @@ import numpy as np
 from configs.errors import ReidError, TrainingError
 from configs.schema import Member
 from configs.store.code_version import Digest
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.domains import kinds_of
-from ensemble.pipeline.member_pool import give_up, side_by_side
-from ensemble.pipeline.ranking_stage import expanded, rank
-from ensemble.pipeline.stages import Work, features, features_of, images_needed, packed, train
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.domains import find_domains_and_tracks
+from ensemble.pipeline.member_pool import make_in_parallel, report_given_up
+from ensemble.pipeline.ranking_stage import expand_features, make_ranking
+from ensemble.pipeline.stages import BuildPlan, decoded_images, features, images_needed, member_features_address, train
 from ensemble.results.build_record import Evaluation
 from models.data.itself import own_rows
 from models.data.split import scorable
 
 
-def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
+def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
     """Make whatever is not there: members, their features, and a ranking for each test.
 
     Raises:
@@ -33,9 +33,9 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
         scores = scorable(query, gallery, job.plan.competition.junk)
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
-        kinds = kinds_of(job, test, query, gallery)
-        neighbours, ranking = rank(job, test, banks, camids, kinds)
+        banks, camids = expand_features(job, test, banks), np.concatenate([query.camids, gallery.camids])
+        kinds = find_domains_and_tracks(job, test, query, gallery)
+        neighbours, ranking = make_ranking(job, test, banks, camids, kinds)
         evaluations[test] = Evaluation(
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,
@@ -50,7 +50,7 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
     return evaluations
 
 
-def own_images(work: Work, test: str) -> list[int]:
+def own_images(work: BuildPlan, test: str) -> list[int]:
     """The gallery row of each query's own image, as a record has it; copies are known where files were read."""
     query, gallery = work.tests[test]
     sides = next(iter(work.test_images.get(test, {}).values()), ())  # the same files, in whatever size
@@ -60,7 +60,7 @@ def own_images(work: Work, test: str) -> list[int]:
     return rows.tolist() if (rows >= 0).any() else []
 
 
-def make_members(job: Job, work: Work) -> None:
+def make_members(job: BuildContext, work: BuildPlan) -> None:
     """Train every member whose features are not there; where several are made at a time, extract the features too.
 
     Raises:
@@ -69,12 +69,12 @@ def make_members(job: Job, work: Work) -> None:
     left = [
         m
         for m in job.plan.members
-        if not all(job.store.has(features_of(job, work, m.name, test)) for test in work.tests)
+        if not all(job.store.has(member_features_address(job, work, m.name, test)) for test in work.tests)
     ]
     for address in images_needed(job, work, left):
-        packed(job, work, address)  # a picture that cannot be decoded is found before anything is trained
+        decoded_images(job, work, address)  # a picture that cannot be decoded is found before anything is trained
     count = min(job.parallel, len(left))
-    failed = side_by_side(job, work, left, count) if count > 1 else _one_by_one(job, work, left)
+    failed = make_in_parallel(job, work, left, count) if count > 1 else _one_by_one(job, work, left)
     for error in failed:
         if len(failed) == 1 or not isinstance(error, ReidError):
             raise error
@@ -82,12 +82,12 @@ def make_members(job: Job, work: Work) -> None:
         raise TrainingError("; ".join(map(str, failed)))
 
 
-def _one_by_one(job: Job, work: Work, members: Sequence[Member]) -> list[Exception]:
+def _one_by_one(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Exception]:
     failed: list[Exception] = []
     for member in members:
         try:
             train(job, work, member)
         except TrainingError as e:
             failed.append(e)
-            give_up(job, member, e)
+            report_given_up(job, member, e)
     return failed

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
-from ensemble.features.external.import_member import Incoming, receive
+from ensemble.features.external.import_member import ImportedMember, plan_import
 from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import fusion_settings
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.domains import check_kinds
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.domains import check_domains_and_tracks
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
 from ensemble.results.manifests import save_parts
@@ -36,7 +36,7 @@ from models.training.train import train_member
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildPlan:
     """What a build is to make: the addresses, and the lists they are made from."""
 
     training: Training  # empty where every member is from outside
@@ -45,7 +45,7 @@ class Work:
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
     test_images: dict[str, dict[str, tuple[Address, Address]]]  # test -> member -> query, gallery in its size
     splits: dict[str, Split]  # key of an images address -> what it holds
-    outside: dict[str, Incoming]  # a member that other code made -> its file, and where its banks go
+    outside: dict[str, ImportedMember]  # a member that other code made -> its file, and where its banks go
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
 
 
@@ -58,7 +58,7 @@ def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
     fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
 
 
-def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None:
+def check_distances(settings: Ensemble, outside: Mapping[str, ImportedMember]) -> None:
     """What averages features has nothing to average in distances.
 
     Raises:
@@ -71,7 +71,7 @@ def check_distances(settings: Ensemble, outside: Mapping[str, Incoming]) -> None
         raise ConfigError(f"{what} averages features, and member {name!r} gives distances; leave one of the two out")
 
 
-def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
+def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:
     """Read every file once for its digest, and name the address of everything."""
     recipe, train = job.plan.recipe, benchmark.train
     tests = {"test": (benchmark.query, benchmark.gallery)}
@@ -80,12 +80,12 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
     for query, gallery in tests.values():
-        check_kinds(job.plan.ensemble, query, gallery)
+        check_domains_and_tracks(job.plan.ensemble, query, gallery)
         check_cameras(job.plan.ensemble, query, gallery)
-    outside = {o.name: receive(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
+    outside = {o.name: plan_import(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
     check_distances(job.plan.ensemble, outside)
     if not job.plan.members:
-        return Work(Training(train.take([]), np.empty(0, np.int64), ()), {}, {}, tests, {}, {}, outside)
+        return BuildPlan(Training(train.take([]), np.empty(0, np.int64), ()), {}, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
     for member in job.plan.members:
         check_identities(job.plan.recipe_of(member).identities_per_batch, len(training.pids))
@@ -98,10 +98,10 @@ def prepare(job: Job, benchmark: Benchmark, holdout: float | None) -> Work:
             images_of(job, f"{name}-{side}", split, splits) for side, split in (("query", query), ("gallery", gallery))
         )
         test_images[name] = {m: (asked[m], there[m]) for m in members}
-    return Work(training, train_images, members, tests, test_images, splits, outside)
+    return BuildPlan(training, train_images, members, tests, test_images, splits, outside)
 
 
-def images_of(job: Job, name: str, split: Split, splits: dict[str, Split]) -> dict[str, Address]:
+def images_of(job: BuildContext, name: str, split: Split, splits: dict[str, Split]) -> dict[str, Address]:
     """Where the decoded images of a list lie for each member, once a size; `splits` is told what they hold."""
     contents, found = content_digest(split), {}
     for m in job.plan.members:
@@ -110,7 +110,7 @@ def images_of(job: Job, name: str, split: Split, splits: dict[str, Split]) -> di
     return found
 
 
-def member_addresses(job: Job, training: Training, images: Mapping[str, Address]) -> dict[str, Address]:
+def member_addresses(job: BuildContext, training: Training, images: Mapping[str, Address]) -> dict[str, Address]:
     """Where each member, trained on this, lies."""
     labels, result = label_digest(training.split), {}
     for m in job.plan.members:
@@ -121,7 +121,7 @@ def member_addresses(job: Job, training: Training, images: Mapping[str, Address]
     return result
 
 
-def training_of(job: Job, work: Work, member: Member) -> Training:
+def training_of(job: BuildContext, work: BuildPlan, member: Member) -> Training:
     """What a member is trained on: the images of all, with its own draw of identities that come twice."""
     recipe, shared = job.plan.recipe_of(member), job.plan.recipe
     if (recipe.resample, recipe.seed) == (shared.resample, shared.seed):
@@ -129,13 +129,13 @@ def training_of(job: Job, work: Work, member: Member) -> Training:
     return balance(work.training.split, recipe.min_images, recipe.resample, recipe.seed)
 
 
-def features_of(job: Job, work: Work, member: str, test: str) -> Address:
+def member_features_address(job: BuildContext, work: BuildPlan, member: str, test: str) -> Address:
     """Where one member's features of one test lie."""
     query, gallery = work.test_images[test][member]
     return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
-def train(job: Job, work: Work, member: Member) -> Path:
+def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     """Train one member, or find it trained."""
     recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
     if listed is None:
@@ -143,11 +143,11 @@ def train(job: Job, work: Work, member: Member) -> Path:
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images, training = packed(job, work, listed), training_of(job, work, member)
+        images, training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
         job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
-        job.team.tell(training_order(member, recipe, training, images, folder, pretrained, job.precision))
+        job.team.send(training_order(member, recipe, training, images, folder, pretrained, job.precision))
         train_member(
             member,
             recipe,
@@ -165,9 +165,9 @@ def train(job: Job, work: Work, member: Member) -> Path:
     return job.store.get(work.members[member.name], make, resume=True).path
 
 
-def features(job: Job, work: Work, member: Member, test: str) -> Address:
+def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> Address:
     """Extract one member's features of one test's query and gallery, or find them extracted."""
-    address = features_of(job, work, member.name, test)
+    address = member_features_address(job, work, member.name, test)
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
@@ -179,9 +179,9 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
         ):
             if not len(split):
                 continue  # unlabelled images: they ask nothing
-            pictures = packed(job, work, images)
+            pictures = decoded_images(job, work, images)
             order = extraction_order(member, trained, pictures, split.names, settings, channels_last, job.precision)
-            job.team.tell(order)
+            job.team.send(order)
             parts.append(
                 extract(
                     net,
@@ -204,18 +204,18 @@ def features(job: Job, work: Work, member: Member, test: str) -> Address:
     return address
 
 
-def images_needed(job: Job, work: Work, members: Sequence[Member]) -> list[Address]:
+def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Address]:
     """The lists of images that these members read, as far as their weights and features are not there."""
     wanted = [work.train_images[m.name] for m in members if not job.store.has(work.members[m.name])]
     for test, of_members in work.test_images.items():
         for m in members:
-            if not job.store.has(features_of(job, work, m.name, test)):
+            if not job.store.has(member_features_address(job, work, m.name, test)):
                 sides = zip(of_members[m.name], work.tests[test], strict=True)
                 wanted += [address for address, split in sides if len(split)]
     return list({address.key: address for address in wanted}.values())
 
 
-def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
+def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> NDArray[np.uint8]:
     """Decoded images as a memory map (N, H, W, 3) uint8."""
     split, (height, width) = work.splits[address.key], address.request["size"]
 
@@ -231,7 +231,7 @@ def packed(job: Job, work: Work, address: Address) -> NDArray[np.uint8]:
     return images
 
 
-def record_address(job: Job, record: Record) -> Address:
+def record_address(job: BuildContext, record: Record) -> Address:
     """Where the record of this build lies."""
     asked = asdict(record)
     evaluations = asked.pop("evaluations")

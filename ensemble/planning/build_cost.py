@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -14,21 +14,23 @@ import numpy as np
 
 from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
-from configs.console.quoting import command, on
+from configs.console.quoting import command, runs_option
 from configs.errors import ReidError, ResultError
-from configs.schema import Member, Recipe
-from configs.store.atomic_files import amount
+from configs.schema import EACH_FIRST, Member, Recipe
+from configs.store.atomic_files import format_bytes
 from configs.store.store import Store
 from ensemble.fusion.strategy import fusion_settings
 from ensemble.neighbours.knn import NEAR_SHARE
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.ranking_stage import width
-from ensemble.pipeline.stages import Work, training_of
-from ensemble.planning.planned_results import Item, items_of
-from ensemble.results.manifests import Manifest, Past, epochs_of
+from ensemble.neighbours.search_cost import estimate_search_cost
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.ranking_stage import neighbours_kept
+from ensemble.pipeline.stages import BuildPlan, training_of
+from ensemble.planning.planned_results import PlannedResult, list_planned_results
+from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
 from models.data.balance import Training
 from models.model_cost import Footprint, footprint
 from models.pretrained import name_of
+from models.step_time import seconds_per_image
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
@@ -39,17 +41,18 @@ PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
 CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
-SEARCH = 4e11  # products a second of a search
+OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
+STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
 
 
 @dataclass(frozen=True)
-class Need:
+class ResultCost:
     """One item's: bytes of its result, seconds that making it takes and whether these rest on something measured.
 
     images: that go through, each epoch counted.
     """
 
-    item: Item
+    item: PlannedResult
     disk: int
     seconds: float
     measured: bool
@@ -57,20 +60,21 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Needs:
+class BuildCost:
     """needs: of every item. passing: bytes on the disk beside the results, while the build runs. memory: bytes at the
     most, of each GPU or of the machine. parallel: members that are made at a time, `apart` of them on devices of their
-    own."""
+    own. stepped: whether seconds rest on a single step of each member, timed for this."""
 
-    needs: tuple[Need, ...]
+    needs: tuple[ResultCost, ...]
     passing: int
     memory: int
     device: str = "cpu"
     parallel: int = 1
     apart: int = 1
+    stepped: bool = False
 
     @property
-    def left(self) -> list[Need]:
+    def left(self) -> list[ResultCost]:
         """Of what is to make."""
         return [n for n in self.needs if not n.item.kept]
 
@@ -89,36 +93,38 @@ class Needs:
         if not self.left:
             return "nothing to make"
         by_kind = {kind: sum(n.disk for n in self.left if n.item.kind == kind) for kind in _kinds(self.left)}
-        parts = [f"{kind} {amount(size)}" for kind, size in by_kind.items()]
-        parts += [f"while it runs {amount(self.passing)}"] if self.passing else []
-        lines = [f"disk: {amount(self.disk)} ({', '.join(parts)})"]
+        parts = [f"{kind} {format_bytes(size)}" for kind, size in by_kind.items()]
+        parts += [f"while it runs {format_bytes(self.passing)}"] if self.passing else []
+        lines = [f"disk: {format_bytes(self.disk)} ({', '.join(parts)})"]
         where = (
-            "; this machine has " + amount(_machine())
+            "; this machine has " + format_bytes(_machine())
             if self.device == "cpu"
             else " of each GPU"
             if self.apart > 1
             else " of the GPU"
         )
-        lines += [f"memory: some {amount(self.memory)}{where}"] if self.memory else []
+        lines += [f"memory: some {format_bytes(self.memory)}{where}"] if self.memory else []
         known = (
             f"some {duration(self.seconds)}"
             if self.seconds is not None
             else "not known yet: nothing like it was trained here"
         )
+        if self.stepped and self.seconds is not None:
+            known += ", an estimate from one step of each member on random images"
         if self.parallel > self.apart and self.seconds is not None:
             known += ", if members on one device took turns; what sharing it gains is not forecast"
         return "\n".join([*lines, f"time: {known}"])
 
 
-def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
+def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedResult]) -> BuildCost:
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
-        return Needs(tuple(Need(item, 0, 1.0, True, item.count) for item in items), 0, 0)
+        return BuildCost(tuple(ResultCost(item, 0, 1.0, True, item.count) for item in items), 0, 0)
     classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
     prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
-    past = Past(job.store)
+    past = ResultHistory(job.store)
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
-    needs = tuple(_need(job, work, item, prints, rates, recipes) for item in items)
+    needs = tuple(_result_cost(job, work, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
     passing = _largest(checkpoints, job.parallel)
@@ -133,7 +139,35 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
             each = [a + b for a, b in zip(each, checkpoints, strict=True)]
         processes = min(together, len(training)) + (job.parallel > 1)
         memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
-    return Needs(needs, passing, memory, job.device, job.parallel, apart)
+    return BuildCost(needs, passing, memory, job.device, job.parallel, apart)
+
+
+def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> BuildCost:
+    """The needs, with the time of members like which none was trained in this store from one step of each, timed now.
+
+    A step is of the recipe's batch, or of fewer images where that would take longer than STEP_SECONDS.
+    """
+    untimed = {n.item.row for n in needs.left if not n.measured}
+    classes = len(work.training.pids)
+    share: dict[str, float] = {}
+    for member in job.plan.members:
+        if member.name not in untimed:
+            continue
+        recipe = job.plan.recipe_of(member)
+        guessed = PASSES * footprint(member, recipe, classes).flops / GUESS[job.device]
+        job.progress.say(f"timing one step of {member.name}")
+        took = seconds_per_image(
+            member, recipe, classes, device=job.device, precision=job.precision, most=int(STEP_SECONDS / guessed)
+        )
+        if took is not None:
+            share[member.name] = took / guessed
+    stepped = tuple(
+        replace(n, seconds=n.seconds * share[n.item.row], measured=True)
+        if not n.measured and n.item.row in share
+        else n
+        for n in needs.needs
+    )
+    return replace(needs, needs=stepped, stepped=bool(share))
 
 
 def _writes(recipe: Recipe) -> bool:
@@ -150,61 +184,69 @@ def _largest(values: Sequence[int], count: int) -> int:
     return sum(sorted(values, reverse=True)[:count])
 
 
-def _sharing(job: Job) -> tuple[int, int]:
+def _sharing(job: BuildContext) -> tuple[int, int]:
     """Members that are made at a time on devices of their own, and on one device."""
     apart = min(job.parallel, max(1, len(job.cards)))
     return apart, -(-job.parallel // apart)
 
 
-def _need(
-    job: Job,
-    work: Work,
-    item: Item,
+def _result_cost(
+    job: BuildContext,
+    work: BuildPlan,
+    item: PlannedResult,
     prints: dict[str, Footprint],
     rates: dict[str, float | None],
     recipes: dict[str, Recipe],
-) -> Need:
+) -> ResultCost:
     n = item.count
     guess = GUESS[job.device]
     if item.kind == "images":
         names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
         height, width = item.address.request["size"]
         size = HEADER + n * height * width * 3 + names
-        return Need(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
+        return ResultCost(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
         epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
         images = epochs * (n + _doubled(training_of(job, work, member)))
         size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
-        return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
+        return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "expanded":
         size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
-        return Need(item, size + MANIFEST_BYTES, 1.0, True, n)
+        return ResultCost(item, size + MANIFEST_BYTES, 1.0, True, n)
     if item.kind == "features" and item.row in work.outside:
-        return Need(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
+        return ResultCost(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
         views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
         size = HEADER + 4 * n * one.dim + _names(work, test)
         seconds = n * views / (PASSES * rate if rate else guess / one.flops)
-        return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
-    outside = 2048 * len(work.outside)  # a guess: their files are not opened for it
-    return _retrieval(job, work, item, sum(p.dim for p in prints.values()) + outside)
+        return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
+    return _retrieval_cost(job, work, item, prints)
 
 
-def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
+def _retrieval_cost(
+    job: BuildContext, work: BuildPlan, item: PlannedResult, prints: dict[str, Footprint]
+) -> ResultCost:
     """Neighbours and rankings."""
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
-        k = min(width(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
+        k = min(neighbours_kept(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
         size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
-        return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
+        dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
+        if job.plan.ensemble.fusion == EACH_FIRST:  # each member is searched by itself; which one is not asked here
+            dims = [max(dims)]
+        seconds = 0.0
+        if not item.kept:
+            device = "auto" if job.device == "cuda" else "cpu"
+            seconds = estimate_search_cost(len(query), len(gallery), dims, k=k, top_k=near, device=device).seconds
+        return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
-    return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
+    return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
 def _doubled(training: Training) -> int:
@@ -212,19 +254,19 @@ def _doubled(training: Training) -> int:
     return int(np.isin(training.labels, training.doubled).sum())
 
 
-def foreseen(job: Job, work: Work) -> Needs:
+def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
     """What all of a build's work needs."""
-    return needs_of(job, work, items_of(job, work))
+    return estimate_cost(job, work, list_planned_results(job, work))
 
 
-def _names(work: Work, test: str) -> int:
+def _names(work: BuildPlan, test: str) -> int:
     """Bytes of a test's names in JSON."""
     return sum(
         len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in work.tests[test] for name in split.names
     )
 
 
-def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
+def _start_bytes(job: BuildContext, prints: dict[str, Footprint], name: str) -> int:
     """Bytes of the weights that a member starts from, where they are still to be fetched."""
     member = next(m for m in job.plan.members if m.name == name)
     if not (job.plan.recipe_of(member).pretrained and member.weights):
@@ -237,7 +279,7 @@ def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def check_room(store: Store, needs: Needs) -> None:
+def check_room(store: Store, needs: BuildCost) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:
@@ -246,16 +288,17 @@ def check_room(store: Store, needs: Needs) -> None:
     free = shutil.disk_usage(store.root).free
     if needs.disk > free:
         raise ResultError(
-            f"{store.root}: this build needs {amount(needs.disk)} on the disk and {amount(free)} are free. Make room, "
-            f"give another folder with --runs, or see what can go: {command('ensemble.runs', *on(store.root))}"
+            f"{store.root}: this build needs {format_bytes(needs.disk)} on the disk and {format_bytes(free)} are free. "
+            f"Make room, "
+            f"give another folder with --runs, or see what can go: {command('ensemble.runs', *runs_option(store.root))}"
         )
 
 
-def _kinds(needs: Sequence[Need]) -> list[str]:
+def _kinds(needs: Sequence[ResultCost]) -> list[str]:
     return list(dict.fromkeys(n.item.kind for n in needs))
 
 
-def training_rate(past: Past, wanted: Mapping[str, Any], flops: float) -> float | None:
+def training_rate(past: ResultHistory, wanted: Mapping[str, Any], flops: float) -> float | None:
     """Images a second that a member will be trained at; None where nothing comparable was trained here.
 
     The newest of the same network, size, precision and device; else the newest of another network, by its products.

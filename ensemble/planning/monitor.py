@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from configs.console.build_progress import Stage
-from configs.console.build_table import Screen
+from configs.console.build_progress import ProgressStage
+from configs.console.build_table import BuildTable
 from configs.console.event_log import EVENTS, LOGS, EventLog, EventStream
 from configs.console.progress import Progress
-from ensemble.pipeline.context import Job
-from ensemble.planning.build_cost import Need, Needs
+from ensemble.pipeline.context import BuildContext
+from ensemble.planning.build_cost import BuildCost, ResultCost
 from ensemble.planning.planned_results import MADE
 from ensemble.planning.rebuild_reasons import interrupted_after
 from ensemble.results.manifests import EPOCHS, epochs_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.tensorboard_curves import Curves
 
 
-def listened_to(logs: Sequence[str], quiet: bool = False) -> Progress:
+def make_progress(logs: Sequence[str], quiet: bool = False) -> Progress:
     """A Progress that speaks; with `json` among the logs it speaks in events instead. If quiet it only warns."""
     progress = Progress(quiet=quiet or "json" in logs)
     if "json" in logs:
@@ -39,7 +39,7 @@ def _warn(event: str, fields: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
+def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
     """Tell all of what a build does while it does it.
 
     Args:
@@ -48,7 +48,7 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
         logs: `tensorboard` for curves.
     """
     progress, begun, before = job.progress, time.monotonic(), list(job.progress.listeners)
-    stages = [stage_of(job, need) for need in needs.needs]
+    stages = [progress_stage(job, need) for need in needs.needs]
     progress.listeners.append(EventLog(job.store.root / LOGS / EVENTS))
     kept = [s.key for s in stages if s.kept]
     progress.event("build", command=command, device=job.device, precision=job.precision, kept=kept)
@@ -57,7 +57,9 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
             if "tensorboard" in logs:
                 progress.listeners.append(stack.enter_context(curves_of(job, kept)))
             if not progress.quiet:
-                progress.display = screen = stack.enter_context(Screen(progress.console, stages, parallel=job.parallel))
+                progress.display = screen = stack.enter_context(
+                    BuildTable(progress.console, stages, parallel=job.parallel)
+                )
                 progress.listeners.append(screen)
                 show_kept(job, screen, stages)
             yield
@@ -70,7 +72,7 @@ def watched(job: Job, needs: Needs, command: str, logs: Sequence[str] = ()) -> I
         progress.listeners[:] = before
 
 
-def show_kept(job: Job, screen: Screen, stages: Sequence[Stage]) -> None:
+def show_kept(job: BuildContext, screen: BuildTable, stages: Sequence[ProgressStage]) -> None:
     """The last epoch of members that stand already."""
     for stage in stages:
         if stage.kind == "members" and stage.kept and (lines := epochs_of(job.store, stage.key)):
@@ -78,7 +80,7 @@ def show_kept(job: Job, screen: Screen, stages: Sequence[Stage]) -> None:
 
 
 @contextmanager
-def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
+def curves_of(job: BuildContext, kept: Sequence[str]) -> Iterator[Curves]:
     """TensorBoard's curves: of members that stand already, and then of those that are trained."""
     from models.tensorboard_curves import Curves  # TensorBoard takes a second to import
 
@@ -93,13 +95,13 @@ def curves_of(job: Job, kept: Sequence[str]) -> Iterator[Curves]:
         curves.close()
 
 
-def renew(job: Job, needs: Needs) -> None:
+def update_stages(job: BuildContext, needs: BuildCost) -> None:
     """What is left is known better now, such as another round: the bar and the table go by this."""
-    if isinstance(job.progress.display, Screen):
-        job.progress.display.renew([stage_of(job, need) for need in needs.needs])
+    if isinstance(job.progress.display, BuildTable):
+        job.progress.display.renew([progress_stage(job, need) for need in needs.needs])
 
 
-def stage_of(job: Job, need: Need) -> Stage:
+def progress_stage(job: BuildContext, need: ResultCost) -> ProgressStage:
     """One item as the table shows it."""
     item = need.item
     member = next((m for m in job.plan.members if m.name == item.row), None)
@@ -108,7 +110,7 @@ def stage_of(job: Job, need: Need) -> Stage:
     images = {"members": need.images / epochs, "neighbours": 0, "rankings": 0}.get(item.kind, 1)
     before = (interrupted_after(job.store, item) or 0) / epochs if item.kind == "members" else 0.0
     doing, made = MADE[item.kind]
-    return Stage(
+    return ProgressStage(
         item.address.key,
         item.row,
         item.kind,

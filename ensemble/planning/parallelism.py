@@ -6,9 +6,9 @@ import argparse
 import os
 from dataclasses import replace
 
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work
-from ensemble.planning.build_cost import foreseen
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan
+from ensemble.planning.build_cost import estimate_build_cost
 from models.cuda_devices import cards, free_bytes
 
 AUTO = "auto"
@@ -26,7 +26,7 @@ def members_at_a_time(text: str) -> int | str:
     return int(text)
 
 
-def settle(asked: int | str, job: Job, work: Work) -> tuple[Job, str]:
+def choose_parallelism(asked: int | str, job: BuildContext, work: BuildPlan) -> tuple[BuildContext, str]:
     """The job with how many members it makes at a time and on which cards, and what to say of it."""
     job = replace(job, cards=cards(job.device))
     parallel, why = (asked, "") if isinstance(asked, int) else _auto(job, work)
@@ -45,12 +45,12 @@ def settle(asked: int | str, job: Job, work: Work) -> tuple[Job, str]:
     return job, "\n".join(said)
 
 
-def _auto(job: Job, work: Work) -> tuple[int, str]:
+def _auto(job: BuildContext, work: BuildPlan) -> tuple[int, str]:
     """As many as there are GPUs; on one GPU what its memory holds, ON_ONE_CARD at the most; on a CPU one."""
     if not job.cards:
         return 1, "for one training uses every core of a CPU"
     if len(job.cards) > 1:
         return len(job.cards), "a member on each GPU"
-    each, free = foreseen(job, work).memory, free_bytes()
+    each, free = estimate_build_cost(job, work).memory, free_bytes()
     fit = max(1, min(ON_ONE_CARD, free // max(1, each)))
     return fit, f"for {free / 1e9:.0f} GB are free on the GPU, and a member takes some {each / 1e9:.0f}"

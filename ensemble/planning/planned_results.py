@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.store.store import Address
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.ranking_stage import addresses_of, where_expanded
-from ensemble.pipeline.stages import Work, features_of
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
+from ensemble.pipeline.stages import BuildPlan, member_features_address
 
 MADE = {
     "images": ("reading images", "read"),
@@ -22,7 +22,7 @@ MADE = {
 
 
 @dataclass(frozen=True)
-class Item:
+class PlannedResult:
     """One result of a build.
 
     row: whom it is for: a member, a test, or `images`. count: images that it is made of.
@@ -39,19 +39,19 @@ class Item:
         return self.address.kind
 
 
-def items_of(job: Job, work: Work) -> list[Item]:
+def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResult]:
     """The results of a build; those that nobody needs, since what they are for is kept, are listed where they exist."""
-    banks = {t: {m.name: features_of(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
+    banks = {t: {m.name: member_features_address(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
     taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
     trained = {name for name, a in work.members.items() if job.store.has(a)}
     by_parts = job.plan.ensemble.domains != "none" or job.plan.ensemble.tracks != "none"
-    found: list[Item] = []
+    found: list[PlannedResult] = []
 
     def add(address: Address, row: str, count: int, needed: bool) -> None:
         kept = job.store.has(address)
         if (kept or needed) and address.key not in {i.address.key for i in found}:
-            found.append(Item(address, row, count, kept))
+            found.append(PlannedResult(address, row, count, kept))
 
     untrained = {work.train_images[name].key for name in missing - trained}
     for address in work.train_images.values():
@@ -68,7 +68,7 @@ def items_of(job: Job, work: Work) -> list[Item]:
         every = banks[test] | taken_in[test]
         for name, address in every.items():
             add(address, name, n, needed=True)
-        fused = where_expanded(job, test, every)
+        fused = expanded_addresses(job, test, every)
         for name, address in fused.items():
             add(address, name, n, needed=True)
         if by_parts:  # which images are of which domain is not known before they are looked at

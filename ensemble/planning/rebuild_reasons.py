@@ -13,8 +13,8 @@ from typing import Any
 
 from configs.store.code_version import Digest, code_files
 from configs.store.store import RESUME, Address, Store
-from ensemble.planning.planned_results import Item
-from ensemble.results.manifests import FILES, MADE_OF, Manifest, Past, differences
+from ensemble.planning.planned_results import PlannedResult
+from ensemble.results.manifests import FILES, MADE_OF, Manifest, ResultHistory, differences
 
 AGAIN = {
     "images": "read again",
@@ -24,21 +24,22 @@ AGAIN = {
     "neighbours": "searched again",
     "rankings": "ranked again",
 }
+OF_EACH_MEMBER = "banks", "weights", "shares"  # of a request: member -> value
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedDigests:
     """What a build asks for: digest -> address of all of it, and the digests of what it has to make."""
 
     all: Mapping[str, Address]
     making: frozenset[str]
 
 
-def reasons(store: Store, items: Sequence[Item]) -> list[str]:
+def reasons(store: Store, items: Sequence[PlannedResult]) -> list[str]:
     """One line for all rows that share a reason; none for what follows from a line above, or from an empty store."""
-    past = Past(store)
+    past = ResultHistory(store)
     making = frozenset(i.address.digest for i in items if not i.kept)
-    asked = Asked({i.address.digest: i.address for i in items}, making)
+    asked = PlannedDigests({i.address.digest: i.address for i in items}, making)
     told: dict[str, list[str]] = {}
     for item in items:
         if item.kept or item.kind == "images":
@@ -54,7 +55,7 @@ def reasons(store: Store, items: Sequence[Item]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(rows))}: {why}" for why, rows in told.items()]
 
 
-def interrupted_after(store: Store, item: Item) -> int | None:
+def interrupted_after(store: Store, item: PlannedResult) -> int | None:
     """The epoch of the checkpoint that an interrupted training left; None where there is none."""
     path = store.path(item.address)
     try:
@@ -64,7 +65,7 @@ def interrupted_after(store: Store, item: Item) -> int | None:
         return None
 
 
-def changes(past: Past, wanted: Address, asked: Asked) -> list[str] | None:
+def changes(past: ResultHistory, wanted: Address, asked: PlannedDigests) -> list[str] | None:
     """What is asked otherwise than of the nearest kept result, in words; None where there is none like it.
 
     Nothing is said of what it is made from where that is to be made itself: that has a reason of its own.
@@ -73,7 +74,7 @@ def changes(past: Past, wanted: Address, asked: Asked) -> list[str] | None:
     return None if old is None else _between(past, old, wanted, asked)
 
 
-def _between(past: Past, old: Manifest, wanted: Address, asked: Asked) -> list[str]:
+def _between(past: ResultHistory, old: Manifest, wanted: Address, asked: PlannedDigests) -> list[str]:
     told: list[str] = []
     for key, before, now in differences(wanted.request, old.request):
         told += _tell(past, old, wanted, asked, key, before, now)
@@ -81,9 +82,16 @@ def _between(past: Past, old: Manifest, wanted: Address, asked: Asked) -> list[s
     return [t for t in dict.fromkeys(told) if not (sized and t.startswith("size of "))]
 
 
-def _tell(past: Past, old: Manifest, wanted: Address, asked: Asked, key: str, before: Any, now: Any) -> list[str]:
+def _tell(
+    past: ResultHistory, old: Manifest, wanted: Address, asked: PlannedDigests, key: str, before: Any, now: Any
+) -> list[str]:
     """One difference in words."""
-    kind = MADE_OF.get(key.split(".", 1)[0])
+    first, _, member = key.partition(".")
+    kind = MADE_OF.get(first)
+    if first in OF_EACH_MEMBER and member:
+        there = [member in request.get("banks", {}) for request in (old.request, wanted.request)]
+        if there[0] != there[1]:
+            return [f"new member {member}" if there[1] else f"without member {member}"]
     if key == "code":
         return _changed_files(old.code, code_files(wanted.request))
     if key == "contents":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from configs.schema import Member, Plan, Recipe
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, features_of
-from ensemble.planning.planned_results import items_of
+from configs.schema import BuildConfig, Member, Recipe
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, member_features_address
+from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.rebuild_reasons import reasons
 from models.data.images import PLAIN
 from models.data.split import scorable
@@ -16,7 +16,7 @@ from models.registry import make_schedule, resampling
 NOTHING = "nothing to score: all right images are of their query's own camera (--set competition.junk=none counts them)"
 
 
-def describe(job: Job, work: Work) -> str:
+def describe(job: BuildContext, work: BuildPlan) -> str:
     """A few lines for the person who started it."""
     lines = _training(job, work)
     for test, (query, gallery) in work.tests.items():
@@ -28,17 +28,17 @@ def describe(job: Job, work: Work) -> str:
         if shorter < job.plan.competition.top_k:
             lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
     lines.append(kept_members(job, work))
-    items = items_of(job, work)
+    items = list_planned_results(job, work)
     lines += [f"  {line}" for line in reasons(job.store, items)]
     return "\n".join(lines)
 
 
-def kept_members(job: Job, work: Work) -> str:
+def kept_members(job: BuildContext, work: BuildPlan) -> str:
     """Which members need nothing any more: `kept: r50; to make: ibn_a`."""
     kept: list[str] = []
     left: list[str] = []
     for member in job.plan.members:
-        there = all(job.store.has(features_of(job, work, member.name, test)) for test in work.tests)
+        there = all(job.store.has(member_features_address(job, work, member.name, test)) for test in work.tests)
         (kept if there else left).append(member.name)
     for name, incoming in work.outside.items():
         there = all(job.store.has(address) for address in incoming.banks.values())
@@ -46,7 +46,7 @@ def kept_members(job: Job, work: Work) -> str:
     return f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}"
 
 
-def _training(job: Job, work: Work) -> list[str]:
+def _training(job: BuildContext, work: BuildPlan) -> list[str]:
     """What is trained on, and for how long."""
     if not work.members:
         return ["nothing to train: every member is from outside"]
@@ -59,7 +59,7 @@ def _training(job: Job, work: Work) -> list[str]:
     return [shared, *(f"  {line}" for member in job.plan.members if (line := own_settings(job.plan, member)))]
 
 
-def own_settings(plan: Plan, member: Member) -> str:
+def own_settings(plan: BuildConfig, member: Member) -> str:
     """What a member has to itself: the model of timm that it is, and where it leaves the shared recipe."""
     told = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
     own, shared = (recipe.model_dump(mode="json") for recipe in (plan.recipe_of(member), plan.recipe))

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
+from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError
 from configs.load import checked
-from configs.schema import DISTANCES, Plan, Pseudo
+from configs.schema import DISTANCES, BuildConfig, Pseudo
 from configs.store.store import Store, write_text
-from ensemble.features.feature_bank import features_of, open_banks
+from ensemble.features.feature_bank import feature_arrays, open_banks
 from ensemble.kernels.device import check_device
 from ensemble.pseudo import METHODS, describe_round, score_round
 from ensemble.pseudo.labelling import find_groups
@@ -57,22 +58,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="cosine",
         help="of the same two; re-ranked as the build (default: cosine)",
     )
-    parser.add_argument("--groups", type=whole(1), default=1000, metavar="N", help="of clusters (default: 1000)")
+    parser.add_argument("--groups", type=at_least(1), default=1000, metavar="N", help="of clusters (default: 1000)")
     parser.add_argument("--eps", type=float, default=0.6, metavar="D", help="of dbscan (default: 0.6)")
-    parser.add_argument("--least", type=whole(1), default=4, metavar="N", help="of dbscan, images near (default: 4)")
-    parser.add_argument("--k1", type=whole(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of clusters (default: 0)")
+    parser.add_argument("--least", type=at_least(1), default=4, metavar="N", help="of dbscan, images near (default: 4)")
+    parser.add_argument("--k1", type=at_least(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of clusters (default: 0)")
     parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout where one was kept aside")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where builds are (default: runs)"
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
     parser.add_argument(
-        "--round", type=whole(1), metavar="N", help="the labels that this round of the build trained with"
+        "--round", type=at_least(1), metavar="N", help="the labels that this round of the build trained with"
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     return parser.parse_args(argv)
 
 
@@ -90,12 +89,12 @@ def group_test(args: argparse.Namespace, store: Store, record: Record) -> Groupe
     """Group a test of the build by the features that it kept."""
     if args.test not in record.evaluations:
         raise ConfigError(f"--test {args.test}: this build has {', '.join(record.evaluations)}")
-    evaluation, settings = record.evaluations[args.test], Plan.model_validate(record.plan).ensemble
+    evaluation, settings = record.evaluations[args.test], BuildConfig.model_validate(record.plan).ensemble
     banks = open_banks(store, evaluation.banks)
     weights = [settings.weights.get(bank.member, 1.0) for bank in banks]
     asked = {name: getattr(args, name) for name in ("method", "distance", "threshold", "groups", "eps", "least", "k1")}
     how = checked(Pseudo, asked, "pseudo labels")
-    feats = features_of(banks, "pseudo labels")
+    feats = feature_arrays(banks, "pseudo labels")
     rerank = KReciprocal(**settings.k_reciprocal)
     labels = find_groups(how, feats, weights, rerank=rerank, seed=args.seed, device=args.device)
     sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # what is held out is of train
@@ -119,7 +118,7 @@ def open_round(number: int, store: Store, record: Record) -> Grouped:
 
 def images_of(record: Record) -> dict[str, tuple[Path, int]]:
     """Every image of the build's data set by its list and name, `query/0001.jpg`: its file, and whom it shows."""
-    competition = Plan.model_validate(record.plan).competition
+    competition = BuildConfig.model_validate(record.plan).competition
     layout, _ = settle_layout(competition.layout, Path(record.data))
     found = read_layout(layout, Path(record.data), competition.skip)
     splits = {key: getattr(found, key) for key in ("train", "query", "gallery", "unlabelled")}
@@ -132,7 +131,7 @@ def images_of(record: Record) -> dict[str, tuple[Path, int]]:
 
 def write_sheet(file: Path, grouped: Grouped, record: Record, title: str) -> None:
     """Groups in rows, from the pictures of the data set."""
-    known, (height, width) = images_of(record), Plan.model_validate(record.plan).recipe.size
+    known, (height, width) = images_of(record), BuildConfig.model_validate(record.plan).recipe.size
     paths = [known[name][0] for name in grouped.names]
     size = (SHEET_HEIGHT, SHEET_HEIGHT * width // height)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from configs.errors import ConfigError
 from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows, spans
 from ensemble.neighbours.knn import Neighbours
-from ensemble.neighbours.similarity import Features, source_of
+from ensemble.neighbours.similarity import MemberFeatures, as_source
 from ensemble.pseudo.nearest_label import Labels, first_neighbours, loop_search, renumbered
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
@@ -43,8 +43,8 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
     """
     from sklearn.cluster import KMeans  # a second to import, which every start of a build and of its workers would pay
 
-    source = source_of(feats, weights)
-    if not isinstance(source, Features):
+    source = as_source(feats, weights)
+    if not isinstance(source, MemberFeatures):
         raise ValueError("clusters needs features, not distance matrices")
     if not 1 <= groups <= source.n:
         raise ConfigError(
@@ -56,7 +56,7 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
     return renumbered(_mini_batches(source, groups, seed))
 
 
-def _mini_batches(source: Features, groups: int, seed: int) -> NDArray[np.int32]:
+def _mini_batches(source: MemberFeatures, groups: int, seed: int) -> NDArray[np.int32]:
     """Batches of random rows: lists lie in the order of their identities, and a block of a list would hold a few."""
     from sklearn.cluster import MiniBatchKMeans
 
@@ -127,7 +127,7 @@ def jaccard_graph(
     """(N, N) sparse Jaccard distances of at most eps, each row's nearest first, every image at 0 from itself."""
     from sklearn.neighbors import sort_graph_by_row_values
 
-    source, setting = source_of(feats, weights), KReciprocal(k1, k2, 0.0, power)
+    source, setting = as_source(feats, weights), KReciprocal(k1, k2, 0.0, power)
     n, need = source.n, setting.neighbours_read(source.n)
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:
         raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} a row")
@@ -149,7 +149,7 @@ def jaccard_graph(
     return sort_graph_by_row_values(graph, warn_when_not_sorted=False)
 
 
-def _side_by_side(source: Features, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+def _side_by_side(source: MemberFeatures, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
     pairs = zip(source.members, source.weights, strict=True)
     return np.concatenate([a[rows] * np.float32(w**0.5) for a, w in pairs if w], axis=1)
 

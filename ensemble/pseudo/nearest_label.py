@@ -17,7 +17,7 @@ from configs.errors import ConfigError
 from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.knn import Neighbours
-from ensemble.neighbours.similarity import source_of
+from ensemble.neighbours.similarity import as_source
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
 Labels = NDArray[np.int64]
@@ -55,7 +55,7 @@ def first_by_reranking(
     Args:
         neighbours: of all images, max(k1 + 1, k2) a row at least. feats, weights: what they were found with.
     """
-    source, plain = source_of(feats, weights), first_by_cosine(neighbours)
+    source, plain = as_source(feats, weights), first_by_cosine(neighbours)
     setting.check(neighbours, source, 1, None)
     v, lam, farthest = encode(neighbours, source, setting, n_jobs), np.float32(setting.lam), neighbours.farthest
     inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, 0)

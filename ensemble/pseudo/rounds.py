@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from configs.store.store import Address
 from ensemble.features.feature_bank import open_banks
-from ensemble.pipeline.context import Job
+from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.run_stages import make_members
-from ensemble.pipeline.stages import Work, features, features_of
-from ensemble.planning.build_cost import Needs, foreseen, needs_of
-from ensemble.planning.monitor import renew
-from ensemble.planning.planned_results import items_of
+from ensemble.pipeline.stages import BuildPlan, features, member_features_address
+from ensemble.planning.build_cost import BuildCost, estimate_build_cost, estimate_cost
+from ensemble.planning.monitor import update_stages
+from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.summary import kept_members
 from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
-from ensemble.pseudo.unlabelled_pool import Pool, joined_work, pool_of
+from ensemble.pseudo.unlabelled_pool import UnlabelledPool, plan_with_pseudo_labels, unlabelled_pool
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 from ensemble.results import cache_keys
 from ensemble.results.pseudo_settings import say_settings, settings_of
@@ -35,7 +35,7 @@ LABELS, REPORT = "labels.csv", "report.json"
 FOR_LABELS = ("images", "members", "features")  # what a round needs to label the pool: nothing is ranked
 
 
-def run_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, list[dict[str, Any]]]:
+def run_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, list[dict[str, Any]]]:
     """Every round but the last, and the labels for it: the work that is left, and a report of each round's labels.
 
     Raises:
@@ -44,21 +44,21 @@ def run_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, list[d
     if job.plan.ensemble.rounds == 1:
         return work, []
     first, reports = work, []
-    pool = pool_of(job, first, benchmark)
+    pool = unlabelled_pool(job, first, benchmark)
     for number in range(2, job.plan.ensemble.rounds + 1):
         address = label(job, pool, work, number)
-        work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
-        renew(job, needs_ahead(job, first, pool, work, number))
+        work = plan_with_pseudo_labels(job, first, pool, number, read_labels(job.store.path(address)))
+        update_stages(job, cost_of_rounds(job, first, pool, work, number))
         reports.append(report_of(job, address, number, len(work.training.split) - len(first.training.split)))
         job.progress.say(say_round(job, pool, address, work, number))
     return work, reports
 
 
-def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, Needs, str]:
+def describe_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, BuildCost, str]:
     """The last round's work as far as it is known, what is needed to the end, and what the rounds will do."""
     if job.plan.ensemble.rounds == 1:
-        return work, foreseen(job, work), ""
-    pool, first, lines = pool_of(job, work, benchmark), work, []
+        return work, estimate_build_cost(job, work), ""
+    pool, first, lines = unlabelled_pool(job, work, benchmark), work, []
     for number in range(2, job.plan.ensemble.rounds + 1):
         lines.append(f"round {number - 1}: {kept_members(job, pool.within(work))}")
         address = labels_address(job, pool, work, number)
@@ -68,17 +68,20 @@ def describe_rounds(job: Job, work: Work, benchmark: Benchmark) -> tuple[Work, N
                 f"round {number}: labels {len(pool.split):,} images{_of_test(job)} by {how}, and trains again with "
                 "them; what of it is kept can be said then, and the cost is reckoned as if all of them joined"
             )
-            return work, needs_ahead(job, first, pool, work, number - 1), "\n".join(lines)
-        work = joined_work(job, first, pool, number, read_labels(job.store.path(address)))
+            return work, cost_of_rounds(job, first, pool, work, number - 1), "\n".join(lines)
+        work = plan_with_pseudo_labels(job, first, pool, number, read_labels(job.store.path(address)))
         lines.append(say_round(job, pool, address, work, number))
     lines.append(f"round {job.plan.ensemble.rounds}: {kept_members(job, work)}")
-    return work, foreseen(job, work), "\n".join(lines)
+    return work, estimate_build_cost(job, work), "\n".join(lines)
 
 
-def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:
+def labels_address(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int) -> Address:
     """Where the labels lie that round `number` is trained with, made by the members of `work`."""
     e, within = job.plan.ensemble, pool.within(work)
-    banks = {m.name: [features_of(job, within, m.name, test).digest for test in pool.tests] for m in job.plan.members}
+    banks = {
+        m.name: [member_features_address(job, within, m.name, test).digest for test in pool.tests]
+        for m in job.plan.members
+    }
     request = {
         "banks": banks,
         "weights": [e.weights.get(name, 1.0) for name in banks],
@@ -90,7 +93,7 @@ def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:
     return Address("rounds", f"round-{number}", request)
 
 
-def label(job: Job, pool: Pool, work: Work, number: int) -> Address:
+def label(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int) -> Address:
     """Label the pool by the members of the round before, or find it labelled."""
     address, e, within = labels_address(job, pool, work, number), job.plan.ensemble, pool.within(work)
 
@@ -116,7 +119,7 @@ def read_labels(folder: Path) -> NDArray[np.int64]:
     return read_csv((folder / LABELS).read_text(encoding="utf-8"))[1]
 
 
-def report_of(job: Job, address: Address, number: int, joined: int) -> dict[str, Any]:
+def report_of(job: BuildContext, address: Address, number: int, joined: int) -> dict[str, Any]:
     """What the record of a build says of a round: the kept report, how it was labelled, and how many images joined."""
     how = job.plan.ensemble.pseudo
     said = {"round": number, "labels": address.key, "settings": say_settings(how), "test_images": how.test}
@@ -124,7 +127,7 @@ def report_of(job: Job, address: Address, number: int, joined: int) -> dict[str,
     return said | {"joined": joined} | report
 
 
-def say_round(job: Job, pool: Pool, address: Address, work: Work, number: int) -> str:
+def say_round(job: BuildContext, pool: UnlabelledPool, address: Address, work: BuildPlan, number: int) -> str:
     """One line: the report of the labels, and what is trained on with them."""
     scored = score_round(read_labels(job.store.path(address)), pool.split.pids)
     training = work.training
@@ -134,7 +137,7 @@ def say_round(job: Job, pool: Pool, address: Address, work: Work, number: int) -
     )
 
 
-def _of_test(job: Job) -> str:
+def _of_test(job: BuildContext) -> str:
     return " (test images among them)" if job.plan.ensemble.pseudo.test else ""
 
 
@@ -142,31 +145,34 @@ def _whole(parts: list[NDArray]) -> NDArray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def needs_ahead(job: Job, first: Work, pool: Pool, work: Work, number: int) -> Needs:
+def cost_of_rounds(
+    job: BuildContext, first: BuildPlan, pool: UnlabelledPool, work: BuildPlan, number: int
+) -> BuildCost:
     """What round `number`, whose work this is, and all that follow need; the labels between them are not made yet."""
     ahead = []
     for following in range(number + 1, job.plan.ensemble.rounds + 1):
         within = pool.within(work)
-        items = [i for i in items_of(job, within) if i.kind in FOR_LABELS and i.count]
-        ahead.append(needs_of(job, within, items))
-        work = supposed(job, first, pool, following)
-    return together([*ahead, foreseen(job, work)])
+        items = [i for i in list_planned_results(job, within) if i.kind in FOR_LABELS and i.count]
+        ahead.append(estimate_cost(job, within, items))
+        work = plan_if_all_join(job, first, pool, following)
+    return combined_cost([*ahead, estimate_build_cost(job, work)])
 
 
-def supposed(job: Job, first: Work, pool: Pool, number: int) -> Work:
+def plan_if_all_join(job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int) -> BuildPlan:
     """A round's work if all images joined, in groups of the size of a known identity."""
     n, least = len(pool.split), job.plan.recipe.min_images
     if n < least:
         return first
     size = max(least, round(len(first.training.split) / len(first.training.pids)))
     labels = np.minimum(np.arange(n) // size, max(0, n // size - 1))  # the last group takes what is over
-    return joined_work(job, first, pool, number, np.roll(labels, number))  # each round groups them in another way
+    # each round groups them in another way
+    return plan_with_pseudo_labels(job, first, pool, number, np.roll(labels, number))
 
 
-def together(parts: list[Needs]) -> Needs:
+def combined_cost(parts: list[BuildCost]) -> BuildCost:
     """The sum of works that are done one after another; what several of them need is counted once."""
     every = {need.item.address.key: need for part in parts for need in part.needs}
-    return Needs(
+    return BuildCost(
         tuple(every.values()),
         max(part.passing for part in parts),
         max(part.memory for part in parts),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from configs.store.store import Address
-from ensemble.pipeline.context import Job
-from ensemble.pipeline.stages import Work, images_of, member_addresses, packed
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.stages import BuildPlan, decoded_images, images_of, member_addresses
 from ensemble.results import cache_keys
 from models.data.balance import balance
 from models.data.batches import pack_joined
@@ -25,7 +25,7 @@ UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
 
 
 @dataclass(frozen=True)
-class Pool:
+class UnlabelledPool:
     """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
 
     images: of each test, by member. split: all of them in the order of their features, `unlabelled/0001.jpg`.
@@ -35,7 +35,7 @@ class Pool:
     images: dict[str, dict[str, tuple[Address, Address]]]
     split: Split
 
-    def within(self, work: Work) -> Work:
+    def within(self, work: BuildPlan) -> BuildPlan:
         """The members of this work, and these lists in place of its tests."""
         held = {
             address.key: split
@@ -55,7 +55,7 @@ class Pool:
         return [(address, own) for address, own in cut if len(own)]
 
 
-def pool_of(job: Job, work: Work, benchmark: Benchmark) -> Pool:
+def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> UnlabelledPool:
     """The unlabelled images, and query and gallery where that is asked for.
 
     Raises:
@@ -78,7 +78,7 @@ def pool_of(job: Job, work: Work, benchmark: Benchmark) -> Pool:
             f"{job.plan.ensemble.rounds} rounds: {benchmark.root} has no unlabelled images. --set "
             "ensemble.pseudo.test=true labels query and gallery, which some competitions forbid; --rounds 1 trains once"
         )
-    pool = Pool(tests, images, join(lists))
+    pool = UnlabelledPool(tests, images, join(lists))
     if how.method == "clusters" and how.groups > len(pool.split):
         most = len(pool.split)
         raise ConfigError(
@@ -87,7 +87,9 @@ def pool_of(job: Job, work: Work, benchmark: Benchmark) -> Pool:
     return pool
 
 
-def joined_work(job: Job, first: Work, pool: Pool, number: int, labels: NDArray[np.int64]) -> Work:
+def plan_with_pseudo_labels(
+    job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int, labels: NDArray[np.int64]
+) -> BuildPlan:
     """What round `number` is to make: the first round's images, and those of the pool whose group is large enough.
 
     Args:
@@ -124,6 +126,8 @@ def joined_work(job: Job, first: Work, pool: Pool, number: int, labels: NDArray[
     )
 
 
-def _join(job: Job, source: Work, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path) -> None:
+def _join(
+    job: BuildContext, source: BuildPlan, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path
+) -> None:
     """Pack rows of lists that are packed already."""
-    pack_joined([(packed(job, source, address), own) for address, own in parts], folder)
+    pack_joined([(decoded_images(job, source, address), own) for address, own in parts], folder)

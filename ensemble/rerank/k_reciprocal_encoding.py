@@ -26,9 +26,9 @@ from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
-from ensemble.neighbours.distances import Distances, Feats
+from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
-from ensemble.neighbours.similarity import Features, Penalties, Source, read_on_card, source_of
+from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -86,7 +86,9 @@ class KReciprocal:
         """Neighbours of each of n images that are read."""
         return min(n, max(self.k1 + 1, self.k2))
 
-    def lists(self, neighbours: Neighbours, feats: Sequence[NDArray | Distances], n_query: int, **given: Any) -> Ranked:
+    def lists(
+        self, neighbours: Neighbours, feats: Sequence[NDArray | DistanceMatrices], n_query: int, **given: Any
+    ) -> Ranked:
         """`k_reciprocal` with these options."""
         return k_reciprocal(neighbours, feats, n_query, **given, **asdict(self))
 
@@ -94,13 +96,13 @@ class KReciprocal:
         """`blocks` with these options."""
         return blocks(neighbours, feats, n_query, **given, **asdict(self))
 
-    def check(self, neighbours: Neighbours, source: Source, n_query: int, top_k: int | None) -> None:
+    def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
         """Raise ValueError unless these neighbours are of this source and serve this setting."""
         n = source.n
         check_lists(n_query, n, top_k)
         if len(neighbours.order) != n:
             raise ValueError(f"neighbours are of {len(neighbours.order)} images, features of {n}")
-        measured = not isinstance(source, Features) or source.prints  # else they are on a CUDA device
+        measured = not isinstance(source, MemberFeatures) or source.prints  # else they are on a CUDA device
         if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
             raise ValueError(OTHER_FEATURES)
         need, have = self.neighbours_read(n), neighbours.order.shape[1]
@@ -110,7 +112,7 @@ class KReciprocal:
             )
 
 
-def encode(neighbours: Neighbours, source: Source, setting: KReciprocal, n_jobs: int) -> Sparse:
+def encode(neighbours: Neighbours, source: SimilaritySource, setting: KReciprocal, n_jobs: int) -> Sparse:
     """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
     order, n = neighbours.order, source.n
     full, half = (_reciprocal(order, min(n, c), n_jobs) for c in (setting.k1 + 1, round(setting.k1 / 2) + 1))
@@ -226,7 +228,7 @@ class Reranked:
 
 def blocks(
     neighbours: Neighbours,
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -246,7 +248,7 @@ def blocks(
     iterated.
     """
     chosen = choose(device, feats)
-    source = source_of(feats, weights, penalties, n_jobs, chosen)
+    source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, None)
     if read_on_card(source, chosen):
@@ -256,7 +258,9 @@ def blocks(
     return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
 
 
-def _rows(neighbours: Neighbours, source: Source, n_query: int, setting: KReciprocal, n_jobs: int) -> Reranked:
+def _rows(
+    neighbours: Neighbours, source: SimilaritySource, n_query: int, setting: KReciprocal, n_jobs: int
+) -> Reranked:
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
     overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
     return Reranked(plain, overlap, neighbours.farthest, setting, n_jobs)
@@ -264,7 +268,7 @@ def _rows(neighbours: Neighbours, source: Source, n_query: int, setting: KRecipr
 
 def k_reciprocal(
     neighbours: Neighbours,
-    feats: NDArray | Sequence[NDArray | Distances] | Source,
+    feats: NDArray | Sequence[NDArray | DistanceMatrices] | SimilaritySource,
     n_query: int,
     *,
     weights: Sequence[float] | None = None,
@@ -294,7 +298,7 @@ def k_reciprocal(
             k2, bad features.
     """
     chosen = choose(device, feats)
-    source = source_of(feats, weights, penalties, n_jobs, chosen)
+    source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
     setting.check(neighbours, source, n_query, top_k)
     if read_on_card(source, chosen):
@@ -309,7 +313,7 @@ def k_reciprocal(
     return _first_k(neighbours, source, rows, top_k)
 
 
-def _first_k(neighbours: Neighbours, source: Source, rows: Reranked, top_k: int) -> Ranked:
+def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:
     """First-K lists from each query's nearest gallery images and those that overlap with it."""
     n_query, setting, n_jobs = rows.n_query, rows.setting, rows.n_jobs
     k = min(top_k, rows.n_gallery)
@@ -332,7 +336,7 @@ def _first_k(neighbours: Neighbours, source: Source, rows: Reranked, top_k: int)
 
 
 def _candidates(
-    neighbours: Neighbours, source: Source, rows: Reranked, k: int
+    neighbours: Neighbours, source: SimilaritySource, rows: Reranked, k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], bool]:
     """Gallery images that may be in a query's first k by s alone, (Q, K) with their distances; whether no other may.
 

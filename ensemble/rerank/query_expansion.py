@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.knn import check_lists, nearest, nearest_gallery
-from ensemble.neighbours.similarity import Features, Source, source_of
+from ensemble.neighbours.similarity import MemberFeatures, SimilaritySource, as_source
 
 Feats = NDArray[np.float32]
 
@@ -38,7 +38,7 @@ def queries(
     Raises:
         ValueError: k or alpha out of range, a sum of features that is zero, or bad features.
     """
-    source = source_of(feats, weights, None, n_jobs)
+    source = as_source(feats, weights, None, n_jobs)
     check_lists(n_query, source.n, None)
     _check(k, alpha)
     order, dist = nearest_gallery(source, n_query, min(k, source.n - n_query), device=device, n_jobs=n_jobs)
@@ -58,7 +58,7 @@ def database(
 
     Neighbours are found and summed in the features as they came. Arguments and errors as `queries`'s.
     """
-    source = source_of(feats, weights, None, n_jobs)
+    source = as_source(feats, weights, None, n_jobs)
     _check(k, alpha)
     k = min(k, source.n - 1)
     found = nearest(source, k + 1, device=device, n_jobs=n_jobs)
@@ -82,9 +82,9 @@ def _weights(dist: Feats, total: float, alpha: float) -> Feats:
     return np.maximum(1 - dist / np.float32(total), 0) ** np.float32(alpha)
 
 
-def _averaged(source: Source, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
+def _averaged(source: SimilaritySource, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
     """Rows 0.. of each member plus the weighted rows of `order` (R, k), scaled to length 1."""
-    if not isinstance(source, Features):
+    if not isinstance(source, MemberFeatures):
         raise ValueError("distance matrices hold no features to average: give features")
     return [np.concatenate(over_rows(_sum(feats, order, weights), len(order), n_jobs)) for feats in source.members]
 

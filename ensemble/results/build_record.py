@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ResultError
-from configs.schema import Plan
-from configs.store.atomic_files import unsealed, write_text
+from configs.schema import BuildConfig
+from configs.store.atomic_files import check_checksum, write_text
 from configs.store.store import Store
 
 RECORD, LAST = "build.json", "last.json"
 
 
 @dataclass(frozen=True)
-class Kinds:
+class DomainsAndTracks:
     """The domain of each query and gallery image, the track of each gallery image (-1: none); empty: not counted."""
 
     query_domains: list[str]
@@ -45,7 +45,7 @@ class Evaluation:
     query_camids: list[int]
     gallery_pids: list[int]
     gallery_camids: list[int]
-    kinds: Kinds | None = None
+    kinds: DomainsAndTracks | None = None
     itself: list[int] = field(default_factory=list)
 
 
@@ -102,10 +102,10 @@ def load_record(folder: Path) -> Record:
 
 def _evaluation(raw: dict[str, Any]) -> Evaluation:
     kinds = raw.get("kinds")
-    return Evaluation(**raw | {"kinds": Kinds(**kinds) if kinds else None})
+    return Evaluation(**raw | {"kinds": DomainsAndTracks(**kinds) if kinds else None})
 
 
-def open_build(store: Store, key: str | None = None) -> tuple[str, Record, Plan]:
+def open_build(store: Store, key: str | None = None) -> tuple[str, Record, BuildConfig]:
     """The build of a key, or the last one: its key, its record and its plan.
 
     Raises:
@@ -118,7 +118,7 @@ def open_build(store: Store, key: str | None = None) -> tuple[str, Record, Plan]
     folder = store.open(key)
     try:
         record = load_record(folder)
-        return key, record, Plan.model_validate(record.plan)
+        return key, record, BuildConfig.model_validate(record.plan)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
         said = " ".join(str(e).split())[:200]
         raise ResultError(f"{folder}: a record of another version ({said}); run the build again") from e
@@ -143,7 +143,7 @@ def last_build(store: Store) -> str:
             "folder with --runs"
         ) from e
     try:
-        return str(unsealed(text.decode())["build"])
+        return str(check_checksum(text.decode())["build"])
     except (ValueError, KeyError) as e:
         raise ResultError(
             f"{store.root / LAST}: is damaged ({e}). Run the build again; it makes what is missing and keeps the rest"

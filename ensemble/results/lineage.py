@@ -9,10 +9,10 @@ from typing import Any
 
 from configs.store.store import Store
 from ensemble.results.build_record import RECORD
-from ensemble.results.manifests import MADE_OF, Manifest, Past
+from ensemble.results.manifests import MADE_OF, Manifest, ResultHistory
 
 
-def used_by(past: Past, keys: Iterable[str]) -> set[str]:
+def used_by(past: ResultHistory, keys: Iterable[str]) -> set[str]:
     """The keys of some results and of all that they were made from, however far back, as far as they stand.
 
     A record names all of it, so that what lies behind a missing result is known too. One that does not, of an earlier
@@ -32,14 +32,14 @@ def used_by(past: Past, keys: Iterable[str]) -> set[str]:
 
 def made_from(store: Store, *named: Any) -> list[str]:
     """The keys of all that stands behind whatever results these values name."""
-    return sorted(used_by(Past(store), [key for value in named for key in keys_in(value)]))
+    return sorted(used_by(ResultHistory(store), [key for value in named for key in keys_in(value)]))
 
 
-def _names_all(past: Past, key: str) -> bool:
+def _names_all(past: ResultHistory, key: str) -> bool:
     return bool(_record(past.store.root / key).get("made_of"))
 
 
-def _made_of(past: Past, m: Manifest) -> list[str]:
+def _made_of(past: ResultHistory, m: Manifest) -> list[str]:
     """The keys that a result's own record or request names."""
     if m.key.startswith("builds/"):
         return list(keys_in(_record(past.store.root / m.key)))

@@ -15,6 +15,7 @@ from configs.store.store import MANIFEST, Address, Store
 MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
 FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
 EPOCHS = "epochs.jsonl"
+EPOCH_KEYS = {"epoch", "lr", "loss", "terms", "apart", "images", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Manifest:
     when: float
 
 
-class Past:
+class ResultHistory:
     """The results of a store, by kind and name."""
 
     def __init__(self, store: Store) -> None:
@@ -63,7 +64,7 @@ def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError):
         return []
-    return [e for e in found if isinstance(e, dict) and {"epoch", "loss", "images", "seconds"} <= set(e)]
+    return [e for e in found if isinstance(e, dict) and set(e) >= EPOCH_KEYS]
 
 
 def training_seconds(store: Store, bank: str) -> float | None:
@@ -72,7 +73,7 @@ def training_seconds(store: Store, bank: str) -> float | None:
     Args:
         bank: the key of the features, such as `features/r50-test-0123456789ab`.
     """
-    past = Past(store)
+    past = ResultHistory(store)
     features = _read(store.root / bank / MANIFEST)
     member = past.by_digest("members", str(features.request.get("weights"))) if features else None
     epochs = epochs_of(store, member.key) if member else []

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.console.progress import Progress, duration
-from configs.console.quoting import flow
+from configs.console.quoting import yaml_flow
 from configs.errors import ConfigError, DataError
 from configs.load import load_ensemble
 from configs.schema import Ensemble
@@ -30,12 +30,12 @@ from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
 from ensemble.rerank.registry import name_of
 from ensemble.results.cache_keys import METRICS, retrieval_code
-from ensemble.results.open_evaluation import Case, add_arguments, open_case
+from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
 from ensemble.tune import cross_fitting, table
-from ensemble.tune.cross_fitting import Rung, Tuned, persons_asking, too_few
-from ensemble.tune.ensemble_selection import Grid
-from ensemble.tune.exact_scorer import Judge, of_parts
-from ensemble.tune.fast_scorer import Trial
+from ensemble.tune.cross_fitting import TuningResult, TuningStep, persons_asking, too_few
+from ensemble.tune.ensemble_selection import SearchSpace
+from ensemble.tune.exact_scorer import ExactScorer, of_parts
+from ensemble.tune.fast_scorer import FastScorer
 
 Held = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]  # (Q,) pids, totals before, after
 WHAT = (
@@ -51,7 +51,7 @@ HERE = Path(__file__).parent
 TELL_EVERY_S = 10.0
 
 
-def problems(case: Case, device: str) -> dict[str, Judge]:
+def problems(case: OpenEvaluation, device: str) -> dict[str, ExactScorer]:
     """By name: `all`, or a domain. Tracks are found as one in each, as the build found them.
 
     Raises:
@@ -64,15 +64,15 @@ def problems(case: Case, device: str) -> dict[str, Judge]:
             f"{given[0]}: distances from outside; tuning wants features. Build without it to tune the rest"
         )
     names = [bank.fingerprint.split("/")[1] for bank in banks]
-    judge = Judge([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
+    judge = ExactScorer([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
     kinds = case.evaluation.kinds
     if kinds is None:
         return {partitions.ALL: judge}
-    found = partitions.of_kinds(kinds, judge.rows, len(judge.feats[0]))
+    found = partitions.partitions_of(kinds, judge.rows, len(judge.feats[0]))
     return {part.name: of_parts(judge, [part]) for part in found}
 
 
-def built_mix(case: Case, members: Sequence[str], judge: Judge) -> FusionSettings:
+def built_mix(case: OpenEvaluation, members: Sequence[str], judge: ExactScorer) -> FusionSettings:
     """What the build was made with, of this problem."""
     settings = case.plan.ensemble
     return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else fusion_settings(settings, members)
@@ -96,7 +96,7 @@ def domain_sets(mixes: Mapping[str, FusionSettings], members: Sequence[str], ens
     if ensemble.domains == "none":
         return [*sets(mixes[partitions.ALL], members), *tracks]
     own = ", ".join(
-        f"{flow(name)}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
+        f"{yaml_flow(name)}: {{{', '.join(f'{key}: {text}' for key, text in _keys(mix, members).items())}}}"
         for name, mix in mixes.items()
     )
     return [f"ensemble.domains={ensemble.domains}", f"ensemble.domain_settings={{{own}}}", *tracks]
@@ -104,7 +104,7 @@ def domain_sets(mixes: Mapping[str, FusionSettings], members: Sequence[str], ens
 
 def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     """Keys of `ensemble`, or of a domain's own settings, as YAML has their values."""
-    weights = ", ".join(f"{flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
+    weights = ", ".join(f"{yaml_flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
     options = {key: f"{value:g}" for key, value in mix.options.items()}
     own = {key: value for key, value in options.items() if key not in Ensemble.model_fields}
     named = ", ".join(f"{key}: {value}" for key, value in ({"name": name_of(mix.reranker)} | own).items())
@@ -118,7 +118,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = CommandLine("python -m ensemble.tune", WHAT, EXAMPLE)
     add_arguments(parser)
     parser.add_argument(
-        "--seed", type=whole(0), default=0, metavar="N", help="of the halves and the bootstrap (default: 0)"
+        "--seed", type=at_least(0), default=0, metavar="N", help="of the halves and the bootstrap (default: 0)"
     )
     return parser.parse_args(argv)
 
@@ -127,8 +127,8 @@ def main(argv: list[str] | None = None) -> None:
     """Tune one evaluation, or read what came of it before; print it."""
     args = parse(argv)
     check_device(args.device)
-    case = open_case(args)
-    grid = Grid()
+    case = open_evaluation(args)
+    grid = SearchSpace()
     address = tuned_address(case, grid, args.seed)
 
     def make(folder: Path) -> None:
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
         print(kept.path / TUNED)
 
 
-def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
+def tuned_address(case: OpenEvaluation, grid: SearchSpace, seed: int) -> Address:
     """Where the outcome lies: everything it depends on."""
     rules = case.plan.competition
     request = {
@@ -157,7 +157,7 @@ def tuned_address(case: Case, grid: Grid, seed: int) -> Address:
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
 
 
-def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress) -> dict[str, Any]:
+def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, progress: Progress) -> dict[str, Any]:
     """The outcome as JSON holds it: of each problem, of all queries together, and the line to build with.
 
     Raises:
@@ -188,12 +188,19 @@ def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress
 
 
 def tune_one(
-    name: str, judge: Judge, case: Case, base: FusionSettings, grid: Grid, seed: int, of: int, progress: Progress
-) -> tuple[Tuned, dict[str, Any]]:
+    name: str,
+    judge: ExactScorer,
+    case: OpenEvaluation,
+    base: FusionSettings,
+    grid: SearchSpace,
+    seed: int,
+    of: int,
+    progress: Progress,
+) -> tuple[TuningResult, dict[str, Any]]:
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    trial = Trial(judge, max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0]))))
+    trial = FastScorer(judge, max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0]))))
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
@@ -217,12 +224,12 @@ def tune_one(
     }
 
 
-def _rung(rung: Rung) -> dict[str, Any]:
+def _rung(rung: TuningStep) -> dict[str, Any]:
     chosen = [mix.as_dict() for mix in rung.chosen]
     return asdict(rung) | {"chosen": chosen, "optimism": rung.optimism, "taken": rung.taken}
 
 
-def _telling(trial: Trial, progress: Progress) -> Callable[[FusionSettings], NDArray[np.float64]]:
+def _telling(trial: FastScorer, progress: Progress) -> Callable[[FusionSettings], NDArray[np.float64]]:
     """The trial's totals, and a line now and then about how far it is."""
     last = time.monotonic()
 

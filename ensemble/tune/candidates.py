@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import ranked_lists
 from ensemble.kernels.parallel import one_thread_products, over_rows, workers
-from ensemble.neighbours.block_search import choose_filter, runs, whole_rows
+from ensemble.neighbours.block_search import choose_block_precision, exact_lists_from_rows, runs
 from ensemble.neighbours.knn import Neighbours, Search, check_lists
 from ensemble.neighbours.search_cost import default_superblock
-from ensemble.neighbours.similarity import Features, checked_weights, source_of
+from ensemble.neighbours.similarity import MemberFeatures, as_source, checked_weights
 
 LOWEST = 32  # of each row's least similar images, that the largest distance under other weights is among
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidateSet:
     """Candidates of N images.
 
     n_query, k, top_k: what lists it serves. indptr (N + 1,), index (C,) int32: a row's candidates, ascending.
@@ -42,15 +42,15 @@ class Pool:
         return len(self.indptr) - 1
 
 
-def gather(
-    feats: NDArray | Sequence[NDArray] | Features,
+def collect_candidates(
+    feats: NDArray | Sequence[NDArray] | MemberFeatures,
     k: int,
     n_query: int,
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
     n_jobs: int = -1,
-) -> Pool:
+) -> CandidateSet:
     """Search under each anchor, and keep what other weights may need: the cost of as many searches, and more.
 
     Args:
@@ -61,8 +61,8 @@ def gather(
     Raises:
         ValueError: bad features, weights or sizes; penalties, or distances in the place of features.
     """
-    source = source_of(feats, None, None, n_jobs)
-    if not isinstance(source, Features) or source.penalties:
+    source = as_source(feats, None, None, n_jobs)
+    if not isinstance(source, MemberFeatures) or source.penalties:
         raise ValueError("other weights are for features without penalties: distance matrices have no members")
     check_lists(n_query, source.n, top_k)
     if k < 1:
@@ -73,10 +73,10 @@ def gather(
     found = [key for w in wanted for key in _under(source.weighted(w), k, n_query, top_k, n_jobs)]
     every = _distinct(np.concatenate(found))
     index, indptr = (every % n).astype(np.int32), np.searchsorted(every, np.arange(n + 1) * n)
-    return Pool(n_query, k, top_k, indptr, index, _distances(source, indptr, index, n_jobs))
+    return CandidateSet(n_query, k, top_k, indptr, index, _distances(source, indptr, index, n_jobs))
 
 
-def nearest(pool: Pool, weights: Sequence[float], n_jobs: int = -1) -> Neighbours:
+def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> Neighbours:
     """The best of the candidates under these weights, in the place of the neighbours."""
     w = np.array(checked_weights(weights, len(pool.dist)))
     order, dist, farthest = _chosen(pool, w, pool.k, pool.n, 0, n_jobs)
@@ -84,9 +84,9 @@ def nearest(pool: Pool, weights: Sequence[float], n_jobs: int = -1) -> Neighbour
     return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.n_query), near_dist)
 
 
-def _under(source: Features, k: int, n_query: int, top_k: int, n_jobs: int) -> list[NDArray[np.int64]]:
+def _under(source: MemberFeatures, k: int, n_query: int, top_k: int, n_jobs: int) -> list[NDArray[np.int64]]:
     """One anchor's candidates, as row * N + column: three times as many as its lists hold, and the least similar."""
-    n, chosen = source.n, choose_filter(source, "auto", n_jobs)
+    n, chosen = source.n, choose_block_precision(source, "auto", n_jobs)
     search = Search(source, min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST)
     search.all_pairs(default_superblock(n, workers(n_jobs)), None)
     keys = []
@@ -95,7 +95,7 @@ def _under(source: Features, k: int, n_query: int, top_k: int, n_jobs: int) -> l
         rows = np.arange(pools.rows)
         keys += [np.repeat(rows, np.maximum(h, 0)) * n + w for h, w in ((held, top), (low_held, low))]
         for run, cols in runs(np.flatnonzero((held < 0) | (low_held < 0)), sides):
-            order, _, _ = whole_rows(source, run, pools.k, cols, n_jobs)
+            order, _, _ = exact_lists_from_rows(source, run, pools.k, cols, n_jobs)
             keys.append((rows[run, None] * n + order)[order >= 0])
     return keys
 
@@ -108,14 +108,14 @@ def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return keys[kept]
 
 
-def _distances(source: Features, indptr: NDArray[np.int64], index: NDArray[np.int32], n_jobs: int) -> Floats:
+def _distances(source: MemberFeatures, indptr: NDArray[np.int64], index: NDArray[np.int32], n_jobs: int) -> Floats:
     """Each member's distances of row i to index[indptr[i]:indptr[i + 1]], (M, C), from products of whole rows."""
     out = np.empty((len(source.members), index.size), np.float32)
     with one_thread_products():
         for m, row in enumerate(out):
             alone = source.weighted(np.eye(len(source.members))[m].tolist())
 
-            def fill(rows: slice, row: Floats = row, alone: Features = alone) -> None:
+            def fill(rows: slice, row: Floats = row, alone: MemberFeatures = alone) -> None:
                 part = slice(indptr[rows.start], indptr[rows.stop])
                 block = alone.block(rows, slice(0, source.n))
                 at = np.repeat(np.arange(len(block)), np.diff(indptr[rows.start : rows.stop + 1]))
@@ -126,7 +126,7 @@ def _distances(source: Features, indptr: NDArray[np.int64], index: NDArray[np.in
 
 
 def _chosen(
-    pool: Pool, w: NDArray[np.float64], k: int, rows: int, first: int, n_jobs: int
+    pool: CandidateSet, w: NDArray[np.float64], k: int, rows: int, first: int, n_jobs: int
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
     """The k best candidates of rows 0.. among images first.., and their largest distance to any candidate."""
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from configs.errors import DataError
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.metrics.bootstrap import Interval, difference
-from ensemble.tune.ensemble_selection import Grid, climb, fit, tidy
+from ensemble.tune.ensemble_selection import SearchSpace, hill_climb, normalised, select_and_climb
 
 RUNGS = ("settings", "weights and settings")
 ERROR = 0.05  # of all looks together
@@ -34,7 +34,7 @@ Totals = Callable[[FusionSettings], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Rung:
+class TuningStep:
     """One kind of choice. chosen: on the first half, on the second, on all. noise: the members left out of each.
 
     total: cross-fitted, of all queries, each scored under what the other half chose. gain: of that on `over`.
@@ -61,7 +61,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """What came of it. base: equal weights, default settings, and its total. mix: what to build with.
 
     before, after: (Q,) totals of the base, and of what was taken, each query by what the other half chose.
@@ -69,7 +69,7 @@ class Tuned:
 
     base: FusionSettings
     base_total: float
-    rungs: tuple[Rung, ...]
+    rungs: tuple[TuningStep, ...]
     mix: FusionSettings
     persons: int
     queries: int
@@ -97,7 +97,9 @@ def too_few(persons: int) -> str:
     )
 
 
-def halves(pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def split_persons(
+    pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Two masks (Q,) of the queries that count: persons at random, one half each, none in both.
 
     Args:
@@ -119,11 +121,11 @@ def tune(
     exact: Totals,
     pids: NDArray[np.int64],
     base: FusionSettings,
-    grid: Grid,
+    grid: SearchSpace,
     seed: int,
     problems: int = 1,
     chance: NDArray[np.float64] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Choose, cross-fit and decide.
 
     Args:
@@ -137,8 +139,8 @@ def tune(
     """
     before = exact(base)
     asked = ~np.isnan(before)
-    parts = halves(pids, asked, seed)
-    rungs: list[Rung] = []
+    parts = split_persons(pids, asked, seed)
+    rungs: list[TuningStep] = []
     taken, over, held, starts = base, "default", before, (base, base, base)
     for name in RUNGS[: min(2, len(base.weights))]:
         out = [() if name == RUNGS[0] else noise_among(fast, base, pids, part, chance) for part in (*parts, asked)]
@@ -152,13 +154,13 @@ def tune(
         gain = difference(crossed, held, groups=pids, level=level_of(problems), seed=seed)
         apparent = float(np.nanmean(own - held))
         three = chosen[0], chosen[1], chosen[2]
-        rung = Rung(name, over, three, float(np.nanmean(crossed)), gain, apparent, tuple(out))
+        rung = TuningStep(name, over, three, float(np.nanmean(crossed)), gain, apparent, tuple(out))
         rungs.append(rung)
         starts = rung.chosen
         if rung.taken:
             taken, over, held = chosen[2], name, crossed
     counted = persons_asking(pids, asked), int(asked.sum())
-    return Tuned(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
+    return TuningResult(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
 
 
 def noise_among(
@@ -180,11 +182,11 @@ def noise_among(
 
 
 def _choose(
-    name: str, fast: Totals, part: NDArray[np.bool_], start: FusionSettings, grid: Grid, noise: tuple[int, ...]
+    name: str, fast: Totals, part: NDArray[np.bool_], start: FusionSettings, grid: SearchSpace, noise: tuple[int, ...]
 ) -> FusionSettings:
     def score(mix: FusionSettings) -> float:
         return float(fast(mix)[part].mean())
 
     if name == RUNGS[0]:
-        return climb(score, tidy(start), grid)
-    return fit(score, start, grid, [m for m in range(len(start.weights)) if m not in noise])
+        return hill_climb(score, normalised(start), grid)
+    return select_and_climb(score, start, grid, [m for m in range(len(start.weights)) if m not in noise])

@@ -26,7 +26,7 @@ FACTORS = (0.0, 0.5, 0.75, 1.33, 2.0)
 
 
 @dataclass(frozen=True)
-class Grid:
+class SearchSpace:
     """What each setting may be.
 
     Attributes:
@@ -61,7 +61,7 @@ class Grid:
         return max((one.neighbours_read(sys.maxsize) for one in tried), default=0)
 
 
-def tidy(mix: FusionSettings) -> FusionSettings:
+def normalised(mix: FusionSettings) -> FusionSettings:
     """The same mix written in one way: the largest weight is 1; four digits; what has no part in it at its default."""
     largest = max(mix.weights)
     weights = tuple(round(w / largest, 4) for w in mix.weights)
@@ -77,7 +77,9 @@ def greedy(score: Objective, start: FusionSettings, steps: int, among: Sequence[
     bag = [0] * len(start.weights)
     best, best_score = start, -float("inf")
     for _ in range(steps):
-        grown = {m: tidy(replace(start, weights=tuple(float(n + (i == m)) for i, n in enumerate(bag)))) for m in among}
+        grown = {
+            m: normalised(replace(start, weights=tuple(float(n + (i == m)) for i, n in enumerate(bag)))) for m in among
+        }
         found = {m: score(mix) for m, mix in grown.items()}
         m = max(among, key=lambda i: (found[i], -i))
         bag[m] += 1
@@ -86,10 +88,12 @@ def greedy(score: Objective, start: FusionSettings, steps: int, among: Sequence[
     return best
 
 
-def climb(score: Objective, start: FusionSettings, grid: Grid, *, weights: Sequence[int] = ()) -> FusionSettings:
+def hill_climb(
+    score: Objective, start: FusionSettings, grid: SearchSpace, *, weights: Sequence[int] = ()
+) -> FusionSettings:
     """Line searches over everything, one thing at a time, until a round gains nothing; over the weights of these
     members too."""
-    best, best_score = tidy(start), score(tidy(start))
+    best, best_score = normalised(start), score(normalised(start))
     for _ in range(grid.rounds):
         before = best_score
         for line in _lines(grid, weights):
@@ -102,25 +106,27 @@ def climb(score: Objective, start: FusionSettings, grid: Grid, *, weights: Seque
     return best
 
 
-def fit(score: Objective, start: FusionSettings, grid: Grid, among: Sequence[int] | None = None) -> FusionSettings:
+def select_and_climb(
+    score: Objective, start: FusionSettings, grid: SearchSpace, among: Sequence[int] | None = None
+) -> FusionSettings:
     """Weights and settings: greedy selection under the settings of `start`, then line searches from the better.
 
     among: the members that may have a weight; None is all.
     """
     among = range(len(start.weights)) if among is None else among
-    start = tidy(replace(start, weights=tuple(w if m in among else 0.0 for m, w in enumerate(start.weights))))
+    start = normalised(replace(start, weights=tuple(w if m in among else 0.0 for m, w in enumerate(start.weights))))
     if len(among) == 1:
-        return climb(score, start, grid)
+        return hill_climb(score, start, grid)
     chosen = greedy(score, start, grid.steps, among)
     if score(chosen) <= score(start) + LEAST_GAIN:
         chosen = start
-    return climb(score, chosen, grid, weights=among)
+    return hill_climb(score, chosen, grid, weights=among)
 
 
 Line = Callable[[FusionSettings], Iterable[FusionSettings]]
 
 
-def _lines(grid: Grid, weights: Sequence[int]) -> Iterator[Line]:
+def _lines(grid: SearchSpace, weights: Sequence[int]) -> Iterator[Line]:
     """Each thing that may be changed; the fusion last, so that none is judged by settings that do not suit it."""
     yield from (_weight_line(m) for m in weights)
     yield partial(_known_line, grid)
@@ -136,28 +142,28 @@ def _weight_line(m: int) -> Line:
             value = factor * (mix.weights[m] or mean)
             changed = tuple(value if i == m else w for i, w in enumerate(mix.weights))
             if any(changed):
-                yield tidy(replace(mix, weights=changed))
+                yield normalised(replace(mix, weights=changed))
 
     return others
 
 
-def _option_line(grid: Grid, option: str, mix: FusionSettings) -> Iterator[FusionSettings]:
+def _option_line(grid: SearchSpace, option: str, mix: FusionSettings) -> Iterator[FusionSettings]:
     for value in grid.searched.get(name_of(mix.reranker), {}).get(option, ()):
         if value != mix.options[option]:
             yield _with_options(mix, {option: value})
 
 
-def _known_line(grid: Grid, mix: FusionSettings) -> Iterator[FusionSettings]:
+def _known_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettings]:
     for options in grid.known.get(name_of(mix.reranker), ()):
         yield _with_options(mix, options)
 
 
-def _reranker_line(grid: Grid, mix: FusionSettings) -> Iterator[FusionSettings]:
+def _reranker_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettings]:
     """The other fusion; then every other re-ranker, as it comes, with either."""
     rerankers = [mix.reranker, *(RERANKERS[name]() for name in grid.searched if name != name_of(mix.reranker))]
-    found = [tidy(replace(mix, reranker=one, fusion=fusion)) for one in rerankers for fusion in grid.fusion]
+    found = [normalised(replace(mix, reranker=one, fusion=fusion)) for one in rerankers for fusion in grid.fusion]
     yield from (other for other in dict.fromkeys(found) if other != mix)
 
 
 def _with_options(mix: FusionSettings, options: Mapping[str, Any]) -> FusionSettings:
-    return tidy(replace(mix, reranker=type(mix.reranker)(**mix.options | dict(options))))
+    return normalised(replace(mix, reranker=type(mix.reranker)(**mix.options | dict(options))))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from configs.schema import Competition
 from ensemble.fusion import partitions
-from ensemble.fusion.partitions import BLOCK, Part
+from ensemble.fusion.partitions import BLOCK, Partition
 from ensemble.fusion.strategy import FusionSettings, distance_stream
 from ensemble.kernels.parallel import spans
 from ensemble.metrics.competition_score import score_stream, total_per_query
@@ -21,7 +21,7 @@ from ensemble.results.build_record import Evaluation, all_camids
 
 
 @dataclass(frozen=True)
-class Judge:
+class ExactScorer:
     """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them.
 
     evaluation: of the queries that count. parts: what is searched by itself, and whose queries those are, in their
@@ -33,7 +33,7 @@ class Judge:
     evaluation: Evaluation
     competition: Competition
     device: str = "auto"
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Partition, ...] = ()
     _kept: dict[tuple[FusionSettings, ...], Score] = field(default_factory=dict, repr=False)
 
     @property
@@ -67,7 +67,7 @@ class Judge:
     def _stream(self, mixes: tuple[FusionSettings, ...]) -> Iterator[distance_blocks.Block]:
         if self.parts:
             return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
-        feats, mix = partitions.used(self.feats, mixes[0])
+        feats, mix = partitions.drop_unweighted(self.feats, mixes[0])
         return distance_stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
 
     def _described(self, mixes: tuple[FusionSettings, ...]) -> str:
@@ -80,10 +80,10 @@ class Judge:
         return "+".join(f"{name}*{w:g}" for (name, w), there in zip(first, anywhere, strict=True) if there)
 
 
-def of_parts(judge: Judge, wanted: Sequence[Part]) -> Judge:
+def of_parts(judge: ExactScorer, wanted: Sequence[Partition]) -> ExactScorer:
     """The same members judged by some parts, on the queries of these alone."""
     asked = np.sort(np.concatenate([part.query for part in wanted]))
     e = judge.evaluation
     pids, camids = ([numbers[i] for i in asked] for numbers in (e.query_pids, e.query_camids))
     evaluation = replace(e, query_pids=pids, query_camids=camids, itself=[e.itself[i] for i in asked if e.itself])
-    return Judge(judge.feats, judge.names, evaluation, judge.competition, judge.device, tuple(wanted))
+    return ExactScorer(judge.feats, judge.names, evaluation, judge.competition, judge.device, tuple(wanted))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.fusion import partitions
-from ensemble.fusion.partitions import Part, plain, taken
+from ensemble.fusion.partitions import Partition, distances_to_others, select_features
 from ensemble.fusion.strategy import FusionSettings, rerank_each_then_sum
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.parallel import over_rows
@@ -29,13 +29,13 @@ from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distance_blocks import distances
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours
-from ensemble.neighbours.similarity import Features, source_of
+from ensemble.neighbours.similarity import MemberFeatures, as_source
 from ensemble.rerank import k_reciprocal_encoding
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 from ensemble.rerank.registry import Reranker, options_of
 from ensemble.tune import candidates
-from ensemble.tune.ensemble_selection import tidy
-from ensemble.tune.exact_scorer import Judge
+from ensemble.tune.ensemble_selection import normalised
+from ensemble.tune.exact_scorer import ExactScorer
 
 Order = NDArray[np.int32]
 Near = Callable[[tuple[float, ...]], Neighbours]
@@ -48,7 +48,7 @@ WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the
 
 
 @dataclass(frozen=True)
-class Unroll:
+class TrackLists:
     """images: gallery rows, unit by unit. start, size: (U,) of each unit among them. tail: (Q, T) the images after."""
 
     images: Order
@@ -72,10 +72,10 @@ class Unroll:
         return out
 
 
-def unroll(feats: Sequence[Feats], part: Part, n_query: int, length: int) -> Unroll:
+def unroll(feats: Sequence[Feats], part: Partition, n_query: int, length: int) -> TrackLists:
     """How lists of a part's units become lists of `length` images, as far as there are so many.
 
-    feats, n_query: of all images, as `parts.blocks` takes them.
+    feats, n_query: of all images, as `partitions.blocks` takes them.
     """
     size = np.array([len(unit) for unit in part.units], np.int64)
     images = part.gallery.astype(np.int32)
@@ -84,19 +84,26 @@ def unroll(feats: Sequence[Feats], part: Part, n_query: int, length: int) -> Unr
     tail: Order = np.empty((len(part.query), 0), np.int32)
     if wanted:
         equal = [1.0] * len(feats)
-        order, _ = distance_blocks.ranked(partitions.plain(equal, feats, part, others, n_query, "cpu"), wanted)
+        order, _ = distance_blocks.ranked(
+            partitions.distances_to_others(equal, feats, part, others, n_query, "cpu"), wanted
+        )
         tail = others[order].astype(np.int32)
-    return Unroll(images, np.cumsum(size) - size, size, tail)
+    return TrackLists(images, np.cumsum(size) - size, size, tail)
 
 
-class Pairs:
+class DenseScores:
     """dist (M, Q, U): cosine distances of the queries to what is searched, by each member.
 
     part: what that is of the gallery; None for all of it, image by image. far (M, Q, O): distances to the other images.
     """
 
     def __init__(
-        self, source: Features, n_query: int, part: Part | None = None, feats: Sequence[Feats] = (), rows: int = 0
+        self,
+        source: MemberFeatures,
+        n_query: int,
+        part: Partition | None = None,
+        feats: Sequence[Feats] = (),
+        rows: int = 0,
     ) -> None:
         """source: of what is searched. feats, rows: of all images, and how many are queries, where there is a part."""
         alone = [source.weighted(unit.tolist()) for unit in np.eye(len(source.members))]
@@ -104,7 +111,10 @@ class Pairs:
         self.part = part
         if part:
             self.others = part.others(len(feats[0]) - rows)
-            found = [np.concatenate([d for _, d in plain([1.0], [a], part, self.others, rows, "cpu")]) for a in feats]
+            found = [
+                np.concatenate([d for _, d in distances_to_others([1.0], [a], part, self.others, rows, "cpu")])
+                for a in feats
+            ]
             self.far = np.stack(found)
 
     def whole(self, mix: FusionSettings, own: Floats) -> Floats:
@@ -167,7 +177,7 @@ def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: KReciprocal
     over_rows(work, len(overlaps), -1, most=1)
 
 
-class Lately:
+class RecentResults:
     """The last few results of each kind of work, by what they were made from."""
 
     def __init__(self, size: int) -> None:
@@ -185,7 +195,7 @@ class Lately:
         return result
 
 
-class Trial:
+class FastScorer:
     """The members' candidates, and the totals of the mixes that were tried.
 
     judge: of one search over everything, or of one part. reach: neighbours a row that the largest settings read. depth:
@@ -193,34 +203,38 @@ class Trial:
     kept: mix -> totals. seconds: that took.
     """
 
-    def __init__(self, judge: Judge, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
+    def __init__(self, judge: ExactScorer, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
         self.judge = judge
         feats, part = list(judge.feats), judge.parts[0] if judge.parts else None
         if part:
-            feats = [taken(a, part.query, part.units, judge.rows) for a in feats]
-        source = source_of(feats)
-        if not isinstance(source, Features):
+            feats = [select_features(a, part.query, part.units, judge.rows) for a in feats]
+        source = as_source(feats)
+        if not isinstance(source, MemberFeatures):
             raise TypeError("members are features")
         self.source, self.n_query = source, len(judge.evaluation.query_pids)
         n_units, length = source.n - self.n_query, len(judge.evaluation.gallery_pids)
-        self.pairs: Pairs | None = None
-        self.unroll: Unroll | None = None
+        self.pairs: DenseScores | None = None
+        self.unroll: TrackLists | None = None
         if len(source.members) * self.n_query * length <= WHOLE:
-            self.pairs, self.depth = Pairs(source, self.n_query, part, judge.feats, judge.rows), n_units
+            self.pairs, self.depth = DenseScores(source, self.n_query, part, judge.feats, judge.rows), n_units
         else:
             length = min(length, max(judge.competition.top_k, 200) + self._most_junk())
             self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
-        self.pool = candidates.gather(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
+        self.pool = candidates.collect_candidates(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
         self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
-        self.near, self.overlaps, self.jaccards = Lately(3 + members), Lately(1 + members), Lately(2)
+        self.near, self.overlaps, self.jaccards = (
+            RecentResults(3 + members),
+            RecentResults(1 + members),
+            RecentResults(2),
+        )
 
     def totals(self, mix: FusionSettings) -> NDArray[np.float64]:
         """(Q,) each query's share of the total, nearly; NaN where it cannot be scored."""
-        mix = tidy(mix)
+        mix = normalised(mix)
         if mix not in self.kept:
             begun = time.monotonic()
             score = self._counted(self.pairs, mix) if self.pairs else self._scored(self._order(mix))
@@ -242,11 +256,11 @@ class Trial:
         _, counts = np.unique(shown[:, (shown >= 0).all(axis=0)], axis=1, return_counts=True)
         return int(counts.max(initial=0))
 
-    def _counted(self, pairs: Pairs, mix: FusionSettings) -> Score:
+    def _counted(self, pairs: DenseScores, mix: FusionSettings) -> Score:
         dist = pairs.whole(mix, self._distances(pairs, mix))
         return score_stream([(slice(0, len(dist)), dist)], self.judge.evaluation, self.judge.competition, {})
 
-    def _distances(self, pairs: Pairs, mix: FusionSettings) -> Floats:
+    def _distances(self, pairs: DenseScores, mix: FusionSettings) -> Floats:
         """(Q, U) to what is searched."""
         if not mix.reranks:
             return pairs.plain(mix)

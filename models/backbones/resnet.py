@@ -21,7 +21,7 @@ DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36
 class Block(Bottleneck):
     """torchvision's bottleneck with room for a gate before, and an instance norm after, the residual sum."""
 
-    se: Gate | None
+    se: SqueezeExcitation | None
     IN: nn.Module | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,7 +57,7 @@ class IBN(nn.Module):
         return torch.cat((self.IN(first.contiguous()), self.BN(rest.contiguous())), dim=1)
 
 
-class Gate(nn.Module):
+class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation without biases (Hu et al., CVPR 2018, eq. 2-4)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -202,5 +202,5 @@ def resnet(
             stage[-1].IN = nn.InstanceNorm2d(stage[-1].conv3.out_channels, affine=True)
     if se:
         for block in (b for stage in stages for b in stage):
-            block.se = Gate(block.conv3.out_channels)
+            block.se = SqueezeExcitation(block.conv3.out_channels)
     return net

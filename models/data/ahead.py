@@ -17,7 +17,7 @@ Like = Sequence[tuple[tuple[int, ...], torch.dtype]]
 DEPTH = 4  # pieces of work that are made, copied or in use at once
 
 
-def ahead(
+def prefetch(
     works: Iterator[tuple[What, Fill]], like: Like, device: torch.device, depth: int = DEPTH
 ) -> Generator[tuple[What, list[Tensor]], None, None]:
     """Pieces of work in order, each filled into arrays by a thread and copied to the device while others are used.

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.ahead import Fill, ahead
+from models.data.ahead import Fill, prefetch
 from models.data.augment.chain import Chain, make_chain
 from models.data.batches import Order, TrainingBatches, make_loader
 from models.data.pk_sampler import Sampling
@@ -48,7 +48,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class BatchSource:
     """What every feed gives.
 
     rate: time in epochs -> learning rate. share: the places of a batch that are this process's.
@@ -70,7 +70,7 @@ class Source:
 class LoaderFeed:
     """Augmented one image after another on the host, by the training's own process or by others that live as long."""
 
-    def __init__(self, source: Source, workers: int) -> None:
+    def __init__(self, source: BatchSource, workers: int) -> None:
         self.source, self.workers = source, workers
         self.batches = TrainingBatches(source.images, source.sampling, source.augments, source.share)
 
@@ -100,7 +100,7 @@ class DeviceFeed:
         resident: whether all images lie there; else each batch's are copied there, ahead of use.
     """
 
-    def __init__(self, source: Source, *, resident: bool) -> None:
+    def __init__(self, source: BatchSource, *, resident: bool) -> None:
         self.source = source
         self.chain: Chain = make_chain(source.augments, source.images.shape[1:3])
         self.pixels = self.chain.on(source.device)
@@ -117,7 +117,9 @@ class DeviceFeed:
 
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:
         """See `Feed`."""
-        for (number, count, rate), tensors in ahead(self._works(epoch, batch, epochs), self.like, self.source.device):
+        for (number, count, rate), tensors in prefetch(
+            self._works(epoch, batch, epochs), self.like, self.source.device
+        ):
             yield Turn(number, count, rate, tensors)
 
     def _works(self, epoch: int, batch: int, epochs: int) -> Iterator[tuple[tuple[int, int, float], Fill]]:
@@ -146,7 +148,7 @@ class DeviceFeed:
         return self.pixels(images, table[:, 2:], canvases).permute(0, 3, 1, 2), labels, header
 
 
-def make_feed(source: Source, kind: str, workers: int, say: Callable[[str], None]) -> Feed:
+def make_feed(source: BatchSource, kind: str, workers: int, say: Callable[[str], None]) -> Feed:
     """The feed for the device; what is not as one might think is said.
 
     Args:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from configs.console.quoting import set_option
-from configs.errors import DataError
-from models.data.mend import mended
+from configs.errors import DataError, ImageError
+from models.data.mend import repair_image
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
@@ -77,7 +77,7 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
         (H, W, 3) uint8.
 
     Raises:
-        DataError: it cannot be decoded; the message names the file and says why.
+        ImageError: it cannot be decoded; the message names the file and says why.
     """
     remark = ""
     try:
@@ -85,12 +85,12 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
         try:
             rgb = _pixels(path)
         except (OSError, ValueError) as e:
-            whole, remark = mended(path, e)
+            whole, remark = repair_image(path, e)
             rgb = _pixels(io.BytesIO(whole))
     except MemoryError:
         raise
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
-        raise DataError(f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or {how_to_skip(path)}") from e
+        raise ImageError(path, _reason(path, e), f"Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), RESAMPLINGS[resampled])
     return np.asarray(rgb), remark

@@ -15,7 +15,7 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 FILL = 512  # bytes, by which missing pixels are found out
 
 
-def mended(path: Path, error: Exception) -> tuple[bytes, str]:
+def repair_image(path: Path, error: Exception) -> tuple[bytes, str]:
     """The bytes of a file as they should be, and what was wrong, as a half-sentence.
 
     Raises:

@@ -17,7 +17,7 @@ from torch.nn.functional import batch_norm
 from torch.nn.parallel import DistributedDataParallel
 
 from configs.errors import ConfigError
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 from models.net import Net, Output, at_least_float32
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -27,7 +27,7 @@ BUFFERS_STAY: dict[str, Any] = {
 }
 
 
-def spread(net: Net, team: Team, device: torch.device) -> nn.Module:
+def spread(net: Net, team: ProcessGroup, device: torch.device) -> nn.Module:
     """What to call in place of the network: its gradients are averaged over the team, its norms shared.
 
     Raises:
@@ -56,7 +56,7 @@ def distributed(net: Net, device: torch.device) -> nn.Module:
     return DistributedDataParallel(net, **BUFFERS_STAY)
 
 
-def whole_batch(output: Output, labels: Tensor, team: Team) -> tuple[Output, Tensor]:
+def whole_batch(output: Output, labels: Tensor, team: ProcessGroup) -> tuple[Output, Tensor]:
     """The Output and labels of the team's whole batch, in the order one process would have them, from this part's."""
     if team.size == 1:
         return output, labels
@@ -68,7 +68,7 @@ def whole_batch(output: Output, labels: Tensor, team: Team) -> tuple[Output, Ten
     return Output(feats, bn_feats, tuple(logits), output.n_branches), torch.cat(every)
 
 
-def check_shares(identities: int, images: int, team: Team) -> None:
+def check_shares(identities: int, images: int, team: ProcessGroup) -> None:
     """Every process takes as many images of a batch.
 
     Raises:
@@ -92,7 +92,7 @@ class _Gathered(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows: Tensor, team: Team) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, rows: Tensor, team: ProcessGroup) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.team = team
         every = [torch.empty_like(rows) for _ in range(team.size)]
         dist.all_gather(every, rows.contiguous())
@@ -100,7 +100,7 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        return grad[ctx.team.part(len(grad))] * ctx.team.size, None
+        return grad[ctx.team.shard(len(grad))] * ctx.team.size, None
 
 
 class _Summed(torch.autograd.Function):

@@ -25,7 +25,7 @@ PATIENCE = timedelta(days=30)  # a follower waits while the leader decodes, sear
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process among `size`: number `rank`, of which 0 leads."""
 
     rank: int = 0
@@ -33,22 +33,22 @@ class Team:
     channel: Any = None  # the process group that words are passed by
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process writes what is kept."""
         return self.rank == 0
 
-    def part(self, n: int) -> slice:
+    def shard(self, n: int) -> slice:
         """This process's share of n things in order; shares differ by one thing at most."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
-    def tell(self, words: Any) -> None:
+    def send(self, words: Any) -> None:
         """To all followers, as JSON."""
         if self.size > 1:
             said = torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8)
             dist.broadcast(torch.tensor([len(said)]), 0, group=self.channel)
             dist.broadcast(said, 0, group=self.channel)
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         """What the leader tells next."""
         length = torch.zeros(1, dtype=torch.int64)
         dist.broadcast(length, 0, group=self.channel)
@@ -56,14 +56,14 @@ class Team:
         dist.broadcast(said, 0, group=self.channel)
         return json.loads(said.numpy().tobytes())
 
-    def told(self, words: Any) -> Any:
+    def broadcast(self, words: Any) -> Any:
         """What the leader says here, known to all."""
-        if self.leads:
-            self.tell(words)
+        if self.is_leader:
+            self.send(words)
             return words
-        return self.hear()
+        return self.receive()
 
-    def most(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """The largest of the numbers that the processes say."""
         if self.size > 1:
             said = torch.tensor([value])
@@ -77,7 +77,7 @@ class Team:
         Raises:
             ResultError: they did not.
         """
-        if self.most(int(self.told(here) != here)):
+        if self.all_reduce_max(int(self.broadcast(here) != here)):
             raise ResultError(
                 f"{what}: {here!r} for process {self.rank} of {self.size}, and another one for others; "
                 "do all see one --runs?"
@@ -85,7 +85,7 @@ class Team:
 
     def gather(self, rows: NDArray[np.float32] | None, n: int) -> NDArray[np.float32]:
         """(n, D) from each process's part of them; None is the part of one that has nothing to do."""
-        width = self.most(0 if rows is None else rows.shape[1])
+        width = self.all_reduce_max(0 if rows is None else rows.shape[1])
         part = np.empty((0, width), np.float32) if rows is None else rows
         if self.size == 1:
             return part
@@ -93,15 +93,15 @@ class Team:
         mine[: len(part)] = torch.from_numpy(part)
         every = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(every, mine, group=self.channel)
-        shares = (Team(rank, self.size).part(n) for rank in range(self.size))
+        shares = (ProcessGroup(rank, self.size).shard(n) for rank in range(self.size))
         return np.concatenate([one[: s.stop - s.start].numpy() for one, s in zip(every, shares, strict=True)])
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 @contextmanager
-def joined(asked: str) -> Iterator[Team]:
+def join_process_group(asked: str) -> Iterator[ProcessGroup]:
     """The team that torchrun started this process in; a team of one where it did not.
 
     Args:
@@ -111,7 +111,7 @@ def joined(asked: str) -> Iterator[Team]:
         ConfigError: more processes on this machine than it has GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
-        yield Team()
+        yield ProcessGroup()
         return
     cuda = asked != "cpu" and torch.cuda.is_available()
     if cuda:
@@ -119,7 +119,7 @@ def joined(asked: str) -> Iterator[Team]:
     store, rank, size = next(dist.rendezvous("env://"))
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=_fresh(store), rank=rank, world_size=size)
     try:
-        yield Team(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
     finally:
         dist.destroy_process_group()
 

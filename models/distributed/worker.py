@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from configs.console.progress import Progress
 from configs.errors import TrainingError
-from configs.schema import Ensemble, Member, Named, Recipe
+from configs.schema import ComponentConfig, Ensemble, Member, Recipe
 from models.data.balance import Training
 from models.data.split import Split
 from models.device import choose_device
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
 from models.training.train import train_member
@@ -78,19 +78,19 @@ def _file(images: NDArray[np.uint8]) -> str:
     return str(Path(images.filename).absolute())  # type: ignore[arg-type]
 
 
-def follow(team: Team, asked: str, workers: int) -> None:
+def run_follower(team: ProcessGroup, asked: str, workers: int) -> None:
     """Do as told until told None.
 
     Args:
         asked: auto, cpu or cuda. workers: loader processes.
     """
     device, _ = choose_device(asked)
-    while (order := team.hear()) is not None:
+    while (order := team.receive()) is not None:
         with suppress(TrainingError):  # all processes meet it at once; the one that leads says it and what comes next
             {"train": _train, "extract": _extract}[order["do"]](order, team, device, workers)
 
 
-def _train(order: dict[str, Any], team: Team, device: torch.device, workers: int) -> None:
+def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
     names, labels = tuple(order["names"]), np.array(order["labels"], np.int64)
     pids = tuple(order["pids"])
     split = Split(names, tuple(map(Path, names)), np.array(pids)[labels], np.full(len(names), -1))
@@ -109,14 +109,14 @@ def _train(order: dict[str, Any], team: Team, device: torch.device, workers: int
     )
 
 
-def _extract(order: dict[str, Any], team: Team, device: torch.device, workers: int) -> None:
+def _extract(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
     images = np.load(order["images"], mmap_mode="r")
     height, width = images.shape[1:3]
     extract(
         load_member(Member.model_validate(order["member"]), Path(order["folder"]), (height, width)),
         images,
         tuple(order["names"]),
-        views=make_views([Named.model_validate(view) for view in order["views"]], order["flip"]),
+        views=make_views([ComponentConfig.model_validate(view) for view in order["views"]], order["flip"]),
         channels_last=order["channels_last"],
         device=device,
         precision=order["precision"],

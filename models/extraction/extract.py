@@ -23,11 +23,11 @@ from configs.errors import TrainingError, WeightsError
 from configs.schema import Member
 from configs.store.atomic_files import write_file
 from models import registry
-from models.data.ahead import ahead
+from models.data.ahead import prefetch
 from models.data.batches import normalise
 from models.device import DTYPES, autocast, computing
-from models.distributed.process_group import ALONE, Team
-from models.extraction.fold_batch_norm import ready
+from models.distributed.process_group import ALONE, ProcessGroup
+from models.extraction.fold_batch_norm import fold_batch_norms
 from models.extraction.fused_convolutions import fuse
 from models.extraction.views import View
 from models.net import Net
@@ -70,7 +70,7 @@ def extract(
     progress: Progress,
     what: str = "features",
     keep: Path | None = None,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
 ) -> NDArray[np.float32]:
     """Unit features of images (N, H, W, 3) uint8.
 
@@ -92,22 +92,22 @@ def extract(
         else {}
     )
     found = {start: kept for start, kept in found.items() if kept is not None}
-    todo: list[int] = team.told([start for start in starts if start not in found])
+    todo: list[int] = team.broadcast([start for start in starts if start not in found])
     with computing(device), progress.task(what, len(images)) as step:
         step(sum(len(images[start : start + SHARD]) for start in starts if start not in todo))
-        features = Features(net, views, channels_last, device, precision, progress.say)
-        for start, own in made(features, images, todo, team, step):
+        features = FeatureExtractor(net, views, channels_last, device, precision, progress.say)
+        for start, own in extract_shards(features, images, todo, team, step):
             whole = team.gather(own, len(images[start : start + SHARD]))
             found[start] = whole
             if keep:
                 keep_shard(keep, start, whole)
     result = np.concatenate([found[s] for s in starts if s in found]) if found else np.empty((0, 0), np.float32)
-    if team.leads:
+    if team.is_leader:
         check_unit(result, names, what)
     return result
 
 
-class Features:
+class FeatureExtractor:
     """A network made ready, and what it gives for one batch after another; on a GPU captured as one graph."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Features:
         precision: str,
         say: Callable[[str], None],
     ) -> None:
-        net = ready(net.to(device), precision)
+        net = fold_batch_norms(net.to(device), precision)
         if channels_last:
             net = net.to(memory_format=torch.channels_last)
         on_gpu = device.type == "cuda"
@@ -144,8 +144,12 @@ class Features:
         self.unit = normalize(feats, dim=1)
 
 
-def made(
-    features: Features, images: NDArray[np.uint8], todo: Sequence[int], team: Team, step: Callable[[float], None]
+def extract_shards(
+    features: FeatureExtractor,
+    images: NDArray[np.uint8],
+    todo: Sequence[int],
+    team: ProcessGroup,
+    step: Callable[[float], None],
 ) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
     """This process's part of the features of some shards, each with its first image; None where it has no part.
 
@@ -153,7 +157,7 @@ def made(
     filled up with images that it holds. There a shard is fetched while the next is made, so that neither waits.
     """
     shares = {start: range(len(images))[start : start + SHARD] for start in todo}
-    shares = {start: share[team.part(len(share))] for start, share in shares.items()}
+    shares = {start: share[team.shard(len(share))] for start, share in shares.items()}
     size, full = features.batch, features.device.type == "cuda"
     batches = [(start, share[i : i + size]) for start, share in shares.items() for i in range(0, len(share), size)]
 
@@ -164,7 +168,7 @@ def made(
     works = ((rows, partial(fill, rows)) for _, rows in batches)
     like = [((size if full else min(size, len(images)), *images.shape[1:]), torch.uint8)]
     waiting: deque[tuple[int, Callable[[], NDArray[np.float32]] | None]] = deque()
-    with closing(ahead(works, like, features.device)) as pieces:
+    with closing(prefetch(works, like, features.device)) as pieces:
         for start, share in shares.items():
             parts = []
             for _ in range(0, len(share), size):
@@ -172,7 +176,7 @@ def made(
                 unit = features(pictures if full else pictures[: len(rows)])[: len(rows)]
                 parts.append(unit.clone() if full else unit)
                 step(len(rows) * team.size)
-            waiting.append((start, landing(torch.cat(parts)) if parts else None))
+            waiting.append((start, copy_to_host(torch.cat(parts)) if parts else None))
             if len(waiting) > full:
                 first, land = waiting.popleft()
                 yield first, land and land()
@@ -180,7 +184,7 @@ def made(
             yield first, land and land()
 
 
-def landing(made: Tensor) -> Callable[[], NDArray[np.float32]]:
+def copy_to_host(made: Tensor) -> Callable[[], NDArray[np.float32]]:
     """Start the way of a tensor to the host; what waits for it there."""
     if not made.is_cuda:
         return made.numpy

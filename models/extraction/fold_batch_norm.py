@@ -13,7 +13,7 @@ from models.device import DTYPES
 from models.net import Net
 
 
-def ready(net: Net, precision: str) -> Net:
+def fold_batch_norms(net: Net, precision: str) -> Net:
     """A copy that computes the same with less to do; only for use, not for training.
 
     A batch norm whose statistics stand still is a factor and a shift for each channel, which the convolution before it

@@ -17,7 +17,8 @@ cudnn_conv_add_relu = torch.ops.aten.cudnn_convolution_add_relu
 
 
 def fuse(net: Net) -> Net:
-    """Put fused blocks into what `fold_batch_norm.ready` gave, in place; other backbones than resnet stay as they are.
+    """Put fused blocks into what `fold_batch_norm.fold_batch_norms` gave, in place; other backbones than resnet stay as
+    they are.
 
     ReLU and max pooling change places in the stem, which changes no value and leaves a quarter to do. The stem's own
     convolution, of 7x7 on 3 channels, stays apart: cuDNN has been slow to fuse it (pytorch issue 68506).

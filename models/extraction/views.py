@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from configs.errors import ConfigError
-from configs.schema import Member, Named, Plan
+from configs.schema import BuildConfig, ComponentConfig, Member
 from models.registry import make, make_net
 
 View = Callable[[Tensor], Tensor]
@@ -58,7 +58,7 @@ def crop(share: float = 0.875, at: str = "centre") -> View:
 VIEWS: Mapping[str, Callable[..., Any]] = {"plain": plain, "flip": flip, "scale": scale, "crop": crop}
 
 
-def make_views(views: Sequence[Named], mirrored: bool) -> list[View]:
+def make_views(views: Sequence[ComponentConfig], mirrored: bool) -> list[View]:
     """The views that are asked for, `plain` where none is, each also mirrored where that is asked.
 
     Raises:
@@ -84,7 +84,7 @@ def _resized(batch: Tensor, size: tuple[int, int]) -> Tensor:
         return interpolate(batch.float(), size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def check_views(member: Member, plan: Plan) -> None:
+def check_views(member: Member, plan: BuildConfig) -> None:
     """Push shapes of every view through the member's network.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.errors import ResultError
 from configs.schema import Member
 from configs.store.store import MANIFEST
@@ -42,12 +42,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of a data set")
     parser.add_argument("--layout", default=AUTO, metavar="NAME", help="how it lies there (default: auto)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
-    parser.add_argument("--stripes", type=whole(1), default=3, metavar="P", help="of a member without ABP (default: 3)")
-    parser.add_argument("--size", type=whole(1), nargs=2, metavar=("H", "W"), help="default: as it was trained")
     parser.add_argument(
-        "--images", type=whole(1), default=24, metavar="N", help="query images, evenly spread (default: 24)"
+        "--stripes", type=at_least(1), default=3, metavar="P", help="of a member without ABP (default: 3)"
     )
-    parser.add_argument("--columns", type=whole(1), default=6, metavar="N", help="images a row (default: 6)")
+    parser.add_argument("--size", type=at_least(1), nargs=2, metavar=("H", "W"), help="default: as it was trained")
+    parser.add_argument(
+        "--images", type=at_least(1), default=24, metavar="N", help="query images, evenly spread (default: 24)"
+    )
+    parser.add_argument("--columns", type=at_least(1), default=6, metavar="N", help="images a row (default: 6)")
     return parser.parse_args(argv)
 
 

@@ -17,7 +17,7 @@ from models.net import Output, at_least_float32
 Grid = tuple[int, int]  # rows, columns; (1, 1) is the whole map alone
 
 
-class Parted(NamedTuple):
+class PartOutput(NamedTuple):
     """One part of B images: (B, W) before the neck, after it, and the logits (B, K) in training."""
 
     feats: Tensor
@@ -37,11 +37,11 @@ class Part(nn.Module):
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
         nn.init.normal_(self.classifier.weight, std=0.001)
 
-    def forward(self, pooled: Tensor) -> Parted:
-        """(B, C) -> Parted."""
+    def forward(self, pooled: Tensor) -> PartOutput:
+        """(B, C) -> PartOutput."""
         feats = at_least_float32(self.reduce(pooled))
         bn_feats = self.neck(feats)
-        return Parted(feats, bn_feats, self.classifier(bn_feats) if self.training else None)
+        return PartOutput(feats, bn_feats, self.classifier(bn_feats) if self.training else None)
 
 
 class Branch(nn.Module):
@@ -54,7 +54,7 @@ class Branch(nn.Module):
         self.pool = Pool(pool)
         self.parts = nn.ModuleList(Part(channels, width, classes) for _ in range(1 if cells == 1 else 1 + cells))
 
-    def forward(self, x: Tensor) -> list[Parted]:
+    def forward(self, x: Tensor) -> list[PartOutput]:
         """(B, C, h, w) -> the whole map's part, then the cells' from above to below, of each row from left to right.
 
         Raises:
@@ -127,7 +127,7 @@ class BranchHead(nn.Module):
         self.tails = nn.ModuleList(trunk.tail(fork) if trunk and fork else nn.Identity() for _ in self.grids[1:])
         self.branches = nn.ModuleList(Branch(channels, width, classes, grid, pool, adaptive) for grid in self.grids)
 
-    def adopt(self, backbone: Trunk) -> None:
+    def load_trunk_weights(self, backbone: Trunk) -> None:
         """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""
         if self.fork is not None:
             for tail in self.tails:
@@ -138,7 +138,7 @@ class BranchHead(nn.Module):
         before = last if before is None else before
         maps, stride = [last], -(-before.shape[2] // last.shape[2])
         for tail, (rows, _) in zip(self.tails, self.grids[1:], strict=True):
-            maps.append(run_apart(tail, before, rows, stride) if self.apart else tail(before))
+            maps.append(run_stripes_separately(tail, before, rows, stride) if self.apart else tail(before))
         branches = [branch(at_least_float32(x)) for branch, x in zip(self.branches, maps, strict=True)]
         every = [part for branch in branches for part in branch]
         return Output(
@@ -149,7 +149,7 @@ class BranchHead(nn.Module):
         )
 
 
-def run_apart(tail: nn.Module, x: Tensor, parts: int, stride: int = 1) -> Tensor:
+def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int = 1) -> Tensor:
     """Cut a map into equal stripes, run each through the blocks as an image of its own, and lay them together again.
 
     A convolution sees no further than its stripe: at the cuts there is padding, as at the image's edge. The batch norms

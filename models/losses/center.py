@@ -14,8 +14,8 @@ class CenterLoss(nn.Module):
     """Mean over images of half the squared distance to the centre of the identity (Wen et al., ECCV 2016, eq. 2).
 
     The centres follow their images by plain gradient steps on this loss itself, with a rate of their own, whatever
-    weight the loss has in the total and whatever rate the network has: the loss holds them constant, and `learn` moves
-    them. Differs from the paper: the mean over the batch, not the sum; a centre's step is not divided by 1 + the
+    weight the loss has in the total and whatever rate the network has: the loss holds them constant, and `update_state`
+    moves them. Differs from the paper: the mean over the batch, not the sum; a centre's step is not divided by 1 + the
     number of its images (eq. 4); the centres start at the origin, so that there is no random start to keep.
     """
 
@@ -34,7 +34,7 @@ class CenterLoss(nn.Module):
         return away.square().sum(dim=1).mean() / 2
 
     @torch.no_grad()
-    def learn(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor = math.inf) -> None:
+    def update_state(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor = math.inf) -> None:
         """One gradient step of the centres towards the images of a batch; none where `skip` () is true.
 
         An identity's images are added up by a product, in one order; adding them one by one has none on a GPU.

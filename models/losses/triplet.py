@@ -97,7 +97,7 @@ class GapMargin(nn.Module):
         return hinge(output, labels, self.now, self.distance)
 
     @torch.no_grad()
-    def learn(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor) -> None:
+    def update_state(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor) -> None:
         """Count a batch in, unless `skip` () is true; at the time of a look move the margin, and begin anew."""
         for feats in output.branches:
             gap, both = hardest_gap(feats, labels, self.distance)

@@ -19,9 +19,9 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from configs.store.atomic_files import file_digest, flush, sealed, unsealed, write_file, write_text
+from configs.store.atomic_files import check_checksum, file_digest, flush, with_checksum, write_file, write_text
 from configs.store.store import RESUME
-from models.training.epoch_metrics import EpochMetrics, Point
+from models.training.epoch_metrics import EpochMetrics, TrainingPosition
 
 STATE = "state.json"
 
@@ -52,7 +52,7 @@ class Snapshot:
             "scaler": self.scaler,
             "threads": self.threads,
         }
-        write_text(resume / STATE, sealed(state))
+        write_text(resume / STATE, with_checksum(state))
         flush(resume)
         for old in resume.glob("*.safetensors"):
             if old != path:
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def snapshot(
-    point: Point, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
+    point: TrainingPosition, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
 ) -> Snapshot:
     """Copy the state: off a GPU into page-locked memory, which takes milliseconds of it and none of the host's."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
@@ -90,16 +90,16 @@ def load_checkpoint(
     losses: nn.Module | None = None,
     *,
     say: Callable[[str], None] = print,
-) -> Point:
+) -> TrainingPosition:
     """Put the kept state back, if there is a whole one; a damaged one is said, and training starts over.
 
     Returns:
         how far it had come; epoch 0 and batch 0 where there is nothing to go on from.
     """
     if not (folder / RESUME / STATE).exists():
-        return Point()
+        return TrainingPosition()
     try:
-        state = unsealed((folder / RESUME / STATE).read_text(encoding="utf-8"))
+        state = check_checksum((folder / RESUME / STATE).read_text(encoding="utf-8"))
         path = folder / RESUME / state["file"]
         if file_digest(path) != state["sha256"]:
             raise ValueError(f"the SHA-256 of {path.name} is not the one written down")
@@ -107,7 +107,7 @@ def load_checkpoint(
         point = _point(state["point"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
         say(f"{folder / RESUME}: the checkpoint is damaged ({e}); training starts over")
-        return Point()
+        return TrainingPosition()
     before, now = state["threads"], torch.get_num_threads()
     if before != now:
         say(f"note: begun on {before} threads, gone on with on {now}: the last bits of the weights may differ")
@@ -125,9 +125,9 @@ def load_checkpoint(
     return point
 
 
-def _point(raw: dict[str, Any]) -> Point:
+def _point(raw: dict[str, Any]) -> TrainingPosition:
     sums = EpochMetrics(**raw["sums"]) if raw["sums"] else None
-    return Point(raw["epoch"], raw["batch"], sums, tuple(raw["lines"]))
+    return TrainingPosition(raw["epoch"], raw["batch"], sums, tuple(raw["lines"]))
 
 
 def _laid_out_as(param: Tensor, value: Tensor) -> Tensor:

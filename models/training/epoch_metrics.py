@@ -29,7 +29,7 @@ class EpochMetrics:
 
 
 @dataclass(frozen=True)
-class Point:
+class TrainingPosition:
     """How far a training has come, and what it has measured on the way.
 
     epoch: whole epochs done. batch: batches done of the next one, and `sums` what its metrics hold so far.
@@ -41,13 +41,13 @@ class Point:
     sums: EpochMetrics | None = None
     lines: tuple[str, ...] = ()
 
-    def finished(self, metrics: EpochMetrics) -> Point:
+    def finished(self, metrics: EpochMetrics) -> TrainingPosition:
         """After one epoch more."""
-        return Point(self.epoch + 1, lines=(*self.lines, json.dumps(asdict(metrics))))
+        return TrainingPosition(self.epoch + 1, lines=(*self.lines, json.dumps(asdict(metrics))))
 
-    def within(self, batch: int, sums: EpochMetrics) -> Point:
+    def within(self, batch: int, sums: EpochMetrics) -> TrainingPosition:
         """In the middle of the next epoch."""
-        return Point(self.epoch, batch, sums, self.lines)
+        return TrainingPosition(self.epoch, batch, sums, self.lines)
 
     @property
     def text(self) -> str:

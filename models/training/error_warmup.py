@@ -36,7 +36,7 @@ class Warmup(nn.Module):
         return self.used
 
     @torch.no_grad()
-    def learn(self, output: Output, labels: Tensor, skip: Tensor) -> None:
+    def update_state(self, output: Output, labels: Tensor, skip: Tensor) -> None:
         """Count a batch in, unless `skip` () is true."""
         missed = (output.logits[0].argmax(dim=1) != labels).double().mean()
         self.error.copy_(torch.where(skip, self.error, KEPT * self.error + (1 - KEPT) * missed))

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from configs.store.atomic_files import write_text
 from models.training.checkpoint import snapshot
-from models.training.epoch_metrics import Point
+from models.training.epoch_metrics import TrainingPosition
 from models.training.numeric_checks import check_weights
 from models.training.setup import Run
 
@@ -40,12 +40,12 @@ class Keeper:
         minutes = self.run.recipe.checkpoint_minutes
         return minutes is not None and time.monotonic() - self.last >= 60 * minutes
 
-    def due(self, point: Point) -> bool:
+    def due(self, point: TrainingPosition) -> bool:
         """Whether a checkpoint is due at the end of an epoch, by their number."""
         every = self.run.recipe.checkpoint_every
         return every is not None and point.epoch % every == 0
 
-    def keep(self, point: Point) -> None:
+    def keep(self, point: TrainingPosition) -> None:
         """A checkpoint of weights that are numbers; the copy is made now, the writing goes on beside the training.
 
         Raises:
@@ -56,11 +56,11 @@ class Keeper:
         check_weights(self.name, run.net.state_dict(), str(point))
         self.wait()
         self.last = time.monotonic()
-        if run.team.leads:
+        if run.team.is_leader:
             state = snapshot(point, run.net, run.optimizer, run.scaler, run.learned)
             self.writing.append(self.writer.submit(state.write, self.folder))
 
-    def measured(self, point: Point) -> None:
+    def measured(self, point: TrainingPosition) -> None:
         """The metrics so far.
 
         Raises:
@@ -68,7 +68,7 @@ class Keeper:
         """
         while self.writing and self.writing[0].done():
             self.writing.pop(0).result()
-        if self.run.team.leads:
+        if self.run.team.is_leader:
             self.writing.append(self.writer.submit(write_text, self.folder / EPOCHS, point.text))
 
     def wait(self) -> None:

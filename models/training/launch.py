@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from models.distributed.process_group import Team
+from models.distributed.process_group import ProcessGroup
 
 EAGER_STEPS = 3  # before a capture: real ones, in which libraries choose and the optimizer makes its state
 Body = Callable[[Sequence[Tensor]], None]
 
 
-def settle(asked: str, device: torch.device, team: Team, say: Callable[[str], None]) -> str:
+def choose_launch(asked: str, device: torch.device, team: ProcessGroup, say: Callable[[str], None]) -> str:
     """`auto` stays where one process trains on a GPU, and is captured if it can be; else it is `eager`, which is said.
 
     Raises:
@@ -41,11 +41,11 @@ def compiled(forward: nn.Module, how: str) -> nn.Module:
     return result
 
 
-def make_launch(body: Body, how: str, device: torch.device, team: Team, say: Callable[[str], None]) -> Body:
+def make_launch(body: Body, how: str, device: torch.device, team: ProcessGroup, say: Callable[[str], None]) -> Body:
     """What to call with the inputs of one step after another.
 
     Args:
-        how: as `settle` gave it; `graph` must be captured, the others may fall back to pieces, which is said.
+        how: as `choose_launch` gave it; `graph` must be captured, the others may fall back to pieces, which is said.
     """
     if how == "eager" or device.type != "cuda" or team.size > 1:
         return body

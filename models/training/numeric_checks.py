@@ -19,7 +19,7 @@ COLLAPSED = 1e-3  # of cosine distances, which go from 0 to 2; bfloat16 alone ma
 
 
 @dataclass(frozen=True)
-class Broken:
+class NonFiniteBatch:
     """A batch that the weights must not learn from: its number in the epoch, what is not finite, and for which places.
 
     No places: it cannot be told which of the batch's images it is.
@@ -29,7 +29,7 @@ class Broken:
     what: str
     places: tuple[int, ...] = ()
 
-    def told(self, name: str, recipe: Recipe, images: Sequence[str], epoch: int, batches: int) -> str:
+    def message(self, name: str, recipe: Recipe, images: Sequence[str], epoch: int, batches: int) -> str:
         """What a person needs to know; images: the names of the whole batch."""
         seen = [images[i] for i in self.places or range(len(images))]
         return (
@@ -41,9 +41,9 @@ class Broken:
         )
 
 
-def described(
+def find_non_finite(
     batch: int, features: Sequence[bool], losses: Mapping[str, bool], gradients: Mapping[str, float]
-) -> Broken:
+) -> NonFiniteBatch:
     """What is wrong with a batch, by what comes first in a step: features, losses, gradients.
 
     Args:
@@ -52,14 +52,14 @@ def described(
     """
     places = tuple(i for i, fine in enumerate(features) if not fine)
     if places:
-        return Broken(batch, f"the features of {len(places)} of {len(features)} images are not finite", places)
+        return NonFiniteBatch(batch, f"the features of {len(places)} of {len(features)} images are not finite", places)
     if not losses["the sum"]:
         names = [name for name, fine in losses.items() if not fine and name != "the sum"]
-        return Broken(batch, f"the loss is not a finite number ({', '.join(names) or 'the sum'})")
+        return NonFiniteBatch(batch, f"the loss is not a finite number ({', '.join(names) or 'the sum'})")
     bad = [name for name, largest in gradients.items() if not math.isfinite(largest)]
     if not bad:
-        return Broken(batch, "the gradients are so large that their squares are not finite")
-    return Broken(batch, f"{len(bad)} of {len(gradients)} gradients are not finite, first that of {bad[0]},")
+        return NonFiniteBatch(batch, "the gradients are so large that their squares are not finite")
+    return NonFiniteBatch(batch, f"{len(bad)} of {len(gradients)} gradients are not finite, first that of {bad[0]},")
 
 
 def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
@@ -78,7 +78,7 @@ def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
         )
 
 
-def distances_apart(output: Output) -> Tensor:
+def distance_spread(output: Output) -> Tensor:
     """How far the largest cosine distance between two images of a batch is above the smallest: (), 0 to 2."""
     unit = normalize(at_least_float32(output.feats.detach()), dim=1, eps=1e-6)
     dist = 1 - unit @ unit.T
@@ -86,11 +86,11 @@ def distances_apart(output: Output) -> Tensor:
     return dist.masked_fill(~pairs, -torch.inf).max() - dist.masked_fill(~pairs, torch.inf).min()
 
 
-def collapse(name: str, apart: float, epoch: int) -> str | None:
+def collapse_warning(name: str, apart: float, epoch: int) -> str | None:
     """What to say where features tell nobody apart: all distances equal, so that the triplet loss stands at its margin.
 
     Args:
-        apart: the mean over an epoch's batches of `distances_apart`.
+        apart: the mean over an epoch's batches of `distance_spread`.
     """
     if apart >= COLLAPSED:
         return None

@@ -21,7 +21,7 @@ from models.backbones.resnet import Trunk
 from models.backbones.timm_backbone import published
 from models.data.augment import Augment
 from models.distributed.data_parallel import check_shares, spread
-from models.distributed.process_group import ALONE, Team
+from models.distributed.process_group import ALONE, ProcessGroup
 from models.lr_schedules import ErrorWarmup
 from models.net import Net
 from models.pretrained import load_weights
@@ -37,7 +37,7 @@ class Run:
 
     net: Net
     forward: nn.Module  # the network itself, or what runs it together with other processes
-    team: Team
+    team: ProcessGroup
     losses: Losses
     learned: nn.ModuleDict  # those of the losses that learn something of their own, and the warm-up
     optimizer: torch.optim.Optimizer
@@ -57,7 +57,7 @@ def start(
     folder: Path,
     pretrained: Path | None,
     progress: Progress,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
 ) -> Net:
     """The network before the first step: random by the recipe's seed, then the pretrained weights."""
     with torch.random.fork_rng():
@@ -67,16 +67,22 @@ def start(
             zero_residuals(net, member)
         if pretrained is not None and member.weights is not None:
             report = load_weights(published(net.backbone), pretrained, member.weights)
-            net.branch_off()
+            net.copy_backbone_weights()
             progress.say(f"  {member.name}: {report}")
-            if team.leads:
+            if team.is_leader:
                 write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
         net.resize(recipe.size)
     return net
 
 
 def set_up(
-    net: Net, recipe: Recipe, classes: int, images: NDArray[np.uint8], device: torch.device, precision: str, team: Team
+    net: Net,
+    recipe: Recipe,
+    classes: int,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    precision: str,
+    team: ProcessGroup,
 ) -> Run:
     """Lay the network on its device, and make what trains it."""
     check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
@@ -126,4 +132,4 @@ def zero_residuals(net: Net, member: Member) -> None:
             "--set recipe.zero_init_residual=false"
         )
     net.backbone.zero_residuals()
-    net.branch_off()
+    net.copy_backbone_weights()

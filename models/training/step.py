@@ -11,7 +11,7 @@ from models.device import autocast
 from models.distributed.data_parallel import whole_batch
 from models.losses import Learner
 from models.training.setup import Run
-from models.training.tally import Seen, Tally
+from models.training.tally import BatchReadings, Tally
 
 
 class Step:
@@ -44,11 +44,11 @@ class Step:
         skip = self._backward(total, seen, at)
         for _, loss in run.losses.values():
             if isinstance(loss, Learner):
-                loss.learn(output, labels, skip, t)
+                loss.update_state(output, labels, skip, t)
         if run.warmup is not None:
-            run.warmup.learn(output, labels, skip)
+            run.warmup.update_state(output, labels, skip)
 
-    def _backward(self, total: Tensor, seen: Seen, at: Tensor) -> Tensor:
+    def _backward(self, total: Tensor, seen: BatchReadings, at: Tensor) -> Tensor:
         """Gradients, and the optimizer's step; whether the batch is passed over."""
         scaler, optimizer, tally = self.run.scaler, self.run.optimizer, self.tally
         if scaler.is_enabled():  # it looks for gradients that are no numbers, and passes over them

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from models.net import Output
 from models.training.epoch_metrics import EpochMetrics
-from models.training.numeric_checks import LARGEST, Broken, described, distances_apart
+from models.training.numeric_checks import LARGEST, NonFiniteBatch, distance_spread, find_non_finite
 
 LOOK = {"cpu": 1, "cuda": 32}  # steps: a look is free on a CPU, and lets a GPU run dry
 
 
-class Seen(NamedTuple):
+class BatchReadings(NamedTuple):
     """Of one batch: whether each image's features are finite (B,), each loss, the sum first (1 + T,), and both, ()."""
 
     features: Tensor
@@ -54,17 +54,17 @@ class Tally:
         self.sums.copy_(torch.tensor(counted, dtype=torch.float64))
 
     @torch.no_grad()
-    def add(self, output: Output, labels: Tensor, terms: Mapping[str, Tensor], total: Tensor) -> Seen:
+    def add(self, output: Output, labels: Tensor, terms: Mapping[str, Tensor], total: Tensor) -> BatchReadings:
         """Count one batch in, and look at it as far as it has come before its gradients."""
         right = (output.logits[0].argmax(dim=1) == labels).sum() if output.logits else torch.zeros_like(total)
         values = torch.stack([total, *(terms[name] for name in self.terms)])
-        told = torch.cat((values[:1], torch.stack((right.to(values.dtype), distances_apart(output))), values[1:]))
+        told = torch.cat((values[:1], torch.stack((right.to(values.dtype), distance_spread(output))), values[1:]))
         self.sums.add_(told.double() * self.weights)
         features, losses = torch.isfinite(output.feats).all(dim=1), torch.isfinite(values)
-        return Seen(features, losses, features.all() & losses[0])
+        return BatchReadings(features, losses, features.all() & losses[0])
 
     @torch.no_grad()
-    def judge(self, at: Tensor, seen: Seen, *, gradients: bool) -> Tensor:
+    def judge(self, at: Tensor, seen: BatchReadings, *, gradients: bool) -> Tensor:
         """Keep what is wrong with the batch, where it is the first broken one.
 
         Args:
@@ -85,7 +85,7 @@ class Tally:
         self.broken.copy_(torch.maximum(self.broken, bad.to(self.broken.dtype)))
         return self.broken > 0
 
-    def look(self, metrics: EpochMetrics) -> Broken | None:
+    def look(self, metrics: EpochMetrics) -> NonFiniteBatch | None:
         """Wait for the device, put the sums into the metrics, and tell the first broken batch if there is one."""
         broken, metrics.loss, metrics.accuracy, metrics.apart, *terms = torch.cat(
             (self.broken.double()[None], self.sums)
@@ -96,7 +96,7 @@ class Tally:
         losses = dict(zip(("the sum", *self.terms), self.losses.tolist(), strict=True))
         names = [name for name, p in self.trained.items() if p.grad is not None]
         norms = {} if self.norms is None else dict(zip(names, self.norms.tolist(), strict=True))
-        return described(int(self.at), self.features.tolist(), losses, norms)
+        return find_non_finite(int(self.at), self.features.tolist(), losses, norms)
 
 
 def largest_of(grads: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -14,22 +14,23 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
 
+from configs.console.epoch_cells import epoch_cells, epoch_text
 from configs.console.progress import Progress, duration
-from configs.console.signals import Stopped, at_a_good_moment
+from configs.console.signals import Stopped, deferred_stop
 from configs.errors import TrainingError
 from configs.schema import Member, Recipe
 from configs.store.atomic_files import write_file, write_text
 from models.data.balance import Training
-from models.data.feed import Source, Turn, make_feed
+from models.data.feed import BatchSource, Turn, make_feed
 from models.data.pk_sampler import Sampling
 from models.device import computing
-from models.distributed.process_group import ALONE, Team
+from models.distributed.process_group import ALONE, ProcessGroup
 from models.net import Net
 from models.training.checkpoint import load_checkpoint
-from models.training.epoch_metrics import EpochMetrics, Point
+from models.training.epoch_metrics import EpochMetrics, TrainingPosition
 from models.training.keeper import EPOCHS, Keeper
-from models.training.launch import Body, compiled, make_launch, settle
-from models.training.numeric_checks import Broken, check_weights, collapse
+from models.training.launch import Body, choose_launch, compiled, make_launch
+from models.training.numeric_checks import NonFiniteBatch, check_weights, collapse_warning
 from models.training.setup import Run, set_up, start
 from models.training.step import Step
 from models.training.tally import Tally
@@ -61,7 +62,7 @@ def train_member(
     workers: int,
     progress: Progress,
     pretrained: Path | None,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
 ) -> None:
     """Train, and leave weights, class list, metrics and the report of the weights it started from in `folder`.
 
@@ -81,7 +82,7 @@ def train_member(
         run = set_up(net, recipe, len(training.pids), images, device, precision, team)
         point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
         team.check_same("the checkpoint to go on from", str(point))
-        if point != Point() and team.leads:
+        if point != TrainingPosition() and team.is_leader:
             progress.say(f"  {member.name}: going on after {point} of {recipe.epochs}")
             write_text(folder / EPOCHS, point.text)
         told = {"member": member.name, "epochs": recipe.epochs}
@@ -89,7 +90,7 @@ def train_member(
         with Keeper(run, member.name, folder) as keeper:
             point = _train(run, member.name, training, images, point, keeper, workers, progress)
             keeper.wait()
-        if team.leads:
+        if team.is_leader:
             _keep(net, training, folder, member.name)
             progress.say(f"  {member.name}: {_described(point)}, {duration(time.monotonic() - begun)}")
 
@@ -99,30 +100,30 @@ def _train(
     name: str,
     training: Training,
     images: NDArray[np.uint8],
-    point: Point,
+    point: TrainingPosition,
     keeper: Keeper,
     workers: int,
     progress: Progress,
-) -> Point:
+) -> TrainingPosition:
     """Every epoch that is left."""
     recipe, collapsed = run.recipe, False
     with (
         progress.task(f"{name}, epochs", recipe.epochs, point.epoch) as step,
-        at_a_good_moment() as own,
+        deferred_stop() as own,
         _loop(run, training, images, point, keeper, workers, progress) as loop,
     ):
 
         def asked() -> tuple[int, bool]:
             """The signal that asks to stop, if one came, and whether a checkpoint is overdue; the same for all."""
-            word = run.team.most(2 * own() + keeper.overdue)
+            word = run.team.all_reduce_max(2 * own() + keeper.overdue)
             return word // 2, bool(word % 2)
 
         while point.epoch < recipe.epochs:
             reached = _epoch(loop, point, step, asked)
-            if isinstance(reached, Broken):
+            if isinstance(reached, NonFiniteBatch):
                 rows = loop.sampling.rows(point.epoch)
                 seen = [training.split.names[i] for i in rows[reached.batch]]
-                raise TrainingError(reached.told(name, recipe, seen, point.epoch, len(rows)))
+                raise TrainingError(reached.message(name, recipe, seen, point.epoch, len(rows)))
             point, (stop, overdue) = reached, asked()
             if stop or overdue or keeper.due(point):
                 keeper.keep(point)
@@ -142,7 +143,7 @@ def _loop(
     run: Run,
     training: Training,
     images: NDArray[np.uint8],
-    point: Point,
+    point: TrainingPosition,
     keeper: Keeper,
     workers: int,
     progress: Progress,
@@ -152,10 +153,10 @@ def _loop(
     sampling = Sampling(
         training.labels, recipe.identities_per_batch, recipe.images_per_identity, recipe.seed, training.doubled
     )
-    share = run.team.part(sampling.batch)
-    source = Source(images, sampling, run.augments, lambda t: base * run.rate(t), share, run.device)
+    share = run.team.shard(sampling.batch)
+    source = BatchSource(images, sampling, run.augments, lambda t: base * run.rate(t), share, run.device)
     feed = make_feed(source, recipe.feed_on(run.device.type), workers, progress.say)
-    how = settle(recipe.launch, run.device, run.team, progress.say)
+    how = choose_launch(recipe.launch, run.device, run.team, progress.say)
     tally = Tally(tuple(run.losses), sampling.batch, run.net, run.device)
     step = Step(run, tally, compiled(run.forward, how))
     launch = make_launch(lambda tensors: step(*feed.unpack(tensors)), how, run.device, run.team, progress.say)
@@ -166,10 +167,10 @@ def _loop(
 
 def _epoch(
     loop: Loop,
-    point: Point,
+    point: TrainingPosition,
     step: Callable[[float], None],
     asked: Callable[[], tuple[int, bool]] = lambda: (0, False),
-) -> Point | Broken:
+) -> TrainingPosition | NonFiniteBatch:
     """The batches to the epoch's end, to where it was asked to stop, or to a look that finds a broken one.
 
     The device is looked at every so many steps, and before anything is kept or an epoch ends.
@@ -200,16 +201,16 @@ def _epoch(
     return point.finished(metrics.done(metrics.seconds))
 
 
-def _described(point: Point) -> str:
+def _described(point: TrainingPosition) -> str:
     """The last epoch in words."""
     last = json.loads(point.lines[-1])
     rate = last["images"] / last["seconds"]
-    return f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
+    return f"{epoch_text(epoch_cells(last))}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
 
 
-def _warn(name: str, apart: float, point: Point, progress: Progress, *, before: bool) -> bool:
+def _warn(name: str, apart: float, point: TrainingPosition, progress: Progress, *, before: bool) -> bool:
     """Whether the features have collapsed, which is said when they had not `before`."""
-    warning = collapse(name, apart, point.epoch)
+    warning = collapse_warning(name, apart, point.epoch)
     if warning and not before:
         progress.say(warning)
     return warning is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from submit.formats.base import Answers, Format, Names, Sheet, read_number_lines
+from submit.formats.base import Answers, Format, Names, ParsedSubmission, read_number_lines
 
 
 def tokens(names: Names) -> Names:
@@ -17,7 +17,7 @@ def write(answers: Answers) -> bytes:
     return "".join(" ".join(numbers) + "\n" for numbers in answers.lists).encode("ascii")
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """Numbers as they are written: `007` is not image 7 of this format."""
     return read_number_lines(content)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-from submit.formats.base import Answers, Fault, Format, Names, Sheet, broken, decode_text, is_number
+from submit.formats.base import Answers, Fault, Format, Names, ParsedSubmission, broken, decode_text, is_number
 from submit.formats.json_scan import elements, kind
 
 KEYS = {"query_id", "ans_ids"}
@@ -32,7 +32,7 @@ def write(answers: Answers) -> bytes:
     return ("[\n" + ",\n".join(rows) + "\n]\n").encode("ascii")
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """Anybody's list of objects."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
@@ -55,7 +55,7 @@ def read(content: bytes) -> Sheet:
         return broken(e.lineno, f"not atrw_json: {e.msg} (column {e.colno})")
     except RecursionError:
         return broken(None, "not atrw_json: nested too deeply; wanted one list of objects")
-    return Sheet(Answers(queries, lists), lines, tuple(faults), notes)
+    return ParsedSubmission(Answers(queries, lists), lines, tuple(faults), notes)
 
 
 def _odd(entry: Any) -> str | None:

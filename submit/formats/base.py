@@ -52,7 +52,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ParsedSubmission:
     """A file as it was read, right or wrong.
 
     answers: all that could be understood, in the file's order; a query may be there twice. lines: where each answer
@@ -83,15 +83,15 @@ def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
 class Format:
     """A way to hand lists in.
 
-    file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> Sheet; it never
-    raises. tokens: names -> tokens. arrange: what of a ranking is handed in. whole: lists hold the whole gallery,
-    whatever K is. scored: its lists can be scored. ordered: queries are handed in in the order that they are given in,
-    though their names tell them apart.
+    file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> ParsedSubmission;
+    it never raises. tokens: names -> tokens. arrange: what of a ranking is handed in. whole: lists hold the whole
+    gallery, whatever K is. scored: its lists can be scored. ordered: queries are handed in in the order that they are
+    given in, though their names tell them apart.
     """
 
     file: str
     write: Callable[[Answers], bytes]
-    read: Callable[[bytes], Sheet]
+    read: Callable[[bytes], ParsedSubmission]
     tokens: Callable[[Names], Names] = field(default=lambda names: names)
     arrange: Callable[[Ranking, Names, Names], Answers] = arrange_lists
     whole: bool = False
@@ -104,9 +104,9 @@ class Format:
         return most if self.whole else min(top_k, most)
 
 
-def broken(line: int | None, text: str) -> Sheet:
+def broken(line: int | None, text: str) -> ParsedSubmission:
     """A file of which nothing can be understood, and why."""
-    return Sheet(Answers([], []), [], (Fault(line, text),))
+    return ParsedSubmission(Answers([], []), [], (Fault(line, text),))
 
 
 def decode_text(content: bytes) -> tuple[str, tuple[str, ...]] | Fault:
@@ -181,7 +181,7 @@ def parse_number(text: str) -> float:
         return math.nan
 
 
-def read_number_lines(content: bytes) -> Sheet:
+def read_number_lines(content: bytes) -> ParsedSubmission:
     """Lines of numbers apart by spaces: line i answers query i, so queries are called "1", "2" and so on."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
@@ -202,4 +202,4 @@ def read_number_lines(content: bytes) -> Sheet:
             tokens = [t for t in tokens if is_number(t)]
         lists.append(tokens)
     lines = range(1, len(rows) + 1)
-    return Sheet(Answers([str(line) for line in lines], lists), lines, tuple(faults), notes)
+    return ParsedSubmission(Answers([str(line) for line in lines], lists), lines, tuple(faults), notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from submit.formats.base import Answers, Fault, Format, Sheet, broken, decode_text
+from submit.formats.base import Answers, Fault, Format, ParsedSubmission, broken, decode_text
 from submit.formats.json_scan import kind, members
 
 
@@ -15,7 +15,7 @@ def write(answers: Answers) -> bytes:
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """The lists of a file from anyone; a query that is there twice is given twice."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
@@ -37,7 +37,7 @@ def read(content: bytes) -> Sheet:
         return broken(e.lineno, f"not naic_json: {e.msg} (column {e.colno})")
     except RecursionError:
         return broken(None, "not naic_json: nested too deeply; wanted one object, query name -> list of names")
-    return Sheet(Answers(queries, lists), lines, tuple(faults), notes)
+    return ParsedSubmission(Answers(queries, lists), lines, tuple(faults), notes)
 
 
 def _odd(value: Any) -> str | None:

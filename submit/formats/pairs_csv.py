@@ -13,7 +13,7 @@ from submit.formats.base import (
     Fault,
     Format,
     Names,
-    Sheet,
+    ParsedSubmission,
     broken,
     csv_line,
     csv_rows,
@@ -70,7 +70,7 @@ def write(answers: Answers) -> bytes:
     return (csv_line(HEADER) + "".join(lines)).encode("utf-8")
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """Anybody's rows; a similarity must be a finite number. Distances are taken back from it where it is in (0, 1]."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
@@ -95,7 +95,7 @@ def read(content: bytes) -> Sheet:
             lines.append(line)
     except BadCsv as e:
         return broken(e.fault.line, e.fault.text)
-    return Sheet(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
+    return ParsedSubmission(Answers(queries, [[] for _ in queries], dists), lines, tuple(faults), notes)
 
 
 def _why(header: list[str]) -> str:

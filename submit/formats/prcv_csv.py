@@ -10,7 +10,7 @@ from submit.formats.base import (
     BadCsv,
     Fault,
     Format,
-    Sheet,
+    ParsedSubmission,
     broken,
     csv_line,
     csv_rows,
@@ -34,7 +34,7 @@ def write(answers: Answers) -> bytes:
     return "".join(lines).encode("utf-8")
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """Names and distances; a distance must be a finite number, and a line's distances must not fall."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
@@ -58,7 +58,7 @@ def read(content: bytes) -> Sheet:
             lines.append(line)
     except BadCsv as e:
         return broken(e.fault.line, e.fault.text)
-    return Sheet(Answers(queries, lists, all_dists), lines, tuple(faults), notes)
+    return ParsedSubmission(Answers(queries, lists, all_dists), lines, tuple(faults), notes)
 
 
 def _odd(row: Sequence[str], dists: Sequence[float]) -> list[str]:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from dataclasses import replace
 
-from submit.formats.base import MAX_BYTES, Answers, Fault, Format, Names, Sheet, broken, read_number_lines
+from submit.formats.base import MAX_BYTES, Answers, Fault, Format, Names, ParsedSubmission, broken, read_number_lines
 
 INSIDE = "result.txt"
 WIDTH = 4  # at least: the organisers' page counts 0000 to 3599
@@ -38,7 +38,7 @@ def write(answers: Answers) -> bytes:
     return packed.getvalue()
 
 
-def read(content: bytes) -> Sheet:
+def read(content: bytes) -> ParsedSubmission:
     """The zip, or the text that belongs in it. Every index of a file has the same number of digits."""
     notes: tuple[str, ...] = ()
     if content[:2] == b"PK":

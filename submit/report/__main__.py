@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.console.progress import Progress
-from configs.errors import ConfigError, ResultError
+from configs.console.store_options import add_build, add_device, add_runs, check_runs
+from configs.errors import ConfigError
 from configs.installed import need
 from configs.store.store import Store
 from ensemble.kernels.device import check_device
@@ -30,20 +31,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: reports/<the build's name>)"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="where the build keeps its results (default: runs)",
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_runs(parser)
+    add_build(parser)
+    add_device(parser)
     parser.add_argument(
         "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
     )
     parser.add_argument(
-        "--port", type=whole(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
+        "--port", type=at_least(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
     )
     parser.add_argument(
         "--host",
@@ -61,8 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     from submit.report.build_report import make_report
 
     check_device(args.device)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    check_runs(args.runs)
     progress = Progress()
     store = Store(args.runs, progress.say, lends=True)
     written = make_report(store, args.build, args.out, progress, args.device)

@@ -18,15 +18,15 @@ from configs.store.store import Address
 from models.data.images import decode
 from models.data.sheets.thumbnails import write_picture
 from submit.report.member_training import Trained
-from submit.report.query_results import Inquiry
-from submit.report.report_input import Subject, Trial
+from submit.report.query_results import QueryResults
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "models"
 
 
 @dataclass(frozen=True)
-class Look:
+class ActivationExample:
     """One query as it is, and as each member sees it: files of the report's folder."""
 
     query: int
@@ -34,7 +34,7 @@ class Look:
     members: tuple[tuple[str, str], ...]
 
 
-def choose(trial: Trial, found: Inquiry, count: int) -> list[int]:
+def choose_queries(trial: ReportedEvaluation, found: QueryResults, count: int) -> list[int]:
     """Queries to look at: the hardest, those the members see most differently, and the easiest; by place otherwise."""
     n = len(trial.query)
     if not trial.labelled:
@@ -53,9 +53,14 @@ def choose(trial: Trial, found: Inquiry, count: int) -> list[int]:
     return sorted(chosen, key=lambda i: (ap[i], i))
 
 
-def write_looks(
-    folder: Path, subject: Subject, trial: Trial, queries: Sequence[int], trained: Sequence[Trained], progress: Progress
-) -> list[Look]:
+def write_examples(
+    folder: Path,
+    subject: ReportInput,
+    trial: ReportedEvaluation,
+    queries: Sequence[int],
+    trained: Sequence[Trained],
+    progress: Progress,
+) -> list[ActivationExample]:
     """Write the maps; none where there are no pictures, or no weights of this store's making."""
     able = [t for t in trained if t.folder]
     known = [trial.query.paths[q] for q in queries]
@@ -82,7 +87,7 @@ def write_looks(
                 write_picture(overlaid(image, strength), folder / name)
                 files[q].append((t.member, name))
             step(1)
-    return [Look(q, f"seen/{trial.name}-{q}.webp", tuple(files[q])) for q in queries]
+    return [ActivationExample(q, f"seen/{trial.name}-{q}.webp", tuple(files[q])) for q in queries]
 
 
 def overlaid(image: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -94,7 +99,12 @@ def overlaid(image: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray
 
 
 def _maps(
-    subject: Subject, trial: Trial, trained: Trained, member: Member, queries: Sequence[int], paths: Sequence[Path]
+    subject: ReportInput,
+    trial: ReportedEvaluation,
+    trained: Trained,
+    member: Member,
+    queries: Sequence[int],
+    paths: Sequence[Path],
 ) -> NDArray[np.float32]:
     """(n, H, W) activations of one member, kept in the store: loading a network costs more than anything else here."""
     request = {

@@ -16,16 +16,16 @@ from configs.store.atomic_files import clear
 from configs.store.store import Store
 from ensemble.worth import worth_of
 from submit.build_scores import score_evaluation
-from submit.report.activation_maps import choose, write_looks
+from submit.report.activation_maps import choose_queries, write_examples
 from submit.report.history import previous
 from submit.report.member_training import Trained, trained_members
 from submit.report.page_data import packed, write_index, write_lists, write_names, write_piece
-from submit.report.pages import Findings, Pages, write_assets
+from submit.report.pages import EvaluationPages, Pages, write_assets
 from submit.report.pairs import nearest_pairs
 from submit.report.plots import cmc_curves, figures
 from submit.report.projection import embed
-from submit.report.query_results import inquire
-from submit.report.report_input import Subject, Trial, open_subject
+from submit.report.query_results import collect_query_results
+from submit.report.report_input import ReportedEvaluation, ReportInput, open_report_input
 from submit.report.thumbnails import write_thumbs
 
 MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
@@ -38,10 +38,10 @@ class Written:
     """A report that was written: its folder, and what its pages were made from."""
 
     folder: Path
-    subject: Subject
+    subject: ReportInput
     trained: list[Trained]
     pages: Pages
-    findings: list[Findings]
+    findings: list[EvaluationPages]
 
 
 def write_report(store: Store, key: str | None, out: Path | None, progress: Progress, device: str) -> Path:
@@ -59,7 +59,7 @@ def make_report(store: Store, key: str | None, out: Path | None, progress: Progr
     Raises:
         ResultError: no such build, or the folder cannot be written or holds something else.
     """
-    subject = open_subject(store, key, device)
+    subject = open_report_input(store, key, device)
     out = out or REPORTS / subject.key.split("/")[1]
     part = out.with_name(f".{out.name}.part")
     try:
@@ -103,7 +103,7 @@ def _alone(part: Path, out: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> Written:
+def _fill(folder: Path, subject: ReportInput, progress: Progress, device: str) -> Written:
     trained = trained_members(subject)
     findings = []
     for trial in subject.trials:
@@ -123,12 +123,17 @@ def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> Wr
 
 
 def _find(
-    folder: Path, subject: Subject, trial: Trial, trained: list[Trained], progress: Progress, device: str
-) -> tuple[Findings, list[str]]:
+    folder: Path,
+    subject: ReportInput,
+    trial: ReportedEvaluation,
+    trained: list[Trained],
+    progress: Progress,
+    device: str,
+) -> tuple[EvaluationPages, list[str]]:
     """Everything about one evaluation, its pictures and data written."""
     plan = subject.plan
     rows = score_evaluation(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
-    found = inquire(subject, trial, progress)
+    found = collect_query_results(subject, trial, progress)
     thumbs, notes = write_thumbs(folder, trial, found, progress)
     data = folder / "data"
     write_index(data, trial, found, thumbs.as_data())
@@ -140,5 +145,5 @@ def _find(
     places = embed(subject, trial)
     if places is not None:
         write_piece(data, f"{trial.name}/map", {"places": packed(places.ravel(), "f4")})
-    looks = write_looks(folder, subject, trial, choose(trial, found, LOOKS), trained, progress)
-    return Findings(trial, found, rows, worth, thumbs, pairs, curves, looks, places is not None), notes
+    looks = write_examples(folder, subject, trial, choose_queries(trial, found, LOOKS), trained, progress)
+    return EvaluationPages(trial, found, rows, worth, thumbs, pairs, curves, looks, places is not None), notes

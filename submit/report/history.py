@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ReidError
-from configs.schema import Plan
+from configs.schema import BuildConfig
 from configs.store.store import MANIFEST
 from ensemble.results.build_record import RECORD, Record, load_record
 from submit.build_scores import Row, score_evaluation
-from submit.report.report_input import Subject
+from submit.report.report_input import ReportInput
 from submit.signature import differences
 
 LONG = 90
@@ -50,7 +50,7 @@ class History:
     notes: tuple[str, ...]
 
 
-def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "auto") -> History | None:
+def previous(subject: ReportInput, scores: Mapping[str, list[Row]], device: str = "auto") -> History | None:
     """The build of the same competition, queries and gallery that was finished before this one, or None."""
     found = _before(subject.store.root, subject.key, subject.record)
     if found is None:
@@ -63,7 +63,7 @@ def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "a
     notes: list[str] = []
     for name, rows in scores.items():
         try:
-            plan = Plan.model_validate(record.plan)
+            plan = BuildConfig.model_validate(record.plan)
             theirs = score_evaluation(
                 subject.store, name, record.evaluations[name], plan.ensemble, plan.competition, device
             )

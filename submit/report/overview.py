@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ensemble.metrics.bootstrap import Interval, interval
 from submit.build_scores import Row
 from submit.report.member_training import Trained
-from submit.report.query_results import Inquiry
-from submit.report.report_input import Subject, Trial
+from submit.report.query_results import QueryResults
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 GROUPS = 12  # lines of a table of groups
 EXAMPLES = 8  # queries of a strip
@@ -50,7 +50,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Alone:
+class OnlyMember:
     """A member among the others. only: queries it alone answers rightly; missed: those it alone does not."""
 
     member: str
@@ -59,7 +59,11 @@ class Alone:
 
 
 def lines(
-    subject: Subject, trial: Trial, found: Inquiry, rows: Sequence[Row], trained: Sequence[Trained]
+    subject: ReportInput,
+    trial: ReportedEvaluation,
+    found: QueryResults,
+    rows: Sequence[Row],
+    trained: Sequence[Trained],
 ) -> list[Line]:
     """A line a system; intervals draw whole persons, since queries of one person resemble each other."""
     times = {t.member: t.seconds for t in trained}
@@ -73,14 +77,14 @@ def lines(
     return found_lines
 
 
-def per_query(subject: Subject, hit: NDArray, ap: NDArray) -> NDArray[np.float64]:
+def per_query(subject: ReportInput, hit: NDArray, ap: NDArray) -> NDArray[np.float64]:
     """(Q,) each query's share of the total, NaN where skipped."""
     weights = subject.plan.competition.score
     share: NDArray[np.float64] = weights.rank1 * hit.astype(np.float64) + weights.map * ap.astype(np.float64)
     return share
 
 
-def strips(trial: Trial, found: Inquiry) -> list[Strip]:
+def strips(trial: ReportedEvaluation, found: QueryResults) -> list[Strip]:
     """The hardest queries, those that re-ranking moved most, and those that the members see most differently."""
     before, after = trial.before, trial.after
     agreement = found.agreement()
@@ -103,7 +107,7 @@ def strips(trial: Trial, found: Inquiry) -> list[Strip]:
     return made
 
 
-def moved(trial: Trial, found: Inquiry) -> tuple[int, int] | None:
+def count_changes(trial: ReportedEvaluation, found: QueryResults) -> tuple[int, int] | None:
     """How many queries re-ranking helped and hurt in average precision; None where there is no telling."""
     before, after = trial.before, trial.after
     if not trial.labelled or before == after:
@@ -112,7 +116,7 @@ def moved(trial: Trial, found: Inquiry) -> tuple[int, int] | None:
     return int((change > 1e-6).sum()), int((change < -1e-6).sum())
 
 
-def by_camera(trial: Trial, found: Inquiry) -> list[Group]:
+def by_camera(trial: ReportedEvaluation, found: QueryResults) -> list[Group]:
     """Mean AP by the query's camera."""
     if not trial.labelled or not trial.cameras:
         return []
@@ -122,7 +126,7 @@ def by_camera(trial: Trial, found: Inquiry) -> list[Group]:
     )
 
 
-def by_domain(trial: Trial, found: Inquiry) -> list[Group]:
+def by_domain(trial: ReportedEvaluation, found: QueryResults) -> list[Group]:
     """Mean AP by the query's domain."""
     names = trial.query.domain_names
     if not trial.labelled or not names:
@@ -130,7 +134,7 @@ def by_domain(trial: Trial, found: Inquiry) -> list[Group]:
     return _groups(trial.query.domains, found, [names[d] if d >= 0 else "none" for d in np.unique(trial.query.domains)])
 
 
-def by_person(trial: Trial, found: Inquiry) -> list[Group]:
+def by_person(trial: ReportedEvaluation, found: QueryResults) -> list[Group]:
     """The identities with the lowest mean AP of the last system."""
     if not trial.labelled:
         return []
@@ -139,7 +143,7 @@ def by_person(trial: Trial, found: Inquiry) -> list[Group]:
     return [replace(g, key=g.name.removeprefix("person ")) for g in worst]
 
 
-def alone(trial: Trial, found: Inquiry) -> list[Alone]:
+def only_members(trial: ReportedEvaluation, found: QueryResults) -> list[OnlyMember]:
     """Who is right where nobody else is, and wrong where everybody else is right, at rank 1."""
     if not trial.labelled or len(trial.banks) < 2:
         return []
@@ -149,12 +153,12 @@ def alone(trial: Trial, found: Inquiry) -> list[Alone]:
     count = right.sum(axis=0)
     m = len(right)
     return [
-        Alone(b.member, int((right[i] & (count == 1)).sum()), int((~right[i] & (count == m - 1)).sum()))
+        OnlyMember(b.member, int((right[i] & (count == 1)).sum()), int((~right[i] & (count == m - 1)).sum()))
         for i, b in enumerate(trial.banks)
     ]
 
 
-def shared(trial: Trial, found: Inquiry) -> list[tuple[str, list[float]]]:
+def shared(trial: ReportedEvaluation, found: QueryResults) -> list[tuple[str, list[float]]]:
     """Mean share of the first ten that two members have in common: a row a member."""
     if len(trial.banks) < 2:
         return []
@@ -162,7 +166,7 @@ def shared(trial: Trial, found: Inquiry) -> list[tuple[str, list[float]]]:
     return [(bank.member, [float(x) for x in means[i]]) for i, bank in enumerate(trial.banks)]
 
 
-def _groups(kinds: NDArray[np.int64], found: Inquiry, names: Sequence[str]) -> list[Group]:
+def _groups(kinds: NDArray[np.int64], found: QueryResults, names: Sequence[str]) -> list[Group]:
     made = []
     for kind, name in zip(np.unique(kinds), names, strict=True):
         rows = np.flatnonzero((kinds == kind) & np.isfinite(found.ap[-1]))

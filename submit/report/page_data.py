@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from submit.report.query_results import Inquiry
-from submit.report.report_input import Trial
+from submit.report.query_results import QueryResults
+from submit.report.report_input import ReportedEvaluation
 
 LISTS, NAMES = 64, 1024  # queries, names a piece
 STRIP = 10  # images of a list that the browser of queries shows
@@ -36,7 +36,7 @@ def write_piece(folder: Path, name: str, value: Any) -> None:
     path.write_text(f'report.put("{name}",{text});\n', encoding="ascii")
 
 
-def write_lists(folder: Path, trial: Trial, found: Inquiry) -> None:
+def write_lists(folder: Path, trial: ReportedEvaluation, found: QueryResults) -> None:
     """Pieces of LISTS queries: their shown images, what each system made of them, and their right images."""
     ranks = "u2" if len(trial.gallery) < 2**16 else "i4"
     for start in range(0, len(trial.query), LISTS):
@@ -58,7 +58,7 @@ def write_lists(folder: Path, trial: Trial, found: Inquiry) -> None:
         )
 
 
-def write_names(folder: Path, trial: Trial) -> None:
+def write_names(folder: Path, trial: ReportedEvaluation) -> None:
     """Gallery names, NAMES a piece: only those of a list that is looked at are loaded."""
     for start in range(0, len(trial.gallery), NAMES):
         write_piece(
@@ -66,7 +66,7 @@ def write_names(folder: Path, trial: Trial) -> None:
         )
 
 
-def write_index(folder: Path, trial: Trial, found: Inquiry, pictures: dict[str, Any]) -> None:
+def write_index(folder: Path, trial: ReportedEvaluation, found: QueryResults, pictures: dict[str, Any]) -> None:
     """What sorting, filtering and the browser's lines need, for every query.
 
     Args:

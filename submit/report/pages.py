@@ -16,10 +16,10 @@ from submit.report.history import History
 from submit.report.member_training import Trained
 from submit.report.photo_search import Found
 from submit.report.projection import method
-from submit.report.report_input import Subject
+from submit.report.report_input import ReportInput
 from submit.report.template_context import (
     COLOURS,
-    Findings,
+    EvaluationPages,
     colour_of,
     onlys,
     overview_of,
@@ -40,7 +40,9 @@ def write_assets(folder: Path) -> None:
 class Pages:
     """Writes pages into a folder; holds what all of them share."""
 
-    def __init__(self, folder: Path, subject: Subject, findings: Sequence[Findings], extra: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, subject: ReportInput, findings: Sequence[EvaluationPages], extra: Sequence[str]
+    ) -> None:
         """extra: kinds of pages there are beside the overview, the queries and the build: pairs, map."""
         self.folder, self.subject, self.findings = folder, subject, findings
         self.environment = Environment(
@@ -86,7 +88,7 @@ class Pages:
             "overview.html", "index.html", trials=trials, history=history, notes=self.subject.notes, kicker=kicker
         )
 
-    def queries(self, f: Findings) -> None:
+    def queries(self, f: EvaluationPages) -> None:
         """The browser of one evaluation's queries; its script reads the data folder."""
         before, after = f.trial.before, f.trial.after
         cams, domains = f.trial.query.camids, f.trial.query.domain_names
@@ -103,7 +105,7 @@ class Pages:
             domains=list(enumerate(domains)),
         )
 
-    def pairs(self, f: Findings) -> None:
+    def pairs(self, f: EvaluationPages) -> None:
         """The nearest pairs of one evaluation."""
         near, unlike = f.pairs
         lists = [
@@ -119,7 +121,7 @@ class Pages:
             lists.insert(0, ("Alike, and labelled as different", why, [pair_of(f.trial, p) for p in unlike]))
         self.write("pairs.html", page_of("pairs", f.trial), trial=f.trial, thumbs=f.thumbs, lists=lists)
 
-    def maps(self, f: Findings) -> None:
+    def maps(self, f: EvaluationPages) -> None:
         """The map of all images, and what members look at."""
         self.write(
             "map.html",
@@ -132,7 +134,7 @@ class Pages:
             queries=f.page,
         )
 
-    def search(self, f: Findings, found: Found | None, complaint: str) -> str:
+    def search(self, f: EvaluationPages, found: Found | None, complaint: str) -> str:
         """The page to search by photograph, which only the server has."""
         return self.render(
             "search.html", "search.html", trial=f.trial, thumbs=f.thumbs, found=found, complaint=complaint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble.neighbours.knn import load_neighbours, nearest
-from submit.report.report_input import Subject, Trial
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 MOST = 60
 AMONG = 12  # neighbours of each image that are looked through
@@ -22,7 +22,9 @@ class Pair:
     similar: float
 
 
-def nearest_pairs(subject: Subject, trial: Trial, device: str = "auto") -> tuple[list[Pair], list[Pair]]:
+def nearest_pairs(
+    subject: ReportInput, trial: ReportedEvaluation, device: str = "auto"
+) -> tuple[list[Pair], list[Pair]]:
     """The most similar pairs of all, and the most similar pairs of different known identities."""
     weights = subject.weights(trial) if len(trial.banks) > 1 else [1.0]
     if trial.evaluation.neighbours:

@@ -17,7 +17,7 @@ from configs.errors import DataError, ResultError
 from models.data.images import decode
 from models.data.sheets.thumbnails import preview
 from submit.report.member_training import Trained
-from submit.report.report_input import Subject, Trial
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 ANSWERS = 20
 
@@ -34,7 +34,7 @@ class Found:
 class Finder:
     """The members, loaded once. One search at a time: more would only fight for the cores."""
 
-    def __init__(self, subject: Subject, trial: Trial, trained: Sequence[Trained]) -> None:
+    def __init__(self, subject: ReportInput, trial: ReportedEvaluation, trained: Sequence[Trained]) -> None:
         """Raises ResultError where a member's weights are not in the store."""
         from models.device import choose_device
         from models.extraction.extract import load_member

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,9 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from submit.report.member_training import Trained
-from submit.report.query_results import BINS, Inquiry
-from submit.report.report_input import Trial
+from submit.report.member_training import Epoch, Trained
+from submit.report.query_results import BINS, QueryResults
+from submit.report.report_input import ReportedEvaluation
 
 WIDE, TALL = 4.6, 2.9  # inches of 72 user units
 DENSE = 1500  # queries above which points become a density
@@ -62,7 +64,9 @@ class Figure:
     svg: Markup
 
 
-def figures(trial: Trial, found: Inquiry, trained: Sequence[Trained], cmc: NDArray | None) -> list[Figure]:
+def figures(
+    trial: ReportedEvaluation, found: QueryResults, trained: Sequence[Trained], cmc: NDArray | None
+) -> list[Figure]:
     """The curves there is something to draw for. cmc: (S, R), see `cmc_curves`."""
     drawn = []
     if cmc is not None:
@@ -75,18 +79,32 @@ def figures(trial: Trial, found: Inquiry, trained: Sequence[Trained], cmc: NDArr
                 said = name if trial.before != trial.after else "of the last system"
                 drawn.append(_distances(found, which, said, trial.name))
     if any(t.epochs for t in trained):
-        drawn += [_epochs(trained, *what) for what in EPOCHS]
+        drawn += [_epochs(trained, *what) for what in _epoch_curves(trained)]
     return drawn
 
 
-EPOCHS = (
-    ("loss", "Loss by epoch", "mean over an epoch's images", False),
-    ("accuracy", "Accuracy by epoch", "of the classifier, on training images as they were augmented", False),
-    ("lr", "Learning rate by epoch", "at the end of each", True),
-)
+def _epoch_curves(trained: Sequence[Trained]) -> list[tuple[str, Callable[[Epoch], float], str, str, bool]]:
+    """Of each curve by epoch: its name, its value, title and caption, and whether its axis is logarithmic."""
+    terms = dict.fromkeys(name for t in trained for e in t.epochs for name in e.terms)
+    curves = [("loss", lambda e: e.loss, "Loss by epoch", "weighted sum of the losses, mean over images", False)]
+    for name in terms:
+        title = f"Loss {name} by epoch"
+        curves.append((f"loss-{name}", partial(_term, name), title, "by itself, before its weight", False))
+    still = "largest less smallest cosine distance of a batch; near 0 the features tell nobody apart"
+    right = "per cent of training images, as they were augmented, that the classifier names rightly"
+    return [
+        *curves,
+        ("spread", lambda e: e.spread, "Spread of distances by epoch", still, False),
+        ("accuracy", lambda e: 100 * e.accuracy, "Accuracy by epoch", right, False),
+        ("lr", lambda e: e.lr, "Learning rate by epoch", "at the end of each", True),
+    ]
 
 
-def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
+def _term(name: str, epoch: Epoch) -> float:
+    return epoch.terms.get(name, math.nan)  # another member's recipe may have no such loss
+
+
+def cmc_curves(found: QueryResults, most: int = 50) -> NDArray[np.float64] | None:
     """(S, R) share of scored queries with a right image among the first r, r = 1..R."""
     scored = np.flatnonzero(np.isfinite(found.ap[-1]) & (np.diff(found.right_ptr) > 0))
     if not len(scored):
@@ -100,7 +118,7 @@ def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
     return np.array(curves)
 
 
-def _cmc(trial: Trial, curves: NDArray) -> Figure:
+def _cmc(trial: ReportedEvaluation, curves: NDArray) -> Figure:
     def draw(axes: Axes) -> None:
         ranks = np.arange(1, curves.shape[1] + 1)
         for i, curve in enumerate(curves):
@@ -119,7 +137,7 @@ def _cmc(trial: Trial, curves: NDArray) -> Figure:
     return Figure("Cumulative match", said, svg_of(draw, f"cmc-{trial.name}"))
 
 
-def _ap(found: Inquiry, trial: Trial) -> Figure:
+def _ap(found: QueryResults, trial: ReportedEvaluation) -> Figure:
     before, after = (100 * np.asarray(found.ap[s], np.float64) for s in (trial.before, trial.after))
     kept = np.isfinite(before) & np.isfinite(after)
     before, after = before[kept], after[kept]
@@ -145,7 +163,7 @@ def _ap(found: Inquiry, trial: Trial) -> Figure:
     return Figure("Re-ranking, query by query", "Above the line it helped.", svg_of(draw, f"ap-{trial.name}"))
 
 
-def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
+def _distances(found: QueryResults, which: int, said: str, name: str) -> Figure:
     counts = np.asarray(found.histogram[which], np.float64)
     edges = np.linspace(0, float(found.reach[which]), BINS + 1)
     there = np.flatnonzero(counts.sum(axis=0))
@@ -167,20 +185,20 @@ def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
     return Figure(f"Distances {said}", why, svg_of(draw, f"dist-{name}-{which}"))
 
 
-def _epochs(trained: Sequence[Trained], field: str, title: str, why: str, log: bool) -> Figure:
+def _epochs(
+    trained: Sequence[Trained], name: str, value: Callable[[Epoch], float], title: str, why: str, log: bool
+) -> Figure:
     def draw(axes: Axes) -> None:
         for i, t in enumerate(trained):
-            values = [getattr(e, field) * (100 if field == "accuracy" else 1) for e in t.epochs]
+            values = [value(e) for e in t.epochs]
             axes.plot([e.epoch for e in t.epochs], values, color=MEMBERS[i % 8], ls=DASHES[i % 8], label=t.member)
         if log:
             axes.set_yscale("log")
             axes.minorticks_off()
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
-        if field == "accuracy":
-            axes.set_ylabel("per cent")
 
-    return Figure(title, why, svg_of(draw, f"epochs-{field}"))
+    return Figure(title, why, svg_of(draw, f"epochs-{name}"))
 
 
 def svg_of(draw: Any, salt: str) -> Markup:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from configs.store.code_version import code_version
 from configs.store.store import Address
-from submit.report.report_input import Subject, Trial
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 FEW = 3000  # images up to which t-SNE is made
 SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024
 ITERATIONS = 500
 
 
-def embed(subject: Subject, trial: Trial) -> NDArray[np.float32] | None:
+def embed(subject: ReportInput, trial: ReportedEvaluation) -> NDArray[np.float32] | None:
     """(N, 2) places of query then gallery images, each axis from 0 to 1; kept in the store.
 
     Members that are matrices of distances have no features and are left out; None where there is no other.
@@ -42,7 +42,7 @@ def embed(subject: Subject, trial: Trial) -> NDArray[np.float32] | None:
     return places
 
 
-def method(trial: Trial) -> str:
+def method(trial: ReportedEvaluation) -> str:
     """How the map is made, for its caption."""
     n = len(trial.query) + len(trial.gallery)
     return "t-SNE of the first 50 principal components" if n <= FEW else "the first two principal components"

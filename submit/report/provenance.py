@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from configs.console.progress import duration
-from configs.console.quoting import command, on
+from configs.console.quoting import command, runs_option
 from configs.schema import Member
 from configs.store.store import MANIFEST
 from submit.report.member_training import Trained
-from submit.report.report_input import Subject
+from submit.report.report_input import ReportInput
 
 UNKNOWN = "not known"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "scikit-learn", "pillow")
 CUDA = ("cupy-cuda13x", "cupy-cuda12x")
 
 
-def commands(subject: Subject) -> str:
+def commands(subject: ReportInput) -> str:
     """What makes the build and this report again."""
-    runs = on(subject.store.root)
+    runs = runs_option(subject.store.root)
     return "\n".join([subject.record.command, command("submit.make", *runs), command("submit.report", *runs)])
 
 
-def facts(subject: Subject) -> list[tuple[str, str]]:
+def facts(subject: ReportInput) -> list[tuple[str, str]]:
     """Terms and what they are."""
     plan = subject.plan
     rows = [
@@ -61,7 +61,7 @@ def _own(member: Member) -> str:
     return ", ".join(f"{key} {json.dumps(value)}" for key, value in member.own.items())
 
 
-def member_rows(subject: Subject, trained: Sequence[Trained]) -> list[dict[str, Any]]:
+def member_rows(subject: ReportInput, trained: Sequence[Trained]) -> list[dict[str, Any]]:
     """A line a member."""
     return [
         {
@@ -77,7 +77,7 @@ def member_rows(subject: Subject, trained: Sequence[Trained]) -> list[dict[str, 
     ]
 
 
-def fingerprints(subject: Subject, trained: Sequence[Trained]) -> list[tuple[str, str]]:
+def fingerprints(subject: ReportInput, trained: Sequence[Trained]) -> list[tuple[str, str]]:
     """Every folder that the scores rest on, and the weights' SHA-256."""
     rows = []
     for t in trained:
@@ -90,7 +90,7 @@ def fingerprints(subject: Subject, trained: Sequence[Trained]) -> list[tuple[str
     return rows
 
 
-def request(subject: Subject) -> str:
+def request(subject: ReportInput) -> str:
     """The whole plan, to be read."""
     return json.dumps(subject.record.plan, indent=1, ensure_ascii=False)
 

@@ -20,7 +20,7 @@ from ensemble.kernels.ranked_lists import smallest
 from ensemble.metrics.competition_score import score_stream
 from ensemble.neighbours.distance_blocks import Block
 from ensemble.results.cache_keys import METRICS, retrieval_code
-from submit.report.report_input import Subject, Trial
+from submit.report.report_input import ReportedEvaluation, ReportInput
 
 SHOWN = 20  # images of a list that are shown
 RIGHT = 60  # right images, nearest first, that are followed
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Inquiry:
+class QueryResults:
     """S systems, Q queries, lists of K = min(20, G), M members; whatever needs labels is empty without them.
 
     ap, hit: (S, Q) average precision and rank-1, NaN where skipped. top, dist: (Q, K), -1 where junk left no more.
@@ -63,7 +63,7 @@ class Inquiry:
         return pairs
 
 
-def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
+def collect_query_results(subject: ReportInput, trial: ReportedEvaluation, progress: Progress) -> QueryResults:
     """Ask, or read what an earlier report of the same build asked."""
     rules = subject.plan.competition
     request = {
@@ -77,18 +77,18 @@ def inquire(subject: Subject, trial: Trial, progress: Progress) -> Inquiry:
     def make(folder: Path) -> None:
         total = len(trial.systems) * len(trial.query)
         with progress.task(f"{trial.name}: queries asked of each system", total) as step:
-            found = _Asking(subject, trial, step).all()
+            found = _QueryPass(subject, trial, step).all()
         for field in fields(found):
             np.save(folder / f"{field.name}.npy", getattr(found, field.name), allow_pickle=False)
 
     folder = subject.store.get(Address("inquiries", trial.name, request), make).path
-    return Inquiry(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Inquiry)})
+    return QueryResults(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(QueryResults)})
 
 
-class _Asking:
+class _QueryPass:
     """One pass over the queries for each system, the last system first: it says which images are worth following."""
 
-    def __init__(self, subject: Subject, trial: Trial, step: Step) -> None:
+    def __init__(self, subject: ReportInput, trial: ReportedEvaluation, step: Step) -> None:
         self.subject, self.trial, self.step = subject, trial, step
         n_query, n_gallery = len(trial.query), len(trial.gallery)
         self.k, count, members = min(SHOWN, n_gallery), len(trial.systems), len(trial.banks)
@@ -104,12 +104,12 @@ class _Asking:
         self.histogram = np.zeros((2, 2, BINS), np.int64)
         self.reach = np.ones(2, np.float32)
 
-    def all(self) -> Inquiry:
+    def all(self) -> QueryResults:
         """Every system, then what only all of them tell."""
         for system in reversed(range(len(self.trial.systems))):
             self._one(system)
         counts = [len(r) for r in self.right]
-        return Inquiry(
+        return QueryResults(
             self.ap,
             self.hit,
             self.top,

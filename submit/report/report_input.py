@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ReidError
-from configs.schema import Plan
+from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.features.feature_bank import FeatureBank, open_banks
 from ensemble.metrics.competition_score import cameras
@@ -21,7 +21,7 @@ from submit.systems import System, systems_of
 
 
 @dataclass(frozen=True)
-class Side:
+class ImageList:
     """The n images of one list. paths: where each lies, None where it is not known. pids, camids, domains: -1 unknown.
 
     domain_names: what the numbers of `domains` are called; empty where the data has none.
@@ -39,14 +39,14 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ReportedEvaluation:
     """One evaluation of the build: `test`, or `holdout`. labelled: whether identities are known, so that it scores."""
 
     name: str
     evaluation: Evaluation
     banks: list[FeatureBank]
-    query: Side
-    gallery: Side
+    query: ImageList
+    gallery: ImageList
     systems: tuple[System, ...]
     labels: Mapping[int, str] = field(default_factory=dict)
     camera_names: Mapping[int, str] = field(default_factory=dict)
@@ -86,22 +86,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportInput:
     """A build opened for its report. notes: what could not be had, a sentence each."""
 
     store: Store
     key: str
     record: Record
-    plan: Plan
-    trials: tuple[Trial, ...]
+    plan: BuildConfig
+    trials: tuple[ReportedEvaluation, ...]
     notes: tuple[str, ...]
 
-    def weights(self, trial: Trial) -> list[float]:
+    def weights(self, trial: ReportedEvaluation) -> list[float]:
         """The members' weights in the sum, in the order of the banks."""
         return [self.plan.ensemble.weights.get(bank.member, 1.0) for bank in trial.banks]
 
 
-def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject:
+def open_report_input(store: Store, key: str | None, device: str = "auto") -> ReportInput:
     """The build of this key, or the last one.
 
     Raises:
@@ -126,11 +126,11 @@ def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject
         )
         systems = systems_of(store, evaluation, banks, plan.ensemble, device)
         texts = _texts(benchmark, lists, (query, gallery))
-        trials.append(Trial(name, evaluation, banks, query, gallery, tuple(systems), *texts))
-    return Subject(store, key, record, plan, tuple(trials), tuple(notes))
+        trials.append(ReportedEvaluation(name, evaluation, banks, query, gallery, tuple(systems), *texts))
+    return ReportInput(store, key, record, plan, tuple(trials), tuple(notes))
 
 
-def _find_pictures(plan: Plan, root: Path) -> tuple[Benchmark | None, list[str]]:
+def _find_pictures(plan: BuildConfig, root: Path) -> tuple[Benchmark | None, list[str]]:
     """The data set's lists, or why there will be no pictures; a report without them is still one."""
     try:
         return read_layout(plan.competition.layout, root, plan.competition.skip, wanted=()), []
@@ -146,7 +146,7 @@ def _lists(benchmark: Benchmark | None, name: str) -> tuple[Split | None, Split 
 
 
 def _texts(
-    benchmark: Benchmark | None, lists: tuple[Split | None, Split | None], sides: tuple[Side, Side]
+    benchmark: Benchmark | None, lists: tuple[Split | None, Split | None], sides: tuple[ImageList, ImageList]
 ) -> tuple[Mapping[int, str], Mapping[int, str]]:
     """What labels and cameras are called; nothing where the data set now numbers them otherwise than for the build."""
     if benchmark is None:
@@ -160,12 +160,12 @@ def _texts(
     return benchmark.labels if same[0] else {}, benchmark.cameras if same[1] else {}
 
 
-def _side(names: tuple[str, ...], pids: list[int], camids: list[int], split: Split | None) -> Side:
+def _side(names: tuple[str, ...], pids: list[int], camids: list[int], split: Split | None) -> ImageList:
     unknown = np.full(len(names), UNKNOWN, np.int64)
     row = {name: i for i, name in enumerate(split.names)} if split is not None else {}
     paths = tuple(split.paths[row[n]] if split is not None and n in row else None for n in names)
     domains, domain_names = _domains(names, row, split)
-    return Side(
+    return ImageList(
         names,
         paths,
         np.array(pids, np.int64) if pids else unknown,

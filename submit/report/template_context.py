@@ -10,29 +10,29 @@ from ensemble.metrics.competition_score import describe
 from ensemble.worth import Worth
 from submit.build_scores import Row
 from submit.report import overview
-from submit.report.activation_maps import Look
+from submit.report.activation_maps import ActivationExample
 from submit.report.member_training import Trained
 from submit.report.pairs import Pair
 from submit.report.plots import Figure
-from submit.report.query_results import Inquiry
-from submit.report.report_input import Side, Subject, Trial
+from submit.report.query_results import QueryResults
+from submit.report.report_input import ImageList, ReportedEvaluation, ReportInput
 from submit.report.thumbnails import Thumbs
 
 COLOURS = 8
 
 
 @dataclass(frozen=True)
-class Findings:
+class EvaluationPages:
     """All that is known of one evaluation when its pages are written."""
 
-    trial: Trial
-    found: Inquiry
+    trial: ReportedEvaluation
+    found: QueryResults
     rows: list[Row]
     worth: Worth | None
     thumbs: Thumbs
     pairs: tuple[list[Pair], list[Pair]]
     figures: list[Figure]
-    looks: list[Look]
+    looks: list[ActivationExample]
     mapped: bool
 
     @property
@@ -41,12 +41,12 @@ class Findings:
         return page_of("queries", self.trial)
 
 
-def page_of(kind: str, trial: Trial) -> str:
+def page_of(kind: str, trial: ReportedEvaluation) -> str:
     """The file of a page of one evaluation; that of `test` has the plain name."""
     return f"{kind}.html" if trial.name == "test" else f"{kind}-{trial.name}.html"
 
 
-def overview_of(subject: Subject, f: Findings, trained: Sequence[Trained]) -> dict[str, Any]:
+def overview_of(subject: ReportInput, f: EvaluationPages, trained: Sequence[Trained]) -> dict[str, Any]:
     """What the overview says of one evaluation."""
     trial, found = f.trial, f.found
     lines = overview.lines(subject, trial, found, f.rows, trained) if f.rows else []
@@ -74,7 +74,7 @@ def overview_of(subject: Subject, f: Findings, trained: Sequence[Trained]) -> di
         "sentence": _sentence(trial, found, f.rows),
         "worths": [m for m in f.worth.members if m.left_out] if f.worth else [],
         "shared": overview.shared(trial, found),
-        "alone_of": {a.member: a for a in overview.alone(trial, found)},
+        "alone_of": {a.member: a for a in overview.only_members(trial, found)},
         "strips": overview.strips(trial, found),
         "example": lambda q: _example(trial, found, q),
         "figures": f.figures,
@@ -82,26 +82,26 @@ def overview_of(subject: Subject, f: Findings, trained: Sequence[Trained]) -> di
     }
 
 
-def title_of(subject: Subject) -> str:
+def title_of(subject: ReportInput) -> str:
     """The head of the first page."""
     trial = subject.trials[0]
     return f"{len(trial.query):,} queries against {len(trial.gallery):,} images"
 
 
-def _sentence(trial: Trial, found: Inquiry, rows: Sequence[Row]) -> str:
+def _sentence(trial: ReportedEvaluation, found: QueryResults, rows: Sequence[Row]) -> str:
     if not rows:
         return (
             "Query and gallery have no identities, so nothing here is right or wrong: the lists, how far the members "
             "agree, and the nearest pairs."
         )
     said = f"The first answer is right for {100 * rows[-1].rank1:.0f} % of the queries."
-    moves = overview.moved(trial, found)
+    moves = overview.count_changes(trial, found)
     if moves:
         said += f" Re-ranking raised the average precision of {moves[0]:,} queries and lowered that of {moves[1]:,}."
     return said
 
 
-def _example(trial: Trial, found: Inquiry, q: int) -> dict[str, Any]:
+def _example(trial: ReportedEvaluation, found: QueryResults, q: int) -> dict[str, Any]:
     """One query of a strip: its first answer, and whether that is right."""
     before, after = trial.before, trial.after
     answer = int(found.top[q, 0]) if found.top.shape[1] and found.top[q, 0] >= 0 else None
@@ -120,12 +120,12 @@ def _example(trial: Trial, found: Inquiry, q: int) -> dict[str, Any]:
     }
 
 
-def pair_of(trial: Trial, pair: Pair) -> dict[str, Any]:
+def pair_of(trial: ReportedEvaluation, pair: Pair) -> dict[str, Any]:
     """Both images of a pair, and which lists they are of."""
     n = len(trial.query)
 
     def side(row: int) -> dict[str, Any]:
-        of: Side = trial.query if row < n else trial.gallery
+        of: ImageList = trial.query if row < n else trial.gallery
         at = row if row < n else row - n
         told = [f"person {trial.person(of.pids[at])}"] if of.pids[at] >= 0 else []
         told += [f"camera {trial.camera(of.camids[at])}"] if of.camids[at] >= 0 else []
@@ -140,7 +140,7 @@ def colour_of(i: int, t: dict[str, Any]) -> str:
     return f"var(--m{i % COLOURS})" if i < len(t["trial"].banks) else "var(--ink)"
 
 
-def sorts(trial: Trial) -> list[tuple[str, str]]:
+def sorts(trial: ReportedEvaluation) -> list[tuple[str, str]]:
     """Orders of the browser of queries: what the link says, and what the page says."""
     found = []
     if trial.labelled:
@@ -154,7 +154,7 @@ def sorts(trial: Trial) -> list[tuple[str, str]]:
     return [*found, ("name", "order of the list")]
 
 
-def onlys(trial: Trial) -> list[tuple[str, str]]:
+def onlys(trial: ReportedEvaluation) -> list[tuple[str, str]]:
     """Filters of the browser of queries."""
     found = [("", "all"), ("wrong", "first answer wrong"), ("right", "first answer right")]
     if len(trial.banks) > 1:

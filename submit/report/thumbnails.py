@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from configs.console.progress import Progress
 from models.data.sheets.thumbnails import COLUMNS, PER_SHEET, SUFFIX, Tile, tile_of, write_sheets
-from submit.report.query_results import Inquiry
-from submit.report.report_input import Trial
+from submit.report.query_results import QueryResults
+from submit.report.report_input import ReportedEvaluation
 
 QUERY_SIDE, GALLERY_SIDE = 224, 144  # pixels of the longer side at most
 
@@ -46,7 +46,9 @@ class Thumbs:
         }
 
 
-def write_thumbs(folder: Path, trial: Trial, found: Inquiry, progress: Progress) -> tuple[Thumbs, list[str]]:
+def write_thumbs(
+    folder: Path, trial: ReportedEvaluation, found: QueryResults, progress: Progress
+) -> tuple[Thumbs, list[str]]:
     """Write the sheets; and a sentence where pictures are missing."""
     place = gallery_places(np.asarray(found.top), len(trial.gallery))
     tiles = {"q": tile_of(trial.query.paths, QUERY_SIDE), "g": tile_of(trial.gallery.paths, GALLERY_SIDE)}

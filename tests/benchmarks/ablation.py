@@ -24,8 +24,8 @@ import torch
 
 from configs.console.command import CommandLine, run
 from configs.console.progress import Progress
-from configs.load import load_plan
-from configs.schema import Plan
+from configs.load import load_build_config
+from configs.schema import BuildConfig
 from configs.store.store import Address
 from ensemble import metrics
 from ensemble.neighbours import distance_blocks
@@ -72,18 +72,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def plan_of(data: str, part: str, seed: int, sets: Sequence[str]) -> Plan:
+def plan_of(data: str, part: str, seed: int, sets: Sequence[str]) -> BuildConfig:
     """The baseline for this data set with one part switched on."""
-    return load_plan(["small"], competition="own", recipe="baseline", sets=[*changes(data, part, seed), *sets])
+    return load_build_config(["small"], competition="own", recipe="baseline", sets=[*changes(data, part, seed), *sets])
 
 
-def key_of(data: str, part: str, seed: int, plan: Plan) -> str:
+def key_of(data: str, part: str, seed: int, plan: BuildConfig) -> str:
     """What a line is known by: another setting is another run."""
     asked = {"member": plan.members[0].model_dump(mode="json"), "recipe": plan.recipe.model_dump(mode="json")}
     return Address(data, part, asked | {"flip": plan.ensemble.flip, "seed": seed}).key
 
 
-def planned(chosen: argparse.Namespace) -> Iterator[tuple[str, str, int, Plan]]:
+def planned(chosen: argparse.Namespace) -> Iterator[tuple[str, str, int, BuildConfig]]:
     """Every (data, part, seed) with its plan, seed by seed."""
     for seed in range(chosen.seeds):
         for data in chosen.data:
@@ -105,7 +105,7 @@ def read_pixels(data: str, size: tuple[int, int], out: Path) -> Pixels:
     return Pixels(benchmark, *(decoded(s) for s in (benchmark.train, benchmark.query, benchmark.gallery)))
 
 
-def measure(plan: Plan, pixels: Pixels, device: torch.device) -> dict[str, Any]:
+def measure(plan: BuildConfig, pixels: Pixels, device: torch.device) -> dict[str, Any]:
     """Train the member, extract and score it."""
     member, recipe, bench = plan.members[0], plan.recipe, pixels.benchmark
     precision, progress = choose_precision(recipe.precision, device), Progress(quiet=True)

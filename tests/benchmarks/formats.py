@@ -20,7 +20,7 @@ from models.data.layouts import AUTO, read_layout, settle_layout
 from models.data.split import Benchmark, Split
 from submit.formats import FORMATS
 from submit.formats.base import Format, Names
-from submit.submission import Desk, receive
+from submit.submission import SubmissionRules, check_file
 
 SIZE = (8, 16)
 
@@ -73,12 +73,12 @@ def travel(name: str, benchmark: Benchmark, ranking: Ranking, folder: Path) -> T
     competition, form = load_competition("own"), FORMATS[name]
     names = Names(ranking.query_names, ranking.gallery_names, pairs_of(ranking))
     tokens = form.tokens(names)
-    desk = Desk(competition, benchmark, form, tokens, tokens)
+    desk = SubmissionRules(competition, benchmark, form, tokens, tokens)
     kept = cut(ranking, form, desk.length)
     meant = form.arrange(kept, names, desk.tokens)
     path = folder / f"{name}-{form.file}"
     path.write_bytes(form.write(meant))
-    handed = receive(path, desk)
+    handed = check_file(path, desk)
     back = handed.sheet.answers
     equal = list(back.queries) == list(meant.queries) and [*map(list, back.lists)] == [*map(list, meant.lists)]
     if back.dists is not None and meant.dists is not None:

@@ -19,8 +19,8 @@ import numpy as np
 
 from configs.console.command import CommandLine, run
 from configs.console.progress import Progress
-from configs.load import load_plan
-from configs.schema import Plan
+from configs.load import load_build_config
+from configs.schema import BuildConfig
 from models.data.balance import balance
 from models.device import choose_device, choose_precision
 from models.training.keeper import EPOCHS
@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def rate(plan: Plan, args: argparse.Namespace, identities: int) -> float:
+def rate(plan: BuildConfig, args: argparse.Namespace, identities: int) -> float:
     """Images a second of one epoch on pictures of noise."""
     recipe, (device, _) = plan.recipe, choose_device(args.device)
     given, images = training(identities, 8, tuple(args.size))
@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the rates and their ratio."""
     args = parse(argv)
     sets = [f"recipe.size={list(args.size)}", "recipe.epochs=1", "recipe.pretrained=false", "recipe.resample=null"]
-    plans = {n: load_plan([args.member], competition="own", recipe=n, sets=sets) for n in ("baseline", args.against)}
+    plans = {
+        n: load_build_config([args.member], competition="own", recipe=n, sets=sets) for n in ("baseline", args.against)
+    }
     seen: dict[str, list[float]] = {name: [] for name in plans}
     for plan in plans.values():
         rate(plan, args, plan.recipe.identities_per_batch)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble import neighbours, rerank
-from ensemble.neighbours.similarity import Features, source_of
+from ensemble.neighbours.similarity import MemberFeatures, as_source
 from ensemble.tune import candidates
 
 K, TOP_K = 41, 200
@@ -47,7 +47,7 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return run(), time.perf_counter() - start
 
 
-def share_wrong(found: neighbours.Neighbours, source: Features, n_query: int) -> float:
+def share_wrong(found: neighbours.Neighbours, source: MemberFeatures, n_query: int) -> float:
     """Rows whose lists are not those of a search."""
     exact = neighbours.nearest(source, K, n_query=n_query, top_k=TOP_K)
     wrong = (found.order != exact.order).any(axis=1)
@@ -63,11 +63,11 @@ def main() -> None:
     chosen = parser.parse_args()
     q, g = map(int, chosen.size.split("x"))
     small = agreeing(600, 64, chosen.members)
-    warm = candidates.gather(small, K, 100, 20)
+    warm = candidates.collect_candidates(small, K, 100, 20)
     rerank.k_reciprocal(candidates.nearest(warm, [1.0] * chosen.members), small, 100, top_k=20)
-    source = source_of(agreeing(q + g, 2048, chosen.members))
+    source = as_source(agreeing(q + g, 2048, chosen.members))
     _, search = timed(lambda: neighbours.nearest(source, K, n_query=q, top_k=TOP_K))
-    pool, gather = timed(lambda: candidates.gather(source, K, q, TOP_K))
+    pool, gather = timed(lambda: candidates.collect_candidates(source, K, q, TOP_K))
     held = (pool.dist.nbytes + pool.index.nbytes) / 2**30
     print(
         f"search {search:.2f} s; pool {gather:.1f} s, {pool.index.size / pool.n:.0f} candidates a row, "

@@ -30,7 +30,7 @@ from models.data.augment import image_rng
 from models.data.batches import normalise
 from models.data.images import decode
 from models.device import autocast, choose_device, choose_precision
-from models.extraction.fold_batch_norm import ready
+from models.extraction.fold_batch_norm import fold_batch_norms
 from models.heads.global_head import GlobalHead
 from models.losses.identity import identity_loss
 from models.losses.triplet import triplet_loss
@@ -120,7 +120,7 @@ def networks(size: tuple[int, int], batch: int, seconds: float, device: torch.de
     raw = torch.randint(0, 256, (many, 3, *size), dtype=torch.uint8)
     slow, fast = (
         extraction(theirs.eval(), device, "float32", False),
-        extraction(ready(ours, precision), device, precision, True),
+        extraction(fold_batch_norms(ours, precision), device, precision, True),
     )
     row(
         "extraction",
@@ -168,9 +168,11 @@ def loading(size: tuple[int, int], count: int = 200) -> None:
 
 
 def _recipe(size: tuple[int, int]):  # type: ignore[no-untyped-def]
-    from configs.load import load_plan
+    from configs.load import load_build_config
 
-    return load_plan(["r50"], competition="own", layout=None, recipe=None, sets=[f"recipe.size={list(size)}"]).recipe
+    return load_build_config(
+        ["r50"], competition="own", layout=None, recipe=None, sets=[f"recipe.size={list(size)}"]
+    ).recipe
 
 
 def timed(what: str, count: int, run: Callable[[], object]) -> None:

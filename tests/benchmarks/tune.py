@@ -17,10 +17,10 @@ from configs.schema import EACH_FIRST, Competition
 from ensemble.fusion.strategy import FusionSettings
 from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.results.build_record import Evaluation
-from ensemble.tune.cross_fitting import halves
-from ensemble.tune.ensemble_selection import Grid, climb, fit
-from ensemble.tune.exact_scorer import Judge
-from ensemble.tune.fast_scorer import Trial
+from ensemble.tune.cross_fitting import split_persons
+from ensemble.tune.ensemble_selection import SearchSpace, hill_climb, select_and_climb
+from ensemble.tune.exact_scorer import ExactScorer
+from ensemble.tune.fast_scorer import FastScorer
 from tests.benchmarks.figure import drawn_labels, memory
 from tests.benchmarks.retrieval import features
 
@@ -34,7 +34,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def judge_of(size: str, members: int, dim: int) -> Judge:
+def judge_of(size: str, members: int, dim: int) -> ExactScorer:
     """Members that agree on who is who and differ in noise, the later the more."""
     n_query, n_gallery = map(int, size.split("x"))
     n = n_query + n_gallery
@@ -44,10 +44,10 @@ def judge_of(size: str, members: int, dim: int) -> Judge:
     evaluation = Evaluation(
         {}, "", None, pids[:n_query].tolist(), unknown[:n_query], pids[n_query:].tolist(), unknown[n_query:]
     )
-    return Judge(feats, [f"m{m}" for m in range(members)], evaluation, RULE, "cpu")
+    return ExactScorer(feats, [f"m{m}" for m in range(members)], evaluation, RULE, "cpu")
 
 
-def changes(trial: Trial, members: int) -> dict[str, float]:
+def changes(trial: FastScorer, members: int) -> dict[str, float]:
     """Seconds of one change, medians."""
     equal = (1.0,) * members
     kinds: dict[str, list[FusionSettings]] = {
@@ -81,22 +81,26 @@ def main() -> None:
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         os.environ.pop(name, None)
     small = judge_of("200x400", chosen.members, 64)
-    Trial(small, 51).totals(FusionSettings((1.0,) * chosen.members))  # loads the kernels
-    Trial(small, 51).totals(FusionSettings((1.0,) * chosen.members, fusion=EACH_FIRST))
+    FastScorer(small, 51).totals(FusionSettings((1.0,) * chosen.members))  # loads the kernels
+    FastScorer(small, 51).totals(FusionSettings((1.0,) * chosen.members, fusion=EACH_FIRST))
     judge = judge_of(chosen.size, chosen.members, chosen.dim)
-    before, grid, base = memory("VmRSS"), Grid(rounds=chosen.rounds, steps=5), FusionSettings((1.0,) * chosen.members)
+    before, grid, base = (
+        memory("VmRSS"),
+        SearchSpace(rounds=chosen.rounds, steps=5),
+        FusionSettings((1.0,) * chosen.members),
+    )
     begun = time.perf_counter()
-    trial = Trial(judge, grid.reach)
+    trial = FastScorer(judge, grid.most_neighbours)
     print(f"candidates: {time.perf_counter() - begun:.1f} s", flush=True)
     for kind, one in changes(trial, chosen.members).items():
         print(f"another {kind}: {one:.3f} s", flush=True)
     tried, spent = len(trial.kept), trial.seconds
-    half, _ = halves(np.array(judge.evaluation.query_pids), np.ones(len(judge.evaluation.query_pids), bool), 0)
+    half, _ = split_persons(np.array(judge.evaluation.query_pids), np.ones(len(judge.evaluation.query_pids), bool), 0)
 
     def score(mix: FusionSettings) -> float:
         return float(trial.totals(mix)[half].mean())
 
-    found = fit(score, climb(score, base, grid), grid)
+    found = select_and_climb(score, hill_climb(score, base, grid), grid)
     tried, spent = len(trial.kept) - tried, trial.seconds - spent
     print(f"a search of {tried} settings: {spent:.1f} s, {60 * tried / spent:.0f} a minute", flush=True)
     print(f"memory above the features, at most: {(memory('VmHWM') - before) / 2**30:.2f} GiB", flush=True)

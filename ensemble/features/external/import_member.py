@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import Outside
+from configs.schema import ExternalMember
 from configs.store.atomic_files import file_digest, room_for
 from configs.store.code_version import code_version
 from configs.store.store import Address, Store
 from ensemble.features.external.match_names import Aligned, Image, align, align_by_labels, images_of
-from ensemble.features.external.read_file import Matrices, Rows, read_outside
+from ensemble.features.external.read_file import FileDistances, FileFeatures, read_external
 from ensemble.features.feature_bank import FEATS, MATRICES, save_bank, save_names
 from ensemble.results.cache_keys import FEATURE_BANK
 from models.data.split import Benchmark, Split
@@ -31,15 +31,15 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedFile:
     """What a file holds for each test: sources of the query's and the gallery's rows, or matrices and their rows."""
 
-    given: tuple[Rows, ...] | Matrices
+    given: tuple[FileFeatures, ...] | FileDistances
     rows: dict[str, tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]]
     said: str
 
 
-def outside_address(outside: Outside, test: str, query: Split, gallery: Split) -> Address:
+def external_address(outside: ExternalMember, test: str, query: Split, gallery: Split) -> Address:
     """Of its bank: the file's contents, the names of the images, the code that reads it."""
     names = json.dumps([query.names, gallery.names])
     request = {
@@ -65,7 +65,7 @@ def content_of(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
 
 
-def match(outside: Outside, tests: Tests, others: Sequence[Split]) -> Matched:
+def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> MatchedFile:
     """Read a file and find each test's images in it.
 
     Args:
@@ -76,8 +76,8 @@ def match(outside: Outside, tests: Tests, others: Sequence[Split]) -> Matched:
         DataError: it cannot be read. MismatchedBanks: it is not of these images; the message names them.
     """
     path = Path(outside.file)
-    given, aside = read_outside(path), images_of(*others)
-    if isinstance(given, Matrices):
+    given, aside = read_external(path), images_of(*others)
+    if isinstance(given, FileDistances):
         return _match_matrices(path, given, tests, aside)
     rows, how = {}, set[str]()
     if given[0].names is None:
@@ -95,13 +95,13 @@ def match(outside: Outside, tests: Tests, others: Sequence[Split]) -> Matched:
         how |= {found.how for _, found in sides}
     sizes = " + ".join(f"{len(r.feats):,} x {r.feats.shape[1]:,}" for r in given)
     words = ", ".join(sorted(h if h.startswith("no ") else f"names compared {h}" for h in how if h))
-    return Matched(
+    return MatchedFile(
         given, rows, f"{outside.name}, from {path}: {sizes} {given[0].feats.dtype}" + f"; {words}" * bool(words)
     )
 
 
 def _match_side(
-    path: Path, given: Sequence[Rows], tests: Tests, aside: Sequence[Image], place: int
+    path: Path, given: Sequence[FileFeatures], tests: Tests, aside: Sequence[Image], place: int
 ) -> tuple[dict[str, NDArray[np.intp]], Aligned]:
     """The rows of one side of every test, all in that side's table."""
     splits = [sides[place] for sides in tests.values()]
@@ -111,7 +111,7 @@ def _match_side(
 
 
 def _by_labels(
-    path: Path, given: Sequence[Rows], sides: tuple[Split, Split]
+    path: Path, given: Sequence[FileFeatures], sides: tuple[Split, Split]
 ) -> tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]:
     do = f"write it anew with its names: {__package__}.save, or query_names and gallery_names beside query_f"
     found = []
@@ -123,7 +123,7 @@ def _by_labels(
     return found[0], found[1]
 
 
-def _match_matrices(path: Path, given: Matrices, tests: Tests, aside: Sequence[Image]) -> Matched:
+def _match_matrices(path: Path, given: FileDistances, tests: Tests, aside: Sequence[Image]) -> MatchedFile:
     if len(tests) > 1:
         raise DataError(f"{path}: distances are of one query and gallery; with --holdout give features")
     rows, how = {}, set[str]()
@@ -135,14 +135,14 @@ def _match_matrices(path: Path, given: Matrices, tests: Tests, aside: Sequence[I
         rows[test] = ((0, found[0].rows), (1, found[1].rows))
         how |= {f"; names compared {f.how}" for f in found if f.how}
     said = f"distances from {path}: {len(given.query):,} x {len(given.gallery):,}{''.join(sorted(how))}"
-    return Matched(given, rows, said)
+    return MatchedFile(given, rows, said)
 
 
 def _parted(rows: NDArray[np.intp], lengths: Sequence[int]) -> list[NDArray[np.intp]]:
     return np.split(rows, np.cumsum(lengths)[:-1])
 
 
-def save_outside(folder: Path, matched: Matched, test: str, query: Split, gallery: Split) -> str:
+def save_external(folder: Path, matched: MatchedFile, test: str, query: Split, gallery: Split) -> str:
     """Write one test's bank: unit rows, or the matrices in the data set's order. What was done to the rows, in words.
 
     Raises:
@@ -150,7 +150,7 @@ def save_outside(folder: Path, matched: Matched, test: str, query: Split, galler
     """
     (at_query, query_rows), (at_gallery, gallery_rows) = matched.rows[test]
     names = (*query.names, *gallery.names)
-    if isinstance(matched.given, Matrices):
+    if isinstance(matched.given, FileDistances):
         save_matrices(folder, matched.given, query_rows, gallery_rows, query.names, gallery.names)
         return "distances as they are"
     sources = matched.given[at_query].feats, matched.given[at_gallery].feats
@@ -191,7 +191,7 @@ def _unit(block: NDArray, names: Sequence[str]) -> tuple[NDArray[np.float32], ND
 
 def save_matrices(
     folder: Path,
-    given: Matrices,
+    given: FileDistances,
     query_rows: NDArray[np.intp],
     gallery_rows: NDArray[np.intp],
     query_names: Sequence[str],
@@ -234,10 +234,10 @@ def _write(
 
 
 @dataclass(frozen=True)
-class Incoming:
+class ImportedMember:
     """One file, where its bank of each test lies, and the other lists of the data set that it may cover."""
 
-    outside: Outside
+    outside: ExternalMember
     banks: dict[str, Address]
     others: tuple[Split, ...]
 
@@ -260,19 +260,19 @@ class Incoming:
         matched = match(self.outside, tests, self.others)
         for test, address in self.banks.items():
             done: list[str] = []
-            store.get(address, lambda folder, t=test, d=done: d.append(save_outside(folder, matched, t, *tests[t])))  # type: ignore[misc]
+            store.get(address, lambda folder, t=test, d=done: d.append(save_external(folder, matched, t, *tests[t])))  # type: ignore[misc]
             say(f"{self.outside.name}, {test}: {done[0] if done else 'kept'}")
 
 
-def receive(outside: Outside, tests: Tests, benchmark: Benchmark, store: Store, say: Say) -> Incoming:
+def plan_import(outside: ExternalMember, tests: Tests, benchmark: Benchmark, store: Store, say: Say) -> ImportedMember:
     """Name where its banks lie; a file that is not taken in yet is matched now, so that a mistake costs no training.
 
     Raises:
         DataError: it cannot be read. MismatchedBanks: it is not of these images.
     """
     others = (*benchmark.lists().values(), *benchmark.whole.values())
-    incoming = Incoming(
-        outside, {test: outside_address(outside, test, *lists) for test, lists in tests.items()}, others
+    incoming = ImportedMember(
+        outside, {test: external_address(outside, test, *lists) for test, lists in tests.items()}, others
     )
     if not all(store.has(address) for address in incoming.banks.values()):
         say(match(outside, tests, others).said)

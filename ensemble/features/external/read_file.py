@@ -32,7 +32,7 @@ KNOWN = {"names", "feats", "query_names", "query", "gallery_names", "gallery", *
 
 
 @dataclass(frozen=True)
-class Rows:
+class FileFeatures:
     """side: query, gallery, or "" for both in one. names: one a row. feats: (N, D), as they came.
 
     names is None where the file has none; then pids and camids, if it has those, tell which images they may be.
@@ -46,7 +46,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Matrices:
+class FileDistances:
     """Distances qq (Q, Q), qg (Q, G) and gg (G, G) in the order of these names; memory maps."""
 
     query: tuple[str, ...]
@@ -56,10 +56,10 @@ class Matrices:
     gg: NDArray
 
 
-Given = tuple[Rows, ...] | Matrices
+FileContents = tuple[FileFeatures, ...] | FileDistances
 
 
-def read_outside(path: Path) -> Given:
+def read_external(path: Path) -> FileContents:
     """What a file or folder holds, names and numbers checked for their form alone.
 
     Raises:
@@ -150,7 +150,7 @@ READERS: dict[str, Callable[[Path], Arrays]] = {
 }
 
 
-def _rows(path: Path, arrays: Arrays) -> tuple[Rows, ...]:
+def _rows(path: Path, arrays: Arrays) -> tuple[FileFeatures, ...]:
     if "feats" in arrays and "names" in arrays:
         return (_table(path, "", arrays["names"], arrays["feats"]),)
     sides = ("query", "gallery")
@@ -163,19 +163,19 @@ def _rows(path: Path, arrays: Arrays) -> tuple[Rows, ...]:
     raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'none of the arrays that are wanted'}; {WANTED}")
 
 
-def _table(path: Path, side: str, names: Any, feats: Any) -> Rows:
+def _table(path: Path, side: str, names: Any, feats: Any) -> FileFeatures:
     texts = _texts(path, names)
-    return Rows(side, texts, _matrix(path, side or "feats", feats, len(texts)))
+    return FileFeatures(side, texts, _matrix(path, side or "feats", feats, len(texts)))
 
 
-def _nameless(path: Path, side: str, arrays: Arrays) -> Rows:
+def _nameless(path: Path, side: str, arrays: Arrays) -> FileFeatures:
     feats = np.asarray(arrays[f"{side}_f"])
     numbers = [np.asarray(arrays[f"{side}_{key}"]).ravel() for key in ("label", "cam")]
     if feats.ndim != 2 or any(n.size != len(feats) or n.dtype.kind not in "iuf" for n in numbers):
         shapes = ", ".join(str(np.shape(arrays[f"{side}_{k}"])) for k in ("f", "label", "cam"))
         raise DataError(f"{path}: {side}_f, {side}_label and {side}_cam have shapes {shapes}; wanted (N, D), N and N")
     pids, camids = (n.astype(np.int64) for n in numbers)
-    return Rows(side, None, _matrix(path, f"{side}_f", feats, len(feats)), pids, camids)
+    return FileFeatures(side, None, _matrix(path, f"{side}_f", feats, len(feats)), pids, camids)
 
 
 def _matrix(path: Path, what: str, feats: Any, n: int) -> NDArray:
@@ -212,7 +212,7 @@ def _check_plain(files: Iterable[Path]) -> None:
         raise DataError(f"{odd}: no plain file; a pipe or a device may never come to an end")
 
 
-def _read_folder(path: Path) -> Given:
+def _read_folder(path: Path) -> FileContents:
     """`names.json` ({"query": [...], "gallery": [...]}) and feats.npy, query first, or qq.npy, qg.npy and gg.npy."""
     try:
         _check_plain([path / NAMES_JSON])
@@ -234,8 +234,8 @@ def _read_folder(path: Path) -> Given:
     q, g = len(query), len(gallery)
     if len(arrays) == 1:
         both = _matrix(path, "feats.npy", arrays[0], q + g)
-        return Rows("query", query, both[:q]), Rows("gallery", gallery, both[q:])
+        return FileFeatures("query", query, both[:q]), FileFeatures("gallery", gallery, both[q:])
     for file, array, shape in zip(files, arrays, ((q, q), (q, g), (g, g)), strict=True):
         if array.shape != shape or array.dtype.kind != "f":
             raise DataError(f"{file}: {array.dtype} of shape {array.shape}; its names want floats of shape {shape}")
-    return Matrices(query, gallery, *arrays)
+    return FileDistances(query, gallery, *arrays)

@@ -22,7 +22,7 @@ DOUBT_ROOM = 1 << 16  # a guess: exact products that may round either way, of a 
 
 
 @dataclass(frozen=True)
-class Part:
+class FeatureBlock:
     """Images start..stop on the device: each used member's rows, (B, D_m) float32, and where those lie."""
 
     start: int
@@ -50,7 +50,7 @@ class CardFeatures:
     resident: bool
     part_rows: int
     tables: tuple[Any, ...]
-    kept: dict[tuple[int, int], Part] = field(default_factory=dict, repr=False)
+    kept: dict[tuple[int, int], FeatureBlock] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
@@ -70,17 +70,17 @@ class CardFeatures:
         """The parts that all images fall into."""
         return [slice(a, min(self.n, a + self.part_rows)) for a in range(0, self.n, self.part_rows)]
 
-    def part(self, span: slice) -> Part:
+    def part(self, span: slice) -> FeatureBlock:
         """These images on the device; of those that are not resident the last two parts stay there."""
         key = span.start, span.stop
         if key not in self.kept:
             while len(self.kept) > 1:
                 del self.kept[next(iter(self.kept))]
             feats = self.members if self.resident else tuple(self.rows(span))
-            self.kept[key] = Part(span.start, span.stop, feats, pointers(feats))
+            self.kept[key] = FeatureBlock(span.start, span.stop, feats, pointers(feats))
         return self.kept[key]
 
-    def of(self, left: Part, right: Part) -> tuple[Any, ...]:
+    def of(self, left: FeatureBlock, right: FeatureBlock) -> tuple[Any, ...]:
         """The first arguments of the rescoring kernels."""
         return left.pointers, right.pointers, *self.tables
 
@@ -159,7 +159,7 @@ class CardFeatures:
 
 
 def double_bound(feats: CardFeatures) -> float:
-    """How far float64 products are from the exact distances at most, as of `similarity.Features`."""
+    """How far float64 products are from the exact distances at most, as of `similarity.MemberFeatures`."""
     operations = sum(feats.widths) + 8 * len(feats.widths) + 4 * len(feats.amounts) + 8
     return 2 * operations * 2.0**-53 * (2 * feats.total + sum(feats.amounts))
 

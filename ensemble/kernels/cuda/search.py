@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import topk
 from ensemble.kernels.cuda import card
-from ensemble.kernels.cuda.features import CardFeatures, Part, padded
+from ensemble.kernels.cuda.features import CardFeatures, FeatureBlock, padded
 from ensemble.kernels.error_bounds import product_bound
 
 # Tensor cores truncate where IEEE adders round, with at least float32's digits (Fasi, Higham, Mikaitis & Pranesh 2021).
@@ -52,7 +52,7 @@ class HalfRows:
     bits (R, D): rows of zeros follow the part's own, up to a multiple of `ALIGNED`.
     """
 
-    part: Part
+    part: FeatureBlock
     bits: Any
 
 
@@ -71,7 +71,7 @@ class Search:
         bound = product_bound(feats, lost**0.5 / self.scale, SUM_ERROR, feats.deviation)
         self.slack = 2.01 * bound * self.scale**2  # twice the bound on a product's error
 
-    def _halved(self, part: Part) -> tuple[HalfRows, float]:
+    def _halved(self, part: FeatureBlock) -> tuple[HalfRows, float]:
         """A part in half precision, and the largest squared length of what a row lost."""
         rows, xp = part.stop - part.start, card.xp
         bits = xp.zeros((-(-rows // ALIGNED) * ALIGNED, padded([a.shape[1] for a in part.feats])), np.uint16)
@@ -128,8 +128,8 @@ class Search:
 
     def _take(
         self,
-        left: Part,
-        right: Part,
+        left: FeatureBlock,
+        right: FeatureBlock,
         rows: slice,
         cols: slice,
         sim: Any,

@@ -7,8 +7,8 @@ names them, and `python -m models.data.augment --show NAME --out sheet.png` show
 
 from models.data.augment.base import MEAN, STD, Augment, Image, Seat, image_rng
 from models.data.augment.geometric import affine, flip, pad_crop, random_shift
-from models.data.augment.occlusion import cutout, erase, random_patch
-from models.data.augment.photometric import colour_jitter
+from models.data.augment.occlusion import cutout, random_erasing, random_patch
+from models.data.augment.photometric import color_jitter
 
 __all__ = [
     "MEAN",
@@ -17,12 +17,12 @@ __all__ = [
     "Image",
     "Seat",
     "affine",
-    "colour_jitter",
+    "color_jitter",
     "cutout",
-    "erase",
     "flip",
     "image_rng",
     "pad_crop",
+    "random_erasing",
     "random_patch",
     "random_shift",
 ]

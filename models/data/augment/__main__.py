@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from configs.console.command import CommandLine, run, whole
+from configs.console.command import CommandLine, at_least, run
 from configs.errors import ConfigError
 from configs.recipe import ALSO_CALLED
-from configs.schema import Named
+from configs.schema import ComponentConfig
 from models.data.augment import Augment, Image, Seat, image_rng
 from models.data.drawn import draw_people
 from models.data.images import decode_all
@@ -48,11 +48,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--layout", default="market1501", metavar="NAME", help="how it lies there (default: market1501)"
     )
     parser.add_argument(
-        "--size", type=whole(1), nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128"
+        "--size", type=at_least(1), nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128"
     )
-    parser.add_argument("--rows", type=whole(1), default=6, metavar="N", help="images (default: 6)")
-    parser.add_argument("--columns", type=whole(1), default=8, metavar="N", help="what is made of each (default: 8)")
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of what is drawn (default: 0)")
+    parser.add_argument("--rows", type=at_least(1), default=6, metavar="N", help="images (default: 6)")
+    parser.add_argument("--columns", type=at_least(1), default=8, metavar="N", help="what is made of each (default: 8)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of what is drawn (default: 0)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean; p is 1 otherwise"
     )
@@ -83,7 +83,7 @@ def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed:
     for name in (ALSO_CALLED.get(name, name) for name in names.split(",")):
         row = AUGMENTS.get(name)
         always = {"p": 1.0} if row and "p" in inspect.signature(row).parameters else {}
-        named = Named(name=name, **(always | options))
+        named = ComponentConfig(name=name, **(always | options))
         chain.append(make(AUGMENTS, "augmentation", named, images=images, seed=seed))
     return chain
 

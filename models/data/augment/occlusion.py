@@ -58,7 +58,7 @@ def check_fits(what: str, size: tuple[int, int], area: Sequence[float], aspect: 
         )
 
 
-def erase(
+def random_erasing(
     *,
     images: NDArray[np.uint8] | None = None,
     p: float = 0.5,

@@ -12,7 +12,7 @@ from models.data.augment import batch_photometric
 from models.data.augment.base import GREY, Augment, Drawn, Image, Size, check_share
 
 
-def colour_jitter(
+def color_jitter(
     *,
     p: float = 0.5,
     brightness: float = 0.2,

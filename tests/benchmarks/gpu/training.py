@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.recipe import Recipe
 from configs.schema import Member
 from models import registry
 from models.data.batches import Order, TrainingBatches, make_loader, normalise
-from models.data.feed import Source, make_feed
+from models.data.feed import BatchSource, make_feed
 from models.data.pk_sampler import Sampling
 from models.device import autocast, choose_precision, computing
 from models.distributed.process_group import ALONE
-from models.extraction.fold_batch_norm import ready
+from models.extraction.fold_batch_norm import fold_batch_norms
 from models.extraction.fused_convolutions import fuse
 from models.training.launch import compiled, make_launch
 from models.training.setup import set_up
@@ -41,7 +41,9 @@ HOWS = ("graph", "eager", "compile")
 
 def recipe_of(size: tuple[int, int]) -> Recipe:
     """The default recipe at a size."""
-    return load_plan(["r50"], competition="own", layout=None, recipe=None, sets=[f"recipe.size={list(size)}"]).recipe
+    return load_build_config(
+        ["r50"], competition="own", layout=None, recipe=None, sets=[f"recipe.size={list(size)}"]
+    ).recipe
 
 
 def flops(size: tuple[int, int], passes: float) -> float:
@@ -94,7 +96,7 @@ def fed_step(size: tuple[int, int], device: torch.device, seconds: float, batch:
     with computing(device):
         bare = Bare(size, "graph", device, images, batch)
         sampling = Sampling(labels, batch // 4, 4, 0)
-        source = Source(images, sampling, bare.run.augments, lambda t: 3.5e-4, slice(None), device)
+        source = BatchSource(images, sampling, bare.run.augments, lambda t: 3.5e-4, slice(None), device)
         feed = make_feed(source, "device", 0, print)
         launch, turns = bare.launcher(feed.unpack), feed.turns(0, 0, 10**6)
 
@@ -157,7 +159,9 @@ def extraction(
     member = Member.model_validate({"name": "r50", "backbone": "resnet"})
     precision = choose_precision("auto", device)
     with computing(device), cudnn(flags.get("deterministic", True), flags.get("benchmark", False)):
-        net = ready(registry.make_net(member, IDS).eval().to(device), precision).to(memory_format=torch.channels_last)
+        net = fold_batch_norms(registry.make_net(member, IDS).eval().to(device), precision).to(
+            memory_format=torch.channels_last
+        )
         net = fuse(net) if how == "fused" else net
         forward: nn.Module = compiled(net, how)
         unit: list[Tensor] = []
