@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from configs.errors import ConfigError, WeightsError
-from configs.load import load_plan
+from configs.load import load_build_config
 from configs.schema import Weights
 from configs.store.store import Store
 from models.backbones.timm_backbone import timm_map
@@ -70,4 +70,4 @@ def test_what_cannot_be_fetched_says_what_to_do(cached, tmp_path):
 )
 def test_what_pins_nothing_is_refused(weights, said):
     with pytest.raises(ConfigError, match=said):
-        load_plan(["r50"], sets=[f"members.r50.weights={weights}"])
+        load_build_config(["r50"], sets=[f"members.r50.weights={weights}"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from configs.load import load_plan
+from configs.load import load_build_config
 from ensemble.results.cache_keys import images_address, weights_address
 from models.data.batches import PACKED
 from models.data.images import decode
@@ -18,7 +18,7 @@ A, B = "members.r50", "members.ibn_a"
 
 
 def plan(*sets, members=("r50", "ibn_a")):
-    return load_plan(list(members), sets=[*sets])
+    return load_build_config(list(members), sets=[*sets])
 
 
 def test_a_members_keys_are_laid_over_the_shared_recipe():
@@ -99,7 +99,7 @@ def test_a_name_that_cannot_be_is_refused(words, said):
 
 
 def test_a_named_recipe_holds_for_a_member_by_timms_name():
-    made = load_plan(["timm:test_vit"], recipe="gem").members[0]
+    made = load_build_config(["timm:test_vit"], recipe="gem").members[0]
     assert made.head.options["pool"] == "gem"
 
 
