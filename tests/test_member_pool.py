@@ -240,7 +240,7 @@ def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
 
 
 def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_together(monkeypatch):
-    monkeypatch.setattr(run_stages, "features_of", lambda *_: None)
+    monkeypatch.setattr(run_stages, "member_features_address", lambda *_: None)
     monkeypatch.setattr(run_stages, "images_needed", lambda *_: [])
     plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
     store = SimpleNamespace(has=lambda _: False)

@@ -219,7 +219,7 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
         trained.append(member.name)
 
     monkeypatch.setattr(build_run, "train", train_one)
-    monkeypatch.setattr(build_run, "features_of", lambda *_: None)
+    monkeypatch.setattr(build_run, "member_features_address", lambda *_: None)
     monkeypatch.setattr(build_run, "images_needed", lambda *_: [])
     members = [SimpleNamespace(name=name) for name in "abc"]
     job = SimpleNamespace(
