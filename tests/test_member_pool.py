@@ -42,7 +42,7 @@ def test_how_many_not(text):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_not_under_torchrun(monkeypatch, rank):
     """Every process says so by itself: one that waited for the others would end with a traceback."""
-    monkeypatch.setattr(build, "joined", lambda device: nullcontext(ProcessGroup(rank, 2)))
+    monkeypatch.setattr(build, "join_process_group", lambda device: nullcontext(ProcessGroup(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
         build.main(["--parallel", "auto"])
 
