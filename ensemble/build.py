@@ -66,7 +66,8 @@ def options() -> CommandLine:
         "--members",
         default=FIVE,
         metavar="NAMES",
-        help="names from configs/members.yaml, and files of features (docs/desk.md); default: all five",
+        help="names from configs/members.yaml, timm:MODEL (docs/recipe.md), and files of features (docs/desk.md); "
+        "default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
@@ -240,7 +241,7 @@ def prepare_build(
         check_alone(args.set)
     plan = load_config(args, words_of(args.members), args.set)
     for member in plan.members:
-        check(member, plan.recipe)
+        check(member, plan.recipe_of(member))
         check_views(member, plan)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
@@ -261,12 +262,12 @@ def prepare_build(
 def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, ...]:
     """The counterparts of a build's members, for comparison; none where the recipe has no use for them."""
     names = counterparts([m.name for m in plan.members])
-    if not names:
+    if not names or any(m.own for m in plan.members):
         return ()
     try:
         members = load_config(args, names, [s for s in args.set if not s.strip().startswith("ensemble.")]).members
         for member in members:
-            check(member, plan.recipe)
+            check(member, plan.recipe_of(member))
     except ConfigError:
         return ()
     return members

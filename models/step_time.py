@@ -44,6 +44,7 @@ def seconds_per_image(
         with torch.random.fork_rng(), computing(where):
             torch.manual_seed(0)
             net = registry.make_net(member, max(classes, batch // kept)).train()
+            net.resize(recipe.size)
             run = set_up(net, recipe, max(classes, batch // kept), images, where, precision, ALONE)
             step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward)
             augments = run.augments if recipe.feed_on(device) == "loader" else []

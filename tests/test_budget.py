@@ -100,6 +100,23 @@ def test_members_side_by_side_share_the_time(timed):
     assert choose(apart, work, given("5m")).own.epochs == math.floor((270 - SPENT - alone) / slow)
 
 
+def test_a_members_own_epochs_stay(timed):
+    """b has 2 of its own, whatever is chosen for a; where all have, nothing is to choose."""
+    job, work, _ = timed
+    a, b = job.plan.members
+    own = b.model_copy(update={"recipe": {"epochs": 2}})
+    some = module.at_epochs(replace(job, plan=job.plan.model_copy(update={"members": (a, own)})), work, 120)
+    _, rest = sums(work)
+    n = len(work.training.split)
+    want = math.floor((0.9 * 120 - SPENT - rest - 2 * n / RATES["b"]) / (n / RATES["a"]))
+    assert 2 < want < 120 and choose(*some, given("120s")).own.epochs == want
+    _, chosen, _ = within_budget(*some, given("120s"))
+    assert {name: at.request["recipe"]["epochs"] for name, at in chosen.members.items()} == {"a": want, "b": 2}
+    job = replace(job, plan=job.plan.model_copy(update={"members": (own,)}))
+    with pytest.raises(ConfigError, match="every member has epochs of its own"):
+        within_budget(job, work, given("120s"))
+
+
 def test_the_choice_is_kept(timed, monkeypatch):
     """Another time, other threads or another recipe are other choices; other epochs of the recipe are not."""
     job, work, said = timed
@@ -204,7 +221,7 @@ def test_epochs_are_given_or_chosen(people, tmp_path):
 
 
 def test_not_under_torchrun(monkeypatch):
-    monkeypatch.setattr(build, "joined", lambda device: nullcontext(ProcessGroup(0, 2)))
+    monkeypatch.setattr(build, "join_process_group", lambda device: nullcontext(ProcessGroup(0, 2)))
     with pytest.raises(ConfigError, match="--budget under torchrun: a step of one process says nothing of what 2 tog"):
         build.main(["--budget", "1h"])
 
@@ -242,7 +259,11 @@ def test_random_weights_under_a_recipe_for_others_are_told():
     assert "no weights for s26, sx26: they start from random ones" in told and "there is --recipe scratch;" in told
     assert "--set 'members.s26.weights={file: FILE}'" in told
     (told,) = unweighted(load_build_config(["r50", "s26"], competition="market1501"))
-    assert "no weights for s26: they" in told and "--recipe scratch in a build of their own" in told
+    assert "no weights for s26: they" in told and "--set 'members.s26.recipe={pretrained: false}', with what" in told
+    heeded = load_build_config(
+        ["r50", "s26"], competition="market1501", sets=["members.s26.recipe={pretrained: false}"]
+    )
+    assert unweighted(heeded) == []
     fitting = [
         load_build_config(["r50"], competition="market1501"),
         load_build_config(["s26"], competition="own", recipe="scratch"),

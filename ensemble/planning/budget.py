@@ -25,7 +25,7 @@ from configs.store.store import Address
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.stages import BuildPlan, member_addresses
 from ensemble.planning.build_cost import BuildCost, ResultCost
-from ensemble.planning.speed import Speed, at_speed, rates_of, reading_rate, scaled, seconds_at
+from ensemble.planning.speed import Speed, at_speed, rates_of, reading_rate, scaled, seconds_left
 from ensemble.results.manifests import ResultHistory
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -75,12 +75,17 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Side:
-    """Members that may be taken. ahead: the needs of a build of one epoch, where no member is kept."""
+    """Members that may be taken. ahead: the cost of a build of one epoch, where no member of the recipe's epochs is
+    kept."""
 
     job: BuildContext
     work: BuildPlan
     speed: Speed
     ahead: BuildCost
+
+    def seconds(self, epochs: int) -> float:
+        """Of a build of so many epochs."""
+        return seconds_left(scaled(self.ahead, epochs, free(self.job)))
 
 
 @dataclass(frozen=True)
@@ -132,10 +137,12 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
     """The job and the work with the epochs that fit, and what was chosen.
 
     Raises:
-        ConfigError: nothing is trained, or not even one epoch fits.
+        ConfigError: no epochs are to choose, or not even one fits.
     """
     if not work.members:
         raise ConfigError("--budget, and nothing is trained: every member is from outside; leave --budget out")
+    if not free(job):
+        raise ConfigError(f"--budget chooses {EPOCHS_KEY}, and every member has epochs of its own; leave --budget out")
     address = choice_address(job, work, budget.text)
 
     def make(folder: Path) -> None:
@@ -152,14 +159,15 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
 
 def choice_address(job: BuildContext, work: BuildPlan, text: str) -> Address:
     """Where the choice lies: by members, recipe but for its epochs, data, budget, rounds, device and threads."""
-    requests = {name: _but_epochs(address.request) for name, address in work.members.items()}
-    one = next(iter(requests.values()))
+    requests = _but_epochs(job, work)
     asked = {
         "budget": seconds_of(text),
         "most": _most(job),
-        "members": {name: request["member"] for name, request in requests.items()},
-        **{key: one[key] for key in ("recipe", "feed", "compiled", "device", "images", "labels")},
-        "tests": {test: [a.digest for a in sides] for test, sides in work.test_images.items()},
+        "members": {name: {k: v for k, v in of.items() if k != "code"} for name, of in requests.items()},
+        "tests": {
+            test: {name: [a.digest for a in sides] for name, sides in of.items()}
+            for test, of in work.test_images.items()
+        },
         "rounds": job.plan.ensemble.rounds,
         "threads": job.store.made_with.get("threads", ""),
         "devices": _apart(job),
@@ -178,8 +186,7 @@ def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
     if own is None:
         raise ConfigError("--budget: the device has too little memory for a step; take a smaller size, or batches")
     if budget.other:
-        beside = replace(job, plan=job.plan.model_copy(update={"members": tuple(budget.other)}))
-        other = measured(*at_epochs(beside, work, 1), budget, reading)
+        other = measured(*in_place(job, work, budget.other), budget, reading)
     spent = budget.clock() - budget.begun  # with what the steps have taken
     allowed = SHARE * seconds_of(budget.text) - spent
     chosen, compared = pace(own, budget, allowed), pace(other, budget, allowed) if other else None
@@ -195,44 +202,54 @@ def measured(job: BuildContext, work: BuildPlan, budget: Budget, reading: float)
         return None
     speed, epochs = Speed(rates, reading), next(e for e in range(1, len(kept) + 2) if e not in kept)
     needs = at_speed(job, budget.foresee(*at_epochs(job, work, epochs)), speed)
-    return Side(job, work, speed, scaled(needs, 1 / epochs))
+    return Side(job, work, speed, scaled(needs, 1 / epochs, free(job)))
 
 
 def pace(side: Side, budget: Budget, allowed: float) -> Pace:
     """The most epochs that fit into so many seconds; 0, and the seconds of one, where none does."""
     job, work, most = side.job, side.work, _most(side.job)
-    fits = next((e for e in range(most, 0, -1) if seconds_at(side.ahead, e) <= allowed), 0)
+    fits = next((e for e in range(most, 0, -1) if side.seconds(e) <= allowed), 0)
     for epochs in sorted((e for e in kept_epochs(job, work) if fits < e <= most), reverse=True):
         left = at_speed(job, budget.foresee(*at_epochs(job, work, epochs)), side.speed)
-        if seconds_at(left, 1) <= allowed:
-            return Pace(side.speed, epochs, seconds_at(left, 1))
-    return Pace(side.speed, fits, seconds_at(side.ahead, max(1, fits)))
+        if seconds_left(left) <= allowed:
+            return Pace(side.speed, epochs, seconds_left(left))
+    return Pace(side.speed, fits, side.seconds(max(1, fits)))
+
+
+def free(job: BuildContext) -> list[str]:
+    """Members that have no epochs of their own."""
+    return [m.name for m in job.plan.members if "epochs" not in m.own]
+
+
+def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> tuple[BuildContext, BuildPlan]:
+    """The job and the work with these members in the place of others; none has a size or seed of its own."""
+    names, same = [m.name for m in members], next(iter(work.members))
+    job = replace(job, plan=job.plan.model_copy(update={"members": tuple(members)}))
+    train = dict.fromkeys(names, work.train_images[same])
+    tests = {test: dict.fromkeys(names, of[same]) for test, of in work.test_images.items()}
+    return at_epochs(job, replace(work, train_images=train, test_images=tests), job.plan.recipe.epochs)
 
 
 def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
     """Epochs for which a member of this build, trained on this in the same way, is kept."""
-    wanted = {f"members/{name}-": _but_epochs(a.request) for name, a in work.members.items()}
-    return {
-        m.request["recipe"]["epochs"]
-        for m in ResultHistory(job.store).manifests
-        if (asked := wanted.get(m.key[:-12])) and "recipe" in m.request and _but_epochs(m.request) == asked
-    }
+    wanted = {f"members/{name}-": request for name, request in _but_epochs(job, work).items() if name in free(job)}
+    old = ((m.request, wanted.get(m.key[:-12])) for m in ResultHistory(job.store).manifests)
+    return {made["recipe"]["epochs"] for made, asked in old if asked and "recipe" in made and _cut(made) == asked}
 
 
 def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
     """The job and the work with members of so many epochs."""
     recipe = job.plan.recipe.model_copy(update={"epochs": epochs})
     job = replace(job, plan=job.plan.model_copy(update={"recipe": recipe}))
-    return job, replace(work, members=member_addresses(job, work.training, _images(work)))
+    return job, replace(work, members=member_addresses(job, work.training, work.train_images))
 
 
-def _images(work: BuildPlan) -> Address:
-    if work.train_images is None:
-        raise ValueError("this work has nothing to train on")
-    return work.train_images
+def _but_epochs(job: BuildContext, work: BuildPlan) -> dict[str, Any]:
+    """The request of each member, without the epochs that are to choose."""
+    return {name: _cut(a.request) if name in free(job) else dict(a.request) for name, a in work.members.items()}
 
 
-def _but_epochs(request: Mapping[str, Any]) -> dict[str, Any]:
+def _cut(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**request, "recipe": {k: v for k, v in request["recipe"].items() if k != "epochs"}}
 
 
@@ -257,11 +274,12 @@ def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
 
 def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spent: float) -> str:
     """The sentence, with what would fit."""
-    names = [m.name for m in own.job.plan.members]
+    members = own.job.plan.members
+    names, sized = [m.name for m in members], any("size" in m.own for m in members)
     height, width = own.job.plan.recipe.size
 
     def fits(needs: Iterable[ResultCost]) -> bool:
-        return seconds_at(replace(own.ahead, needs=tuple(needs)), 1) <= allowed
+        return seconds_left(replace(own.ahead, needs=tuple(needs))) <= allowed
 
     def without(rows: Sequence[str]) -> list[ResultCost]:
         return [n for n in own.ahead.needs if n.item.row not in rows]
@@ -270,9 +288,9 @@ def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spen
     fewer = next((k for k in range(len(names) - 1, 0, -1) if fits(without(names[k:]))), 0)
     ways = [f"fewer members (--members {','.join(names[:fewer])})"] if fewer else []
     ways += [f"--members {','.join(other.speed.members)} ({other.epochs} epochs)"] if other and other.epochs else []
-    if min(height, width) >= 64 and fits(quarter):
+    if not sized and min(height, width) >= 64 and fits(quarter):
         ways.append(f"a smaller size ({set_option('recipe.size', [height // 2, width // 2])})")
-    takes = seconds_at(own.ahead, 1)
+    takes = own.seconds(1)
     ways.append(f"--budget {_enough(takes + spent)}")
     return (
         f"--budget {budget.text}: one epoch of {', '.join(names)} and all else of this build take some "

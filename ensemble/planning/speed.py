@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,12 +74,16 @@ def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
     return replace(needs, needs=tuple(every))
 
 
-def scaled(needs: BuildCost, times: float) -> BuildCost:
-    """The needs, with training so many times as long."""
-    longer = (replace(n, seconds=n.seconds * times) if n.item.kind == "members" else n for n in needs.needs)
-    return replace(needs, needs=tuple(longer))
+def scaled(cost: BuildCost, times: float, rows: Collection[str]) -> BuildCost:
+    """The cost, where the training of these members takes so many times as long."""
+
+    def longer(need: ResultCost) -> ResultCost:
+        changes = need.item.kind == "members" and need.item.row in rows
+        return replace(need, seconds=need.seconds * times) if changes else need
+
+    return replace(cost, needs=tuple(map(longer, cost.needs)))
 
 
-def seconds_at(needs: BuildCost, times: float) -> float:
-    """Of all that is left, with training so many times as long, where members that share a device take turns."""
-    return wall_seconds([(n.item.kind, n.item.row, n.seconds) for n in scaled(needs, times).left], needs.apart)
+def seconds_left(cost: BuildCost) -> float:
+    """Of all that is to make, where members that share a device take turns."""
+    return wall_seconds([(n.item.kind, n.item.row, n.seconds) for n in cost.left], cost.apart)
