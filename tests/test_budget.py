@@ -112,6 +112,10 @@ def test_a_members_own_epochs_stay(timed):
     assert 2 < want < 120 and choose(*some, given("120s")).own.epochs == want
     _, chosen, _ = within_budget(*some, given("120s"))
     assert {name: at.request["recipe"]["epochs"] for name, at in chosen.members.items()} == {"a": want, "b": 2}
+    three = replace(
+        job, plan=job.plan.model_copy(update={"members": (a, own.model_copy(update={"recipe": {"epochs": 3}}))})
+    )
+    assert choice_address(*some, "120s") != choice_address(*module.at_epochs(three, work, 120), "120s")
     job = replace(job, plan=job.plan.model_copy(update={"members": (own,)}))
     with pytest.raises(ConfigError, match="every member has epochs of its own"):
         within_budget(job, work, given("120s"))
@@ -271,12 +275,12 @@ def test_random_weights_under_a_recipe_for_others_are_told():
     assert [unweighted(plan) for plan in fitting] == [[], []]
 
 
-def test_steps_are_timed_for_so_long(begun, monkeypatch):
-    """Of a step that takes 0.2 s by the clock, three fill half a second; the step before them is not counted."""
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, 1), (0.1, 1), (0.5, 3)])
+def test_steps_are_timed_for_so_long(begun, monkeypatch, seconds, steps):
+    """A step takes 0.2 s by the clock; the one before those that count takes 9."""
     job, _ = begun
     ticks = iter(x for start in range(100) for x in (start, start + (9.0 if start == 0 else 0.2)))
     monkeypatch.setattr(step_time.time, "perf_counter", lambda: next(ticks))
-    took = step_time.seconds_per_image(
-        job.plan.members[0], job.plan.recipe, 6, device="cpu", precision="float32", most=64, seconds=0.5
-    )
-    assert took == pytest.approx(0.2 / 8) and next(ticks) == 4
+    how = {"device": "cpu", "precision": "float32", "most": 64, "seconds": seconds}
+    assert step_time.seconds_per_image(job.plan.members[0], job.plan.recipe, 6, **how) == pytest.approx(0.2 / 8)
+    assert next(ticks) == 1 + steps
