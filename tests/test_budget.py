@@ -284,3 +284,13 @@ def test_steps_are_timed_for_so_long(begun, monkeypatch, seconds, steps):
     how = {"device": "cpu", "precision": "float32", "most": 64, "seconds": seconds}
     assert step_time.seconds_per_image(job.plan.members[0], job.plan.recipe, 6, **how) == pytest.approx(0.2 / 8)
     assert next(ticks) == 1 + steps
+
+
+@pytest.mark.parametrize(("feed", "augments"), [("loader", 3), ("device", 0)])
+def test_a_timed_step_augments_where_the_host_does(begun, monkeypatch, feed, augments):
+    """Those of the default recipe: flip, pad and crop, erase."""
+    job, seen, made = begun[0], [], step_time.TrainingBatches
+    monkeypatch.setattr(step_time, "TrainingBatches", lambda *args: (seen.append(len(args[2])), made(*args))[1])
+    recipe = job.plan.recipe.model_copy(update={"feed": feed})
+    step_time.seconds_per_image(job.plan.members[0], recipe, 6, device="cpu", precision="float32", most=8)
+    assert seen == [augments]
