@@ -22,6 +22,7 @@ from ensemble.metrics.competition_score import describe, score_stream
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.pseudo_settings import guessed_labels
+from ensemble.results.whitening_settings import whitened_features
 from submit.signature import differences
 from submit.systems import System, systems_of
 
@@ -87,12 +88,13 @@ def _measure(
     store: Store, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> list[Row]:
     banks = open_banks(store, evaluation.banks)
-    guessed, systems = guessed_labels(ensemble), systems_of(store, evaluation, banks, ensemble, device)
-    return [_row(system, evaluation, competition, guessed) for system in systems]
+    notes = guessed_labels(ensemble) | whitened_features(ensemble)
+    systems = systems_of(store, evaluation, banks, ensemble, device)
+    return [_row(system, evaluation, competition, notes) for system in systems]
 
 
-def _row(system: System, evaluation: Evaluation, competition: Competition, guessed: Mapping[str, str]) -> Row:
-    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **guessed, "code": _code()}
+def _row(system: System, evaluation: Evaluation, competition: Competition, notes: Mapping[str, str]) -> Row:
+    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **notes, "code": _code()}
     score = score_stream(system.stream(), evaluation, competition, said)
     return Row(
         system.name,

@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
     for done in record.rounds:
         print(note_of_round(done))
+    if plan.ensemble.whiten and plan.ensemble.whiten.name == "test":
+        print("note: features are whitened by query and gallery, which some competitions forbid")
     for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
         print(line)
     print(out, flush=True)

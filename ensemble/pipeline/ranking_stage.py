@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Expansion
+from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, features_of, open_banks, save_bank
 from ensemble.fusion import partitions
@@ -28,6 +28,7 @@ from ensemble.results import cache_keys
 from ensemble.results.build_record import Kinds
 from ensemble.results.pseudo_settings import guessed_labels
 from ensemble.results.ranking import Ranking, save_ranking
+from ensemble.results.whitening_settings import whitened_features
 
 
 def rank(
@@ -58,7 +59,7 @@ def rank(
             found = [find_neighbours(job, a, load, values, width(mix), top_k, penalties) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
-        signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
+        signature += notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)
@@ -86,6 +87,12 @@ def addresses_of(
     return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
 
 
+def notes(settings: Ensemble) -> str:
+    """What a ranking's signature says of its features, beside the members."""
+    said = guessed_labels(settings) | whitened_features(settings)
+    return "".join(f"|{key}={value}" for key, value in said.items())
+
+
 def width(mix: FusionSettings) -> int:
     """Neighbours kept a row."""
     return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
@@ -109,7 +116,7 @@ def rank_parts(job: Job, test: str, addressed: dict[str, Address], kinds: Kinds)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
             f"{partitions.describe(mixes, found, mix.weights)}"
-        ) + "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
+        ) + notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)

@@ -14,6 +14,7 @@ from ensemble.pipeline.domains import kinds_of
 from ensemble.pipeline.member_pool import give_up, side_by_side
 from ensemble.pipeline.ranking_stage import expanded, rank
 from ensemble.pipeline.stages import Work, features, features_of, images_needed, packed, train
+from ensemble.pipeline.whitening_stage import whitened
 from ensemble.results.build_record import Evaluation
 from models.data.itself import own_rows
 from models.data.split import scorable
@@ -33,7 +34,8 @@ def run_stages(job: Job, work: Work) -> dict[str, Evaluation]:
         scores = scorable(query, gallery, job.plan.competition.junk)
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        banks, camids = expanded(job, test, banks), np.concatenate([query.camids, gallery.camids])
+        banks = expanded(job, test, whitened(job, work, test, banks))
+        camids = np.concatenate([query.camids, gallery.camids])
         kinds = kinds_of(job, test, query, gallery)
         neighbours, ranking = rank(job, test, banks, camids, kinds)
         evaluations[test] = Evaluation(

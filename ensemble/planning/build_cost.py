@@ -25,8 +25,10 @@ from ensemble.neighbours.knn import NEAR_SHARE
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.ranking_stage import width
 from ensemble.pipeline.stages import Work
+from ensemble.pipeline.whitening_stage import TRAIN
 from ensemble.planning.planned_results import Item, items_of
 from ensemble.results.manifests import Manifest, Past, epochs_of
+from models.data.split import Split
 from models.model_cost import Footprint, footprint
 from models.pretrained import identify
 
@@ -162,16 +164,17 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         size = one.weights + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
-    if item.kind == "expanded":
+    if item.kind in ("whitened", "expanded"):
         size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
         return Need(item, size + MANIFEST_BYTES, 1.0, True, n)
     if item.kind == "features" and item.row in work.outside:
         return Need(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
-        test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
+        lists = work.tests | {TRAIN: (work.training.split,)}
+        names = _names(next(splits for t, splits in lists.items() if item.address.name == f"{item.row}-{t}"))
         views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
-        size = HEADER + 4 * n * one.dim + _names(work, test)
+        size = HEADER + 4 * n * one.dim + names
         seconds = n * views / (PASSES * rate if rate else guess / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     outside = 2048 * len(work.outside)  # a guess: their files are not opened for it
@@ -187,7 +190,7 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
         size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
         return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
-    size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
+    size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
@@ -202,11 +205,9 @@ def foreseen(job: Job, work: Work) -> Needs:
     return needs_of(job, work, items_of(job, work))
 
 
-def _names(work: Work, test: str) -> int:
-    """Bytes of a test's names in JSON."""
-    return sum(
-        len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in work.tests[test] for name in split.names
-    )
+def _names(lists: Sequence[Split]) -> int:
+    """Bytes of the names of some lists in JSON."""
+    return sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in lists for name in split.names)
 
 
 def _start_bytes(job: Job, prints: dict[str, Footprint], name: str) -> int:
