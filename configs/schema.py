@@ -11,6 +11,7 @@ from configs.frozen import Frozen, Named
 from configs.recipe import Recipe
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
+Count = Annotated[int, Field(ge=1)]
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
 
 
@@ -132,8 +133,8 @@ class Ensemble(Frozen):
     flip: bool = Field(description="average a feature with that of the mirrored image")
     views: tuple[Named, ...] = Field(default=(), description="of each image; its feature is the mean over them")
     rerank: Named = Field(description="a row of ensemble/rerank/registry.py")
-    k1: int = Field(ge=1)
-    k2: int = Field(ge=1)
+    k1: Count | Literal["auto"] = Field(description="auto: by the images an identity has in training")
+    k2: Count | Literal["auto"] = Field(description="auto: by k1")
     lam: float = Field(ge=0, le=1)
     power: Literal[1, 2]
     fusion: Literal["sum_then_rerank", "rerank_then_sum"] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from configs.console.command import CommandLine, run, whole
@@ -16,6 +16,7 @@ from configs.external_members import words_of
 from configs.load import load_plan
 from configs.schema import WHOLE, Competition, Plan
 from configs.store.store import Store
+from ensemble.pipeline.auto_settings import asks_auto, settle_k
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
@@ -124,7 +125,8 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
-    wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
+    learned_from = bool(plan.members) or asks_auto(plan.ensemble)
+    wanted = ("train", "query", "gallery") if learned_from else ("query", "gallery")
     benchmark = read_layout(layout, data, competition.skip, wanted)
     for finding in benchmark.found:
         progress.say(str(finding))
@@ -187,6 +189,11 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     store.sweep()
     job = Job(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.runs, progress)
+    ensemble, chosen = settle_k(plan.ensemble, benchmark.train)
+    if chosen:
+        progress.say(chosen)
+        plan = plan.model_copy(update={"ensemble": ensemble})
+        job = replace(job, plan=plan)
     work = prepare(job, benchmark, args.holdout)
     job, parallel = settle(args.parallel, job, work)
     if parallel:

@@ -72,6 +72,13 @@ def problems(case: Case, device: str) -> dict[str, Judge]:
     return {part.name: of_parts(judge, [part]) for part in found}
 
 
+def defaults(built: Ensemble) -> Ensemble:
+    """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
+    found = load_ensemble()
+    settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    return found.model_copy(update=settled)
+
+
 def built_mix(case: Case, members: Sequence[str], judge: Judge) -> FusionSettings:
     """What the build was made with, of this problem."""
     settings = case.plan.ensemble
@@ -163,7 +170,7 @@ def tune_case(case: Case, grid: Grid, seed: int, device: str, progress: Progress
         DataError: too few persons ask, in every problem. ConfigError: a member that gives distances.
     """
     judges, members = problems(case, device), list(case.evaluation.banks)
-    base = replace(fusion_settings(load_ensemble(), members), weights=(1.0,) * len(members))
+    base = replace(fusion_settings(defaults(case.plan.ensemble), members), weights=(1.0,) * len(members))
     found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
     for name, judge in judges.items():
         pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
