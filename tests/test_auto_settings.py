@@ -25,14 +25,14 @@ def people(*counts):
 @pytest.mark.parametrize(
     ("counts", "k1", "k2"),
     [
-        ((12, 9, 14), 12, 3),
+        ((12, 9, 14), 12, 4),
         ((7, 8), 8, 2),  # 7.5
         ((1, 2, 3, 200), 6, 2),  # the fewest
-        ((60, 70, 20), 20, 5),  # the most
+        ((60, 70, 20), 40, 12),  # the most
         ((14, 14, 90, 14), 14, 4),  # the median, not the mean
     ],
 )
-def test_k1_is_the_median_of_images_and_k2_a_quarter(counts, k1, k2):
+def test_k1_is_the_median_of_images_and_k2_three_tenths(counts, k1, k2):
     settled, said = settle_k(
         load_plan(["r50"], sets=["ensemble.k1=auto", "ensemble.k2=auto"]).ensemble, people(*counts)
     )
@@ -45,7 +45,7 @@ def test_either_alone():
     one, said = settle_k(load_plan(["r50"], sets=["ensemble.k1=auto", "ensemble.k2=5"]).ensemble, people(9, 9))
     assert (one.k1, one.k2) == (9, 5) and "auto: k1 9, by 2" in said
     one, said = settle_k(load_plan(["r50"], sets=["ensemble.k1=28", "ensemble.k2=auto"]).ensemble, people(9, 9))
-    assert (one.k1, one.k2) == (28, 7) and "auto: k2 7, by 2" in said
+    assert (one.k1, one.k2) == (28, 8) and "auto: k2 8, by 2" in said
 
 
 def test_numbers_stay_and_nothing_is_said():
@@ -74,13 +74,13 @@ def test_a_build_carries_it_out(tmp_path, capsys):
     data = write_table(tmp_path / "data", "label,path,split,is_query,is_gallery,camid", rows)
     write_member(tmp_path / "m.npz", {row.split(",")[1]: i / 3 for i, row in enumerate(rows[:6])})
     made = []
-    for sets in (["ensemble.k1=auto", "ensemble.k2=auto"], ["ensemble.k1=9", "ensemble.k2=2"]):
+    for sets in (["ensemble.k1=auto", "ensemble.k2=auto"], ["ensemble.k1=9", "ensemble.k2=3"]):
         argv = ["--members", f"m={tmp_path}/m.npz", "--data", str(data), "--runs", str(tmp_path / "runs")]
         build.main([*argv, *(x for change in sets for x in ("--set", change))])
         said = capsys.readouterr()
         made.append(json.loads((Path(said.out.splitlines()[-1]) / "build.json").read_text()))
-        assert ("auto: k1 9, k2 2, by 3 training identities of 9 images (median)" in said.err) == (len(made) == 1)
-    assert (made[0]["plan"]["ensemble"]["k1"], made[0]["plan"]["ensemble"]["k2"]) == (9, 2)
+        assert ("auto: k1 9, k2 3, by 3 training identities of 9 images (median)" in said.err) == (len(made) == 1)
+    assert (made[0]["plan"]["ensemble"]["k1"], made[0]["plan"]["ensemble"]["k2"]) == (9, 3)
     assert made[0]["evaluations"] == made[1]["evaluations"]
     signature = json.loads(next((tmp_path / "runs/rankings").glob("*/ranking.json")).read_text())["signature"]
-    assert "'k1': 9, 'k2': 2" in signature
+    assert "'k1': 9, 'k2': 3" in signature

@@ -245,7 +245,7 @@ NUMBERS = {  # key -> numbers that are allowed, and that are not
 @pytest.mark.parametrize("key", NUMBERS)
 def test_how_far_a_number_may_go(key):
     needs = {
-        "whiten": "ensemble.whiten=train",
+        "whiten": "ensemble.whiten={name: test}",
         "expand": "ensemble.expand={name: queries}",
         "resample": "recipe.resample={}",
     }
