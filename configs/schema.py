@@ -115,7 +115,7 @@ class Whitening(Frozen):
     name: Literal["train", "test"] = Field(
         description="learned on the training images, or on query and gallery, which some competitions forbid"
     )
-    shrinkage: float = Field(default=0.1, ge=0, le=1, description="of the covariance, towards equal variances")
+    shrinkage: float = Field(default=0.5, ge=0, le=1, description="of the covariance, towards equal variances")
     center: Literal["none", "camera", "domain"] = Field(
         default="none", description="take the mean of each camera or domain from its images, not that of all"
     )

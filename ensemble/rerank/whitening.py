@@ -75,7 +75,7 @@ class Whitener:
         )
 
 
-def learn(feats: NDArray, groups: Groups | None = None, *, shrinkage: float = 0.1, n_jobs: int = -1) -> Whitener:
+def learn(feats: NDArray, groups: Groups | None = None, *, shrinkage: float = 0.5, n_jobs: int = -1) -> Whitener:
     """Learn the whitening of some images.
 
     Args:
