@@ -31,6 +31,8 @@ def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
         say(f"{name}: keeps equal weights and the default settings: {why}")
     for line in _together(found["together"]) if found["together"] else ():
         say(line)
+    if any("whiten" in one["mix"] for one in found["problems"]):
+        say("note: features are to be whitened by query and gallery, which some competitions forbid")
     say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
     if case.name == TEST:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
@@ -104,7 +106,8 @@ def how(mix: Mapping[str, Any]) -> str:
     numbers = ", ".join(f"{name} {value:g}" for name, value in mix["options"].items())
     usual = mix["rerank"] == USUAL and numbers
     told = numbers if usual else f"{mix['rerank']} {numbers}".strip()
-    return told + (", each before the sum" if mix["fusion"] == EACH_FIRST else "")
+    told += ", each before the sum" if mix["fusion"] == EACH_FIRST else ""
+    return told + (f", whitened, shrinkage {mix['whiten']:g}" if "whiten" in mix else "")
 
 
 def _verdict(found: Mapping[str, Any]) -> Sequence[str]:
