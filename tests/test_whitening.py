@@ -1,9 +1,16 @@
 """Whitening of features: against the oracle, against what whitening means, and how it is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from configs.errors import ConfigError
+from configs.load import load_ensemble
+from configs.schema import Whitening
+from ensemble.pipeline.groups import check_whitening
 from ensemble.rerank import whitening
+from models.data.split import Split
 from tests import oracles
 from tests.features import clustered, unit_rows
 
@@ -104,3 +111,16 @@ def test_bad_input_is_named(learn, apply, says):
     feats = clustered(np.random.default_rng(7), 20, 4, 5)
     with pytest.raises(ValueError, match=says):
         whitening.learn(**{"feats": feats} | learn).apply(**{"feats": feats} | apply)
+
+
+def test_a_camera_or_domain_that_nobody_trained_on_is_said():
+    def split(domains):
+        names, pids = tuple(domains), np.arange(3)
+        return Split(names, tuple(map(Path, names)), pids, np.array([*map(ord, domains)]), domains=names)
+
+    for center, said in (("domain", "'d'"), ("camera", "100")):
+        how = Whitening(name="train", center=center)
+        settings = load_ensemble().model_copy(update={"domains": "table", "whiten": how})
+        check_whitening(settings, split("abc"), split("abc"), split("cba"))
+        with pytest.raises(ConfigError, match=f"{center} {said} has no training image to take its mean from; set name"):
+            check_whitening(settings, split("abc"), split("abc"), split("abd"))

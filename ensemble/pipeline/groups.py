@@ -41,7 +41,8 @@ def groups_request(settings: Ensemble, splits: Sequence[Split]) -> dict[str, Any
         camids = np.concatenate([split.camids for split in splits]).astype("<i8")
         return {"camids": hashlib.sha256(camids.tobytes()).hexdigest()}
     if settings.domains == "colours":
-        return {"seen": seen_by(*splits)}
+        seen = seen_by(*splits)
+        return {"seen": [*map(str, seen["contents"]), str(seen["code"])]}
     told = json.dumps([split.domains for split in splits])
     return {"domains": hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()}
 

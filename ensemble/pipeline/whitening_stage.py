@@ -81,6 +81,7 @@ def whiten(job: Job, work: Work, test: str, bank: FeatureBank, folder: Path) -> 
         learned = whitening.learn(learn_on, learn_groups, shrinkage=how.shrinkage)
         out = learned.apply(feats, groups)
     except ValueError as e:
-        raise ConfigError(f"ensemble.whiten, member {bank.member!r}: {e}") from e
+        hint = "" if how.center == "none" else f"; ensemble.whiten.center={how.center} can be left out"
+        raise ConfigError(f"ensemble.whiten, member {bank.member!r}: {e}{hint}") from e
     job.progress.say(f"{bank.member}, {test}: whitened by {SAID[how.name]}: {learned.describe()}")
     save_bank(folder, out, bank.query_names, bank.gallery_names)
