@@ -11,6 +11,7 @@ from configs.load import load_ensemble, load_plan
 from ensemble import build
 from ensemble.pipeline.auto_settings import settle_k
 from ensemble.rerank.registry import reranker_of
+from ensemble.tune import __main__ as tune
 from models.data.split import Split
 from tests.tables import write_member, write_table
 
@@ -84,3 +85,11 @@ def test_a_build_carries_it_out(tmp_path, capsys):
     assert made[0]["evaluations"] == made[1]["evaluations"]
     signature = json.loads(next((tmp_path / "runs/rankings").glob("*/ranking.json")).read_text())["signature"]
     assert "'k1': 9, 'k2': 3" in signature
+
+
+def test_tuning_starts_from_what_the_build_settled(monkeypatch):
+    """Where `ensemble.yaml` itself says auto."""
+    asked = load_ensemble().model_copy(update={"k1": "auto", "lam": 0.4})
+    monkeypatch.setattr(tune, "load_ensemble", lambda: asked)
+    found = tune.defaults(load_ensemble().model_copy(update={"k1": 9, "k2": 3}))
+    assert (found.k1, found.k2, found.lam) == (9, 6, 0.4)
