@@ -3,6 +3,7 @@
     ReidError                 the base: a command prints it and exits with status 2
     ├── ConfigError           a YAML file, a --set or a command line asks for what does not exist
     ├── DataError             a folder, a label list or an image is not what its layout says
+    │   └── ImageError        an image file cannot be decoded
     ├── WeightsError          a weights file is missing, altered, or of another network
     ├── TrainingError         the numbers went wrong: NaN or Inf in a loss or a feature; or the process of a member died
     ├── ResultError           a kept result is missing, damaged, or cannot be written
@@ -11,6 +12,10 @@
 
 Each message says what came, what is allowed and what to do. Everything else is a defect and keeps its traceback.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class ReidError(ValueError):
@@ -23,6 +28,17 @@ class ConfigError(ReidError):
 
 class DataError(ReidError):
     """A data set is not what its layout says."""
+
+
+class ImageError(DataError):
+    """An image file cannot be decoded. reason: why, without the file's name and without advice."""
+
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{path}: cannot be decoded ({reason}). {advice}")
+        self.path, self.reason, self.advice = path, reason, advice
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[Path, str, str]]:
+        return type(self), (self.path, self.reason, self.advice)  # a loader's process hands it over
 
 
 class WeightsError(ReidError):

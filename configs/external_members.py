@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError
+from configs.installed import PREFIX
 from configs.schema import NAME, Outside
 
 SUFFIXES = (".npz", ".safetensors", ".mat", ".npy")
@@ -49,6 +51,23 @@ def words_of(text: str) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
+def text_of(members: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
+    """Words as `words_of` reads them back; a text is one already.
+
+    Raises:
+        ConfigError: something else than words and paths is among them.
+    """
+    if isinstance(members, str):
+        return members
+    words = list(members) if isinstance(members, Sequence) else [members]
+    for word in words:
+        if not isinstance(word, str | os.PathLike):
+            raise ConfigError(f"members: {word!r} is of type {type(word).__name__}; wanted names and files")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(words)
+    return text.getvalue()
+
+
 def _named(name: str, file: str) -> str:
     word = f"{name}={file}"
     return "--members " + shlex.quote(f'"{word}"' if "," in word else word)
@@ -63,7 +82,7 @@ def _outside(name: str, file: str) -> Outside:
     if path.suffix.lower() in PICKLED:
         raise ConfigError(
             f"{file}: pickles are not read (they can run code). Write its features with "
-            "ensemble.features.external.save, or as np.savez('member.npz', names=names, feats=feats)"
+            f"{PREFIX}ensemble.features.external.save, or as np.savez('member.npz', names=names, feats=feats)"
         )
     if not os.path.exists(path):
         raise ConfigError(f"{file}: no such file; --members takes names of configs/members.yaml and files of features")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.frozen import Frozen, Named
 
+ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # the same thing, under the same address
 MOST_PIXELS = 2**24  # of a picture that is trained on
 
 
@@ -57,6 +58,11 @@ class Recipe(Frozen):
     def feed_on(self, device: str) -> str:
         """`feed`, settled for cpu or cuda: device or loader."""
         return {"cpu": "loader", "cuda": "device"}[device] if self.feed == "auto" else self.feed
+
+    @field_validator("augment")
+    @classmethod
+    def _one_name(cls, augment: tuple[Named, ...]) -> tuple[Named, ...]:
+        return tuple(Named(name=ALSO_CALLED.get(a.name, a.name), **a.options) for a in augment)
 
     @field_validator("losses")
     @classmethod

@@ -19,6 +19,7 @@ FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pai
 WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
+COSINE, RERANKED = DISTANCES = "cosine", "reranked"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
@@ -26,7 +27,8 @@ class Weights(Frozen):
     """Where a member's trunk starts from.
 
     Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url` or `file`; `sha256` is checked where
-    given and recorded always; `fresh` names parts the file is known not to have, which start anew.
+    given and recorded always; `fresh` names parts the file is known not to have, which start anew; `prefix` is what
+    stands before the backbone's names in the file, and is looked for where it is not given.
     """
 
     torchvision: str | None = None
@@ -34,6 +36,7 @@ class Weights(Frozen):
     file: str | None = None
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
+    prefix: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -77,15 +80,28 @@ class DomainSettings(Frozen):
 class Pseudo(Frozen):
     """How images without identities get labels for another round; each method reads its own numbers."""
 
-    method: Literal["loop_search", "clusters", "dbscan"] = "loop_search"
-    threshold: float = Field(
-        default=0.5, gt=0, le=2, description="of loop_search, in the members' mean cosine distance"
+    method: Literal["loop_search", "first_neighbours", "clusters", "dbscan"] = "loop_search"
+    distance: Literal["cosine", "reranked"] = Field(
+        default="cosine",
+        description="of loop_search and first_neighbours: the members' mean, or the ensemble's re-ranked",
+    )
+    threshold: float | None = Field(
+        default=0.5, gt=0, le=2, description="of loop_search and first_neighbours, in that distance; null labels all"
     )
     groups: int = Field(default=1000, ge=1, description="of clusters")
     eps: float = Field(default=0.6, gt=0, lt=1, description="of dbscan, in the Jaccard distance")
     least: int = Field(default=4, ge=2, description="of dbscan: images that must be so near, itself among them")
     k1: int = Field(default=30, ge=1, description="of dbscan: neighbours")
     test: bool = Field(default=False, description="label query and gallery too, which some competitions forbid")
+
+    @model_validator(mode="after")
+    def _distance_is_read(self) -> Pseudo:
+        if self.distance == RERANKED and self.method in ("clusters", "dbscan"):
+            own = "is k-means on the features" if self.method == "clusters" else "is by the Jaccard distance always"
+            raise ValueError(
+                f"distance reranked is for loop_search and first_neighbours; {self.method} {own}, leave distance out"
+            )
+        return self
 
 
 class Expansion(Frozen):
@@ -159,6 +175,12 @@ class Ensemble(Frozen):
     @classmethod
     def _none(cls, value: Any) -> Any:
         return None if value == "none" else value
+
+    @property
+    def k_reciprocal(self) -> dict[str, Any]:
+        """k1, k2, lam and power of the k-reciprocal re-ranking, whatever the plan re-ranks with."""
+        numbers = {key: getattr(self, key) for key in ("k1", "k2", "lam", "power")}
+        return numbers | (self.rerank.options if self.rerank.name == "k_reciprocal" else {})
 
     @model_validator(mode="after")
     def _domains_named(self) -> Ensemble:

@@ -1,26 +1,36 @@
-"""Train the members, keep their features, sum their distances, re-rank: `python -m ensemble.build`."""
+"""Train the members, keep their features, sum their distances, re-rank: `python -m ensemble.build`.
+
+In Python: `import ensemble` and `ensemble.build(members=..., data=...)`; docs/python.md.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from configs.console.call import as_words, call_as, read_call, settings
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress, duration
-from configs.console.quoting import RUNS, command, on, set_option
+from configs.console.quoting import RUNS, command, on
+from configs.console.store_options import add_device, add_runs
 from configs.errors import ConfigError
-from configs.external_members import words_of
+from configs.external_members import text_of, words_of
+from configs.installed import need
 from configs.load import load_plan
-from configs.schema import WHOLE, Competition, Plan
+from configs.schema import Plan
 from configs.store.store import Store
+from ensemble.finished import Build, open_build
+from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.auto_settings import asks_auto, settle_k
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import prepare, record_address
-from ensemble.planning.build_cost import check_room
+from ensemble.planning.build_cost import check_room, with_timed_steps
 from ensemble.planning.monitor import listened_to, watched
 from ensemble.planning.parallelism import members_at_a_time, settle
 from ensemble.planning.summary import describe
@@ -29,10 +39,10 @@ from ensemble.results.build_record import Record, describe_left_out, point_at, s
 from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
-from models.data.pairs import check_pairs
+from models.data.pairs import check_handing_in
 from models.data.split import Benchmark
 from models.device import choose_device, choose_precision, made_with
-from models.distributed.process_group import Team, joined
+from models.distributed.process_group import ALONE, Team, joined
 from models.distributed.worker import follow
 from models.extraction.views import check_views
 from models.registry import check
@@ -48,8 +58,8 @@ EXAMPLE = f"""
 """
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def options() -> CommandLine:
+    """The options of the command; `build` has a keyword for each."""
     parser = CommandLine("python -m ensemble.build", WHAT, EXAMPLE)
     parser.add_argument(
         "--members",
@@ -77,12 +87,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="2: label the unlabelled images, and train again with them (default: 1)",
     )
-    parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="DIR", help="the folder of results, as in every command"
-    )
+    add_runs(parser)
     hidden = argparse.SUPPRESS
     parser.add_argument("--out", dest="runs", type=Path, default=hidden, help=hidden)  # its earlier name
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     parser.add_argument(
         "--workers", type=whole(0), default=0, metavar="N", help="loader processes; the pixels are the same for any"
     )
@@ -105,7 +113,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         choices=("tensorboard", "json"),
         help="curves in DIR/logs for tensorboard --logdir; json: events instead of words (DIR/logs/build.jsonl always)",
     )
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return options().parse_args(argv)
 
 
 def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
@@ -134,22 +147,6 @@ def load_benchmark(plan: Plan, data: Path | None, runs: Path, progress: Progress
     return benchmark
 
 
-def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
-    """Whatever `submit.make` would refuse is refused before anything is trained.
-
-    Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
-    """
-    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
-        raise ConfigError(
-            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
-            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
-        )
-    if competition.format == "pairs_csv":
-        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
-        check_pairs(benchmark.root, *sides)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Carry out one build and record it; of the processes that torchrun starts, the first does, with the others."""
     args = parse(argv)
@@ -160,15 +157,65 @@ def main(argv: list[str] | None = None) -> None:
                 "out, or start python -m ensemble.build without torchrun for a member in each process"
             )
         if team.leads:
-            build(args, argv, team)
+            key = carry_out(args, team)
             team.tell(None)
+            if key:
+                print(args.runs / key)
         else:
             follow(team, args.device, args.workers)
 
 
-def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
-    """Everything from the plan to the record."""
-    progress = listened_to(args.log)
+def build(
+    members: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = FIVE,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    layout: str | None = None,
+    competition: str | os.PathLike[str] | None = None,
+    recipe: str | os.PathLike[str] | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    holdout: float | None = None,
+    rounds: int | None = None,
+    runs: str | os.PathLike[str] = RUNS,
+    device: str = "auto",
+    workers: int = 0,
+    parallel: int | str = 1,
+    dry_run: bool = False,
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+) -> Build | Any:
+    """Carry out one build as the command does: the same checks, the same results in the same places.
+
+    Args:
+        members: names from configs/members.yaml, and files of features; a list of them, or text with commas.
+        data: the folder of the data set; None draws people. layout: how it lies there, such as market1501.
+        competition: of configs/competitions, or a FILE.yaml. recipe: of configs/recipes, or a FILE.yaml.
+        set: changes, such as {"recipe.epochs": 3, "ensemble.lam": 0.5}, or ["recipe.epochs=3"].
+        holdout: the share of identities that is kept aside to score on.
+        rounds: 2 labels the unlabelled images and trains again with them.
+        runs: the folder of results.
+        device: auto, cpu or cuda. workers: loader processes. parallel: members trained at a time, or "auto".
+        dry_run: say what would be made and what it costs, and return None.
+        log: tensorboard, json, or both.
+        quiet: say nothing but warnings; else what the command says goes to standard error.
+
+    Returns:
+        The finished build; None of a dry run.
+
+    Raises:
+        ReidError: what ends the command with status 2, with the same sentence.
+    """
+    given = locals() | {"members": text_of(members), "set": settings(set)}
+    del given["quiet"]
+    args = read_call(options(), given)
+    key = carry_out(args, ALONE, quiet=quiet)
+    return open_build(args.runs, key) if key else None
+
+
+def carry_out(args: argparse.Namespace, team: Team, *, quiet: bool = False) -> str | None:
+    """Everything from the plan to the record: the build's key; None of a dry run."""
+    if "tensorboard" in args.log:
+        need("report", "tensorboard")
+    progress = listened_to(args.log, quiet)
     begun = time.monotonic()
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
@@ -183,6 +230,8 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
         check(member, plan.recipe)
         check_views(member, plan)
     device, why = choose_device(args.device)
+    if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
+        raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
     store = Store(args.runs, progress.say, progress.tell, made_with())
@@ -202,11 +251,13 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     progress.say(describe(job, known))
     if told:
         progress.say(told)
-    progress.say(str(needs))
     if args.dry_run:
-        return
+        progress.say(str(with_timed_steps(job, known, needs)))
+        return None
+    progress.say(str(needs))
     check_room(store, needs)
-    asked = command("ensemble.build", *(sys.argv[1:] if argv is None else argv))
+    members = text_of(words_of(args.members))  # one spelling: what is asked for has one record
+    asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
     with watched(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
@@ -220,8 +271,15 @@ def build(args: argparse.Namespace, argv: list[str] | None, team: Team) -> None:
     point_at(store, address.key)
     told = f"; {describe_left_out(left_out)}" if left_out else ""
     progress.say(f"done in {duration(time.monotonic() - begun)}{told}; next: {command('submit.make', *on(args.runs))}")
-    print(store.path(address))
+    return address.key
 
+
+def script() -> None:
+    """The command `reid-build`."""
+    run(main)
+
+
+call_as(__name__, build)
 
 if __name__ == "__main__":
-    run(main)
+    script()

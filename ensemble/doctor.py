@@ -9,15 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress
-from configs.schema import PARTS
+from configs.console.tables import plain_table
+from configs.errors import ConfigError
+from configs.load import load_plan
+from configs.recipe import Recipe
+from configs.schema import PARTS, Competition
 from models.data.doctor.finding import HURTS, STOPS, Finding, count
-from models.data.doctor.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.doctor.findings import (
+    distractors,
+    find_in_files,
+    find_in_lists,
+    find_in_rules,
+    long_tail,
+    people_of,
+)
 from models.data.doctor.inspect_files import Seen, inspect_files
 from models.data.doctor.label_list import read_label_list
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
@@ -27,6 +36,7 @@ WHAT = "Say what a data set holds, what is wrong with it, and what that would do
 EXAMPLE = """
   python -m ensemble.doctor --data DIR
   python -m ensemble.doctor --data DIR --layout naic2020 --quick
+  python -m ensemble.doctor --data DIR --recipe scratch --set 'competition.skip=[0007.jpg]'
   python -m ensemble.doctor --data train_list.txt
 """
 BAR = 30
@@ -36,8 +46,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.doctor", WHAT, EXAMPLE)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder, or one label list")
+    parser.add_argument("--layout", metavar="NAME", help=f"its layout (default: auto): {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--layout", default=AUTO, metavar="NAME", help=f"how it lies there (default: auto): {', '.join(LAYOUTS)}"
+        "--competition", default="own", metavar="NAME", help="as for ensemble.build: layout, lists, what is left out"
+    )
+    parser.add_argument("--recipe", metavar="NAME", help="as for ensemble.build: identities of a batch")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="as for ensemble.build: keys of recipe and competition, such as competition.skip=[0007.jpg]",
     )
     parser.add_argument("--quick", action="store_true", help="look at the lists alone, and decode no file")
     parser.add_argument("--jobs", type=whole(-1), default=-1, metavar="N", help="workers (default: -1, one a core)")
@@ -49,22 +68,38 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     parts: dict[str, Sequence[Seen]] = {}
+    recipe, competition = asked_for(args)
     if args.data.is_file():
         benchmark, found = read_label_list(args.data)
         print(f"a label list by itself: {args.data.name}")
-        found += find_in_lists(benchmark, lists=PARTS[:1])
+        found += find_in_lists(benchmark, recipe, lists=PARTS[:1])
     else:
-        layout, why = settle_layout(args.layout, args.data)
-        benchmark = read_layout(layout, args.data, wanted=())
+        layout, why = settle_layout(competition.layout, args.data)
+        benchmark = read_layout(layout, args.data, competition.skip, wanted=())
         print(why or f"layout {layout}")
-        found = [*benchmark.found, *find_in_lists(benchmark)]
+        found = [*benchmark.found, *find_in_lists(benchmark, recipe), *find_in_rules(competition, benchmark)]
         if not args.quick:
             parts = look_into(benchmark, args.jobs)
-            found += find_in_files({part: (getattr(benchmark, part), files) for part, files in parts.items()})
+            found += find_in_files(
+                {part: (getattr(benchmark, part), files) for part, files in parts.items()}, benchmark.labels
+            )
     show_counts(console, benchmark, parts)
     show_tail(console, benchmark.train)
     show_findings(found)
     return 1 if any(finding.weight == STOPS for finding in found) else 0
+
+
+def asked_for(args: argparse.Namespace) -> tuple[Recipe, Competition]:
+    """The recipe and the competition that a build with the same words would have.
+
+    Raises:
+        ConfigError: as `load_plan`, or a change of what the doctor does not read.
+    """
+    for change in args.set:
+        if change.partition(".")[0] not in ("recipe", "competition"):
+            raise ConfigError(f"--set {change}: the doctor reads recipe and competition alone; leave it out")
+    plan = load_plan(["r50"], competition=args.competition, layout=args.layout, recipe=args.recipe, sets=args.set)
+    return plan.recipe, plan.competition
 
 
 def look_into(benchmark: Benchmark, n_jobs: int) -> dict[str, Sequence[Seen]]:
@@ -76,11 +111,8 @@ def look_into(benchmark: Benchmark, n_jobs: int) -> dict[str, Sequence[Seen]]:
 
 def show_counts(console: Console, benchmark: Benchmark, seen: dict[str, Sequence[Seen]]) -> None:
     """A line a list: images, identities, cameras; and, where files were decoded, their sizes and domains."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
     columns = ["images", "identities", "cameras", "distractors", "height x width", "green"]
-    for column in columns if seen else columns[:4]:
-        table.add_column(column, justify="right")
+    table = plain_table([""], columns if seen else columns[:4])
     for part in PARTS:
         split: Split = getattr(benchmark, part)
         if not len(split):

@@ -19,6 +19,7 @@ from rich.text import Text
 from configs.console.command import CommandLine, run
 from configs.console.event_log import EVENTS, LOGS, read_events
 from configs.console.progress import duration
+from configs.console.store_options import add_runs, check_runs
 from configs.errors import ResultError
 from configs.store.atomic_files import amount
 from configs.store.manifest import find_damage
@@ -48,7 +49,7 @@ class Result:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.runs", WHAT, EXAMPLE)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (default: runs)")
+    add_runs(parser)
     parser.add_argument("--prune", action="store_true", help="remove what no recorded build uses; asks first")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(argv)
@@ -101,9 +102,14 @@ def table(results: Iterable[Result]) -> Table:
     for name, side in (("kind", "left"), ("result", "left"), ("size", "right"), ("age", "right"), ("used by", "left")):
         shown.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
     for r in results:
-        cells = (r.path.parent.name, r.path.name, amount(r.size), duration(r.age), r.used)
+        cells = (r.path.parent.name, r.path.name, amount(r.size), _told(r.age), r.used)
         shown.add_row(*(Text(c) for c in cells))
     return shown
+
+
+def _told(age: float) -> str:
+    """A file may be of a machine whose clock is ahead."""
+    return duration(age) if age > -1 else f"{duration(-age)} ahead"
 
 
 def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
@@ -137,8 +143,7 @@ def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
 def main(argv: list[str] | None = None) -> None:
     """List, and prune where asked."""
     args = parse(argv)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder; name the folder of results with --runs")
+    check_runs(args.runs)
     store = Store(args.runs)
     results = results_of(store)
     Console(highlight=False).print(table(results))

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from configs.console.command import CommandLine, run, whole
+from configs.console.tables import plain_table
 from configs.errors import ConfigError
 from configs.load import load_competition
 from models.data.heldout.board_split import Shape, make_board, shape_of
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     benchmark = read_layout(layout, args.data, rules.skip, wanted=("train",))
     shape = asked_shape(args, shape_of(benchmark, args.share))
     board = make_board(benchmark.train, shape, args.seed)
-    pictures = write_table(args.out, board.train, board.query, board.gallery)
+    pictures = write_table(args.out, board.train, board.query, board.gallery, benchmark.labels, benchmark.cameras)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(f"pictures stay in {pictures}; seed {args.seed}", soft_wrap=True, markup=False)
     lists = {"made": (board.train, board.query, board.gallery)}
@@ -120,10 +120,7 @@ def _span(text: str) -> tuple[int, int | None]:
 
 def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
     """A row a benchmark: what shapes it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    table = plain_table([""], COLUMNS)
     for name, (train, query, gallery) in lists.items():
         sizes = len(train), len(set(train.pids.tolist()) - {UNKNOWN}), len(query), len(gallery)
         ratio = f"{len(query) / len(gallery):.2f}"

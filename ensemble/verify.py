@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from configs.console.command import CommandLine, run
+from configs.console.store_options import add_runs, check_runs
 from configs.errors import ResultError
 from configs.store.atomic_files import clear
 from configs.store.manifest import find_damage
@@ -24,7 +25,7 @@ KEPT = "; it stays, since it says what was made for it: the same build makes it 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.verify", WHAT, EXAMPLE)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the results (default: runs)")
+    add_runs(parser)
     parser.add_argument("--remove", action="store_true", help="remove what is damaged")
     return parser.parse_args(argv)
 
@@ -32,8 +33,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Check, say, and remove if asked to; 1 where something is damaged."""
     args = parse(argv)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder; name the folder of results with --runs")
+    check_runs(args.runs)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
     results = [path for path in sorted(store.root.glob("[!.]*/[!.]*-*")) if path.is_dir() and _is_address(path)]
     records = [path for path in results if path.parent.name == "builds"]

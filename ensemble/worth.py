@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run
 from configs.console.progress import duration
+from configs.console.tables import plain_table
 from configs.schema import Competition, Ensemble
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
@@ -29,7 +28,7 @@ from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import Interval, difference, interval
-from ensemble.metrics.competition_score import describe
+from ensemble.metrics.competition_score import describe, parse
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, TUNE, retrieval_code
 from ensemble.results.manifests import training_seconds
@@ -157,10 +156,8 @@ def main(argv: list[str] | None = None) -> None:
 def show(console: Console, found: Worth, name: str) -> None:
     """Two tables: alone and left out, and the correlation of errors."""
     console.print(f"{name}; {describe(found.signature)}; intervals over persons, 95 %", soft_wrap=True, markup=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in ("weight", "total alone", "lost without it", "", "trained"):
-        table.add_column(column, justify="right")
+    reranked = ", re-ranked" if parse(found.signature).get("rerank", "none") != "none" else ""
+    table = plain_table([""], ["weight", f"alone{reranked}", "lost without it", "", "trained"])
     for member in found.members:
         lost = member.left_out
         verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "chance could do it"
@@ -171,10 +168,7 @@ def show(console: Console, found: Worth, name: str) -> None:
     console.print(table)
     if len(found.members) > 1:
         console.print("\ncorrelation of errors, query by query")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("")
-        for member in found.members:
-            table.add_column(member.name, justify="right")
+        table = plain_table([""], [member.name for member in found.members])
         for member, row in zip(found.members, found.correlation, strict=True):
             table.add_row(member.name, *(f"{x:.2f}" for x in row))
         console.print(table)

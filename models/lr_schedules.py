@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 Schedule = Callable[[float], float]
 Then = Callable[[float], Schedule]  # the epochs that are left -> what follows a warm-up
@@ -77,6 +78,39 @@ def constant_warmup(*, epochs: float, then: Then, warmup: float = 10, factor: fl
         raise ValueError(f"factor {factor!r}; wanted a number above 0 and at most 1")
     over, following = _warm(epochs, warmup, of, then)
     return lambda t: factor if t <= over else following(t - over)
+
+
+@dataclass(frozen=True)
+class ErrorWarmup:
+    """`factor` while the training error is not below `error`; then what follows, as if it had run from the start.
+
+    As a function of time it is what follows; `models/training/error_warmup.py` knows the error.
+    """
+
+    factor: float
+    error: float
+    following: Schedule
+
+    def __call__(self, t: float) -> float:
+        return self.following(t)
+
+
+def error_warmup(*, epochs: float, then: Then, factor: float = 0.1, error: float = 0.8) -> ErrorWarmup:
+    """A constant rate until the training error is below a bound, then the schedule that follows, at the run's own time.
+
+    In the source design it was below 80 % after some 400 steps.
+
+    Args:
+        epochs: of this run.
+        then: what follows; by default the base rate.
+        factor: on the base rate, above 0 and at most 1.
+        error: a share of the images, above 0 and below 1.
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"factor {factor!r}; wanted a number above 0 and at most 1")
+    if not 0 < error < 1:
+        raise ValueError(f"error {error!r}; wanted a share of the images, above 0 and below 1")
+    return ErrorWarmup(factor, error, then(epochs))
 
 
 def gradual_warmup(

@@ -45,6 +45,7 @@ SCHEDULES: Table = {
     "constant": lr_schedules.constant,
     "cosine": lr_schedules.cosine,
     "constant_warmup": lr_schedules.constant_warmup,
+    "error_warmup": lr_schedules.error_warmup,
     "gradual_warmup": lr_schedules.gradual_warmup,
 }
 # Each heeds `found_inf`, a tensor (): where it is 1 a step moves nothing. torch's fused ones do.

@@ -1,1 +1,18 @@
-"""The competition: ranking in; files, scores and the table out."""
+"""The competition: ranking in; files, scores and the table out. In Python: `submit.make(...)`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from submit.make import make as make
+else:
+
+    def __getattr__(name: str) -> Any:
+        """It is imported when it is asked for: numba takes seconds."""
+        if name == "make":  # the module, which may be called
+            return import_module(f"{__name__}.make")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "make"})

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich import box
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
+from configs.console.tables import plain_table
 from configs.errors import ResultError
 from configs.schema import Competition, Ensemble
 from configs.store.code_version import CodeVersion
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion.strategy import rerank_request
-from ensemble.metrics.competition_score import describe, score_stream
+from ensemble.metrics.bootstrap import difference, interval
+from ensemble.metrics.competition_score import describe, parse, score_stream, total_per_query
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.pseudo_settings import guessed_labels
@@ -34,7 +36,11 @@ SCORE = "score.json"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. rank1, map, minp, total: in 0..1. cmc: at 1, 5, 10."""
+    """One line of the table. rank1, map, minp, total: in 0..1. cmc: at 1, 5, 10.
+
+    spread: (low, high) of the total, 95 % over persons. gain: what re-ranking changed of the total, its low and its
+    high, query by query; None where it did not re-rank, and in scores of an earlier version.
+    """
 
     name: str
     rank1: float
@@ -45,6 +51,13 @@ class Row:
     scored: int
     skipped: int
     signature: str
+    spread: tuple[float, float] | None = None
+    gain: tuple[float, float, float] | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is of cut lists, which say nothing of mINP: where the last right image stands is not in them."""
+        return parse(self.signature)["ap"] != "market"
 
 
 def score_evaluation(
@@ -76,7 +89,12 @@ def score_evaluation(
 
     kept = store.get(Address("scores", name, request), make)
     raw: list[dict[str, Any]] = json.loads((kept.path / SCORES).read_text(encoding="utf-8"))
-    return [Row(**row | {"cmc": tuple(row["cmc"])}) for row in raw]
+    return [_read(row) for row in raw]
+
+
+def _read(row: Mapping[str, Any]) -> Row:
+    lists = {key: tuple(row[key]) for key in ("cmc", "spread", "gain") if row.get(key) is not None}
+    return Row(**{**row, **lists})
 
 
 def _code() -> CodeVersion:
@@ -90,13 +108,27 @@ def _measure(
     banks = open_banks(store, evaluation.banks)
     notes = guessed_labels(ensemble) | whitened_features(ensemble)
     systems = systems_of(store, evaluation, banks, ensemble, device)
-    return [_row(system, evaluation, competition, notes) for system in systems]
+    persons, rows, before = np.array(evaluation.query_pids), list[Row](), None
+    for system in systems:
+        row, totals = _row(system, evaluation, competition, notes)
+        if not np.isnan(totals).all():
+            spread = interval(totals, groups=persons)
+            row = replace(row, spread=(spread.low, spread.high))
+            if before is not None and "re-ranked" in system.name:
+                gain = difference(totals, before, groups=persons)
+                row = replace(row, gain=(gain.mean, gain.low, gain.high))
+        rows.append(row)
+        before = totals
+    return rows
 
 
-def _row(system: System, evaluation: Evaluation, competition: Competition, notes: Mapping[str, str]) -> Row:
+def _row(
+    system: System, evaluation: Evaluation, competition: Competition, notes: Mapping[str, str]
+) -> tuple[Row, NDArray[np.float64]]:
+    """A system's line; and (Q,) each query's share of its total."""
     said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **notes, "code": _code()}
     score = score_stream(system.stream(), evaluation, competition, said)
-    return Row(
+    row = Row(
         system.name,
         score.rank1,
         score.map,
@@ -107,16 +139,16 @@ def _row(system: System, evaluation: Evaluation, competition: Competition, notes
         score.skipped,
         score.signature,
     )
+    return row, total_per_query(score, competition)
 
 
 def show(console: Console, title: str, rows: Sequence[Row]) -> None:
     """Print scores in per cent under the rules they were measured by; what reads as the best of a column is bold."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    table = plain_table([""], list(COLUMNS))
     cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
     best = {field: max(texts, key=float) for field, texts in cells.items()}
+    if rows[0].cut:
+        cells["minp"], best["minp"] = ["-"] * len(rows), ""
     for i, row in enumerate(rows):
         texts = [cells[field][i] for field in COLUMNS.values()]
         marks = [f"[bold]{t}[/bold]" if t == best[f] else t for t, f in zip(texts, COLUMNS.values(), strict=True)]
@@ -124,6 +156,12 @@ def show(console: Console, title: str, rows: Sequence[Row]) -> None:
     console.print(f"{title}; {describe(rows[0].signature)}", soft_wrap=True, markup=False)
     console.print()
     console.print(table)
+    if (spread := rows[-1].spread) is not None:
+        low, high = (100 * x for x in spread)
+        last = f"total of {rows[-1].name}: {100 * rows[-1].total:.1f} ({low:.1f} to {high:.1f}, 95 % over persons)"
+        console.print(last, soft_wrap=True, markup=False)
+    if rows[0].cut:
+        console.print("mINP needs whole lists; these are cut", soft_wrap=True)
     console.print()
 
 
@@ -136,7 +174,7 @@ def load_scores(folder: Path) -> dict[str, list[Row]]:
     path = folder / SCORE if folder.is_dir() else folder
     try:
         raw: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))["scores"]
-        return {name: [Row(**row | {"cmc": tuple(row["cmc"])}) for row in rows] for name, rows in raw.items()}
+        return {name: [_read(row) for row in rows] for name, rows in raw.items()}
     except OSError as e:
         raise ResultError(f"{path}: cannot be read ({e.strerror}); give a folder that submit.make wrote") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:

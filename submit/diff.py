@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.console.command import CommandLine, run, whole
+from configs.console.quoting import visible
 from configs.errors import SubmissionError
 from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     if desk and desk.benchmark.scorable and changed:
         print(worth(old, new, changed, desk))
     for query in changed[: max(0, args.show)]:
-        print(f"  {query}: {_first(old[query])} -> {_first(new[query])}")
+        print(visible(f"  {query}: {_first(old[query])} -> {_first(new[query])}"))
     if len(changed) > args.show:
         print(f"  ... and {len(changed) - max(0, args.show):,} more (--show N prints N)")
 

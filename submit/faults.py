@@ -46,7 +46,9 @@ class Guess:
         return ""
 
 
-def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[str] = ()) -> list[Fault]:
+def find_faults(
+    sheet: Sheet, tokens: Names, length: int, left_out: Collection[str] = (), settable: bool = True
+) -> list[Fault]:
     """All that is wrong, by line; nothing where the file is right.
 
     Args:
@@ -54,6 +56,7 @@ def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[s
         tokens: of the data set, in the format's own terms.
         length: of every list.
         left_out: those of gallery images that no list may hold.
+        settable: whether competition.top_k says how long lists are.
     """
     faults = list(sheet.faults)
     asked, there = set(tokens.query), set(tokens.gallery).difference(left_out)
@@ -63,6 +66,13 @@ def find_faults(sheet: Sheet, tokens: Names, length: int, left_out: Collection[s
     if short:
         told = f"{len(short):,} of its row ids lack the zeros in front ({short[0]!r} for {tokens.query[0]!r})"
         return [*faults, Fault(None, f"{told}, as a spreadsheet saves them; write them as text")]
+    lengths = {len(names) for names in answers.lists}
+    if len(lengths) == 1 and len(answers.lists) > 1 and not lengths & {0, length}:
+        (one,) = lengths
+        told = f"each of its {len(answers.lists):,} lists is of {one:,}; wanted {length:,}"
+        does = f". Where {one:,} are right: --set competition.top_k={one}" if settable and one <= len(there) else ""
+        faults.append(Fault(None, told + does))
+        length = one
     for line, query, names in zip(sheet.lines, answers.queries, answers.lists, strict=True):
         if query not in asked:
             text = f"query {query!r} is not one of the {len(asked):,} queries{query_guess(query)}"

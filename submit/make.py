@@ -1,4 +1,7 @@
-"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`."""
+"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`.
+
+In Python: `import submit` and `submit.make(build)`; docs/python.md.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,35 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from configs.console.call import call_as, read_call
 from configs.console.command import CommandLine, run
-from configs.errors import ResultError, SubmissionError
+from configs.console.quoting import RUNS
+from configs.console.store_options import add_build, add_device, add_runs
+from configs.errors import ConfigError, ResultError, SubmissionError
+from configs.schema import Plan
 from configs.store.atomic_files import room, write_file
-from configs.store.store import Store
+from ensemble.finished import Build, open_build
 from ensemble.kernels.device import check_device
-from ensemble.results.build_record import Evaluation, Record, describe_left_out, open_build
-from ensemble.results.ranking import Ranking, load_ranking
+from ensemble.results.build_record import Evaluation, Record, describe_left_out
+from ensemble.results.ranking import Ranking
 from models.data.skip import UNANSWERED
 from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
 from submit.faults import find_faults
-from submit.formats import format_of, names_of
+from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Fault, Format, Names
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
+TORN = re.compile(r"\..*\.\d+\.part")  # of a writer that was killed
 EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
@@ -36,57 +45,120 @@ EXAMPLE = """
 """
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def options() -> CommandLine:
+    """The options of the command; `make` has a keyword for each."""
     parser = CommandLine("python -m submit.make", WHAT, EXAMPLE)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="where the build keeps its results (default: runs)",
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="an earlier submission, to say what was gained on it"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    return parser.parse_args(argv)
+    add_device(parser)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return options().parse_args(argv)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was handed in.
+
+    out: the folder that was written, file: the one in it to hand in. scores: test, and holdout where there is one ->
+    its rows: the members, their sum, that re-ranked. gains: what was gained on an earlier submission. notes: what else
+    there is to know.
+    """
+
+    build: Build
+    out: Path
+    file: Path
+    scores: Mapping[str, Sequence[Row]]
+    gains: Sequence[str] = field(repr=False)
+    notes: Sequence[str] = field(repr=False)
+
+    def __repr__(self) -> str:
+        totals = (f"{name} {rows[-1].total:.4f}" for name, rows in self.scores.items() if rows)
+        return f"Submission({str(self.file)!r}, total: {', '.join(totals) or 'not known'})"
+
+    def show(self) -> None:
+        """Print what the command prints."""
+        record, top_k = self.build.record, self.build.plan.competition.top_k
+        tell(Console(highlight=False), record.evaluations, self.scores, length_of(self.build), top_k)
+        for line in (*map(note_of_round, record.rounds), *notes_of_whitening(self.build.plan), *self.gains):
+            print(line)
+        print(self.out, flush=True)
+        if record.left_out:
+            print(f"note: {told_of(record.left_out)}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read what the build recorded; write, check and score it."""
-    args = parse(argv)
+    carry_out(parse(argv)).show()
+
+
+def make(
+    build: Build | str | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    runs: str | os.PathLike[str] = RUNS,
+    against: Submission | str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> Submission:
+    """Write, check and score a submission as the command does; nothing is printed, `show()` prints it.
+
+    Args:
+        build: what `ensemble.build` gave, or a key, such as builds/drawn-0123456789ab; None is the last one of `runs`.
+        out: the folder to write; None is submissions/<the build's name>.
+        runs: where the build keeps its results; a build that is given knows.
+        against: an earlier submission, or its folder, to say what was gained on it.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ReidError: what ends the command with status 2, with the same sentence.
+    """
+    given = locals()
+    if isinstance(build, Build):
+        if Path(runs) != RUNS and Path(runs).absolute() != build.runs:
+            raise ConfigError(f"runs: {str(runs)!r}, but the build lies in {build.runs}; leave runs out")
+        given |= {"build": build.key, "runs": build.runs}
+    if isinstance(against, Submission):
+        given["against"] = against.out
+    return carry_out(read_call(options(), given))
+
+
+def carry_out(args: argparse.Namespace) -> Submission:
+    """Everything from the build's record to the folder."""
     check_device(args.device)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    build = open_build(args.runs, args.build)
     earlier = load_scores(args.against) if args.against else None
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
-    key, record, plan = open_build(store, args.build)
-    ranking = load_ranking(store.open(record.evaluations["test"].ranking))
+    record, plan, ranking = build.record, build.plan, build.evaluations["test"].ranking
     form = format_of(plan.competition.format)
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
     names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
     content = submission(ranking, form, names, plan.competition.top_k)
+    out = args.out or Path("submissions") / build.path.name
+    check_folder(out)
     scores = {
-        name: score_evaluation(store, name, evaluation, plan.ensemble, plan.competition, args.device)
-        for name, evaluation in record.evaluations.items()
+        name: score_evaluation(e.store, name, e.record, plan.ensemble, plan.competition, args.device)
+        for name, e in build.evaluations.items()
     }
-    out = args.out or Path("submissions") / key.split("/")[1]
-    write_folder(out, {form.file: content, SCORE: score_json(record, key, scores)})
-    tell(Console(highlight=False), record.evaluations, scores, ranking.order.shape[1], plan.competition.top_k)
-    for done in record.rounds:
-        print(note_of_round(done))
-    if plan.ensemble.whiten and plan.ensemble.whiten.name == "test":
-        print("note: features are whitened by query and gallery, which some competitions forbid")
-    for line in compare(scores, earlier, str(args.against)) if earlier is not None else ():
-        print(line)
-    print(out, flush=True)
-    if record.left_out:
-        print(f"note: {told_of(record.left_out)}", file=sys.stderr)
+    write_folder(out, {SCORE: score_json(record, build.key, scores, form.file), form.file: content})
+    gains = compare(scores, earlier, str(args.against)) if earlier is not None else []
+    notes = [note for rows in scores.values() for note in notes_of_reranking(rows)]
+    notes += [*notes_of_length(length_of(build), plan.competition.top_k), *map(note_of_round, record.rounds)]
+    notes += notes_of_whitening(plan)
+    notes += [f"note: {told_of(record.left_out)}"] if record.left_out else []
+    return Submission(build, out, out / form.file, scores, gains, notes)
+
+
+def length_of(build: Build) -> int:
+    """Of the lists that are handed in."""
+    return build.evaluations["test"].ranking.order.shape[1]
 
 
 def told_of(left_out: Mapping[str, Mapping[str, int]]) -> str:
@@ -112,15 +184,32 @@ def tell(
             continue
         sizes = len(evaluations[name].query_pids), len(evaluations[name].gallery_pids)
         show(console, f"{name}: {sizes[0]:,} queries x {sizes[1]:,} gallery images", rows)
-        before, after = rows[-2:] if len(rows) > 1 else (rows[0], rows[0])
-        if after.name.endswith("re-ranked") and after.total < before.total:
-            loss = 100 * (before.total - after.total)
-            console.print(
-                f"note: re-ranking lowers this total by {loss:.1f}; --set ensemble.rerank=none leaves it out",
-                soft_wrap=True,
-            )
-    if length < top_k:
-        console.print(f"note: lists of {length:,}, not {top_k:,}: the gallery has no more", soft_wrap=True)
+        for note in notes_of_reranking(rows):
+            console.print(note, soft_wrap=True)
+    for note in notes_of_length(length, top_k):
+        console.print(note, soft_wrap=True)
+
+
+def notes_of_whitening(plan: Plan) -> list[str]:
+    """That query and gallery were learned from."""
+    how = plan.ensemble.whiten
+    forbidden = how is not None and how.name == "test"
+    return ["note: features are whitened by query and gallery, which some competitions forbid"] if forbidden else []
+
+
+def notes_of_length(length: int, top_k: int) -> list[str]:
+    """That lists are shorter than they may be."""
+    return [f"note: lists of {length:,}, not {top_k:,}: the gallery has no more"] if length < top_k else []
+
+
+def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
+    """That it costs, where it does by more than chance; and where it may, that chance alone could do it."""
+    gain = rows[-1].gain if rows else None
+    if gain is None or gain[0] >= 0:
+        return []
+    mean, low, high = (100 * x for x in gain)
+    told = f"note: re-ranking lowers this total by {-mean:.1f} ({low:+.1f} to {high:+.1f}, 95 % over persons)"
+    return [told + ("; --set ensemble.rerank=none leaves it out" if high < 0 else ": chance alone could do it")]
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
@@ -141,7 +230,9 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)))
+    faults = find_faults(
+        back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)), settable=False
+    )
     if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:
@@ -150,10 +241,11 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     return content
 
 
-def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) -> bytes:
+def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]], file: str) -> bytes:
     """The scores with their signatures, and where they come from."""
     content = {
         "build": key,
+        "file": file,
         "command": record.command,
         "rounds": record.rounds,
         "scores": {k: [asdict(r) for r in v] for k, v in scores.items()},
@@ -161,17 +253,42 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]]) ->
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
+def check_folder(out: Path) -> str:
+    """The file to hand in of the submission that a folder holds; empty where it holds nothing.
+
+    Raises:
+        ResultError: it is a file, or it holds other things than a submission.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out}: is a file; give a folder with --out")
+    there = sorted(p.name for p in out.iterdir() if not TORN.fullmatch(p.name)) if out.exists() else []
+    try:
+        told = json.loads((out / SCORE).read_text(encoding="utf-8"))
+        if {"build", "scores"} <= set(told):
+            return str(told.get("file", ""))
+    except (OSError, ValueError, TypeError):
+        pass
+    if there:
+        few = ", ".join(map(repr, there[:3])) + ", ..." * (len(there) > 3)
+        raise ResultError(f"{out}: holds {few} and no {SCORE} of a submission; give a new or empty folder with --out")
+    return ""
+
+
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files, one writer at a time; every file is whole or not there.
 
+    The file to hand in of an earlier submission there goes, where this one's has another name; others' files stay.
+
     Raises:
-        ResultError: the disk refuses.
+        ResultError: the disk refuses, or it holds other things than a submission.
     """
     try:
-        if out.exists() and not out.is_dir():
-            raise ResultError(f"{out}: is a file; give a folder with --out")
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with _alone_in(out):
+            earlier = check_folder(out)
+            if earlier in {form.file for form in FORMATS.values()} - {*files}:
+                (out / earlier).unlink(missing_ok=True)
             for name, content in files.items():
                 for torn in out.glob(f".{name}.*.part"):  # of a writer that was killed
                     torn.unlink()
@@ -196,5 +313,12 @@ def _standing(path: Path) -> Path:
     return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The command `reid-submit`."""
     run(main)
+
+
+call_as(__name__, make)
+
+if __name__ == "__main__":
+    script()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from configs.console.command import CommandLine, run
+from configs.console.tables import plain_table
 from configs.errors import ConfigError, DataError
 from ensemble.metrics import bootstrap, retrieval_metrics
 from ensemble.metrics.competition_score import cameras, data_digest, describe, find_themselves, total_per_query
@@ -48,6 +47,11 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError("a format without lists cannot be scored by ranks; --format names another")
     if not desk.benchmark.scorable:
         raise DataError(f"{desk.benchmark.root}: query or gallery has no identities, so there is nothing to score")
+    if args.ap == "market" and desk.length < len(desk.benchmark.gallery):
+        raise ConfigError(
+            f"--ap market is over the whole gallery of {len(desk.benchmark.gallery):,} images, and lists here hold "
+            f"{desk.length:,}; --ap relevant counts what is in the lists, --set competition.top_k=N wants longer ones"
+        )
     handed = [receive(path, desk) for path in args.files]
     for one in handed:
         if one.faults or one.notes:
@@ -121,10 +125,8 @@ def show(
     console: Console, names: Sequence[str], scores: Sequence[Score], desk: Desk, groups: NDArray[np.int64] | None
 ) -> None:
     """A row a file, with the interval of its total; then what the others gain on the first."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for column in ("rank-1", "rank-5", "mAP", "total", "95 % of the time"):
-        table.add_column(column, justify="right")
+    over = "queries" if groups is None else "persons"
+    table = plain_table([""], ["rank-1", "rank-5", "mAP", "total", f"95 %, over {over}"])
     for name, score in zip(names, scores, strict=True):
         spread = bootstrap.interval(total_per_query(score, desk.competition), groups=groups)
         cells = [score.rank1, score.cmc[1], score.map, score.total]

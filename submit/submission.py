@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from submit.formats.base import MAX_BYTES, Fault, Format, Names, Sheet, broken
 
 ENTRY, ROOM, LEAST_ROOM = 64, 2, 4 << 20  # bytes beside a name, times what is needed, bytes of any file
 LONGEST = 800  # characters of a fault that are printed
+ALIKE = 3  # faults that are printed of those that differ in names and numbers alone
+SPECIAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d,]*")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Desk:
 
     def faults(self, sheet: Sheet) -> list[Fault]:
         """All that is wrong with a file that the form has read."""
-        return find_faults(sheet, self.tokens, self.length, {*self.tokens.gallery} - {*self.kept.gallery})
+        left_out = {*self.tokens.gallery} - {*self.kept.gallery}
+        return find_faults(sheet, self.tokens, self.length, left_out, settable=not self.form.whole)
 
     @cached_property
     def most_bytes(self) -> int:
@@ -150,11 +154,21 @@ def receive(path: Path, desk: Desk) -> Handed:
 
 def tell(handed: Handed, desk: Desk, most: int | None = 20) -> None:
     """Print what is wrong and what is odd, then one line that sums it up."""
-    for fault in handed.faults[:most]:
-        said = shortened(str(fault), LONGEST)
-        print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
-    if most is not None and len(handed.faults) > most:
-        print(f"... and {len(handed.faults) - most:,} more faults (--all prints them)")
+    kinds: dict[str, list[Fault]] = {}
+    for fault in handed.faults:
+        kinds.setdefault(SPECIAL.sub("", fault.text), []).append(fault)
+    left, told = len(handed.faults) if most is None else most, 0
+    for alike in kinds.values():
+        shown = alike[: left if most is None or len(alike) <= ALIKE + 1 else min(left, ALIKE)]
+        for fault in shown:
+            said = shortened(str(fault), LONGEST)
+            print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
+        if shown and len(alike) > len(shown):
+            print(f"... and {len(alike) - len(shown):,} more like this (--all prints them)")
+        left -= len(shown)
+        told += len(alike) if shown else 0
+    if told < len(handed.faults):
+        print(f"... and {len(handed.faults) - told:,} more faults (--all prints them)")
     for note in handed.notes:
         print(f"note: {note}")
     name = next(key for key, form in FORMATS.items() if form is desk.form)

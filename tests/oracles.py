@@ -325,10 +325,11 @@ def label_smoothing_loss(logits: np.ndarray, labels: Sequence[int], eps: float, 
     return math.fsum(losses) / len(losses)
 
 
-def batch_hard_pairs(feats: np.ndarray, pids: Sequence[int]) -> list[tuple[float, float]]:
+def batch_hard_pairs(feats: np.ndarray, pids: Sequence[int], distance: str = "cosine") -> list[tuple[float, float]]:
     """For each image, the farthest of its own identity and the nearest of another (Hermans et al. 2017, eq. 5).
 
-    The distance is the cosine distance. The image itself is of its own identity, so one alone in the batch has 0.
+    The distance is the cosine distance, or "euclidean". The image itself is of its own identity, so one alone in the
+    batch has 0.
 
     Raises:
         ValueError: the batch holds one identity, so there is no negative.
@@ -338,16 +339,17 @@ def batch_hard_pairs(feats: np.ndarray, pids: Sequence[int]) -> list[tuple[float
         raise ValueError(f"{len(rows)} images, {len(pids)} pids")
     if len({int(pid) for pid in pids}) < 2:
         raise ValueError("a batch of one identity has no negatives")
+    measure = {"cosine": cosine_distance, "euclidean": math.dist}[distance]
     pairs = []
     for i in range(len(rows)):
         own, other = [], []
         for j in range(len(rows)):
-            (own if pids[i] == pids[j] else other).append(cosine_distance(rows[i], rows[j]))
+            (own if pids[i] == pids[j] else other).append(measure(rows[i], rows[j]))
         pairs.append((max(own), min(other)))
     return pairs
 
 
-def batch_hard_triplet(feats: np.ndarray, pids: Sequence[int], margin: float | str) -> float:
+def batch_hard_triplet(feats: np.ndarray, pids: Sequence[int], margin: float | str, distance: str = "cosine") -> float:
     """Batch-hard triplet loss (Hermans et al. 2017, eq. 5), the mean over all images of the batch.
 
     Args:
@@ -355,7 +357,7 @@ def batch_hard_triplet(feats: np.ndarray, pids: Sequence[int], margin: float | s
         margin: a number gives max(0, margin + positive - negative); "soft" gives log(1 + exp(positive - negative)).
     """
     losses = []
-    for positive, negative in batch_hard_pairs(feats, pids):
+    for positive, negative in batch_hard_pairs(feats, pids, distance):
         if margin == "soft":
             losses.append(math.log1p(math.exp(positive - negative)))
         else:
@@ -521,7 +523,26 @@ def resampling_expectation(n_images: Sequence[int], p: float = 0.5) -> tuple[flo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def loop_search(dist: np.ndarray, threshold: float = 0.5) -> list[int]:
+def loop_search(dist: np.ndarray, threshold: float | None = 0.5) -> list[int]:
+    """Each image's label is its nearest other image; of two that name each other the lower name stays.
+
+    Args:
+        dist: (N, N), read by row. threshold: the nearest must be strictly nearer; None asks nothing.
+
+    Returns:
+        N labels, numbered from 0 by the first image that has each; -1 for none.
+    """
+    n, names = len(dist), {}
+    for i in range(n):
+        j = next(j for j in rank_list(np.asarray(dist, dtype=np.float64)[i]) if j != i)
+        if threshold is None or dist[i][j] < threshold:
+            names[i] = j
+    stays = {max(i, j): min(i, j) for i, j in names.items() if names.get(j) == i}
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(stays.get(names[i], names[i]), len(numbers)) if i in names else -1 for i in range(n)]
+
+
+def first_neighbours(dist: np.ndarray, threshold: float = 0.5) -> list[int]:
     """Groups of unlabelled images: the connected parts of the first-neighbour graph (cf. FINCH, Sarfraz et al. 2019).
 
     Each image is linked with its nearest other image, ties by lower index, if strictly nearer than the threshold.

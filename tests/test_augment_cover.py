@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.augment import cutout, erase, image_rng, random_patch
+from configs.load import load_plan
+from models.data.augment import Seat, cutout, erase, image_rng, occlusion, random_patch
 from models.data.augment.occlusion import random_box
 from tests import tiny
 
@@ -46,23 +47,91 @@ def test_p_is_a_probability():
     assert 0.22 < np.mean([(often(image, image_rng(0, 0, i)) != 9).any() for i in range(600)]) < 0.38
 
 
-def test_patches_come_from_the_first_images_within_their_bounds():
-    images, image = numbered(130), np.full((*SIZE, 3), 255, np.uint8)
-    paste = random_patch(images=images, p=1, area=(0.05, 0.3), aspect=(0.5, 3))
-    sources, places, sizes = Counter(), set(), {}
-    for i in range(3000):
-        seen = paste(image, image_rng(0, 0, i))
-        top, left, h, w = covered(image, seen)
-        source = int(seen[top, left, 0])
-        assert (seen[top : top + h, left : left + w] == images[source, 0, 0]).all(), "one piece of one image"
-        assert 0.04 <= h * w / 800 <= 0.32 and 0.4 <= h / w <= 3.5
-        assert sizes.setdefault(source, (h, w)) == (h, w), "each image gives one patch"
-        sources[source] += 1
-        places.add((top, left, top + h, left + w))
-    assert set(sources) == set(range(100)), "the first 100, each of them"
-    assert len(places) > 200 and (image == 255).all()
+def epoch_of(paste, images, *, order=None, epoch=0, seed=0, blank=True):
+    """What every place of an epoch sees: of images that are white, or of its own."""
+    order = np.arange(len(images)) if order is None else order
+    white = np.full((*SIZE, 3), 255, np.uint8)
+    return [
+        paste(white if blank else images[row], image_rng(seed, epoch, place), Seat(epoch, place, order))
+        for place, row in enumerate(order)
+    ]
+
+
+def sources(seen) -> list[int | None]:
+    """Of each place the image that its patch shows; None where nothing was pasted."""
+    return [int(s[(s < 255).any(2)][0, 0]) if (s < 255).any() else None for s in seen]
+
+
+def test_the_first_100_images_fill_the_pool_and_get_nothing():
+    for epoch in (0, 1):
+        shown = sources(epoch_of(random_patch(images=numbered(200), p=1), numbered(200), epoch=epoch))
+        assert shown[:100] == [None] * 100 and None not in shown[100:]
+
+
+def test_every_later_image_gets_a_patch_of_one_that_came_before_it_in_the_epochs_order():
+    images, order = numbered(200), np.random.default_rng(5).permutation(200)
+    place_of, ages, late = np.argsort(order), Counter(), 0
+    for epoch in range(30):
+        shown = sources(epoch_of(random_patch(images=images, p=1), images, order=order, epoch=epoch))
+        for place in range(100, 200):
+            ages[place - place_of[shown[place]]] += 1
+            late += place_of[shown[place]] >= 100
+    assert min(ages) == 1, "never its own, never one that comes later"
+    assert max(ages) > 180 and late > 300, "from the first one on; those after the first 100 are in the pool too"
+
+
+def test_a_patch_is_at_most_so_many_images_old():
+    images = numbered(200)
+    ages = Counter()
+    for epoch in range(20):
+        shown = sources(epoch_of(random_patch(images=images, p=1, back=100), images, epoch=epoch))
+        ages.update(place - source for place, source in enumerate(shown) if source is not None)
+    assert (min(ages), max(ages)) == (1, 100)
+
+
+def test_an_image_puts_one_patch_into_the_pool_of_an_epoch_and_two_epochs_have_two_pools():
+    images = np.random.default_rng(0).integers(0, 250, (200, *SIZE, 3), dtype=np.uint8)
+    images[:, :, :, 0] = np.arange(200)[:, None, None]
+    paste, patches = random_patch(images=images, p=1, pool=10, back=10), [{}, {}]
+    for epoch in (0, 1):
+        for seen in epoch_of(paste, images, epoch=epoch):
+            if (seen < 255).any():
+                top, left, h, w = covered(np.full_like(seen, 255), seen)
+                patch = seen[top : top + h, left : left + w]
+                kept = patches[epoch].setdefault(int(patch[0, 0, 0]), patch)
+                assert np.array_equal(kept, patch), "whoever gets it sees the same"
+    both = patches[0].keys() & patches[1].keys()
+    same = sum(np.array_equal(patches[0][i], patches[1][i]) for i in both)
+    assert len(both) > 50 and same < 3
+
+
+def test_a_patch_is_one_piece_of_its_image_within_the_bounds_and_anywhere():
+    images, places = np.random.default_rng(0).integers(0, 250, (200, *SIZE, 3), dtype=np.uint8), set()
+    images[:, :, :, 0] = np.arange(200)[:, None, None]
+    paste, white = (
+        random_patch(images=images, p=1, area=(0.05, 0.3), aspect=(0.5, 3)),
+        np.full((*SIZE, 3), 255, np.uint8),
+    )
+    for epoch in range(30):
+        for seen in epoch_of(paste, images, epoch=epoch)[100:]:
+            top, left, h, w = covered(white, seen)
+            patch, source = seen[top : top + h, left : left + w], images[seen[top, left, 0]]
+            windows = np.lib.stride_tricks.sliding_window_view(source, (h, w, 3))[:, :, 0]
+            assert (windows == patch).all((2, 3, 4)).any()
+            assert 0.04 <= h * w / 800 <= 0.32 and 0.4 <= h / w <= 3.5
+            places.add((top, left, top + h, left + w))
     tops, lefts, bottoms, rights = np.array(list(places)).T
     assert (tops.min(), lefts.min(), bottoms.max(), rights.max()) == (0, 0, *SIZE), "to the last row and column"
+
+
+def test_some_probability():
+    shown = [sources(epoch_of(random_patch(images=numbered(200), p=0.3), numbered(200), epoch=e)) for e in range(8)]
+    assert 0.25 < np.mean([one is not None for epoch in shown for one in epoch[100:]]) < 0.35
+
+
+def test_without_its_seat_an_image_cannot_know_what_came_before():
+    with pytest.raises(ValueError, match="seat in its epoch is wanted"):
+        random_patch(images=numbered(3), p=1)(numbered(1)[0], image_rng(0, 0, 0))
 
 
 def boxes(area, aspect, n=3000, size=SIZE):
@@ -113,20 +182,36 @@ def test_erasing_is_with_noise_or_with_imagenets_mean():
     assert 0.22 < np.mean(often) < 0.38
 
 
-def test_the_pool_depends_on_data_and_seed_alone():
-    images = np.random.default_rng(0).integers(0, 256, (30, *SIZE, 3), dtype=np.uint8)
+def test_erasing_by_the_data_sets_own_mean(monkeypatch):
+    """Three images and blocks of two: the mean of all pixels, and not of blocks' means."""
+    monkeypatch.setattr(occlusion, "BLOCK", 2)
+    images = np.stack([np.full((*SIZE, 3), pixel, np.uint8) for pixel in ((10, 0, 255), (20, 0, 255), (60, 3, 255))])
+    seen = erase(images=images, p=1, area=(0.3, 0.3), aspect=(2, 2), fill="data")(images[0], image_rng(0, 0, 0))
+    top, left, h, w = covered(images[0], seen)
+    assert set(map(tuple, seen[top : top + h, left : left + w, :2].reshape(-1, 2).tolist())) == {(30, 1)}
+    with pytest.raises(ValueError, match="training images are wanted"):
+        erase(fill="data")
 
-    def shown(seed: int, n: int) -> list[bytes]:
-        paste = random_patch(images=images[:n], seed=seed, p=1)
-        return [paste(images[0], image_rng(3, 1, i)).tobytes() for i in range(20)]
 
-    assert shown(0, 30) == shown(0, 30) != shown(1, 30)
+def test_erasing_is_by_the_mean_wherever_nothing_else_is_said():
+    image = np.full((*SIZE, 3), 9, np.uint8)
+    assert set(erase(p=1)(image, image_rng(0, 0, 0)).reshape(-1, 3)[:, 0].tolist()) == {9, 124}
+    assert load_plan(["r50"], competition="market1501").recipe.augment[-1].options["fill"] == "mean"
 
 
-def test_a_smaller_data_set_gives_all_it_has():
-    paste, image = random_patch(images=numbered(3), p=1), np.full((*SIZE, 3), 255, np.uint8)
-    seen = [paste(image, image_rng(0, 0, i)) for i in range(60)]
-    assert {int(s[s[:, :, 0] < 255][0, 0]) for s in seen} == {0, 1, 2}
+def test_the_pool_depends_on_data_seed_and_epoch_alone():
+    images = np.random.default_rng(0).integers(0, 250, (30, *SIZE, 3), dtype=np.uint8)
+
+    def shown(seed: int, epoch: int = 0) -> bytes:
+        paste = random_patch(images=images, seed=seed, p=1)
+        return np.stack(epoch_of(paste, images, epoch=epoch)).tobytes()
+
+    assert shown(0) == shown(0) != shown(1) and shown(0) != shown(0, epoch=1)
+
+
+def test_of_a_data_set_of_fewer_than_200_images_half_fill_the_pool():
+    shown = sources(epoch_of(random_patch(images=numbered(31), p=1), numbered(31)))
+    assert shown[:15] == [None] * 15 and None not in shown[15:]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
@@ -166,6 +251,7 @@ def test_what_can_fit_is_not_refused(bounds):
         (erase, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (4.1, 9)}, "no rectangle of area"),
         (erase, {"images": numbered(2), "area": (1, 1), "aspect": (2, 2)}, "no rectangle of area"),
         (random_patch, {"images": numbered(2), "pool": 0}, "pool 0"),
+        (random_patch, {"images": numbered(2), "pool": 100, "back": 99}, "pool 100, back 99; wanted a pool of 1"),
     ],
 )
 def test_refused(make, options, said):

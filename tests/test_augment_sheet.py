@@ -6,7 +6,7 @@ from PIL import Image
 
 from configs.errors import ConfigError
 from models.data.augment import image_rng
-from models.data.augment.__main__ import GAP, TOP, contact_sheet, main, make_chain
+from models.data.augment.__main__ import FIRST, GAP, TOP, contact_sheet, main, make_chain
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 3), dtype=np.uint8)
 
@@ -18,11 +18,11 @@ def cell(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def test_cells_are_what_training_sees():
     chain = make_chain("flip,erase", [], IMAGES, seed=4)
-    sheet = np.asarray(contact_sheet(IMAGES, chain, columns=2, seed=4, title="x"))
+    sheet = np.asarray(contact_sheet(IMAGES, range(3), chain, columns=2, seed=4, title="x"))
     for row in range(3):
         np.testing.assert_array_equal(cell(sheet, row, 0), IMAGES[row])
         for column in (1, 2):
-            rng, seen = image_rng(4, column - 1, row), IMAGES[row]
+            rng, seen = image_rng(4, column - 1, FIRST + row), IMAGES[row]
             for change in chain:
                 seen = change(seen, rng)
             np.testing.assert_array_equal(cell(sheet, row, column), seen)
@@ -53,7 +53,7 @@ def test_the_seed_is_of_what_is_drawn_and_of_the_patches(tmp_path):
     changed = []
     for patches, drawn in ((5, 5), (0, 5), (5, 0)):
         chain = make_chain("flip,random_patch", [], IMAGES[1:], seed=patches)
-        wanted = np.asarray(contact_sheet(IMAGES[1:], chain, columns=3, seed=drawn, title=""))
+        wanted = np.asarray(contact_sheet(IMAGES[1:], (0, 1), chain, columns=3, seed=drawn, title=""))
         changed.append(any((cell(sheet, r, c) != cell(wanted, r, c)).any() for r in (0, 1) for c in range(4)))
     assert changed == [False, True, True]
 

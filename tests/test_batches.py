@@ -10,7 +10,7 @@ from configs.errors import ConfigError, DataError
 from configs.schema import Named
 from models import registry
 from models.data import batches
-from models.data.augment import image_rng
+from models.data.augment import Seat, image_rng
 from models.data.batches import normalise, pack
 from models.data.split import make_split
 from tests import tiny
@@ -57,12 +57,18 @@ def test_each_augmentation_is_a_function_of_image_seed_epoch_and_place(name):
     """Called in another order, twice, and after others: the same pixels. In another epoch or seed: others."""
     images = pictures(120)
     (change,), (fresh,) = changes([name], images), changes([name], images)
-    first = [change(images[i], image_rng(1, 2, i)).copy() for i in range(20)]
-    for i in reversed(range(20)):
-        np.testing.assert_array_equal(fresh(images[i], image_rng(1, 2, i)), first[i])
-        np.testing.assert_array_equal(change(images[i], image_rng(1, 2, i)), first[i])
+    order = np.random.default_rng(0).permutation(120)
+
+    def seen(change, seed, epoch, place):
+        return change(images[place], image_rng(seed, epoch, place), Seat(epoch, place, order)).copy()
+
+    places = range(60, 80)  # half of the images came before, and fill RandomPatch's pool
+    first = {i: seen(change, 1, 2, i) for i in places}
+    for i in reversed(places):
+        np.testing.assert_array_equal(seen(fresh, 1, 2, i), first[i])
+        np.testing.assert_array_equal(seen(change, 1, 2, i), first[i])
     for seed, at in ((1, 3), (2, 2)):
-        assert any((change(images[i], image_rng(seed, at, i)) != first[i]).any() for i in range(20))
+        assert any((seen(change, seed, at, i) != first[i]).any() for i in places)
 
 
 @pytest.mark.parametrize("name", EVERY_AUGMENT)
@@ -72,7 +78,7 @@ def test_each_augmentation_keeps_shape_and_type_and_its_input(name):
     images.flags.writeable = False  # as a memory map opened to read
     before = images.copy()
     for i in range(20):
-        out = change(images[i], image_rng(0, 0, i))
+        out = change(images[i], image_rng(0, 0, i), Seat(0, 60 + i, np.arange(120)))
         assert out.shape == images[i].shape and out.dtype == np.uint8
     np.testing.assert_array_equal(images, before)
 

@@ -133,6 +133,36 @@ def test_rmgl_is_cut_pooled_and_laid_together(images):
         torch.testing.assert_close(apart(images).bn_feats, together(images).bn_feats)
 
 
+@pytest.mark.parametrize(("fork", "channels", "rows"), [("layer3.0", 128, 16), ("layer3.1", 256, 8)])
+def test_the_cut_goes_into_a_middle_stage_and_the_stripes_go_through_the_following_layers_apart(fork, channels, rows):
+    """After layer 2, and within layer 3: what the bottom shows is not known at the top, in no later layer."""
+    backbone = {"name": "resnet", "depth": 26, "base": 16}
+    member = load_plan(["s"], sets=[f"members.s={{backbone: {backbone}, head: {{name: rmgl, fork: {fork}}}}}"]).members[
+        0
+    ]
+    net, seen, maps = make_net(member, classes=3).eval(), [], []
+    for tail in net.head.tails:
+        tail[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
+    for branch in net.head.branches[1:]:
+        branch.register_forward_pre_hook(lambda module, given: maps.append(given[0]))
+    before = torch.rand(2, channels, rows, 4, generator=torch.Generator().manual_seed(0))
+    other = before.clone()
+    other[:, :, rows // 2 :] = 0
+    with torch.no_grad():
+        for x in (before, other):
+            net.head(torch.zeros(2, 512, 8, 2), x)
+    assert seen[:2] == [(2 * parts, channels, rows // parts, 4) for parts in (2, 4)]
+    for one, two in zip(maps[:2], maps[2:], strict=True):
+        assert one.shape[2] == 8, "laid together, as high as the trunk's own"
+        assert torch.equal(one[:, :, :4], two[:, :, :4]) and not torch.equal(one[:, :, 4:], two[:, :, 4:])
+
+
+def test_the_middle_cut_is_a_recipe():
+    plan = load_plan(["r50"], recipe="rmgl_middle", competition="market1501")
+    check(plan.members[0], plan.recipe)
+    assert plan.members[0].head.options == {"stripes": [2, 4], "fork": "layer3.0"}
+
+
 def test_branches_begin_as_copies_of_the_trunk():
     net = small_net("mgn")
     with torch.no_grad():
@@ -167,6 +197,10 @@ def test_part_has_a_neck_without_bias():
         (["recipe.size=[32, 32]", "members.r50.head=mgn"], "3 stripes of a feature map of 2 rows"),
         (["recipe.size=[80, 32]", "members.r50.head=mgn_grid"], "a 2x2 grid does not divide a feature map of 5x2"),
         (["recipe.size=[80, 32]", "members.r50.head=rmgl"], "2 stripes do not divide a feature map of 5 rows"),
+        (
+            ["recipe.size=[96, 32]", "members.r50.head={name: rmgl, fork: layer3.0}"],
+            "4 stripes do not divide a feature map of 12 rows, .* and then made 2 times lower",
+        ),
         (["members.r50.head={name: mgn, fork: layer5.0}"], "block 'layer5.0'; the trunk has layer1.0, layer1.1"),
         (["members.r50.head={name: mgn, pool: mean}"], "there are avg, max, gem"),
         (["members.r50.head={name: mgn, width: 0}"], "width 0"),

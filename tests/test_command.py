@@ -1,5 +1,6 @@
 """Commands: what --help opens with, and how each way of ending is told to the shell."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def test_sigterm_leaves_with_143_and_the_command_that_goes_on():
     done = subprocess.run([sys.executable, "-c", code, "--set", "a b"], capture_output=True, text=True, check=False)
     assert done.returncode == 143 and "Traceback" not in done.stderr
     assert done.stderr.endswith("To go on:\n  python -c --set 'a b'\n")
+
+
+def test_an_installed_command_goes_on_by_its_own_name(tmp_path):
+    script = tmp_path / "reid-build"
+    script.write_text(
+        "import os, signal\nfrom configs.console.command import run\nrun(lambda: os.kill(os.getpid(), 15))"
+    )
+    script.chmod(0o755)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, script, "--set", "a b"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.endswith(f"To go on:\n  {script} --set 'a b'\n")
 
 
 @pytest.mark.parametrize(

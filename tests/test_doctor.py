@@ -1,6 +1,7 @@
 """ensemble.doctor end to end on folders of real small files, and its looks into single files."""
 
 import hashlib
+import pickle
 import shutil
 
 import numpy as np
@@ -9,10 +10,13 @@ from PIL import Image
 
 from configs.console.command import run
 from configs.console.progress import Progress
-from configs.errors import DataError
+from configs.errors import DataError, ImageError
 from ensemble import doctor
+from models.data import images
 from models.data.doctor.inspect_files import inspect_files, look
 from models.data.doctor.label_list import read_label_list
+
+SMALL = ("--set", "recipe.identities_per_batch=4")  # the drawn people of the tests are few
 
 
 def examined(capsys, *argv):
@@ -26,7 +30,7 @@ def examined(capsys, *argv):
 
 
 def test_drawn_people_are_sound(people, capsys):
-    status, lines = examined(capsys, "--data", people)
+    status, lines = examined(capsys, "--data", people, *SMALL)
     assert status == 0
     assert lines[0].startswith("layout drawn, recognised by")
     rows = {line.split()[0]: line.split()[1:] for line in lines if line.split()[:1] and line.split()[0] in doctor.PARTS}
@@ -38,6 +42,42 @@ def test_drawn_people_are_sound(people, capsys):
     assert rows["gallery"][4] == "64x32" and rows["unlabelled"][0] == str(count["unlabelled"])
     assert sum("identit" in line and "#" in line for line in lines) >= 2
     assert lines[-1].startswith("note: 2 of 8 identities have a single training image")
+
+
+def test_it_stops_at_what_stops_a_build(people, capsys):
+    status, lines = examined(capsys, "--data", people, "--quick")
+    said = "stops: a batch takes 16 identities, and 6 can be trained on: a build stops; "
+    assert status == 1 and said + "--set recipe.identities_per_batch=6" in lines
+    assert examined(capsys, "--data", people, "--quick", "--set", "recipe.identities_per_batch=6")[0] == 0
+    assert examined(capsys, "--data", people, "--quick", "--set", "recipe.identities_per_batch=7")[0] == 1
+
+
+def test_what_is_left_out_is_not_looked_at(people, tmp_path, capsys):
+    root = tmp_path / "people"
+    shutil.copytree(people, root)
+    broken = sorted((root / "query").iterdir())[0]
+    broken.write_bytes(b"")
+    assert examined(capsys, "--data", root, *SMALL)[0] == 1
+    skip = f"competition.skip={{query: [{broken.name}]}}"
+    status, lines = examined(capsys, "--data", root, *SMALL, "--set", skip)
+    assert status == 0 and not any("cannot be decoded" in line for line in lines)
+    status, lines = examined(capsys, "--data", root, "--set", "ensemble.k1=3")
+    assert status == 2 and lines == [
+        "error: --set ensemble.k1=3: the doctor reads recipe and competition alone; leave it out"
+    ]
+
+
+def test_index_files_without_their_images(tmp_path, capsys):
+    """As VisDA 2020 gives them: no picture is broken, two folders are not there."""
+    for side, count in (("query", 377), ("gallery", 3600)):
+        rows = (f"{i:05d}.jpg {i % 5} {i % 90 + 1} {i}\n" for i in range(count))
+        (tmp_path / f"index_validation_{side}.txt").write_text("".join(rows))
+    status, lines = examined(capsys, "--data", tmp_path, "--layout", "visda2020")
+    text = "\n".join(lines)
+    assert status == 1 and "cannot be decoded" not in text
+    assert "stops: 3,977 files of the lists are not there" in text
+    assert f"no folder {tmp_path / 'image_gallery'}, which should hold 3,600" in text
+    assert f"no folder {tmp_path / 'image_query'}, which should hold 377" in text
 
 
 def test_planted_defects_are_found(people, tmp_path, capsys):
@@ -58,7 +98,7 @@ def test_planted_defects_are_found(people, tmp_path, capsys):
     assert "1 query has no right image" in text
     weights = [line.split(":")[0] for line in lines if line.split(":")[0] in ("stops", "hurts", "note")]
     assert weights == sorted(weights, key=["stops", "hurts", "note"].index)
-    status, lines = examined(capsys, "--data", root, "--quick")
+    status, lines = examined(capsys, "--data", root, "--quick", *SMALL)
     assert status == 0 and "cannot be decoded" not in "\n".join(lines)
 
 
@@ -92,9 +132,10 @@ def test_a_label_list_by_itself(tmp_path, capsys):
     assert status == 1 and "stops: 1 identity has 2 training images or more" in "\n".join(lines)
     path.write_text("1.png:15178\n2.png:3\n")
     assert read_label_list(path)[0].train.pids.tolist() == [15178, 3]
-    path.write_text("1.png\n")
-    with pytest.raises(DataError, match=r"line 1: '1.png'; wanted lines"):
-        read_label_list(path)
+    for line in ("1.png", " :5", ":5"):
+        path.write_text(f"{line}\n")
+        with pytest.raises(DataError, match=r"line 1: '.*'; wanted lines"):
+            read_label_list(path)
 
 
 def test_a_look_into_a_file(tmp_path):
@@ -107,6 +148,29 @@ def test_a_look_into_a_file(tmp_path):
     assert b.domain == "normal", "each channel's mean must be above 65"
     assert a.digest == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
     assert "not an image" in c.trouble and "empty" in d.trouble and "cannot be read" in e.trouble
+
+
+@pytest.mark.parametrize("name", ["a. Replace it.png", "b: c.png"])
+def test_why_a_file_is_not_decoded_is_all_of_the_reason(tmp_path, name):
+    """Whatever the file's name and the reason hold: nothing is cut out of a sentence."""
+    (tmp_path / name).write_bytes(b"no image")
+    assert look(tmp_path / name).trouble == (
+        "cannot be decoded (not an image (8 bytes) of a kind that is read: JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
+    )
+
+
+def test_a_reason_with_advice_in_it_is_kept_whole(tmp_path, monkeypatch):
+    def refuse(path):
+        raise ValueError("bad marker. Replace it by 0xFF")
+
+    (tmp_path / "a.png").write_bytes(b"x")
+    monkeypatch.setattr(images, "check_file", refuse)
+    assert look(tmp_path / "a.png").trouble == "cannot be decoded (bad marker. Replace it by 0xFF)"
+
+
+def test_the_error_of_an_image_comes_whole_out_of_another_process(tmp_path):
+    error = pickle.loads(pickle.dumps(ImageError(tmp_path / "a.png", "why", "Do that")))
+    assert (error.reason, str(error)) == ("why", f"{tmp_path / 'a.png'}: cannot be decoded (why). Do that")
 
 
 def test_the_order_is_kept_over_workers(tmp_path):

@@ -60,6 +60,16 @@ def test_same_request_gives_the_same_bytes_for_any_number_of_workers(drawn: Path
     assert contents(draw_people(tmp_path / "two", **REQUEST, n_jobs=2)) == contents(drawn)
 
 
+def test_a_relative_folder_is_of_the_working_directory_of_the_call(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worker processes outlive a call; a notebook may change its directory in between."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert contents(draw_people(Path("people"), **REQUEST, n_jobs=2)) == contents(drawn)
+
+
 def test_another_seed_gives_other_pictures(drawn: Path, tmp_path: Path) -> None:
     other = contents(draw_people(tmp_path / "other", **{**REQUEST, "seed": 4}, n_jobs=1))
     pictures = {data for name, data in contents(drawn).items() if name.endswith(".jpg")}

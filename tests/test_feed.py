@@ -44,17 +44,19 @@ def same(one, other):
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("share", [slice(None), slice(2, 6)])
 def test_a_device_gives_the_batches_of_a_loader(resident, share):
-    augment = [{"name": "flip"}, {"name": "erase"}, {"name": "pad_crop", "pad": 4}, {"name": "erase"}]
+    patch, noise = {"name": "random_patch", "p": 1}, {"name": "erase", "fill": "random"}
+    augment = [{"name": "flip"}, noise, {"name": "pad_crop", "pad": 4}, patch, {"name": "erase"}]
     one = source(share, augment)
     same(seen(LoaderFeed(one, 0)), seen(DeviceFeed(one, resident=resident)))
 
 
 @pytest.mark.parametrize("make", [lambda s: LoaderFeed(s, 0), lambda s: DeviceFeed(s, resident=True)])
 def test_from_the_middle_of_an_epoch_on(make):
-    whole = seen(make(source()))
+    patched = source(augment=[{"name": "random_patch", "p": 1}])
+    whole = seen(make(patched))
     batches = whole[0][4]
     assert [w[3] for w in whole] == [*range(batches)] * 2 and [w[6] for w in whole].count(True) == 2
-    same(whole[1:], seen(make(source()), epoch=0, batch=1))
+    same(whole[1:], seen(make(patched), epoch=0, batch=1))
 
 
 def test_the_header_is_the_time_the_rate_and_the_batch():

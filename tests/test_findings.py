@@ -2,8 +2,9 @@
 
 import pytest
 
+from configs.load import load_competition, load_plan
 from models.data.doctor.finding import count
-from models.data.doctor.findings import distractors, find_in_files, find_in_lists, long_tail, people_of
+from models.data.doctor.findings import distractors, find_in_files, find_in_lists, find_in_rules, long_tail, people_of
 from models.data.doctor.inspect_files import Seen
 from models.data.split import Benchmark, make_split
 
@@ -13,6 +14,7 @@ def split(tmp_path, part, rows):
     return make_split([(name, tmp_path / part / name, pid, cam) for name, pid, cam in rows])
 
 
+RECIPE = load_plan(["r50"], sets=["recipe.identities_per_batch=2"]).recipe
 TRAIN = [("t1.png", 1, 1), ("t2.png", 1, 2), ("t3.png", 2, 1), ("t4.png", 2, 2)]
 ALIKE = "in gallery, 1 group of names that differ in capitals or Unicode form alone"
 QUERY, GALLERY = (
@@ -23,10 +25,10 @@ QUERY, GALLERY = (
 
 @pytest.fixture
 def found(tmp_path):
-    def find(train=TRAIN, query=QUERY, gallery=GALLERY, unlabelled=()):
+    def find(train=TRAIN, query=QUERY, gallery=GALLERY, unlabelled=(), recipe=RECIPE):
         rows = {"train": train, "query": query, "gallery": gallery, "unlabelled": unlabelled}
         benchmark = Benchmark("x", tmp_path, **{part: split(tmp_path, part, r) for part, r in rows.items()})
-        return [(f.weight, f.text, f.examples) for f in find_in_lists(benchmark)]
+        return [(f.weight, f.text, f.examples) for f in find_in_lists(benchmark, recipe)]
 
     return find
 
@@ -79,6 +81,35 @@ def test_each_defect_is_found_once(found, lists, weight, text, examples):
 def test_too_few_identities_to_train_on(found):
     said = found(train=[("t1.png", 1, 1), ("t2.png", 1, 2), ("t3.png", 2, 1)])
     assert said[0][:2] == ("stops", "1 identity has 2 training images or more")
+
+
+def test_fewer_identities_than_a_batch_takes(found):
+    """As `check_identities` refuses them: those of a single image are left out first."""
+    train = [*TRAIN, ("t5.png", 3, 1)]
+    assert [f for f in found(train=train) if f[0] == "stops"] == []
+    recipe = RECIPE.model_copy(update={"identities_per_batch": 3})
+    assert found(train=train, recipe=recipe)[0][:2] == ("stops", "a batch takes 3 identities, and 2 can be trained on")
+    assert found(train=[*train, ("t6.png", 3, 1)], recipe=recipe) == []
+
+
+def test_what_the_competition_wants_of_the_lists(tmp_path):
+    benchmark = Benchmark("x", tmp_path, *(split(tmp_path, "g", rows) for rows in (TRAIN, QUERY, GALLERY, [])))
+    rules = [load_competition("drawn", sets=["competition.format=prcv_csv", f"competition.top_k={k}"]) for k in (2, 3)]
+    (finding,) = find_in_rules(rules[0], benchmark)
+    assert finding.weight == "stops" and "distances to the whole gallery, and lists are of 2" in finding.text
+    assert find_in_rules(rules[1], benchmark) == []
+
+
+def test_files_that_are_not_there_are_not_broken(tmp_path):
+    """A folder that is missing is one line; a file that is missing from a folder has its own."""
+    there, gone = (split(tmp_path, part, [(f"{i}.png", 1, 1) for i in range(3)]) for part in ("train", "gallery"))
+    (tmp_path / "train").mkdir()
+    parts = {"train": (there, [Seen(p, "", "cannot be read", missing=True) for p in there.paths[:1]])}
+    parts["train"] = (there.take([0]), parts["train"][1])
+    parts["gallery"] = (gone, [Seen(p, "", "cannot be read", missing=True) for p in gone.paths])
+    (finding,) = find_in_files(parts)
+    assert (finding.weight, finding.text) == ("stops", "4 files of the lists are not there")
+    assert finding.examples == (f"no folder {tmp_path / 'gallery'}, which should hold 3", str(there.paths[0]))
 
 
 def test_strangers_are_no_people(tmp_path):

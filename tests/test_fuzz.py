@@ -33,7 +33,7 @@ from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
-from models.pretrained import keep_weights
+from models.pretrained import keep_weights, load_weights
 from models.registry import check
 from submit import check as checker
 from submit import diff, make, score
@@ -167,6 +167,35 @@ def any_change(changes):
 
 test_any_change, test_any_change_many_times = both(any_change, CHANGES)
 
+# ------------------------------------------------------------------------------------------------------- weights files
+
+
+def small_trunk():
+    return torch.nn.ModuleDict({"conv1": torch.nn.Conv2d(3, 2, 1), "layer1": torch.nn.Conv2d(2, 2, 1)})
+
+
+STATE = small_trunk().state_dict()
+WORDS = st.sampled_from(
+    ["model", "state_dict", "module", "fc", "conv1", "layer1.0", "0", "", ".", "..", "\n", "weight"]
+)
+LEAVES = st.one_of(st.just(STATE), st.just(torch.ones(3)), st.just(torch.zeros(0)), st.none(), st.integers(), st.text())
+KEYED = st.one_of(WORDS, st.integers(0, 3), st.none())
+NESTS = st.recursive(LEAVES, lambda inner: st.dictionaries(KEYED, inner, max_size=3), max_leaves=8)
+
+
+def any_nest(tmp_path_factory, nest, before):
+    """Dicts in dicts of networks and of anything else: a backbone is loaded, or one sentence says why not."""
+    folder = tmp_path_factory.mktemp("nest")
+    torch.save(nest, folder / "w.pth")
+    weights = Weights(file=str(folder / "w.pth"), prefix=before)
+    store = Store(folder / "runs", lambda text: None)
+    sentence(lambda: load_weights(small_trunk(), keep_weights(store, weights), weights))
+    shutil.rmtree(folder)
+
+
+test_any_nest, test_any_nest_many_times = both(any_nest, nest=NESTS, before=st.one_of(st.none(), WORDS))
+
+
 CHOICES = {
     "ensemble.weights": "{m:0} {m:1e308} {m:1e-300} {n:1e6} {x:1}",
     "ensemble.k1": "1 2 100 99999999999 4294967296",
@@ -242,7 +271,7 @@ COMMANDS = {
     worth.main: "--runs --build --evaluation --device",
     runs.main: "--runs",
     verify.main: "--runs",
-    doctor.main: "--data --layout --jobs",
+    doctor.main: "--data --layout --competition --recipe --set --jobs",
     split.main: "--data --out --share --images --queries --ratio --distractors --seed --competition",
     pseudo.main: "--runs --build --method --threshold --groups --eps --least --k1 --seed --round --test",
     checker.main: "--data --competition --format --set --layout",

@@ -125,7 +125,7 @@ def test_scores_that_are_not_there_are_said(record):
 def test_without_identities_in_either_nothing_is_subtracted(record):
     record(labelled=False)
     now = record()
-    assert previous(now, scores(now)).gains == ()
+    assert previous(now, scores(now)) is None
     again = record(labelled=False, members=("r50",))
     assert scores(again) == {"test": []} and previous(again, scores(again)).gains == ()
 

@@ -32,7 +32,7 @@ def market(root):
 
 
 def msmt17(root):
-    train = ["0000/0000_000_01_0303morning_0008_0.jpg", "0001/0001_002_14_0303noon_0020_1.jpg"]
+    train = ["0000/0000_000_01_0303morning_0008_0.jpg", "0001/0001_002_14_noon.jpg"]
     val = ["0001/0001_005_15_0303noon_0030_1.jpg"]
     test = ["0000/0000_000_03_0303morning_0001_0.jpg", "0000/0000_007_11_0303noon_0002_0.jpg"]
     touch(root, {"mask_train_v2": train + val, "mask_test_v2": test})

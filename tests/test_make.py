@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,7 @@ def handed_in(order, top_k):
 def test_lists_that_break_the_rules_are_never_written():
     with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
         handed_in([[0, 0], [1, 2]], 2)
-    with pytest.raises(SubmissionError, match="a list of 1; wanted 2"):
+    with pytest.raises(SubmissionError, match=r"each of its 2 lists is of 1; wanted 2$"):
         handed_in([[0], [1]], 2)
     assert handed_in([[2, 0], [1, 2]], 2).startswith(b'{\n"q1.png": ["g3.png", "g1.png"]')
 
@@ -197,32 +198,82 @@ def test_every_format_hands_in_the_build(tiny_build, made, tmp_path, name, capsy
     assert got == [first[q] for q in queries]
 
 
-def test_a_re_ranking_that_costs_is_said(capsys):
-    def row(name, total):
-        return Row(name, total, total, total, total, (total,) * 3, 5, 0, "ap=market|k=9|junk=none|skipped=0|weights=x")
+def test_what_cut_lists_say_nothing_of_is_not_shown(capsys):
+    for ap, shown in (("hits", "-"), ("market", "40.0")):
+        rows = [Row("a", 0.5, 0.5, 0.4, 0.5, (0.5,) * 3, 5, 0, f"ap={ap}|k=9|junk=none|skipped=0|weights=x")]
+        make.show(Console(), "test", rows)
+        out = capsys.readouterr().out
+        (line,) = (line for line in out.splitlines() if line.startswith("a "))
+        assert line.split()[3] == shown and ("mINP needs whole lists" in out) == (shown == "-")
 
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (
+            (-0.05, -0.08, -0.02),
+            "lowers this total by 5.0 (-8.0 to -2.0, 95 % over persons); --set ensemble.rerank=none",
+        ),
+        ((-0.05, -0.12, 0.02), "lowers this total by 5.0 (-12.0 to +2.0, 95 % over persons): chance alone could do it"),
+        ((0.05, -0.02, 0.08), ""),
+        (None, ""),
+    ],
+)
+def test_advice_on_re_ranking_comes_with_its_interval(capsys, gain, said):
+    """And what chance alone could do is no reason to leave it out."""
     lists = Evaluation({}, "", None, [1], [1], [1], [1])
-    for last, said in ((0.50, "note: re-ranking lowers this total by 5.0;"), (0.60, "")):
-        rows = [row("a", 0.4), row("sum", 0.55), row("sum, re-ranked", last)]
-        make.tell(Console(), {"test": lists}, {"test": rows}, 200, 200)
-        assert ("re-ranking lowers" in capsys.readouterr().out) == bool(said)
-    make.tell(Console(), {"test": lists}, {"test": [row("a", 0.55), row("a, re-ranked", 0.50)]}, 200, 200)
-    assert "note: re-ranking lowers this total by 5.0;" in capsys.readouterr().out
-    make.tell(Console(), {"test": lists}, {"test": [row("a", 0.4)]}, 61, 200)
+    rules = "ap=market|k=9|junk=none|skipped=0|weights=x"
+    rows = [Row(name, 0.5, 0.5, 0.5, 0.5, (0.5,) * 3, 5, 0, rules) for name in ("a", "sum", "sum, re-ranked")]
+    make.tell(Console(width=200), {"test": lists}, {"test": [*rows[:-1], replace(rows[-1], gain=gain)]}, 200, 200)
     out = capsys.readouterr().out
-    assert "lowers" not in out and "note: lists of 61, not 200: the gallery has no more" in out
+    assert (said in out) if said else ("lowers" not in out)
+    assert ("rerank=none" in out) == ("rerank=none" in said)
+
+
+def test_shorter_lists_are_said(capsys):
+    lists = Evaluation({}, "", None, [1], [1], [1], [1])
+    rows = [Row("a", 0.5, 0.5, 0.5, 0.5, (0.5,) * 3, 5, 0, "ap=market|k=9|junk=none|skipped=0|weights=x")]
+    make.tell(Console(), {"test": lists}, {"test": rows}, 61, 200)
+    assert "note: lists of 61, not 200: the gallery has no more" in capsys.readouterr().out
+
+
+def test_totals_come_with_intervals(made):
+    """The mean of the paired difference is the difference of the totals."""
+    out, done = made
+    rows = json.loads((out / "score.json").read_text())["scores"]["test"]
+    for row in rows:
+        assert row["spread"][0] <= row["total"] <= row["spread"][1] and row["spread"][0] < row["spread"][1]
+    assert [row["gain"] is None for row in rows] == [True, True, True, False]
+    mean, low, high = rows[-1]["gain"]
+    assert mean == pytest.approx(rows[-1]["total"] - rows[-2]["total"]) and low <= mean <= high
+    assert f"total of sum, re-ranked: {100 * rows[-1]['total']:.1f} (" in done.stdout
 
 
 def test_a_folder_is_replaced_file_by_file(tmp_path):
     out = tmp_path / "sub"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    (out / "score.json").write_text("old")
+    (out / "score.json").write_text('{"build": "", "file": "track2.txt", "scores": {}}')
+    (out / "track2.txt").write_text("of the earlier build")
     make.write_folder(out, {"score.json": b"new", "submission.json": b"{}"})
     assert {p.name: p.read_text() for p in out.iterdir()} == {
         "mine.txt": "kept", "score.json": "new", "submission.json": "{}",
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["sub"]
+
+
+@pytest.mark.parametrize("there", ["submission.json", "score.json", "thesis.tex"])
+def test_a_folder_of_other_things_is_left_alone(tmp_path, there):
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(ResultError, match=f"holds '{there}' and no score.json of a submission; give a new or empty"):
+        make.write_folder(tmp_path, {"score.json": b"new", "submission.json": b"{}"})
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(there, "mine")]
+
+
+def test_what_a_killed_writer_left_is_no_other_thing(tmp_path):
+    (tmp_path / ".score.json.123.part").write_text("half")
+    make.write_folder(tmp_path, {"score.json": b"new", "submission.json": b"{}"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["score.json", "submission.json"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble import metrics
+from ensemble.kernels import rank_counts
 from ensemble.metrics.retrieval_metrics import from_lists
 from tests import oracles
 
@@ -258,3 +259,9 @@ def test_blocks_that_do_not_fit():
         metrics.evaluate_blocks([(slice(0, 2), dist)], [1, 1, 1], [1, 1, 1])
     with pytest.raises(ValueError, match="NaN"):
         metrics.evaluate_blocks([(slice(0, 2), dist * np.nan)], [1, 1], [1, 1, 1])
+
+
+def test_a_row_with_nan_among_what_is_near_has_no_ranks():
+    row = np.array([0.5, np.nan, 0.25, 0.75], np.float32)
+    assert rank_counts.ranks(row, np.array([2, 3])).tolist() == [-1, -1]
+    assert rank_counts.ranks(row[[0, 2, 3]], np.array([1, 2])).tolist() == [1, 3]

@@ -3,17 +3,20 @@
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from configs.console.signals import Stopped
 from configs.errors import ResultError
 from configs.store.store import Address, Store
 from ensemble import build
 from ensemble.planning import build_cost as module
-from ensemble.planning.build_cost import Need, Needs, amount, check_room, foreseen
+from ensemble.planning.build_cost import Need, Needs, amount, check_room, foreseen, with_timed_steps
 from ensemble.planning.planned_results import Item
 from models.model_cost import footprint
+from models.step_time import seconds_per_image
 from tests.conftest import TINY
 
 
@@ -111,6 +114,61 @@ def test_memory_and_passing_disk_side_by_side(planned, monkeypatch, device, para
     running = "ab"[2 - min(parallel, 2) :]
     assert needs.passing == sum(kept[name] + shards[name] for name in running)
     assert (needs.parallel, needs.apart) == (parallel, min(parallel, max(1, len(cards))))
+
+
+def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
+    job, work, prints = planned
+    asked = []
+
+    def forecast(*args, **kwargs):
+        asked.append((args, kwargs))
+        return SimpleNamespace(seconds=7.0)
+
+    monkeypatch.setattr(module, "forecast", forecast)
+    (near,) = (n for n in foreseen(job, work).needs if n.item.kind == "neighbours")
+    query, gallery = work.tests["test"]
+    (args, kwargs), dims = asked[0], [one.dim for one in prints.values()]
+    assert near.seconds == 7.5 and len(asked) == 1 and args == (len(query), len(gallery), dims)
+    assert kwargs["k"] == 64 and kwargs["device"] == "cpu"
+
+
+def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch):
+    """Each image costs what a step said, a third of it where it is extracted, which is done twice: it is mirrored."""
+    job, work, _ = planned
+    before = foreseen(job, work)
+    assert before.seconds is None
+    monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: {"a": 0.01, "b": 0.5}[member.name])
+    needs = with_timed_steps(job, work, before)
+    for name, each in (("a", 0.01), ("b", 0.5)):
+        took = {n.item.kind: n.seconds for n in needs.needs if n.item.row == name}
+        images = {n.item.kind: n.images for n in needs.needs if n.item.row == name}
+        assert took["members"] == pytest.approx(images["members"] * each)
+        assert took["features"] == pytest.approx(images["features"] * 2 * each / 3)
+    assert needs.seconds is not None and "an estimate from one step of each member" in str(needs)
+
+
+def test_a_step_that_does_not_fit_leaves_the_time_unknown(planned, monkeypatch):
+    job, work, _ = planned
+    monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: None if member.name == "a" else 1.0)
+    needs = with_timed_steps(job, work, foreseen(job, work))
+    assert needs.seconds is None and "not known yet" in str(needs)
+
+
+def test_what_was_timed_is_not_timed_again(planned, monkeypatch):
+    job, work, _ = planned
+    before = foreseen(job, work)
+    measured = replace(before, needs=tuple(replace(n, measured=True) for n in before.needs))
+    monkeypatch.setattr(module, "seconds_per_image", lambda *_, **__: pytest.fail("timed"))
+    assert with_timed_steps(job, work, measured) == measured
+
+
+def test_one_step_is_timed_and_leaves_no_trace(planned):
+    job, _, _ = planned
+    member, state = job.plan.members[0], torch.random.get_rng_state()
+    few, many = (
+        seconds_per_image(member, job.plan.recipe, 6, device="cpu", precision="float32", most=most) for most in (1, 64)
+    )
+    assert few > 0 and many > 0 and torch.equal(state, torch.random.get_rng_state())
 
 
 SIZE = re.compile(r"(\w+) ([\d.]+) (B|KB|MB|GB)")

@@ -332,26 +332,38 @@ def test_resampling_expectation_at_the_bounds():
     assert oracles.resampling_expectation([1, 2, 99, 100]) == approx((1 + 3 + 148.5 + 100, 1 + 99**2 / 4))
 
 
-def test_loop_search_follows_chains_and_leaves_the_far_alone():
+def test_first_neighbours_follows_chains_and_leaves_the_far_alone():
     # On a line: 1 -> 0, 2 -> 1 (its other neighbour is farther), 0 <-> 1; 3 <-> 5; 4 is far from all.
     at = [0.0, 0.2, 0.5, 10.0, 20.0, 10.1]
     dist = np.abs(np.subtract.outer(at, at))
-    assert oracles.loop_search(dist, 0.5) == [0, 0, 0, 1, -1, 1]
-    assert oracles.loop_search(dist, 0.25) == [0, 0, -1, 1, -1, 1]
-    assert oracles.loop_search(dist, 0.15) == [-1, -1, -1, 0, -1, 0]
+    assert oracles.first_neighbours(dist, 0.5) == [0, 0, 0, 1, -1, 1]
+    assert oracles.first_neighbours(dist, 0.25) == [0, 0, -1, 1, -1, 1]
+    assert oracles.first_neighbours(dist, 0.15) == [-1, -1, -1, 0, -1, 0]
 
 
-def test_loop_search_wants_strictly_nearer_and_takes_the_lower_of_two():
-    assert oracles.loop_search(np.array([[0.0, 0.5], [0.5, 0.0]]), 0.5) == [-1, -1]
+def test_first_neighbours_wants_strictly_nearer_and_takes_the_lower_of_two():
+    assert oracles.first_neighbours(np.array([[0.0, 0.5], [0.5, 0.0]]), 0.5) == [-1, -1]
     # 0 is as near 1 as 2, and goes with 1; 2 and 3 have each other.
     dist = np.array([[0, 0.3, 0.3, 9], [0.3, 0, 9, 9], [0.3, 9, 0, 0.1], [9, 9, 0.1, 0]])
-    assert oracles.loop_search(dist) == [0, 0, 1, 1]
+    assert oracles.first_neighbours(dist) == [0, 0, 1, 1]
 
 
-def test_loop_search_does_not_need_symmetry():
+def test_first_neighbours_does_not_need_symmetry():
     # 0 names 1, and 1, whose own row is far from everything, is still touched by that link.
     dist = np.array([[0, 0.1, 0.9], [0.9, 0, 0.9], [0.9, 0.9, 0]])
-    assert oracles.loop_search(dist) == [0, 0, -1]
+    assert oracles.first_neighbours(dist) == [0, 0, -1]
+
+
+def test_loop_search_takes_the_nearest_as_the_label_and_merges_the_names_of_two():
+    # As above: 0 and 1 name each other, so 1's name is 0's; 2 names 1. 3 and 5 name each other, 4 names 5.
+    at = [0.0, 0.2, 0.5, 10.0, 20.0, 10.1]
+    dist = np.abs(np.subtract.outer(at, at))
+    assert oracles.loop_search(dist, None) == [0, 0, 0, 1, 1, 1]
+    assert oracles.loop_search(dist, 0.25) == [0, 0, -1, 1, -1, 1]
+    # A chain, each nearer to the next: 0 names 1, 1 names 2, 2 and 3 name each other. Nobody follows 0's name.
+    at = [0.0, 0.4, 0.7, 0.9]
+    dist = np.abs(np.subtract.outer(at, at))
+    assert oracles.loop_search(dist, 0.5) == [0, 1, 1, 1]
 
 
 SQUARE = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]])

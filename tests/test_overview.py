@@ -111,7 +111,11 @@ def test_groups_are_means_of_their_own_queries():
                 AP[:, means[group.name]].mean(axis=1)
             )
     worst = overview.by_person(trial(), answers())
-    assert [(g.name, g.key, g.count) for g in worst] == [("person 8", 8, 2), ("person 7", 7, 2), ("person 9", 9, 1)]
+    assert [(g.name, g.key, g.count) for g in worst] == [
+        ("person 8", "8", 2),
+        ("person 7", "7", 2),
+        ("person 9", "9", 1),
+    ]
     told = Side(QUERY.names, QUERY.paths, QUERY.pids, np.array([1, 2, 1, 2, -1, -1]), QUERY.domains)
     assert [(g.name, g.count) for g in overview.by_camera(trial(told), answers())] == [
         ("camera not known", 1),

@@ -43,8 +43,27 @@ def same(one, other):
 # --------------------------------------------------------------------------------------------------- how a file is made
 
 
+def under(prefix, state):
+    return {prefix + k: v for k, v in state.items()}
+
+
 WRAPPED = {
     "plain": lambda s: s,
+    "base": lambda s: under("base.", s),
+    "a model's": lambda s: under("model.", s),
+    "compiled": lambda s: under("_orig_mod.", s),
+    "compiled within": lambda s: {"model_state_dict": under("module._orig_mod.backbone.", s)},
+    "stacked": lambda s: {"state_dict": under("module.encoder_q.", s)},
+    "queue and key": lambda s: {
+        "state_dict": under("encoder_q.", s) | under("encoder_k.", narrow(7).state_dict()) | {"queue": torch.ones(3)}
+    },
+    "averaged beside": lambda s: {"state_dict": s, "state_dict_ema": narrow(7).state_dict()},
+    "with an optimizer": lambda s: {
+        "model": s,
+        "optimizer": {"state": {0: {"exp_avg": torch.full((3,), torch.nan)}}, "param_groups": [{"lr": 0.1}]},
+    },
+    "a name of one's own": lambda s: {"checkpoint": {"my_net": under("trunk.", s)}},
+    "with a neck": lambda s: under("base.", s) | {"neck.weight": torch.ones(3), "classifier.weight": torch.ones(3)},
     "module": lambda s: {f"module.{k}": v for k, v in s.items()},
     "backbone": lambda s: {f"module.backbone.{k}": v for k, v in s.items()},
     "state_dict": lambda s: {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in s.items()}},
@@ -66,6 +85,55 @@ def test_a_state_dict_however_it_is_wrapped(tmp_path, store, how):
     assert report.missing == report.unexpected == report.reshaped == report.fresh == ()
     assert report.sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
     assert f"{report.matched} tensors matched" in str(report) and report.sha256[:12] in str(report)
+
+
+REPORTED = {
+    "plain": "tensors matched",
+    "stacked": "tensors matched, prefix 'state_dict.module.encoder_q.' stripped",
+    "with a classifier": "tensors matched, 2 left over (fc.bias, fc.weight)",
+    "with a neck": "tensors matched, prefix 'base.' stripped, 2 left over (classifier.weight, neck.weight)",
+    "a model's": "tensors matched, prefix 'model.' stripped",
+}
+
+
+@pytest.mark.parametrize("how", REPORTED)
+def test_the_report_says_the_prefix_and_what_is_left_over(tmp_path, store, how):
+    net = narrow(2)
+    torch.save(WRAPPED[how](narrow(1).state_dict()), tmp_path / "w.pth")
+    told = str(loaded(store, net, file=str(tmp_path / "w.pth")))
+    assert told.endswith(f"): {len(counted(net))} {REPORTED[how]}")
+
+
+def test_two_networks_that_fit_are_told_apart_by_the_one_who_knows(tmp_path, store):
+    student, teacher, ours = narrow(1), narrow(3), narrow(2)
+    torch.save({"student": student.state_dict(), "teacher": teacher.state_dict()}, tmp_path / "w.pth")
+    file = str(tmp_path / "w.pth")
+    with pytest.raises(
+        WeightsError, match=r"2 networks that fit, under student\., teacher\.\. Name one with .*prefix="
+    ):
+        loaded(store, ours, file=file)
+    loaded(store, ours, file=file, prefix="teacher.")
+    assert same(teacher.state_dict(), ours.state_dict())
+    assert identify(Weights(file=file, prefix="teacher.")) != identify(Weights(file=file))
+
+
+def test_a_dict_that_holds_itself_and_is_held_twice(tmp_path, store):
+    state = dict(narrow(1).state_dict())
+    state["again"] = {"first": state}
+    torch.save({"first": state, "second": state}, tmp_path / "w.pth")
+    ours = narrow(2)
+    loaded(store, ours, file=str(tmp_path / "w.pth"))
+    assert same(narrow(1).state_dict(), ours.state_dict())
+
+
+def test_other_names_are_shown_beside_the_backbones(tmp_path, store):
+    renamed = {f"block{i}": v for i, v in enumerate(narrow().state_dict().values())}
+    torch.save(renamed, tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as error:
+        loaded(store, narrow(), file=str(tmp_path / "w.pth"))
+    assert "0 of the backbone's" in str(error.value) and "these are another network's" not in str(error.value)
+    assert "begin block0, block1, block10 ..." in str(error.value)
+    assert "the backbone's are bn1.bias, bn1.running_mean, bn1.running_var ..." in str(error.value)
 
 
 @pytest.mark.parametrize("how", ["plain", "module", "with a classifier"])
@@ -141,7 +209,7 @@ def test_a_twentieth_may_be_missing_and_no_more(tmp_path, store):
             report = loaded(store, narrow(), file=str(tmp_path / "w.pth"))
             assert sorted(report.missing) == names[:missing] and report.matched == len(names) - missing
             continue
-        with pytest.raises(WeightsError, match=f"{missing} missing .*another network's weights"):
+        with pytest.raises(WeightsError, match=f"{missing} missing .*a part of this network"):
             loaded(store, narrow(), file=str(tmp_path / "w.pth"))
 
 
@@ -209,11 +277,11 @@ def test_another_sha256(tmp_path, store):
 
 
 OTHERS = {
-    "wider": ({"width_per_group": 4}, {"width_per_group": 2}, "reshaped"),
-    "plain for ibn_a": ({}, {"ibn": "a"}, "missing"),
-    "ibn_a for plain": ({"ibn": "a"}, {}, "unexpected"),
-    "deeper": ({"depth": 101}, {}, "unexpected"),
-    "shallower": ({}, {"depth": 101}, "missing"),
+    "wider": ({"width_per_group": 4}, {"width_per_group": 2}, "reshaped .*another network's weights"),
+    "plain for ibn_a": ({}, {"ibn": "a"}, "missing .*another network's weights"),
+    "ibn_a for plain": ({"ibn": "a"}, {}, "unexpected .*another network's weights"),
+    "deeper": ({"depth": 101}, {}, "unexpected .*another network's weights"),
+    "shallower": ({}, {"depth": 101}, "missing .*a part of this network, or a smaller one"),
 }
 
 
@@ -223,7 +291,7 @@ def test_another_backbones_weights_are_refused_with_counts(tmp_path, store, what
     torch.save(narrow(**theirs).state_dict(), tmp_path / "w.pth")
     net = narrow(**ours)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with pytest.raises(WeightsError, match=rf"\d+ tensors matched.* {word} .*another network's weights") as error:
+    with pytest.raises(WeightsError, match=rf"\d+ tensors matched.* {word}") as error:
         loaded(store, net, file=str(tmp_path / "w.pth"))
     common = {k for k, v in narrow(**theirs).state_dict().items() if k in before and before[k].shape == v.shape}
     assert f"{len(common & counted(net))} tensors matched" in str(error.value)

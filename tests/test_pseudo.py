@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
+from configs.load import load_plan
+from configs.schema import Pseudo
 from ensemble.neighbours.distances import Distances
 from ensemble.neighbours.knn import nearest
-from ensemble.pseudo import clustering, clusters, dbscan, loop_search, score_round
+from ensemble.pseudo import clustering, clusters, dbscan, first_neighbours, loop_search, score_round
 from ensemble.pseudo.clustering import jaccard_graph, renumbered
+from ensemble.pseudo.labelling import find_groups
+from ensemble.pseudo.nearest_label import first_by_reranking
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
+from ensemble.results.pseudo_settings import say_settings, settings_of
 from tests import oracles
 
 
@@ -29,41 +35,109 @@ def same_groups(a: np.ndarray, b: np.ndarray) -> bool:
     return [[x == y and x >= 0 for y in a] for x in a] == [[x == y and x >= 0 for y in b] for x in b]
 
 
-# loop search
+# loop search and first neighbours
+
+FIRST = {loop_search: oracles.loop_search, first_neighbours: oracles.first_neighbours}
 
 
+@pytest.mark.parametrize("method", FIRST)
 @pytest.mark.parametrize("threshold", [0.1, 0.15, 0.5])
 @pytest.mark.parametrize("seed", range(4))
-def test_loop_search_is_the_slow_one(threshold, seed):
+def test_the_nearest_decides_as_in_the_slow_one(method, threshold, seed):
     feats, _ = people(12, 4, noise=0.5, seed=seed)
     dist = oracles.fused_distance([feats], [1.0])
-    got = loop_search(nearest(feats, 3), threshold)
-    assert got.tolist() == oracles.loop_search(dist, threshold)
+    got = method(nearest(feats, 3), threshold)
+    assert got.tolist() == FIRST[method](dist, threshold)
 
 
-def test_several_members_count_by_their_mean():
+@pytest.mark.parametrize("method", FIRST)
+def test_several_members_count_by_their_mean(method):
     a, _ = people(10, 4, seed=1)
     b, _ = people(10, 4, width=8, seed=2)
-    wanted = oracles.loop_search(oracles.fused_distance([a, b], [3.0, 1.0]) / 4, 0.3)
-    assert loop_search(nearest([a, b], 2, weights=[3, 1]), 0.3).tolist() == wanted
+    wanted = FIRST[method](oracles.fused_distance([a, b], [3.0, 1.0]) / 4, 0.3)
+    assert method(nearest([a, b], 2, weights=[3, 1]), 0.3).tolist() == wanted
     assert -1 in wanted and max(wanted) > 2
 
 
-def test_exact_copies_find_each_other():
+def circle(*angles: float) -> np.ndarray:
+    return unit(np.stack((np.cos(angles), np.sin(angles)), 1))
+
+
+@pytest.mark.parametrize("method", FIRST)
+def test_exact_copies_find_each_other(method):
+    """0 names 1 and 1 names 0; 2 names 0, the lowest of its copies: all three have one name."""
     feats = unit(np.eye(6)[[0, 0, 0, 1, 1, 2]])
-    assert loop_search(nearest(feats, 2), 0.1).tolist() == [0, 0, 0, 1, 1, -1]
+    assert method(nearest(feats, 2), 0.1).tolist() == [0, 0, 0, 1, 1, -1]
 
 
-def test_links_are_followed():
-    angles = np.array([0.0, 0.1, 0.19, 0.27, 2.0, 2.1])  # each nearest to the next: a chain, then a pair
-    feats = unit(np.stack((np.cos(angles), np.sin(angles)), 1))
+def test_each_images_label_is_its_nearest_other_image_and_links_are_not_followed():
+    """0 names 1, 1 and 2 name ... 2 and 3 each other: nobody else has the name that 0 has."""
+    feats = circle(0.0, 0.1, 0.19, 0.27)
+    assert loop_search(nearest(feats, 2), 0.5).tolist() == [0, 1, 1, 1]
+    assert first_neighbours(nearest(feats, 2), 0.5).tolist() == [0, 0, 0, 0]
+
+
+def test_of_two_that_name_each_other_one_name_stays_for_all_who_have_either():
+    """1 and 2 name each other, 0 names 1 and 3 names 2: four with one name. 4 and 5 are two with one."""
+    feats = circle(0.0, 0.1, 0.18, 0.29, 2.0, 2.1)
     assert loop_search(nearest(feats, 2), 0.5).tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_a_threshold_that_labels_nothing_says_what_to_change():
+def test_only_distances_below_the_threshold_unless_there_is_none():
+    feats = circle(0.0, 0.1, 1.0, 2.5)
+    assert loop_search(nearest(feats, 2), 0.3).tolist() == [0, 0, -1, -1]
+    assert loop_search(nearest(feats, 2), None).tolist() == [0, 0, 0, 1], "2 names 1; 3 names 2, and nobody else does"
+
+
+@pytest.mark.parametrize("method", FIRST)
+def test_a_threshold_that_labels_nothing_says_what_to_change(method):
     feats = unit(np.eye(4))
     with pytest.raises(ConfigError, match=r"labels none of 4 images: the nearest two are 1\.000 apart.*--threshold"):
-        loop_search(nearest(feats, 2), 0.5)
+        method(nearest(feats, 2), 0.5)
+
+
+def slow_reranked(dist: np.ndarray, setting: KReciprocal) -> np.ndarray:
+    """(N, N): every image once a query among all, 0 from itself."""
+    how = (setting.k1, setting.k2, setting.lam, setting.power)
+    return np.array([_row(dist, q, *how) for q in range(len(dist))])
+
+
+@pytest.mark.parametrize(("k1", "k2", "lam"), [*((4, 2, x) for x in (0.0, 0.3, 0.95, 1.0)), (1, 1, 0.3), (2, 1, 0.99)])
+@pytest.mark.parametrize("seed", range(2))
+def test_on_the_re_ranked_distance(k1, k2, lam, seed):
+    """Some have a nearest that is not the nearest by cosine, and some one with which they share nothing."""
+    a, _ = people(8, 4, noise=0.9, seed=seed)
+    b, _ = people(8, 4, noise=0.9, width=8, seed=seed + 5)
+    setting, weights = KReciprocal(k1, k2, lam, 2), [1.0, 0.5]
+    slow = slow_reranked(oracles.fused_distance([a, b], weights), setting)
+    first = first_by_reranking(nearest([a, b], 5, weights=weights), [a, b], setting, weights=weights)
+    off = slow + 9 * np.eye(len(a))
+    np.testing.assert_allclose(first.dist, off.min(1), atol=1e-5)
+    np.testing.assert_allclose(off[np.arange(len(a)), first.order], off.min(1), atol=1e-5)
+    how = Pseudo(distance="reranked", threshold=None)
+    got = find_groups(how, [a, b], weights, rerank=setting, seed=0, device="cpu")
+    if lam > 0:  # else those that share nothing are all alike
+        assert got.tolist() == oracles.loop_search(slow, None)
+    plain = find_groups(Pseudo(threshold=None), [a, b], weights, rerank=setting, seed=0, device="cpu")
+    same = got.tolist() == plain.tolist()
+    assert same if lam == 1 else not (same and (k1, k2, lam) == (4, 2, 0.3))
+
+
+def test_a_re_ranked_distance_is_told_and_counts_the_ensembles_numbers():
+    one, other = (
+        load_plan(["r50"], sets=[f"ensemble.k1={k1}", "ensemble.pseudo={distance: reranked, threshold: null}"]).ensemble
+        for k1 in (20, 30)
+    )
+    assert say_settings(one.pseudo) == "loop_search(threshold=none,reranked)"
+    assert settings_of(one) != settings_of(other)
+    one, other = (load_plan(["r50"], sets=[f"ensemble.k1={k1}"]).ensemble for k1 in (20, 30))
+    assert settings_of(one) == settings_of(other) == {"method": "loop_search", "threshold": 0.5}
+
+
+@pytest.mark.parametrize("method", ["clusters", "dbscan"])
+def test_a_distance_that_a_method_does_not_read_is_refused(method):
+    with pytest.raises(ConfigError, match=f"distance reranked is for loop_search and first_neighbours; {method} is"):
+        load_plan(["r50"], sets=[f"ensemble.pseudo={{method: {method}, distance: reranked}}"])
 
 
 # dbscan
@@ -76,10 +150,10 @@ def slow_jaccard(feats: np.ndarray, k1: int, k2: int) -> np.ndarray:
     return np.array([_row(dist, q, k1, k2) for q in range(n)])
 
 
-def _row(dist: np.ndarray, q: int, k1: int, k2: int) -> list[float]:
-    """Row q of J, by putting image q first: the order of the images decides ties alone, and there are none."""
+def _row(dist: np.ndarray, q: int, k1: int, k2: int, lam: float = 0.0, power: float = 2) -> list[float]:
+    """Row q of the re-ranked distance, by putting image q first: the order decides ties alone, and there are none."""
     order = [q] + [i for i in range(len(dist)) if i != q]
-    row = oracles.k_reciprocal(dist[np.ix_(order, order)], 1, k1, k2, lam=0.0)[0]
+    row = oracles.k_reciprocal(dist[np.ix_(order, order)], 1, k1, k2, lam, power)[0]
     result = [0.0] * len(dist)
     for place, i in enumerate(order[1:]):
         result[i] = float(row[place])

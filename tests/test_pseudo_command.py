@@ -42,7 +42,13 @@ def runs(tmp_path):
 
 @pytest.mark.parametrize(
     "method",
-    [["loop_search", "--threshold", "0.1"], ["clusters", "--groups", "6"], ["dbscan", "--least", "3", "--k1", "4"]],
+    [
+        ["loop_search", "--threshold", "0.1"],
+        ["loop_search", "--threshold", "none", "--distance", "reranked"],
+        ["first_neighbours", "--threshold", "0.1"],
+        ["clusters", "--groups", "6"],
+        ["dbscan", "--least", "3", "--k1", "4"],
+    ],
 )
 def test_groups_are_written_and_scored(method, runs, tmp_path, capsys):
     out = tmp_path / "new" / "labels.csv"

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from configs.errors import ConfigError
-from configs.load import HERE, load_plan
+from configs.load import HERE, checked, load_plan
+from configs.schema import Recipe
 from models.registry import AUGMENTS, HEADS, LOSSES, check
 
 NAMES = sorted(p.stem for p in (HERE / "recipes").glob("*.yaml"))
@@ -25,7 +26,10 @@ def test_it_changes_what_it_says_and_nothing_else(name):
     default = load_plan(["r50", "ibn_a"], competition="market1501")
     named = load_plan(["r50", "ibn_a"], competition="market1501", recipe=name)
     before, after = default.recipe.model_dump(), named.recipe.model_dump()
-    assert {k for k in before if before[k] != after[k]} == set(said.get("recipe", {}))
+    asked = said.get("recipe", {})
+    assert after == checked(Recipe, before | asked, name).model_dump()
+    changed = {k for k in before if before[k] != after[k]}
+    assert changed == set(asked) if name != "source" else changed < set(asked)  # it also says what is default now
     for one, other in zip(default.members, named.members, strict=True):
         changed = {k for k in one.model_dump() if getattr(one, k) != getattr(other, k)}
         assert changed == set(said.get("member", {}))
@@ -39,6 +43,55 @@ def test_strong_has_every_augmentation_and_every_loss():
     recipe = load_plan(["r50"], recipe="strong").recipe
     assert {a.name for a in recipe.augment} == set(AUGMENTS)
     assert set(recipe.losses) == set(LOSSES) and recipe.resample is not None
+
+
+SOURCE = ["r50", "rx50", "ibn_a", "ibn_b", "se_ibn_a"]
+
+
+@pytest.fixture(params=["drawn", "market1501"])
+def source(request):
+    """The source design's system, whatever the competition says of its own."""
+    return load_plan(SOURCE, recipe="source", competition=request.param)
+
+
+def test_source_is_five_members_each_with_mgn_and_a_2x2_branch(source):
+    assert [m.name for m in source.members] == SOURCE
+    assert {str(m.head) for m in source.members} == {"name='mgn_grid'"}
+    assert [m.backbone for m in source.members] == [m.backbone for m in load_plan(SOURCE).members]
+
+
+def test_source_is_trained_with_five_augmentations_and_no_other(source):
+    names = [a.name for a in source.recipe.augment]
+    assert names == ["flip", "colour_jitter", "affine", "random_patch", "random_shift"]
+    assert source.recipe.augment[-1].options.items() >= {"keep": 0.7, "fill": 127}.items()
+
+
+def test_source_takes_16_identities_of_4_images_and_doubles_some_with_fewer_than_100(source):
+    recipe = source.recipe
+    assert (recipe.identities_per_batch, recipe.images_per_identity, recipe.min_images) == (16, 4, 2)
+    assert recipe.resample.model_dump() == {"p": 0.5, "fewer_than": 100}
+
+
+def test_source_is_0_1_smoothed_id_and_0_9_triplet_by_a_margin_that_grows(source):
+    losses = source.recipe.losses
+    assert set(losses) == {"id", "triplet"} and losses["id"] == {"weight": 0.1, "eps": 0.1, "over": "others"}
+    triplet = losses["triplet"]
+    assert triplet["weight"] == 0.9 and triplet["start"] < triplet["margin"] and triplet["rise"] == [10, 40]
+
+
+def test_source_sums_distances_and_re_ranks_them_and_labels_by_loop_search(source):
+    e = source.ensemble
+    assert (e.fusion, e.weights, e.rerank.name, e.k1, e.k2) == ("sum_then_rerank", {}, "k_reciprocal", 20, 6)
+    assert e.pseudo.method == "loop_search"
+
+
+def test_the_fields_own_names_are_the_same_recipe():
+    one, other = (
+        load_plan(["r50"], sets=[f"recipe.augment=[{{name: {erase}, fill: data}}, {jitter}]"]).recipe
+        for erase, jitter in (("erase", "colour_jitter"), ("random_erasing", "color_jitter"))
+    )
+    assert one == other and one.model_dump_json() == other.model_dump_json()
+    check(load_plan(["r50"]).members[0], other)
 
 
 def test_every_head_is_in_some_recipe():

@@ -1,6 +1,9 @@
 """What somebody gets wrong in a recipe ends, on the command line, in one sentence that says what to change."""
 
+import sys
+
 import pytest
+import torch
 
 from configs.console.command import run
 from ensemble import build, worth
@@ -101,3 +104,25 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(device, "cuda_problem", lambda: "no card at all")
     want = "error: device 'cuda' cannot be used: no card at all; use 'cpu' or 'auto'"
     assert sentence(capsys, command, ["--runs", tmp_path / "none", "--device", "cuda"]) == want
+
+
+@pytest.mark.parametrize(
+    ("command", "argv", "module"),
+    [
+        (report, ["--runs", "none"], "matplotlib"),
+        (build.main, ["--log", "tensorboard", "--layout", "drawn"], "tensorboard"),
+    ],
+)
+def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    want = f'error: {module} is not installed; pip install ".[report]" brings what is missing'
+    assert sentence(capsys, command, argv) == want
+
+
+def test_a_card_without_cupy_is_said_before_training(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(build, "choose_device", lambda asked: (torch.device("cuda"), "H100"))
+    monkeypatch.setattr(build, "cuda_problem", device.cuda_problem.__wrapped__)
+    want = 'error: the retrieval cannot use H100: CuPy is not installed (pip install ".[cuda13]", or cuda12 '
+    argv = ["--members", "a", "--data", people, "--runs", tmp_path / "runs", *TINY]
+    assert sentence(capsys, build.main, argv).startswith(want) and not (tmp_path / "runs").exists()

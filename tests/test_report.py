@@ -1,6 +1,8 @@
 """submit.report: its numbers by the oracles, its files, its escaping; what it does without labels or pictures."""
 
+import fcntl
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -200,6 +202,22 @@ def test_the_command_says_where_it_wrote_and_writes_over_a_report_only(runs, tmp
     with pytest.raises(ResultError, match="not a report"):
         command.main(["--runs", str(runs), "--out", str(other)])
     assert (other / "letter.txt").read_text() == "keep me" and list(tmp_path.glob(".*.part")) == []
+
+
+def test_two_writers_of_one_report_do_not_take_each_others_pages(runs, tmp_path):
+    """The second is told; what a killed one left is no hindrance."""
+    part = tmp_path / ".report.part"
+    (part / "left").mkdir(parents=True)
+    store = Store(runs, say=lambda text: None)
+    handle = os.open(part, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(ResultError, match="another process writes this report; wait for it"):
+        write_report(store, None, tmp_path / "report", Progress(quiet=True), "cpu")
+    assert (part / "left").is_dir() and not (tmp_path / "report").exists()
+    os.close(handle)
+    folder = write_report(store, None, tmp_path / "report", Progress(quiet=True), "cpu")
+    assert (folder / "index.html").is_file() and not (folder / "left").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
 
 
 def test_without_labels_nothing_is_right_or_wrong(tmp_path):

@@ -1,12 +1,15 @@
 """The report in a real browser, opened from disk: headless Chromium through Playwright, offline."""
 
 import shutil
+import threading
 
 import pytest
 
 from configs.console.progress import Progress
 from configs.store.store import Store
-from submit.report.build_report import write_report
+from submit.report.build_report import make_report
+from submit.report.photo_search import Found
+from submit.report.serve import Server
 from tests.report_case import HOSTILE, small_build
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
@@ -17,11 +20,16 @@ LINES = "#lines .line"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def written(tmp_path_factory):
     """A report with hostile names, in a folder whose own name needs escaping."""
     root = tmp_path_factory.mktemp("browsed")
     store = Store(small_build(root), say=lambda text: None)
-    return write_report(store, None, root / "a report #1 é", Progress(quiet=True), "cpu")
+    return make_report(store, None, root / "a report #1 é", Progress(quiet=True), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(written):
+    return written.folder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +93,53 @@ def test_pages_open_without_complaint_and_are_no_wider_than_the_screen(visit, na
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+# Elements that stick out of the screen (unless they lie in what scrolls or is cut on purpose), or text that is cut.
+CUT = """() => {
+  const width = document.documentElement.clientWidth, bad = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (!e.checkVisibility() || e.closest(".skip, svg") || e.parentElement.closest(".scroll, .answers")) continue;
+    const box = e.getBoundingClientRect();
+    if (box.width && (box.right > width + 0.5 || box.left < -0.5)) bad.push([e.tagName, e.className, box.right]);
+    const card = e.parentElement.closest("figure, .strip a, .pairs li, .card")?.getBoundingClientRect();
+    if (card && (box.right > card.right + 0.5 || box.bottom > card.bottom + 0.5)) bad.push(["card", e.className]);
+    const whole = e.matches(".facts, .strip .cap span:last-child");
+    if (whole && e.scrollWidth > e.clientWidth + 1) bad.push(["cut", e.textContent]);
+  }
+  return bad;
+}"""
+TALLEST = 16  # screens of 844 pixels
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "queries.html", "pairs.html", "map.html", "build.html", "queries.html#q=1"]
+)
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
+def test_nothing_is_cut_and_no_page_is_endless(visit, name, size):
+    page = visit("index.html")
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page = visit(name)
+    assert page.evaluate(CUT) == []
+    assert page.evaluate("document.documentElement.scrollHeight") < TALLEST * 844
+
+
+def test_the_total_of_every_system_is_on_a_phones_screen(visit):
+    page = visit("index.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    heads = page.query_selector_all(".scores thead th")
+    (total,) = (i for i, head in enumerate(heads) if head.inner_text() == "total")
+    for row in page.query_selector_all(".scores tr"):
+        box = row.query_selector_all("th, td")[total].bounding_box()
+        assert box["x"] + box["width"] <= 390
+
+
+def test_pairs_past_the_first_are_there_when_asked_for(visit):
+    page = visit("pairs.html")
+    (more,) = page.query_selector_all("details.more")[:1]
+    assert page.is_hidden("details.more li")
+    more.query_selector("summary").click()
+    assert page.is_visible("details.more li") and more.query_selector("ol").get_attribute("start") == "25"
+
+
 def test_the_list_is_sorted_and_turns_round(visit):
     page = visit("queries.html")
     low = values(page)
@@ -127,9 +182,9 @@ def test_filters_agree_with_the_marks(visit):
         assert marks and set(marks) == {f"answer {only}"}
     assert counted["right"] + counted["wrong"] == 24
     page.select_option("select[name=only]", "")
-    page.fill("input[name=person]", "3")
+    page.fill("input[name=person]", "p00003")
     facts = page.eval_on_selector_all(f"{LINES} .facts", "all => all.map(a => a.textContent)")
-    assert facts and all(f.startswith("person 3 ") for f in facts)
+    assert facts and all(f.startswith("person p00003 ") for f in facts)
 
 
 def test_a_query_by_link_and_the_keys_that_walk(visit):
@@ -192,6 +247,37 @@ def test_light_and_dark_are_kept(visit):
     assert before != after
     page = visit("build.html")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == after
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_photograph_is_searched_for_in_a_browser(chromium, written, host, tmp_path):
+    """By the printed link: what a browser says of where a form comes from is what the server goes by."""
+    got = []
+
+    def find(content):
+        got.append(content)
+        return Found("data:,", (7,), (0.25,))
+
+    f = written.findings[0]
+    server = Server(host, 0, written.folder, lambda found, said: written.pages.search(f, found, said), find)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    context = chromium.new_context()
+    try:
+        (tmp_path / "a.png").write_bytes(b"a picture")
+        page = context.new_page()
+        page.goto(server.link())
+        assert page.get_attribute("nav a:last-of-type", "href") == "search.html"
+        page.goto(server.link("search.html"))
+        page.set_input_files("#photograph", tmp_path / "a.png")  # searched for at once
+        page.wait_for_selector(".card", timeout=10_000)
+        assert page.url == f"{server.address}search.html" and got == [b"a picture"]
+        assert page.inner_text(".card .cardname") == f.trial.gallery.names[7]
+    finally:
+        context.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 CONTRAST = """() => {

@@ -1,7 +1,12 @@
 """The report's server: what it gives and what it refuses; the search by photograph, on really trained members."""
 
 import http.client
+import re
+import socket
 import threading
+import time
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -10,7 +15,9 @@ from configs.console.progress import Progress
 from configs.errors import DataError
 from configs.store.store import Store
 from submit.report.build_report import make_report
+from submit.report.member_training import Epoch, Trained
 from submit.report.photo_search import Finder, Found
+from submit.report.plots import figures
 from submit.report.serve import LINK, MOST, Server, uploaded
 
 
@@ -21,8 +28,8 @@ def form(content, name='a "b".png', boundary="----wall"):
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A server of one small folder; beside it lies what nobody may read."""
+def serve(tmp_path):
+    """Starts a server of one small folder at a host; beside the folder lies what nobody may read."""
     (tmp_path / "secret.txt").write_text("secret")
     folder = tmp_path / "report"
     folder.mkdir()
@@ -36,18 +43,30 @@ def server(tmp_path):
             raise DataError("That file cannot be read as a picture.")
         return Found("data:,", (1,), (0.5,))
 
-    server = Server("127.0.0.1", 0, folder, lambda found, said: f"found {found and found.rows} {said}", find)
-    server.got = got
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    running = []
+
+    def start(host):
+        server = Server(host, 0, folder, lambda found, said: f"found {found and found.rows} {said}", find)
+        server.got = got
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
-def ask(server, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+@pytest.fixture
+def server(serve):
+    return serve("127.0.0.1")
+
+
+def ask(server, method, path, body=None, headers=None, at="127.0.0.1"):
+    connection = http.client.HTTPConnection(at, server.server_port, timeout=60)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     text = answer.read()
@@ -103,6 +122,54 @@ def test_a_broken_form_holds_nothing(body):
     assert uploaded("multipart/form-data", body) == b""
 
 
+def test_a_form_of_too_many_parts_is_refused_before_it_is_read():
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    body, _ = form(b"picture", boundary="x")
+    began = time.process_time()
+    assert uploaded("multipart/form-data; boundary=x", part * 300_000 + body) == b""
+    assert time.process_time() - began < 2  # each part as a message: 14 s
+    assert uploaded("multipart/form-data; boundary=x", part * 7 + body) == b"picture"
+
+
+def test_what_is_said_of_a_request_moves_no_cursor(server, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port)) as raw:
+        raw.sendall(b"GET /\x1b[2J\x9b31m HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert b"403" in raw.recv(1000)
+    said = capsys.readouterr().err
+    assert "\\x1b[2J\\x9b31m" in said and said.rstrip("\n").isprintable()
+
+
+def test_the_last_loopback_address_serves_too(serve):
+    """As an address it has brackets."""
+    try:
+        server = serve("::1")
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    assert server.link("search.html") == f"http://[::1]:{server.server_port}/search.html"
+    assert ask(server, "GET", "/", at="::1")[0] == 200
+    assert ask(server, "GET", "/", headers={"Host": "evil.example"}, at="::1")[0] == 403
+
+
+@pytest.mark.parametrize("name", ["", "index.html", "search.html"])
+def test_a_host_that_is_given_is_served_to_those_who_have_its_link(serve, name, capsys):
+    server = serve("0.0.0.0")
+    link = urlsplit(server.link(name))
+    host = {"Host": f"a-name-of-this-machine:{server.server_port}"}
+    assert link.path == f"/{name}" and len(server.token) >= 32 and server.token != serve("0.0.0.0").token
+    assert ask(server, "GET", link.path, headers=host)[0] == 403
+    assert ask(server, "GET", f"{link.path}?token={server.token[:-1]}", headers=host)[0] == 403
+    status, _, headers = ask(server, "GET", f"{link.path}?{link.query}", at=link.hostname)
+    assert status == 303 and headers["Location"] == link.path
+    kept = {"Cookie": headers["Set-Cookie"].partition(";")[0]} | host
+    status, text, _ = ask(server, "GET", headers["Location"], headers=kept)
+    assert status == 200 and (b"found" if name == "search.html" else b"hello") in text
+    body, kind = form(b"picture")
+    for origin, wanted in (("http://evil.example", 403), ("null", 403), (f"http://{host['Host']}", 200)):
+        assert ask(server, "POST", "/search.html", body, kind | kept | {"Origin": origin})[0] == wanted
+    assert server.got == [b"picture"]
+    assert server.token[:-1] not in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def written(tiny_build, tmp_path_factory):
     store = Store(tiny_build.runs, say=lambda text: None)
@@ -124,7 +191,13 @@ def test_a_gallery_picture_finds_itself(written):
 
 def test_curves_follow_the_page_and_bring_no_style_of_their_own(written):
     titles = [figure.title for figure in written.findings[0].figures]
-    assert {"Cumulative match", "Loss by epoch", "Distances before re-ranking"} <= set(titles)
+    assert {
+        "Cumulative match",
+        "Loss by epoch",
+        "Loss triplet by epoch",
+        "Spread of distances by epoch",
+        "Distances before re-ranking",
+    } <= set(titles)
     for figure in written.findings[0].figures:
         assert "<style" not in figure.svg and "var(--" in figure.svg and "#0" not in figure.svg.replace('"#', "")
 
@@ -139,3 +212,12 @@ def test_each_member_has_its_maps_and_every_image_a_place(written):
     trial = written.findings[0].trial
     assert places.shape == (len(trial.query) + len(trial.gallery), 2)
     assert places.min() == 0 and places.max() == 1
+
+
+@pytest.mark.parametrize(("last", "ticks"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "2", "3"])])
+def test_epochs_are_counted_in_whole_numbers(last, ticks):
+    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0) for e in range(1, last + 1))
+    unlabelled = SimpleNamespace(labelled=False)
+    found = figures(unlabelled, None, [Trained("a", None, epochs, "cpu", "float32", "", {})], None)
+    (figure,) = (f for f in found if f.title == "Learning rate by epoch")
+    assert re.findall(r">(\d[\d.]*)</text>", figure.svg) == ticks

@@ -10,7 +10,7 @@ from configs.console.progress import Progress
 from configs.load import load_plan
 from configs.schema import Named
 from models import registry
-from models.data.augment import image_rng
+from models.data.augment import Seat, image_rng
 from models.net import Output
 from models.training import train
 from tests import tiny
@@ -22,6 +22,11 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 def augmentation(name: str, **options):
     return registry.make(registry.AUGMENTS, "augmentation", Named(name=name, **options), images=PICTURES, seed=0)
+
+
+def seat(place: int, epoch: int = 0) -> Seat:
+    """In an epoch of 40 places."""
+    return Seat(epoch, place, np.arange(40) % 12)
 
 
 def loss_row(name: str):
@@ -38,7 +43,7 @@ def output(dtype: torch.dtype = torch.float32, seed: int = 0) -> Output:
 def test_augmentation_keeps_size_and_type_and_leaves_what_it_was_given(name):
     change, before = augmentation(name), PICTURES.copy()
     for i in range(60):
-        seen = change(PICTURES[i % 12], image_rng(0, 0, i))
+        seen = change(PICTURES[i % 12], image_rng(0, 0, i), seat(i % 40))
         assert seen.shape == (*SIZE, 3) and seen.dtype == np.uint8
     assert (before == PICTURES).all()
 
@@ -47,7 +52,7 @@ def test_augmentation_keeps_size_and_type_and_leaves_what_it_was_given(name):
 def test_augmentation_depends_on_seed_epoch_and_place_alone(name):
     def seen(order: range | list[int], seed: int = 0, epoch: int = 2) -> dict[int, bytes]:
         change = augmentation(name)
-        return {i: change(PICTURES[i], image_rng(seed, epoch, i)).tobytes() for i in order}
+        return {i: change(PICTURES[i], image_rng(seed, epoch, i), seat(i, epoch)).tobytes() for i in order}
 
     assert seen(range(12)) == seen(range(11, -1, -1)) == seen(range(12))
     assert seen(range(12)) != seen(range(12), epoch=3) and seen(range(12)) != seen(range(12), seed=1)
@@ -57,7 +62,7 @@ def test_augmentation_depends_on_seed_epoch_and_place_alone(name):
 def test_augmentation_changes_something_and_works_on_a_mirrored_view(name):
     change = augmentation(name)
     mirrored = PICTURES[0][:, ::-1]
-    assert any((change(mirrored, image_rng(0, 0, i)) != mirrored).any() for i in range(40))
+    assert any((change(mirrored, image_rng(0, 0, i), seat(i)) != mirrored).any() for i in range(40))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

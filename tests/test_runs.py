@@ -1,6 +1,8 @@
 """The list of a store, and what is removed from it: never what a recorded build was made from."""
 
 import json
+import os
+import re
 import shutil
 import time
 
@@ -46,6 +48,14 @@ def test_the_list_fits_a_screen_and_adds_up(store, capsys, monkeypatch):
     assert lines[0].split() == ["kind", "result", "size", "age", "used", "by"] and max(map(len, lines)) <= 80
     assert lines[-1].startswith("12 results, ")
     assert any(line.split()[0] == "members" and "old-" in line and line.rstrip().endswith("no build") for line in lines)
+
+
+def test_a_file_of_a_clock_that_is_ahead_is_of_no_negative_age(store, capsys):
+    (old,) = store.root.glob("members/old-*/manifest.json")
+    os.utime(old, (time.time() + 7200,) * 2)
+    runs.main(["--runs", str(store.root)])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " old-" in line)
+    assert re.search(r" (1 h 59|2 h 00) min ahead ", line)
 
 
 def test_without_a_yes_nothing_is_removed(store, capsys, monkeypatch):

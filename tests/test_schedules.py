@@ -7,7 +7,9 @@ from torch.optim import lr_scheduler
 
 from configs.errors import ConfigError
 from configs.load import load_plan
+from models.net import Output
 from models.registry import make_schedule
+from models.training.error_warmup import Warmup
 from tests.oracles import constant_warmup, cosine_rate, gradual_warmup
 
 BASE = 3.5e-4
@@ -85,6 +87,28 @@ def test_constant_warmup_then_steps():
     assert [rate(t) for t in (1, 20, 21, 70, 71, 120)] == pytest.approx([0.1, 0.1, 1, 1, 0.1, 0.1])
 
 
+def test_the_rate_is_constant_until_the_training_error_falls_below_80_percent():
+    """Batches of ten: all missed, then nine of ten, then half. The running mean is worked out here."""
+    how = factors("{name: error_warmup, factor: 0.2, error: 0.8, then: cosine}")
+    warm, error, seen = Warmup(how, base=1e-3), 1.0, []
+    labels, go = torch.arange(10), torch.tensor(False)
+    for missed in [10] * 5 + [9] * 5 + [5] * 9 + [10] * 20:
+        scheduled = torch.tensor(7e-4, dtype=torch.float64)
+        seen.append((warm.rate(scheduled).item(), error))
+        guessed = torch.where(labels < missed, (labels + 1) % 10, labels)
+        warm.learn(Output(labels, labels, (torch.eye(10)[guessed],)), labels, go)
+        error = 0.9 * error + 0.1 * missed / 10
+    below = next(i for i, (_, e) in enumerate(seen) if e < 0.8)
+    assert [rate for rate, _ in seen] == pytest.approx([2e-4] * below + [7e-4] * (len(seen) - below))
+    assert 10 < below < 20 and seen[-1][1] > 0.9, "for good"
+
+
+def test_a_batch_that_is_passed_over_is_not_counted():
+    warm = Warmup(factors("error_warmup"), base=1e-3)
+    warm.learn(Output(torch.zeros(2), torch.zeros(2), (torch.eye(2),)), torch.arange(2), torch.tensor(True))
+    assert warm.error.item() == 1 and warm.over.item() == 0
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -94,6 +118,8 @@ def test_constant_warmup_then_steps():
         ("{name: gradual_warmup, warmup: 120}", "less than the run"),
         ("{name: gradual_warmup, then: {name: cosin}}", "unknown schedule 'cosin'; models/registry.py has: steps"),
         ("{name: constant_warmup, factor: 0}", "factor 0"),
+        ("{name: error_warmup, factor: 0}", "factor 0"),
+        ("{name: error_warmup, error: 80}", "error 80; wanted a share of the images"),
     ],
 )
 def test_refused(text, said):

@@ -121,6 +121,7 @@ def test_intervals_are_over_queries_or_over_persons(folder, tmp_path, capsys, ar
     every.write_text(first_right(folder, [1, 2, 3, 4, 5, 6]))
     rules = ["--competition", "market1501", "--data", folder, "--set", "competition.junk=none"]
     out = scored(capsys, half, every, *rules, "--set", "competition.score={rank1: 1, map: 0}", *argv)[1]
+    assert f"95 %, over {'persons' if argv else 'queries'}" in out
     assert row(out, str(half))[3:] == pytest.approx([50, low, high], abs=0.051)
     assert row(out, str(every))[3:] == [100, 100, 100]
     gain = next(x for x in out.splitlines() if " against " in x)
@@ -199,8 +200,25 @@ def test_an_invalid_file_is_not_scored(folder, tmp_path, capsys):
         assert status == 1 and "is not answered" in out and "mAP" not in out
     (tmp_path / "sub.json").write_text(json.dumps({str(i): [] for i in range(20)}))
     out = scored(capsys, tmp_path / "sub.json", *rules)[1]
-    assert "... and 12 more faults" in out
-    assert sum(" is not answered" in x or " is not one of " in x for x in out.splitlines()) == 20
+    assert [f"... and {n} more like this" in out for n in (9, 17)] == [True, True]  # 12 queries, 20 strange ones
+    assert sum(" is not answered" in x or " is not one of " in x for x in out.splitlines()) == 6
+
+
+def test_lists_of_another_length_are_one_fault(folder, tmp_path, capsys):
+    handed = {q: names[:4] for q, names in json.loads(submit(folder, 1, 0.4)[1]).items()}
+    (tmp_path / "sub.json").write_text(json.dumps(handed))
+    asked = [tmp_path / "sub.json", "--competition", "market1501", "--data", folder, "--set", "competition.top_k=5"]
+    status, out = scored(capsys, *asked)
+    (fault,) = (line for line in out.splitlines() if "wanted 5" in line)
+    assert status == 1 and f"each of its {len(handed)} lists is of 4; wanted 5. Where 4 are right: --set" in fault
+    assert scored(capsys, *asked[:-1], fault.rpartition("--set ")[2])[0] == 0
+
+
+def test_a_rule_of_the_whole_gallery_is_refused_where_lists_are_cut(folder, tmp_path, capsys):
+    (tmp_path / "sub.json").write_text(submit(folder, 1, 0.4)[1])
+    asked = ["--competition", "market1501", "--data", folder, "--set", "competition.top_k=4", "--ap", "market"]
+    status, out = scored(capsys, tmp_path / "sub.json", *asked)
+    assert status == 2 and "--ap market is over the whole gallery of" in out and "lists here hold 4" in out
 
 
 def test_nothing_to_score_against(tmp_path, capsys):

@@ -9,6 +9,9 @@ from configs.console.build_progress import Stage
 from configs.console.build_table import Screen
 from configs.console.progress import Progress
 
+TWO = "loss 2.000 (id 20.000, triplet 0.300), spread 0.020, lr 3.5e-4"  # of an epoch whose loss is 2
+TWO_CELLS = ("2.000", "20.000", "0.300", "0.020", "3.5e-4")
+
 
 class Clock:
     """Stands until it is turned."""
@@ -59,6 +62,11 @@ def clock():
     return Clock()
 
 
+def metrics(loss):
+    """Of a line of epochs.jsonl, whose triplet stands at its margin."""
+    return {"loss": loss, "terms": {"id": 10 * loss, "triplet": 0.3}, "apart": 0.02, "lr": 3.5e-4}
+
+
 def train(progress, clock, name, epochs, seconds=10.0, done=0):
     progress.event("begun", kind="members", key=f"members/{name}")
     progress.event("training", member=name, epochs=12, done=done, images=600, metrics="x")
@@ -67,7 +75,7 @@ def train(progress, clock, name, epochs, seconds=10.0, done=0):
             for _ in range(10):
                 clock.now += seconds / 10
                 step(0.1)
-            fields = {"epoch": epoch + 1, "loss": 2.0 - epoch / 10, "images": 600, "seconds": seconds}
+            fields = {"epoch": epoch + 1, "images": 600, "seconds": seconds} | metrics(2.0 - epoch / 10)
             progress.event("epoch", member=name, epochs=12, **fields)
 
 
@@ -76,8 +84,20 @@ def test_the_screen_of_a_build_halfway(clock):
     train(progress, clock, "r50", 6)
     lines = screen(board)
     assert lines[0].startswith("build ") and lines[0].endswith(" 20 %, 3 min 50 s left")
-    assert lines[1].split() == ["stage", "epoch", "loss", "images/s"]
-    assert lines[2].split() == ["r50", "training", "50", "%", "6/12", "1.500", "60"]
+    assert lines[1].split() == ["stage", "epoch", "loss", "id", "triplet", "spread", "lr", "images/s"]
+    assert lines[2].split() == [
+        "r50",
+        "training",
+        "50",
+        "%",
+        "6/12",
+        "1.500",
+        "15.000",
+        "0.300",
+        "0.020",
+        "3.5e-4",
+        "60",
+    ]
     assert [line.split() for line in lines[3:]] == [["se_ibn_a", "waiting"], ["test", "waiting"]]
     assert max(map(len, lines)) <= 80
 
@@ -140,7 +160,7 @@ def test_a_pipe_gets_lines_now_and_then(clock):
     with board:
         train(progress, clock, "r50", 12)
     lines = text().splitlines()
-    assert lines[0] == "  r50: training 12 %, epoch 1/12, loss 2.000, 60 images/s; whole build 5 %, 4 min 35 s left"
+    assert lines[0] == f"  r50: training 12 %, epoch 1/12, {TWO}, 60 images/s; whole build 5 %, 4 min 35 s left"
     assert 6 <= len(lines) <= 8 and "\x1b" not in text()
 
 
@@ -171,19 +191,19 @@ def side_by_side(progress, clock, board):
         clock.now += 1
         steps[11](0.2)
         steps[12](0.1)
-    progress.event("epoch", member="r50", epochs=12, epoch=1, loss=2.0, images=600, seconds=5.0, pid=11)
+    progress.event("epoch", member="r50", epochs=12, epoch=1, images=600, seconds=5.0, pid=11, **metrics(2.0))
 
 
 def test_two_members_at_a_time_are_two_lines_under_way(clock):
     progress, board, _ = board_on(True, clock, parallel=2)
     side_by_side(progress, clock, board)
     lines = screen(board)
-    assert lines[2].split() == ["r50", "training", "8", "%", "1/12", "2.000", "120"]
+    assert lines[2].split() == ["r50", "training", "8", "%", "1/12", *TWO_CELLS, "120"]
     assert lines[3].split() == ["se_ibn_a", "training", "4", "%", "60"]
     progress.event("stopped", key="members/r50", pid=11)
     board.task("se_ibn_a, epochs", 12, 6, 12)
     assert [line.split()[1:] for line in screen(board)[2:4]] == [
-        ["waiting", "1/12", "2.000", "120"],
+        ["waiting", "1/12", *TWO_CELLS, "120"],
         ["training", "50", "%", "60"],
     ]
 
@@ -192,5 +212,5 @@ def test_two_members_at_a_time_in_a_pipe_are_one_line(clock):
     """Both at 0.8 of the forecast seconds: 96 x 0.8 s of training are left of the slower row, 20 and 10 of the rest."""
     progress, board, _ = board_on(False, clock, parallel=2)
     side_by_side(progress, clock, board)
-    one, other = "r50: training 8 %, epoch 1/12, loss 2.000, 120 images/s", "se_ibn_a: training 4 %, 60 images/s"
+    one, other = f"r50: training 8 %, epoch 1/12, {TWO}, 120 images/s", "se_ibn_a: training 4 %, 60 images/s"
     assert board.line() == f"  {one}; {other}; whole build 5 %, 1 min 47 s left"

@@ -15,7 +15,7 @@ from ensemble.pipeline.stages import prepare
 from ensemble.pseudo import rounds
 from ensemble.pseudo.clustering import clusters
 from ensemble.pseudo.unlabelled_pool import joined_work, pool_of
-from models.data.augment import image_rng, random_patch
+from models.data.augment import Seat, image_rng, random_patch
 from models.data.balance import balance
 from models.data.heldout.holdout import hold_out
 from models.data.pk_sampler import Sampling, pk_batches
@@ -124,8 +124,9 @@ def test_the_pool_of_patches_is_of_the_recipes_seed():
     """Which piece of an image is in the pool; tiny's recipe has the seed 3."""
     images = np.random.default_rng(0).integers(0, 256, (30, 16, 8, 3), dtype=np.uint8)
     (got,) = make_augments(tiny.recipe(augment=[{"name": "random_patch", "p": 1}]), images)
+    order = np.arange(30)
     seen = [
-        np.stack([paste(images[0], image_rng(0, 0, i)) for i in range(9)])
+        np.stack([paste(images[0], image_rng(0, 0, i), Seat(0, i, order)) for i in range(15, 30)])
         for paste in (got, random_patch(images=images, seed=3, p=1), random_patch(images=images, seed=0, p=1))
     ]
     assert (seen[0] == seen[1]).all() and (seen[0] != seen[2]).any()

@@ -93,6 +93,13 @@ def test_members_from_outside_are_matched(tmp_path):
     np.testing.assert_array_equal(align("m.npz", [COMPOSED, "a.jpg"], wanted).rows, [1, 0])
 
 
+def test_members_from_outside_are_matched_by_their_last_folder_where_names_repeat(tmp_path):
+    """The folders above it are others here and there."""
+    wanted = [Image(f"day/{side}/{APART}", tmp_path / side / APART) for side in ("left", "right")]
+    found = align("m.npz", [f"night/RIGHT/{COMPOSED}", f"night/LEFT/{COMPOSED}"], wanted)
+    assert found.rows.tolist() == [1, 0] and found.how == "whatever their spelling, with their last folder"
+
+
 # ------------------------------------------------------------------------------------------- a folder in the folder
 
 

@@ -136,6 +136,21 @@ def test_labels(store):
     assert changes(Past(store), member(labels="m"), NONE) == ["labels: the identities of the training images changed"]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_member_added_or_left_out_is_told_in_words(store, kept):
+    """Once, and not by its digest or its weight."""
+    one = {"banks": {"a": "123"}, "weights": {"a": 1.0}, "top_k": 9}
+    two = {"banks": {"a": "123", "b.2": "456"}, "weights": {"a": 1.0, "b.2": 0.5}, "top_k": 9}
+    keep(store, "rankings", "test", one)
+    asked = Asked({}, frozenset() if kept else frozenset({"456"}))
+    assert changes(Past(store), Address("rankings", "test", two), asked) == ["new member b.2"]
+    other = Store(store.root.parent / "other", lambda text: None)
+    keep(other, "rankings", "test", two)
+    assert changes(Past(other), Address("rankings", "test", one), asked) == ["without member b.2"]
+    weighed = two | {"weights": {"a": 1.0, "b.2": 2.0}}
+    assert changes(Past(other), Address("rankings", "test", weighed), asked) == ["weights.b.2 0.5 -> 2.0"]
+
+
 def test_the_nearest_is_compared_with_and_of_another_name_none(store):
     keep(store, "members", "r50", member(epochs=1, seed=5).request)
     keep(store, "members", "r50", member(epochs=14, seed=6).request)

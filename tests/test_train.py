@@ -91,6 +91,7 @@ SMALL_RESNET = {"name": "resnet", "width_per_group": 4}
     [
         ("tiny", "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
         ("tiny", "bfloat16", {"id": {}, "triplet": {"start": 0.1}, "center": {"weight": 5e-4}}),
+        ("tiny", "float32", {"id": {}, "triplet": {"margin": 1.0, "start": 0.1, "by": "gap", "every": 90}}),
         (SMALL_RESNET, "float32", {"id": {"weight": 0.1}, "triplet": {"weight": 0.9}}),
     ],
 )
@@ -107,6 +108,20 @@ def test_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path, monkeypatch, b
     for line in one + other:
         del line["seconds"]
     assert one == other
+
+
+def test_a_warmup_by_the_error_is_told_and_gone_on_with(tmp_path, monkeypatch):
+    """Stopped while the error is on its way down from 1."""
+    recipe = tiny.recipe(epochs=7, schedule={"name": "error_warmup", "factor": 0.5, "error": 0.6})
+    whole = run(tmp_path / "whole", recipe)
+    rates = [line["lr"] for line in lines(tmp_path / "whole")]
+    assert rates[:2] == [5e-4, 5e-4] and rates[-1] == 1e-3
+    go_on = stop_before_epoch(monkeypatch, 2)
+    with pytest.raises(Stop):
+        run(tmp_path / "parts", recipe)
+    go_on()
+    assert same(whole, run(tmp_path / "parts", recipe)) == []
+    assert [line["lr"] for line in lines(tmp_path / "parts")] == rates
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core

@@ -10,7 +10,7 @@ from models.losses.triplet import hardest_gap, triplet_loss
 from models.net import Output
 from tests.oracles import batch_hard_pairs, batch_hard_triplet
 
-MARGINS = [0, 0.3, 2.0, "soft"]
+MARGINS, DISTANCES = [0, 0.3, 2.0, "soft"], ["cosine", "euclidean"]
 
 
 def output(feats):
@@ -23,11 +23,13 @@ def case(P, K, D=6, seed=0):
     return torch.from_numpy(rng.normal(size=(P * K, D))), torch.from_numpy(labels)
 
 
-@given(st.integers(2, 5), st.integers(2, 4), st.sampled_from(MARGINS), st.integers(0, 999))
-def test_equals_the_oracle(P, K, margin, seed):
+@given(st.integers(2, 5), st.integers(2, 4), st.sampled_from(MARGINS), st.sampled_from(DISTANCES), st.integers(0, 999))
+def test_equals_the_oracle(P, K, margin, distance, seed):
     feats, labels = case(P, K, seed=seed)
-    want = batch_hard_triplet(feats.numpy(), labels.tolist(), margin)
-    assert triplet_loss(margin=margin)(output(feats), labels).item() == pytest.approx(want, rel=1e-9, abs=1e-12)
+    want = batch_hard_triplet(feats.numpy(), labels.tolist(), margin, distance)
+    assert triplet_loss(margin=margin, distance=distance)(output(feats), labels).item() == pytest.approx(
+        want, rel=1e-9, abs=1e-12
+    )
 
 
 @given(st.integers(2, 5), st.integers(2, 4), st.integers(0, 999))
@@ -50,10 +52,11 @@ def test_by_hand():
     assert loss.item() == pytest.approx(want, rel=1e-12)
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("margin", MARGINS)
-def test_gradient(margin):
+def test_gradient(margin, distance):
     feats, labels = case(3, 3)
-    loss = triplet_loss(margin=margin)
+    loss = triplet_loss(margin=margin, distance=distance)
     assert torch.autograd.gradcheck(lambda x: loss(output(x), labels), feats.requires_grad_())
 
 
@@ -76,6 +79,31 @@ def test_a_batch_without_triplets_costs_nothing_and_still_has_a_gradient(labels,
     loss = triplet_loss(margin=margin)(output(feats), torch.tensor(labels))
     loss.backward()
     assert loss.item() == 0 and feats.grad.abs().sum() == 0
+
+
+def test_bnneck_leaves_the_triplet_loss_in_free_euclidean_space_or_on_the_sphere():
+    """By Euclidean distance a longer feature is another one, and where all of them lie is nothing; by cosine the
+    reverse."""
+    feats, labels = case(3, 3)
+    for distance, longer, moved in (("euclidean", False, True), ("cosine", True, False)):
+        loss = triplet_loss(margin=1.0, distance=distance)
+        want = pytest.approx(loss(output(feats), labels).item(), rel=1e-9)
+        assert (loss(output(feats * 3), labels).item() == want) is longer
+        assert (loss(output(feats + 5), labels).item() == want) is moved
+
+
+def test_euclidean_distances_of_near_features_far_from_the_origin():
+    feats = torch.tensor([[1000.0, 0], [1000, 0.01], [1000, 0.03], [1000, 0.06]])
+    gap, _ = hardest_gap(feats, torch.tensor([0, 0, 1, 1]), "euclidean")
+    np.testing.assert_allclose(gap, [0.01 - 0.03, 0.01 - 0.02, 0.03 - 0.02, 0.03 - 0.05], atol=1e-5)
+
+
+@pytest.mark.parametrize("feats", [torch.ones(6, 5), torch.zeros(6, 5)])
+def test_identical_features_have_a_euclidean_gradient(feats):
+    x = feats.clone().requires_grad_()
+    loss = triplet_loss(margin=0.3, distance="euclidean")(output(x), torch.tensor([0, 0, 1, 1, 2, 2]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.3, abs=1e-5) and torch.isfinite(x.grad).all()
 
 
 def test_an_image_alone_of_its_identity_is_no_anchor_but_a_negative():
@@ -111,3 +139,11 @@ def test_a_feature_that_is_no_number_is_not_passed_over():
 def test_another_margin_is_refused(margin):
     with pytest.raises(ValueError, match="margin"):
         triplet_loss(margin=margin)
+
+
+def test_what_the_distance_cannot_be():
+    with pytest.raises(ValueError, match="distance 'l2'; there are cosine, euclidean"):
+        triplet_loss(distance="l2")
+    with pytest.raises(ValueError, match="margin 3 with distance cosine, which goes from 0 to 2; wanted 2 at most"):
+        triplet_loss(margin=3)
+    triplet_loss(margin=3, distance="euclidean")

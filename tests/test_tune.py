@@ -35,6 +35,12 @@ def kept(out):
     return json.loads(Path(out.splitlines()[-1]).read_text(encoding="utf-8"))
 
 
+def verdicts(out):
+    """The last column of the rungs' rows."""
+    rows = [line for line in out.splitlines() if ", cross-fitted" in line]
+    return ["not taken" if row.rstrip().endswith("not taken") else row.split()[-1] for row in rows]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two members that know something and one of noise."""
@@ -50,7 +56,7 @@ def test_a_member_of_noise_gets_no_weight_and_the_build_takes_the_line(runs, cap
     assert found["rungs"][1]["taken"] and weights[2] == 0 and max(weights[:2]) == 1
     assert found["rungs"][1]["noise"] == [[2]] * 3 and found["rungs"][0]["noise"] == [[]] * 3
     assert "ibn_a: alone not better than chance on everybody, so left out there" in out
-    assert "weights and settings are taken" in out
+    assert "weights and settings are taken" in out and verdicts(out) == ["not taken", "taken"]
     line = next(line for line in out.splitlines() if line.startswith("build with:"))
     words = shlex.split(line.removeprefix("build with:"))
     assert words[::2] == ["--set"] * (len(words) // 2)
@@ -114,7 +120,8 @@ def test_what_chance_could_do_is_not_taken(tmp_path, capsys):
     finished_build(tmp_path, *people(np.random.default_rng(1), **shape), MEMBERS, sets=["ensemble.k1=5"])
     out, found = tuned(tmp_path, capsys)
     assert not found["rungs"][1]["taken"] and found["mix"]["weights"] == [1.0, 1.0, 1.0]
-    assert "equal weights" in out and "as built" in out
+    assert "nothing was taken, so there is nothing to set" in out and "build with" not in out
+    assert "equal weights" in out and "as built" in out and verdicts(out)[1] == "not taken"
 
 
 def test_one_member_says_what_tuning_is_left(tmp_path, capsys):

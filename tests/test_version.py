@@ -4,12 +4,14 @@ import copy
 
 import pytest
 
+from configs.store import code_version as module
 from configs.store.code_version import code_files, code_version
 
 
 def version_of(folder, source):
     (folder / "m.py").write_text(source)
     code_version.cache_clear()
+    module._source.cache_clear()
     return code_version(folder)
 
 
@@ -32,6 +34,52 @@ SOURCE = '"""Doc."""\n\nX = 1\n\n\ndef f(a):\n    """Says."""\n    return a + X\
 def test_code_version_counts_code_and_not_words(tmp_path, old, new, same):
     assert SOURCE.count(old) >= 1
     assert (version_of(tmp_path, SOURCE) == version_of(tmp_path, SOURCE.replace(old, new))) == same
+
+
+PLACES = """
+def f(x):
+    if x:
+        DOC
+        return 1
+    elif x > 1:
+        DOC
+        return 2
+    for _ in x:
+        DOC
+        pass
+    try:
+        DOC
+        def g():
+            DOC
+            return lambda: 3 if x else 4
+    except ValueError:
+        DOC
+        class C:
+            DOC
+            async def h(self):
+                DOC
+                async with x:
+                    DOC
+                    pass
+    finally:
+        def k():
+            DOC
+    match x:
+        case 1:
+            DOC
+            return 3
+"""
+
+
+def test_a_docstring_counts_nowhere(tmp_path):
+    """Wherever a body begins; a text elsewhere is code."""
+    texts = [PLACES.replace("DOC", '"""Says."""' + more) for more in ("", "\n")]
+    assert version_of(tmp_path, texts[0]) == version_of(tmp_path, texts[1])
+    for i in range(PLACES.count("DOC")):
+        parts = PLACES.split("DOC")
+        other = '"""Says."""'.join(parts[: i + 1]) + '"""Another."""' + '"""Says."""'.join(parts[i + 1 :])
+        assert version_of(tmp_path, other) == version_of(tmp_path, texts[0]), i
+    assert version_of(tmp_path, texts[0] + "x = 'a'\n") != version_of(tmp_path, texts[0] + "x = 'b'\n")
 
 
 def test_code_version_counts_names_and_new_files(tmp_path):

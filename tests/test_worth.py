@@ -127,7 +127,8 @@ def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
     weights, other = (Address("members", "a", {"seed": seed}) for seed in (0, 1))
     for address, seconds in ((weights, (1.5, 2.0)), (other, (100.0,))):
         lines = "\n".join(
-            json.dumps({"epoch": i, "loss": 1.0, "images": 8, "seconds": s}) for i, s in enumerate(seconds)
+            json.dumps({"epoch": i, "lr": 1, "loss": 1, "terms": {}, "apart": 1, "images": 8, "seconds": s})
+            for i, s in enumerate(seconds)
         )
         store.get(address, lambda folder, lines=lines: (folder / "epochs.jsonl").write_text(lines + "\n"))
     features = Address("features", "a-test", {"weights": weights.digest})
@@ -141,6 +142,7 @@ def test_training_time_is_that_of_the_weights_the_features_name(tmp_path):
 def test_the_command_on_a_build(tiny_build, capsys):
     worth.main(["--runs", str(tiny_build.runs)])
     said = capsys.readouterr().out
+    assert "alone, re-ranked" in said  # not the totals of submit.make's rows of members, which are not
     assert "AP 'market'" in said and "lost without it" in said and "correlation of errors" in said
     rows = [line.split() for line in said.splitlines() if line.startswith(("a ", "b "))]
     assert len(rows) == 4 and rows[0][1] == "1" and rows[0][-1] == "s"  # weight 1, some seconds of training

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.console.build_progress import Stage, Whole
+from configs.console.epoch_cells import epoch_cells, epoch_text
 from configs.console.progress import LINE_EVERY_S, LINE_EVERY_SHARE, Step, duration
 
 REDRAW_S = 0.2
@@ -40,6 +41,7 @@ class Screen:
         self.console, self.clock = console, clock
         self.whole = Whole(stages, clock, parallel=parallel)
         self.rows: dict[str, dict[str, str]] = {s.row: {} for s in stages}
+        self.cells: dict[str, dict[str, str]] = {}  # row -> its last epoch, see `epoch_cells`
         self.made: set[str] = set()  # keys of what this run made
         self.recent: dict[int, deque[tuple[float, float]]] = {}  # process -> (time, images)
         self.begun = self.shown = clock()
@@ -98,9 +100,9 @@ class Screen:
         elif event == "epoch":
             self._row(fields).update(
                 epoch=f"{fields['epoch']}/{fields['epochs']}",
-                loss=f"{fields['loss']:.3f}",
                 rate=f"{fields['images'] / max(fields['seconds'], 1e-9):,.0f}",
             )
+            self.cells[str(fields["member"])] = epoch_cells(fields)
         else:
             return
         if event != "epoch":
@@ -127,13 +129,14 @@ class Screen:
             self.console.file.flush()
 
     def line(self) -> str:
-        """`  r50: training, epoch 7/16, loss 2.310, 121 images/s; whole build 43 %, 1 h 05 min left`."""
+        """`  r50: training 40 %, epoch 7/16, loss 0.9 (...), ..., 121 images/s; whole build 43 %, 1 h 05 min left`."""
         told = []
         for process, stage in self.whole.under_way().items():
             row = self.rows.get(stage.row, {})
             what = [f"{stage.row}: {self.stage_text(stage.row)}"]
             if stage.kind == "members":
-                what += [f"{name} {row[key]}" for key, name in (("epoch", "epoch"), ("loss", "loss")) if key in row]
+                what += [f"epoch {row['epoch']}"] if "epoch" in row else []
+                what += [epoch_text(self.cells[stage.row])] if stage.row in self.cells else []
             if rate := self.rate(process, stage):
                 what += [f"{rate} images/s"]
             told.append(", ".join(what))
@@ -155,15 +158,18 @@ class Screen:
 
     def table(self) -> Table:
         """A line for each member, and one for each test."""
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name, side in (("", "left"), ("stage", "left"), ("epoch", "right"), ("loss", "right")):
-            table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
-        table.add_column("images/s", justify="right", no_wrap=True)
+        losses = list(dict.fromkeys(name for cells in self.cells.values() for name in cells)) or ["loss"]
+        table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+        table.add_column("", no_wrap=True, overflow="ellipsis")
+        table.add_column("stage", no_wrap=True, overflow="ellipsis")
+        for name in ("epoch", *losses, "images/s"):
+            table.add_column(name, justify="right", no_wrap=True, overflow="ellipsis")
         under_way = {stage.row: (process, stage) for process, stage in self.whole.under_way().items()}
         for name, row in self.rows.items():
             here = under_way.get(name)
             rate = self.rate(*here) if here else row.get("rate", "")
-            cells = name, self.stage_text(name), row.get("epoch", ""), row.get("loss", ""), rate
+            own = [self.cells.get(name, {}).get(loss, "") for loss in losses]
+            cells = name, self.stage_text(name), row.get("epoch", ""), *own, rate
             table.add_row(*(Text(c) for c in cells), style="bold" if here else "")
         return table
 

@@ -91,9 +91,14 @@ def shortened(text: str, most: int = 2000) -> str:
 
 
 def same_command() -> str:
-    """The command line that started this process, or on one machine torchrun's, as it may be typed again."""
+    """The command line that started this process, or on one machine torchrun's, as it may be typed again.
+
+    A command that was installed is typed without `python`.
+    """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     begin = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
     count, machines = os.environ.get("WORLD_SIZE", "1"), os.environ.get("GROUP_WORLD_SIZE")
     by = ["torchrun", "--nproc-per-node", count] if count != "1" and machines == "1" else ["python"]
+    if not spec and by == ["python"] and os.access(sys.argv[0], os.X_OK):
+        by = []
     return shlex.join([*by, *begin, *sys.argv[1:]])

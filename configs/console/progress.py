@@ -39,7 +39,7 @@ class Progress:
     """Says what is going on, on standard error, so that standard output stays for results."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
         self.quiet = quiet
         self.listeners: list[Listener] = []
         self.display: Display | None = None

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs.installed import PREFIX
+
 RUNS = Path("runs")  # the store of a command that is told of none
 PLAIN = re.compile(r"(?=.*[g-wyz])[a-z0-9/][\w./-]*", re.ASCII | re.IGNORECASE)  # with a letter that no number has
 WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # which YAML takes for something else
@@ -20,8 +22,8 @@ def set_option(key: str, value: Any) -> str:
 
 
 def command(module: str, *words: object) -> str:
-    """`python -m submit.make --runs 'my runs'`, as it may be typed."""
-    return shlex.join(["python", "-m", module, *map(str, words)])
+    """`python -m submit.make --runs 'my runs'`, as it may be typed; as installed the module has its longer name."""
+    return shlex.join(["python", "-m", PREFIX + module, *map(str, words)])
 
 
 def on(runs: Path) -> list[str]:
@@ -39,3 +41,8 @@ def flow(value: Any) -> str:
         return value
     text = json.dumps(value, ensure_ascii=False)  # JSON's quoted text is YAML's, but for what cannot be printed
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
+
+
+def visible(text: str) -> str:
+    """A text from elsewhere as a terminal may have it: what would move its cursor or colour it is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Self
 
+from configs.installed import PREFIX
+
 PROJECT = Path(__file__).parents[2]
 KINDS = "*.py", "*.cu"
+BODIES = "body", "orelse", "finalbody", "handlers", "cases"  # fields of a statement that hold statements
 
 
 class Digest(str):
@@ -62,9 +65,13 @@ def _place(path: Path, root: Path) -> str:
     return path.relative_to(PROJECT if path.is_relative_to(PROJECT) else root.parent).as_posix()
 
 
+@cache
 def _source(path: Path) -> str:
-    """A file without its comments, blanks at the ends of lines aside."""
-    text = path.read_text(encoding="utf-8")
+    """A file without its comments, blanks at the ends of lines aside; the same in a clone and as installed.
+
+    Several versions count the same file, which is parsed once.
+    """
+    text = path.read_text(encoding="utf-8").replace(PREFIX, "")
     if path.suffix == ".py":
         return ast.dump(_without_docstrings(ast.parse(text)))
     lines = (line.partition("//")[0].rstrip() for line in text.splitlines())
@@ -72,9 +79,12 @@ def _source(path: Path) -> str:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body: Iterable[ast.stmt] = getattr(node, "body", ()) if not isinstance(node, ast.Lambda | ast.IfExp) else ()
-        statements = list(body)
-        if statements and isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant):
-            node.body = statements[1:]  # type: ignore[attr-defined]
+    left: list[ast.AST] = [tree]
+    while left:  # through statements alone: no expression holds a docstring
+        node = left.pop()
+        body: list[ast.stmt] = getattr(node, "body", [])
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            node.body = body[1:]  # type: ignore[attr-defined]
+        for field in BODIES:
+            left += getattr(node, field, ())
     return tree

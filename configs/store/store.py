@@ -8,6 +8,7 @@ is whole, whatever is not was interrupted, and nothing stale can be read: anothe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -35,6 +37,21 @@ class Kept:
     made: bool
 
 
+class NotWritable(ResultError):
+    """The store may be read and not written. why: the sentence without what to do."""
+
+    why: str = ""
+
+
+def refused(why: str, what_to_do: str, e: OSError) -> ResultError:
+    """What is raised where the disk refuses a result."""
+    if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ResultError(f"{why}; {what_to_do}")
+    told = NotWritable(f"{why}; {what_to_do}")
+    told.why = why
+    return told
+
+
 class Store:
     """A folder of results, by default `runs/`. It `tell`s what becomes of an address: kept, begun, done or stopped."""
 
@@ -45,17 +62,20 @@ class Store:
         tell: Tell = lambda what, address: None,
         made_with: Mapping[str, str] | None = None,
         checked: Collection[str] = (),
+        lends: bool = False,
     ) -> None:
         """A folder that is made where it is not there.
 
         Args:
             made_with: what is written into each manifest beside the request, by default the versions of the packages.
             checked: keys of results that this build's main process has just found whole; they are not hashed again.
+            lends: of a store that may be read and not written, what is asked and is not there is made elsewhere.
         """
         self.root, self.say, self.tell = Path(root), say, tell
         self.made_with = versions() if made_with is None else made_with
         self.checked = frozenset(checked)
-        self._told: set[str] = set()
+        self.lends, self._told = lends, set[str]()
+        self._aside: Store | None = None
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except (OSError, UnicodeError) as e:
@@ -73,6 +93,8 @@ class Store:
     def get(self, address: Address, make: Callable[[Path], None], *, resume: bool = False) -> Kept:
         """The result of an address: kept if it is there and whole, else made by `make(folder)`.
 
+        Where `lends` and the store cannot be written, a result that is not there goes with this object.
+
         Args:
             address: what is asked.
             make: writes its files into the folder it is given. With `resume` it may find its own earlier files there.
@@ -84,6 +106,25 @@ class Store:
         path = self.path(address)
         if address.key in self.checked:
             return Kept(path, made=False)
+        try:
+            return self._keep(path, address, make, resume)
+        except NotWritable as e:
+            if not self.lends:
+                raise
+            if path.exists() and find_damage(path, address) is None:
+                return Kept(path, made=False)
+            self._say_once(f"note: {e.why}, so what is made anew is not kept there")
+        if self._aside is None:
+            self._folder = TemporaryDirectory(prefix="reid-")
+            self._aside = Store(Path(self._folder.name), self.say, self.tell, self.made_with)
+        return self._aside.get(address, make, resume=resume)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.say(text)
+
+    def _keep(self, path: Path, address: Address, make: Callable[[Path], None], resume: bool) -> Kept:
         with self._locked(address):
             if path.exists():
                 damage = find_damage(path, address)
@@ -99,9 +140,7 @@ class Store:
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
                     raise  # not the store's: a file that `make` wanted to read
-                raise ResultError(
-                    f"{path}: cannot be written ({e.strerror or e}); {room(self.root, e, '--runs')}"
-                ) from e
+                raise refused(f"{path}: cannot be written ({e.strerror or e})", room(self.root, e, "--runs"), e) from e
         self.tell("done", address)
         return Kept(path, made=True)
 
@@ -206,9 +245,8 @@ class Store:
                 self.say(f"{address.key}: another process is making it; waiting")
                 lock.acquire()
         except OSError as e:
-            raise ResultError(
-                f"{self.root}: its lock files cannot be written ({e.strerror or e}); give another folder with --runs"
-            ) from e
+            why = f"{self.root}: its lock files cannot be written ({e.strerror or e})"
+            raise refused(why, "give another folder with --runs", e) from e
         try:
             yield
         finally:

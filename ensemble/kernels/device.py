@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from configs.errors import ConfigError
+from configs.installed import install
 
 DEVICES = ("auto", "cpu", "cuda")
 CUDA = 2  # DLPack's number of that kind of device
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 def cuda_problem() -> str | None:
     """None where a CUDA device can be used through CuPy, else why not."""
     if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed"
+        return f"CuPy is not installed ({install('cuda13')}, or cuda12 for an older driver)"
     from ensemble.kernels.cuda import card
 
     return card.problem()

@@ -11,20 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.kernels.arrays import as_array
+
 UNKNOWN = -1
 Ints = NDArray[np.int64]
-
-
-def as_array(values: Any, name: str, want: str) -> NDArray[Any]:
-    """A list, a NumPy array or a tensor of any device, as a NumPy array.
-
-    Raises:
-        ValueError: its rows are of different lengths, or it is no array at all.
-    """
-    try:
-        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise ValueError(f"{name}: {type(values).__name__} is no array of one shape: want {want}") from e
 
 
 def as_numbers(query: Any, gallery: Any, what: str) -> tuple[Ints, Ints]:

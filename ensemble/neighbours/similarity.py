@@ -7,7 +7,7 @@ blocks of distances in float64, and the exact distances of chosen pairs: float64
 
 import hashlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.kernels import exact_distances
+from ensemble.kernels.arrays import as_array
 from ensemble.kernels.device import lies_on_card
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.distances import Distances
 
 Penalties = Sequence[tuple[ArrayLike, float]]
+WANT = "an (N, D) array, or a sequence of (N, D_m) arrays"
 DOUBLE_ROUNDOFF = 2.0**-53
 
 
@@ -272,9 +274,7 @@ def source_of(
         if weights is not None or penalties is not None:
             raise ValueError("weights and penalties belong to features: give them where the source is made")
         return feats
-    members: list[Any] = [feats] if hasattr(feats, "ndim") else list(feats)
-    if not members:
-        raise ValueError("no features: give an (N, D) array or a sequence of (N, D_m) arrays")
+    members = _members(feats)
     chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
     matrices = [(a, w) for a, w in zip(members, chosen, strict=True) if isinstance(a, Distances)]
     arrays = [(_float32(a), w) for a, w in zip(members, chosen, strict=True) if not isinstance(a, Distances)]
@@ -287,13 +287,39 @@ def source_of(
     return blend(features, [m for m, _ in matrices], [w for _, w in matrices], n_jobs)
 
 
+def _members(feats: Any) -> list[Any]:
+    """One array a member: of one array, of the rows of one, or of a sequence of arrays.
+
+    Raises:
+        ValueError: there is none, or it is something else.
+    """
+    if isinstance(feats, str | bytes | Mapping) or not (hasattr(feats, "ndim") or isinstance(feats, Iterable)):
+        raise ValueError(f"features: {type(feats).__name__} is no array: want {WANT}")
+    members = [feats] if hasattr(feats, "ndim") else list(feats)
+    if not members:
+        raise ValueError(f"no features: give {WANT}")
+    first = members[0]
+    if not hasattr(feats, "ndim") and not isinstance(first, Distances) and _dimensions(first) == 1:
+        return [members if isinstance(first, list | tuple) else [as_array(row, "features", WANT) for row in members]]
+    return members
+
+
+def _dimensions(values: Any) -> int:
+    """Of an array, or of lists in lists."""
+    if hasattr(values, "ndim"):
+        return int(values.ndim)
+    return 1 + _dimensions(values[0]) if isinstance(values, list | tuple) and values else int(isinstance(values, list))
+
+
 def _features(
     given: Sequence[tuple[NDArray, float]], penalties: Penalties | None, n_jobs: int, *, check: bool
 ) -> Features:
     members = tuple(array for array, _ in given)
     squares, prints = [], []
     for m, member in enumerate(members):
-        if member.ndim != 2 or len(member) != len(members[0]) or not member.size:
+        if member.ndim != 2 or not member.size:
+            raise ValueError(f"member {m} has shape {member.shape}: want (N, D), an image a row, none of them empty")
+        if len(member) != len(members[0]):
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         if check:
             lengths, rows = _measured(member, m, n_jobs)
@@ -334,12 +360,12 @@ def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]
     return chosen
 
 
-def _float32(array: NDArray) -> NDArray[np.float32]:
+def _float32(array: Any) -> NDArray[np.float32]:
     if lies_on_card(array):
         from ensemble.kernels.cuda import card
 
         return card.adopt(array)
-    array = np.asanyarray(array)
+    array = as_array(array, "features", WANT)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"features of {array.dtype}: want real numbers")
     if array.dtype == np.float32 and array.flags.c_contiguous:

@@ -117,7 +117,7 @@ class Pool:
         more = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": self.job.store.made_with["threads"]}
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ensemble.pipeline.member_worker", str(theirs.fileno())],
+                [sys.executable, "-m", f"{__package__}.member_worker", str(theirs.fileno())],
                 env=os.environ | more | ({"CUDA_VISIBLE_DEVICES": card} if card != NO_CARD else {}),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,11 +17,12 @@ from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
 from configs.console.quoting import command, on
 from configs.errors import ReidError, ResultError
-from configs.schema import Member, Recipe
+from configs.schema import EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import amount
 from configs.store.store import Store
 from ensemble.fusion.strategy import fusion_settings
 from ensemble.neighbours.knn import NEAR_SHARE
+from ensemble.neighbours.search_cost import forecast
 from ensemble.pipeline.context import Job
 from ensemble.pipeline.ranking_stage import width
 from ensemble.pipeline.stages import Work
@@ -31,6 +32,7 @@ from ensemble.results.manifests import Manifest, Past, epochs_of
 from models.data.split import Split
 from models.model_cost import Footprint, footprint
 from models.pretrained import identify
+from models.step_time import seconds_per_image
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
@@ -41,7 +43,8 @@ PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
 CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
-SEARCH = 4e11  # products a second of a search
+OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
+STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Need:
 class Needs:
     """needs: of every item. passing: bytes on the disk beside the results, while the build runs. memory: bytes at the
     most, of each GPU or of the machine. parallel: members that are made at a time, `apart` of them on devices of their
-    own."""
+    own. stepped: whether seconds rest on a single step of each member, timed for this."""
 
     needs: tuple[Need, ...]
     passing: int
@@ -70,6 +73,7 @@ class Needs:
     device: str = "cpu"
     parallel: int = 1
     apart: int = 1
+    stepped: bool = False
 
     @property
     def left(self) -> list[Need]:
@@ -107,6 +111,8 @@ class Needs:
             if self.seconds is not None
             else "not known yet: nothing like it was trained here"
         )
+        if self.stepped and self.seconds is not None:
+            known += ", an estimate from one step of each member on random images"
         if self.parallel > self.apart and self.seconds is not None:
             known += ", if members on one device took turns; what sharing it gains is not forecast"
         return "\n".join([*lines, f"time: {known}"])
@@ -138,6 +144,33 @@ def needs_of(job: Job, work: Work, items: Sequence[Item]) -> Needs:
         processes = min(together, len(training)) + (job.parallel > 1)
         memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
     return Needs(needs, passing, memory, job.device, job.parallel, apart)
+
+
+def with_timed_steps(job: Job, work: Work, needs: Needs) -> Needs:
+    """The needs, with the time of members like which none was trained in this store from one step of each, timed now.
+
+    A step is of the recipe's batch, or of fewer images where that would take longer than STEP_SECONDS.
+    """
+    untimed = {n.item.row for n in needs.left if not n.measured}
+    recipe, classes = job.plan.recipe, len(work.training.pids)
+    share: dict[str, float] = {}
+    for member in job.plan.members:
+        if member.name not in untimed:
+            continue
+        guessed = PASSES * footprint(member, recipe, classes).flops / GUESS[job.device]
+        job.progress.say(f"timing one step of {member.name}")
+        took = seconds_per_image(
+            member, recipe, classes, device=job.device, precision=job.precision, most=int(STEP_SECONDS / guessed)
+        )
+        if took is not None:
+            share[member.name] = took / guessed
+    stepped = tuple(
+        replace(n, seconds=n.seconds * share[n.item.row], measured=True)
+        if not n.measured and n.item.row in share
+        else n
+        for n in needs.needs
+    )
+    return replace(needs, needs=stepped, stepped=bool(share))
 
 
 def _largest(values: Sequence[int], count: int) -> int:
@@ -177,11 +210,10 @@ def _need(job: Job, work: Work, item: Item, prints: dict[str, Footprint], rates:
         size = HEADER + 4 * n * one.dim + names
         seconds = n * views / (PASSES * rate if rate else guess / one.flops)
         return Need(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
-    outside = 2048 * len(work.outside)  # a guess: their files are not opened for it
-    return _retrieval(job, work, item, sum(p.dim for p in prints.values()) + outside)
+    return _retrieval(job, work, item, prints)
 
 
-def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
+def _retrieval(job: Job, work: Work, item: Item, prints: dict[str, Footprint]) -> Need:
     """Neighbours and rankings."""
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
@@ -189,7 +221,14 @@ def _retrieval(job: Job, work: Work, item: Item, dims: int) -> Need:
         k = min(width(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
         size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
-        return Need(item, size + MANIFEST_BYTES, n * n * dims / SEARCH + 0.5, True, n)
+        dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
+        if job.plan.ensemble.fusion == EACH_FIRST:  # each member is searched by itself; which one is not asked here
+            dims = [max(dims)]
+        seconds = 0.0
+        if not item.kept:
+            device = "auto" if job.device == "cuda" else "cpu"
+            seconds = forecast(len(query), len(gallery), dims, k=k, top_k=near, device=device).seconds
+        return Need(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return Need(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 

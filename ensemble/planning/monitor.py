@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.console.build_progress import Stage
 from configs.console.build_table import Screen
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from models.tensorboard_curves import Curves
 
 
-def listened_to(logs: Sequence[str]) -> Progress:
-    """A Progress that speaks; with `json` among the logs it speaks in events instead."""
-    progress = Progress(quiet="json" in logs)
-    if progress.quiet:
+def listened_to(logs: Sequence[str], quiet: bool = False) -> Progress:
+    """A Progress that speaks; with `json` among the logs it speaks in events instead. If quiet it only warns."""
+    progress = Progress(quiet=quiet or "json" in logs)
+    if "json" in logs:
         progress.listeners.append(EventStream(sys.stderr))
+    elif quiet:
+        progress.listeners.append(_warn)
     return progress
+
+
+def _warn(event: str, fields: Mapping[str, Any]) -> None:
+    if event == "warning":
+        print(f"warning: {fields['text']}", file=sys.stderr)
 
 
 @contextmanager

@@ -11,25 +11,25 @@ from ensemble.pipeline.stages import Work
 from ensemble.planning.build_cost import foreseen
 from models.cuda_devices import cards, free_bytes
 
-AUTO = 0
+AUTO = "auto"
 # Processes take turns on a card: what several gain is the time that one of them leaves it idle (batches that wait for
 # the host, checkpoints, the first and last seconds of a member). Two fill most of that. Not measured on a card yet.
 ON_ONE_CARD = 2
 
 
-def members_at_a_time(text: str) -> int:
-    """The value of `--parallel`; AUTO for auto."""
-    if text == "auto":
-        return AUTO
+def members_at_a_time(text: str) -> int | str:
+    """The value of `--parallel`: a number, or AUTO."""
+    if text == AUTO:
+        return text
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r}: wanted how many members are trained at a time, 1 or more, or auto")
     return int(text)
 
 
-def settle(asked: int, job: Job, work: Work) -> tuple[Job, str]:
+def settle(asked: int | str, job: Job, work: Work) -> tuple[Job, str]:
     """The job with how many members it makes at a time and on which cards, and what to say of it."""
     job = replace(job, cards=cards(job.device))
-    parallel, why = (asked, "") if asked != AUTO else _auto(job, work)
+    parallel, why = (asked, "") if isinstance(asked, int) else _auto(job, work)
     job = replace(job, parallel=parallel)
     said = [f"--parallel auto: {parallel}, {why}"] if why else []
     if parallel > 1:

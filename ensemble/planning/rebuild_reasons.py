@@ -25,6 +25,7 @@ AGAIN = {
     "neighbours": "searched again",
     "rankings": "ranked again",
 }
+OF_EACH_MEMBER = "banks", "weights", "shares"  # of a request: member -> value
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,12 @@ def _between(past: Past, old: Manifest, wanted: Address, asked: Asked) -> list[s
 
 def _tell(past: Past, old: Manifest, wanted: Address, asked: Asked, key: str, before: Any, now: Any) -> list[str]:
     """One difference in words."""
-    kind = MADE_OF.get(key.split(".", 1)[0])
+    first, _, member = key.partition(".")
+    kind = MADE_OF.get(first)
+    if first in OF_EACH_MEMBER and member:
+        there = [member in request.get("banks", {}) for request in (old.request, wanted.request)]
+        if there[0] != there[1]:
+            return [f"new member {member}" if there[1] else f"without member {member}"]
     if key == "code":
         return _changed_files(old.code, code_files(wanted.request))
     if key == "contents":

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console.command import CommandLine, run, whole
+from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError
 from configs.load import checked
-from configs.schema import Plan, Pseudo
+from configs.schema import DISTANCES, Plan, Pseudo
 from configs.store.store import Store, write_text
 from ensemble.features.feature_bank import features_of, open_banks
 from ensemble.kernels.device import check_device
 from ensemble.pseudo import METHODS, describe_round, score_round
 from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, read_csv
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 from ensemble.results.build_record import Record, open_build
 from models.data.layouts import read_layout, settle_layout
 from models.data.sheets.group_sheet import group_sheet
@@ -43,23 +45,33 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.pseudo", WHAT, EXAMPLE)
     parser.add_argument("--method", choices=tuple(METHODS), default="loop_search", help="default: loop_search")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="D", help="of loop_search (default: 0.5)")
+    parser.add_argument(
+        "--threshold",
+        type=lambda text: None if text == "none" else float(text),
+        default=0.5,
+        metavar="D",
+        help="of loop_search and first_neighbours, or none (default: 0.5)",
+    )
+    parser.add_argument(
+        "--distance",
+        choices=DISTANCES,
+        default="cosine",
+        help="of the same two; re-ranked as the build (default: cosine)",
+    )
     parser.add_argument("--groups", type=whole(1), default=1000, metavar="N", help="of clusters (default: 1000)")
     parser.add_argument("--eps", type=float, default=0.6, metavar="D", help="of dbscan (default: 0.6)")
     parser.add_argument("--least", type=whole(1), default=4, metavar="N", help="of dbscan, images near (default: 4)")
     parser.add_argument("--k1", type=whole(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of clusters (default: 0)")
     parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout where one was kept aside")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where builds are (default: runs)"
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
     parser.add_argument(
         "--round", type=whole(1), metavar="N", help="the labels that this round of the build trained with"
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
     return parser.parse_args(argv)
 
 
@@ -80,10 +92,11 @@ def group_test(args: argparse.Namespace, store: Store, record: Record) -> Groupe
     evaluation, settings = record.evaluations[args.test], Plan.model_validate(record.plan).ensemble
     banks = open_banks(store, evaluation.banks)
     weights = [settings.weights.get(bank.member, 1.0) for bank in banks]
-    asked = {name: getattr(args, name) for name in ("method", "threshold", "groups", "eps", "least", "k1")}
+    asked = {name: getattr(args, name) for name in ("method", "distance", "threshold", "groups", "eps", "least", "k1")}
     how = checked(Pseudo, asked, "pseudo labels")
     feats = features_of(banks, "pseudo labels")
-    labels = find_groups(how, feats, weights, power=settings.power, seed=args.seed, device=args.device)
+    rerank = KReciprocal(**settings.k_reciprocal)
+    labels = find_groups(how, feats, weights, rerank=rerank, seed=args.seed, device=args.device)
     sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # what is held out is of train
     lists = zip(sides, (banks[0].query_names, banks[0].gallery_names), strict=True)
     names = tuple(f"{side}/{name}" for side, of_side in lists for name in of_side)

@@ -1,4 +1,4 @@
-"""Three ways from a distance to groups: `clusters`, `loop_search`, `dbscan`. None makes an N x N array.
+"""Ways from a distance to groups: `clusters`, `dbscan`, and those of `nearest_label`. None makes an N x N array.
 
 Every one gives (N,) int64 labels: groups numbered from 0 by their lowest image, -1 for an image without a group. The
 distance of two images is the members' weighted mean of cosine distances, 0 to 2, whatever the sum of the weights.
@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_matrix
 
 from configs.errors import ConfigError
 from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows, spans
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import Features, source_of
+from ensemble.pseudo.nearest_label import Labels, first_neighbours, loop_search, renumbered
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
-Labels = NDArray[np.int64]
 Feats = NDArray | Sequence[NDArray]
 MINI_BATCH_ABOVE = 50_000  # images; full k-means holds a copy of all features and passes over it some 300 times
 BLOCK, PASSES = 4096, 10  # of the mini-batch form
@@ -69,40 +68,6 @@ def _mini_batches(source: Features, groups: int, seed: int) -> NDArray[np.int32]
         for batch in spans(source.n, size):
             means.partial_fit(_side_by_side(source, np.sort(order[batch])))
     return np.concatenate([means.predict(_side_by_side(source, block)) for block in spans(source.n, size)])
-
-
-def loop_search(neighbours: Neighbours, threshold: float = 0.5) -> Labels:
-    """Every image takes its nearest other as its label, if nearer than the threshold; the links' connected parts.
-
-    Two that name each other become one, and following the links gives the groups, so their number sets itself: the
-    connected parts of the first-neighbour graph, as FINCH's first partition (Sarfraz et al., CVPR 2019) with a
-    threshold. An image that no link touches stays without a group.
-
-    Args:
-        neighbours: of all images, two a row at least.
-        threshold: in the mean cosine distance; 0.5 is a cosine of 0.5.
-
-    Raises:
-        ConfigError: no image has a neighbour so near.
-    """
-    n, k = neighbours.order.shape
-    if n < 2 or k < 2:
-        raise ValueError(f"neighbours of {n} images, {k} a row: want 2 images and 2 a row at least")
-    first = (neighbours.order[:, 0] == np.arange(n)).astype(int)  # the image itself may stand behind an exact copy
-    rows = np.arange(n)
-    nearest, dist = neighbours.order[rows, first], neighbours.dist[rows, first] / neighbours.total
-    linked = np.flatnonzero(dist < threshold)
-    if not len(linked):
-        raise ConfigError(
-            f"loop_search with threshold {threshold:g} labels none of {n} images: the nearest two are "
-            f"{dist.min():.3f} apart; take a threshold above that, with --threshold (in a build "
-            "--set ensemble.pseudo.threshold=...)"
-        )
-    links = coo_matrix((np.ones(len(linked), bool), (linked, nearest[linked])), shape=(n, n))
-    _, part = connected_components(links, directed=False)
-    touched = np.zeros(n, bool)
-    touched[linked] = touched[nearest[linked]] = True
-    return renumbered(np.where(touched, part, -1))
 
 
 def dbscan(
@@ -184,18 +149,14 @@ def jaccard_graph(
     return sort_graph_by_row_values(graph, warn_when_not_sorted=False)
 
 
-def renumbered(labels: NDArray) -> Labels:
-    """Groups numbered from 0 by their lowest image; -1 stays."""
-    known, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    numbers = np.full(len(known), -1, np.int64)
-    real = np.flatnonzero(known >= 0)
-    numbers[real[np.argsort(first[real])]] = np.arange(len(real))
-    return numbers[inverse]
-
-
 def _side_by_side(source: Features, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
     pairs = zip(source.members, source.weights, strict=True)
     return np.concatenate([a[rows] * np.float32(w**0.5) for a, w in pairs if w], axis=1)
 
 
-METHODS: dict[str, Callable[..., Labels]] = {"clusters": clusters, "loop_search": loop_search, "dbscan": dbscan}
+METHODS: dict[str, Callable[..., Labels]] = {
+    "clusters": clusters,
+    "loop_search": loop_search,
+    "first_neighbours": first_neighbours,
+    "dbscan": dbscan,
+}

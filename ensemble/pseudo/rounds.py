@@ -27,6 +27,7 @@ from ensemble.planning.summary import kept_members
 from ensemble.pseudo.labelling import find_groups
 from ensemble.pseudo.report import as_csv, as_json, describe_round, read_csv, score_round
 from ensemble.pseudo.unlabelled_pool import Pool, joined_work, pool_of
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 from ensemble.results import cache_keys
 from ensemble.results.pseudo_settings import say_settings, settings_of
 from models.data.split import Benchmark, label_digest
@@ -82,7 +83,7 @@ def labels_address(job: Job, pool: Pool, work: Work, number: int) -> Address:
     request = {
         "banks": banks,
         "weights": [e.weights.get(name, 1.0) for name in banks],
-        "pseudo": settings_of(e.pseudo) | ({"power": e.power} if e.pseudo.method == "dbscan" else {}),
+        "pseudo": settings_of(e),
         "seed": job.plan.recipe.seed,
         "known": label_digest(pool.split),  # the report is by them
         "code": cache_keys.retrieval_code(Path(__file__).parent),
@@ -101,7 +102,8 @@ def label(job: Job, pool: Pool, work: Work, number: int) -> Address:
         feats = [_whole([bank.feats for bank in of_member]) for of_member in zip(*banks, strict=True)]
         weights = [e.weights.get(m.name, 1.0) for m in job.plan.members]
         job.progress.say(f"round {number}: labelling {len(pool.split):,} images by {say_settings(e.pseudo)}")
-        labels = find_groups(e.pseudo, feats, weights, power=e.power, seed=job.plan.recipe.seed, device=job.device)
+        how = KReciprocal(**e.k_reciprocal)
+        labels = find_groups(e.pseudo, feats, weights, rerank=how, seed=job.plan.recipe.seed, device=job.device)
         (folder / LABELS).write_text(as_csv(pool.split.names, labels), encoding="utf-8")
         report = as_json(e.pseudo.method, score_round(labels, pool.split.pids))
         (folder / REPORT).write_text(report, encoding="utf-8")

@@ -17,6 +17,7 @@ MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights"
 BANKS = ("features", "whitened", "expanded")  # kinds of results that are banks
 FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
 EPOCHS = "epochs.jsonl"
+EPOCH_KEYS = {"epoch", "lr", "loss", "terms", "apart", "images", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError):
         return []
-    return [e for e in found if isinstance(e, dict) and {"epoch", "loss", "images", "seconds"} <= set(e)]
+    return [e for e in found if isinstance(e, dict) and set(e) >= EPOCH_KEYS]
 
 
 def extracted(store: Store, bank: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from configs.errors import ConfigError, DataError, ResultError
+from configs.console.store_options import add_build, add_device, add_runs, check_runs
+from configs.errors import ConfigError, DataError
 from configs.schema import Plan
 from configs.store.store import Store
 from ensemble.results.build_record import Evaluation, open_build
@@ -28,14 +28,12 @@ class Case:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that name a case."""
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where the build keeps its results"
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    add_runs(parser)
+    add_build(parser)
     parser.add_argument(
         "--evaluation", metavar="NAME", help="test or holdout (default: holdout where the build has one, else test)"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_device(parser)
 
 
 def open_case(args: argparse.Namespace) -> Case:
@@ -45,9 +43,8 @@ def open_case(args: argparse.Namespace) -> Case:
         ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
         DataError: it has no identities.
     """
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
-    store = Store(args.runs, lambda text: print(text, file=sys.stderr))
+    check_runs(args.runs)
+    store = Store(args.runs, lambda text: print(text, file=sys.stderr), lends=True)
     key, record, plan = open_build(store, args.build)
     name = args.evaluation or (HOLDOUT if HOLDOUT in record.evaluations else TEST)
     if name not in record.evaluations:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.schema import Ensemble, Pseudo
+from configs.schema import RERANKED, Ensemble, Pseudo
 
-READS = {"loop_search": ("threshold",), "clusters": ("groups",), "dbscan": ("eps", "least", "k1")}
+READS = {
+    "loop_search": ("threshold",),
+    "first_neighbours": ("threshold",),
+    "clusters": ("groups",),
+    "dbscan": ("eps", "least", "k1"),
+}
 
 
-def settings_of(how: Pseudo) -> dict[str, Any]:
-    """The method and the numbers it reads: what its labels depend on."""
-    return {"method": how.method} | {name: getattr(how, name) for name in READS[how.method]}
+def settings_of(ensemble: Ensemble) -> dict[str, Any]:
+    """The method and the numbers it reads, the re-ranking's too where it is used: what its labels depend on."""
+    how, e = ensemble.pseudo, ensemble
+    asked = {"method": how.method} | {name: getattr(how, name) for name in READS[how.method]}
+    if how.distance == RERANKED:
+        asked |= {"distance": how.distance} | e.k_reciprocal
+    return asked | ({"power": e.power} if how.method == "dbscan" else {})
 
 
 def say_settings(how: Pseudo) -> str:
     """`loop_search(threshold=0.5)`, for people and signatures."""
-    numbers = ",".join(f"{name}={getattr(how, name):g}" for name in READS[how.method])
-    return f"{how.method}({numbers})"
+    given = {name: getattr(how, name) for name in READS[how.method]}
+    numbers = ",".join(f"{name}=none" if value is None else f"{name}={value:g}" for name, value in given.items())
+    return f"{how.method}({numbers}{',reranked' if how.distance == RERANKED else ''})"
 
 
 def guessed_labels(ensemble: Ensemble) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
 class Ranking:
     """order: (Q, K) rows of the gallery, best first. dist: (Q, K) their distances. signature: how it was made."""
 
-    query_names: tuple[str, ...]
-    gallery_names: tuple[str, ...]
+    query_names: tuple[str, ...] = field(repr=False)
+    gallery_names: tuple[str, ...] = field(repr=False)
     order: NDArray[np.int32]
     dist: NDArray[np.float32]
     signature: str

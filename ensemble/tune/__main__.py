@@ -186,7 +186,8 @@ def main(argv: list[str] | None = None) -> None:
     found = json.loads((kept.path / TUNED).read_text(encoding="utf-8"))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     table.show(console, case, found)
-    print(kept.path / TUNED)
+    if kept.path == case.store.path(address):
+        print(kept.path / TUNED)
 
 
 def tuned_address(case: Case, grid: Grid, seed: int) -> Address:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from configs.console.tables import plain_table
 from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
@@ -33,7 +33,10 @@ def show(console: Console, case: Case, found: Mapping[str, Any]) -> None:
         say(line)
     if any("whiten" in one["mix"] for one in found["problems"]):
         say("note: features are to be whitened by query and gallery, which some competitions forbid")
-    say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
+    if any(rung["taken"] for one in found["problems"] for rung in one["rungs"]):
+        say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
+    else:
+        say("nothing was taken, so there is nothing to set: these persons do not tell the settings apart")
     if case.name == TEST:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
 
@@ -71,12 +74,9 @@ def _together(whole: Mapping[str, Any]) -> list[str]:
 
 def _worth(found: Mapping[str, Any]) -> Table:
     """A row a rung: cross-fitted total, gain, how good it looked where it was chosen."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
     level = found["rungs"][0]["gain"]["level"]
     columns = ("total", "gain", f"{100 * level:g} % of the time", "over", "where chosen", "optimism", "")
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = plain_table([""], columns)
     built, base = found["built"], found["base"]
     if {k: built[k] for k in built if k != "total"} != {k: base[k] for k in base if k != "total"}:
         table.add_row("as built", f"{100 * built['total']:.1f}", *[""] * 6)
@@ -92,9 +92,7 @@ def _worth(found: Mapping[str, Any]) -> Table:
 
 def _choices(found: Mapping[str, Any]) -> Table:
     """What each half, and everybody, would choose."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("chosen", "on", "re-ranking", *found["members"]):
-        table.add_column(column)
+    table = plain_table(["chosen", "on", "re-ranking", *found["members"]])
     for rung in found["rungs"]:
         for half, mix in zip(HALVES, rung["chosen"], strict=True):
             table.add_row(rung["name"], half, how(mix), *(f"{w:g}" for w in mix["weights"]))
@@ -121,7 +119,7 @@ def _verdict(found: Mapping[str, Any]) -> Sequence[str]:
                 lines.append(f"{names}: alone not better than chance on {half}, so left out there")
     taken = [rung for rung in rungs if rung["taken"]]
     if not taken:
-        lines.append("no gain is more than chance: equal weights and the default settings stay")
+        lines.append("no gain over equal weights and the default settings is more than chance")
     elif len(rungs) > 1 and not rungs[1]["taken"]:
         lines.append("settings are taken; the gain of other weights is not more than chance: equal weights stay")
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import warnings
 
-import timm
 import torch
 from torch import nn
 
@@ -27,6 +26,8 @@ def timm_map(*, model: str) -> nn.Module:
     Raises:
         ValueError: timm has no such model, or it gives no feature map of an image of any size.
     """
+    import timm  # half a second, which only a member that names it pays
+
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), n=5)
         raise ValueError(f"timm {timm.__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
@@ -37,6 +38,8 @@ def timm_map(*, model: str) -> nn.Module:
 
 
 def _create(model: str) -> nn.Module:
+    import timm
+
     created: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, global_pool="")
     return created
 

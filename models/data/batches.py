@@ -18,7 +18,7 @@ from configs.console.progress import Progress
 from configs.console.signals import SIGNALS
 from configs.errors import ConfigError
 from configs.store.atomic_files import room_for
-from models.data.augment import MEAN, STD, Image, image_rng
+from models.data.augment import MEAN, STD, Augment, Image, Seat, image_rng
 from models.data.images import decode_all
 from models.data.pk_sampler import Sampling
 from models.data.split import Split
@@ -75,15 +75,17 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, batch = at
-        rows = self.rows(epoch)[batch]
+        every = self.rows(epoch)
+        rows = every[batch]
         places = range(batch * len(rows), (batch + 1) * len(rows))[self.share]
-        seen = np.stack([self._augmented(row, epoch, at) for row, at in zip(rows[self.share], places, strict=True)])
+        seats = [Seat(epoch, place, every.ravel()) for place in places]
+        seen = np.stack([self._augmented(row, seat) for row, seat in zip(rows[self.share], seats, strict=True)])
         return torch.from_numpy(seen).permute(0, 3, 1, 2), torch.from_numpy(self.sampling.labels[rows[self.share]])
 
-    def _augmented(self, row: int, epoch: int, place: int) -> Image:
-        image, rng = np.asarray(self.images[row]), image_rng(self.sampling.seed, epoch, place)
+    def _augmented(self, row: int, seat: Seat) -> Image:
+        image, rng = np.asarray(self.images[row]), image_rng(self.sampling.seed, seat.epoch, seat.place)
         for change in self.augment:
-            image = change(image, rng)
+            image = change(image, rng, seat) if isinstance(change, Augment) else change(image, rng)
         return image
 
 

@@ -125,16 +125,16 @@ class DeviceFeed:
             every = self.source.sampling.rows(at)
             for number in range(batch if at == epoch else 0, len(every)):
                 header = self.source.header(at, number, len(every))
-                yield (number, len(every), header[1]), partial(self._fill, header, at, number, every[number])
+                yield (number, len(every), header[1]), partial(self._fill, header, at, number, every)
 
     def _fill(
-        self, header: Sequence[float], epoch: int, batch: int, rows: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
+        self, header: Sequence[float], epoch: int, batch: int, every: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
     ) -> None:
-        head, table, *canvases = arrays
+        (head, table, *canvases), rows = arrays, every[batch]
         own, places = rows[self.source.share], range(batch * len(rows), (batch + 1) * len(rows))[self.source.share]
         head[:] = header
         table[:, 0], table[:, 1] = own, self.source.sampling.labels[own]
-        self.chain.draw(self.source.sampling.seed, epoch, places, table[:, 2:], canvases)
+        self.chain.draw(self.source.sampling.seed, epoch, places, every.ravel(), table[:, 2:], canvases)
         if self.resident is None:
             np.take(self.source.images, own, axis=0, out=canvases[-1], mode="clip")  # "raise" would copy it twice
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from configs.console.quoting import set_option
-from configs.errors import DataError
+from configs.errors import DataError, ImageError
 from models.data.mend import mended
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
@@ -70,7 +70,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.ui
         (H, W, 3) uint8.
 
     Raises:
-        DataError: it cannot be decoded; the message names the file and says why.
+        ImageError: it cannot be decoded; the message names the file and says why.
     """
     remark = ""
     try:
@@ -83,7 +83,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.ui
     except MemoryError:
         raise
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
-        raise DataError(f"{path}: cannot be decoded ({_reason(path, e)}). Replace it, or {how_to_skip(path)}") from e
+        raise ImageError(path, _reason(path, e), f"Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(rgb), remark

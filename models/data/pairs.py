@@ -1,4 +1,4 @@
-"""Given pairs to compare, as Kaggle asks for them: `pairs.csv` in a data set, `row_id,query,gallery`."""
+"""What a competition's format wants of a data set; given pairs, as Kaggle asks for them: `pairs.csv`, a row each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import io
 from collections.abc import Collection
 from pathlib import Path
 
-from configs.errors import DataError
+from configs.console.quoting import set_option
+from configs.errors import ConfigError, DataError
+from configs.schema import WHOLE, Competition
 from models.data.layouts.lists import read_text
 from models.data.spelling import hint
+from models.data.split import Benchmark
 
 PAIRS = "pairs.csv"
 HEADER = ["row_id", "query", "gallery"]
@@ -47,3 +50,19 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
             side, name, names = ("query", q, query) if q not in there[0] else ("gallery", g, gallery)
             told = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
             raise DataError(f"{root / PAIRS}, row {row!r}: {told}")
+
+
+def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
+    """Whatever `submit.make` would refuse is refused before anything is trained.
+
+    Raises:
+        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
+    """
+    if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
+        raise ConfigError(
+            f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "
+            f"{competition.top_k:,}; {set_option('competition.top_k', len(benchmark.gallery))}"
+        )
+    if competition.format == "pairs_csv":
+        sides = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
+        check_pairs(benchmark.root, *sides)

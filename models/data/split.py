@@ -93,6 +93,7 @@ class Benchmark:
     Pids of `unlabelled` are for scoring what was guessed; nothing is trained on them.
 
     found: what was odd about it when it was read. whole: a list that images were left out of, as the data set has it.
+    labels, cameras: what it calls an identity or a camera, where that is not its number.
     """
 
     name: str
@@ -103,6 +104,8 @@ class Benchmark:
     unlabelled: Split
     found: tuple[Finding, ...] = ()
     whole: Mapping[str, Split] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    cameras: Mapping[int, str] = field(default_factory=dict)
 
     def lists(self) -> dict[str, Split]:
         """Its lists by name."""

@@ -126,9 +126,9 @@ class BranchHead(nn.Module):
 
     def forward(self, last: Tensor, before: Tensor) -> Output:
         """The trunk's last map (B, C, h, w) and what went into the block `fork`, to an Output."""
-        maps = [last]
+        maps, stride = [last], -(-before.shape[2] // last.shape[2])
         for tail, (rows, _) in zip(self.tails, self.grids[1:], strict=True):
-            maps.append(run_apart(tail, before, rows) if self.apart else tail(before))
+            maps.append(run_apart(tail, before, rows, stride) if self.apart else tail(before))
         branches = [branch(at_least_float32(x)) for branch, x in zip(self.branches, maps, strict=True)]
         every = [part for branch in branches for part in branch]
         return Output(
@@ -139,26 +139,29 @@ class BranchHead(nn.Module):
         )
 
 
-def run_apart(tail: nn.Module, x: Tensor, parts: int) -> Tensor:
+def run_apart(tail: nn.Module, x: Tensor, parts: int, stride: int = 1) -> Tensor:
     """Cut a map into equal stripes, run each through the blocks as an image of its own, and lay them together again.
 
     A convolution sees no further than its stripe: at the cuts there is padding, as at the image's edge. The batch norms
     see all stripes of all images together, in training as in use.
 
     Args:
-        x: (B, C, h, w), P of which divides h.
+        x: (B, C, h, w).
+        parts: P stripes.
+        stride: rows that the blocks make one of; P times as many must divide h, or stripes would lie across the cuts.
 
     Returns:
-        (B, C', h', w').
+        (B, C', h / stride, w').
 
     Raises:
         ConfigError: the stripes do not divide the map.
     """
     batch, _, height, _ = x.shape
-    if height % parts:
+    if height % (parts * stride):
+        halved = f" and then made {stride} times lower" if stride > 1 else ""
         raise ConfigError(
-            f"{parts} stripes do not divide a feature map of {height} rows, which is cut before the branch's blocks; "
-            "change recipe.size (a resnet's map has one row for 16 pixels), or the number of stripes"
+            f"{parts} stripes do not divide a feature map of {height} rows, which is cut before the branch's blocks"
+            f"{halved}; change recipe.size (a resnet's last map has one row for 16 pixels), or the number of stripes"
         )
     stripes = x.unflatten(2, (parts, height // parts)).transpose(1, 2).flatten(0, 1)
     done: Tensor = tail(stripes.contiguous(memory_format=torch.channels_last) if _channels_last(x) else stripes)

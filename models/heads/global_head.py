@@ -11,9 +11,12 @@ from models.net import Output, at_least_float32
 class GlobalHead(nn.Module):
     """Pooling (avg, max or gem), then a batch norm between the two losses.
 
-    The triplet loss works on `feats`, before the norm, in free Euclidean space; the ID loss on the classifier's logits,
-    after it. The norm's bias is not trained and the classifier has none, so that identities lie around the origin and
-    cosine is the distance that fits.
+    The triplet loss works on `feats`, before the norm; the ID loss on the classifier's logits, after it. With a triplet
+    loss by Euclidean distance, as in the paper, `feats` lie in free Euclidean space, and the ID loss has the sphere to
+    itself: that is how the norm separates the two. By cosine, this project's default, the triplet loss sees directions
+    alone, so it works on a sphere too, and the norm centres and scales what lies between the two. The norm's bias is
+    not trained and the classifier has none, so that identities lie around the origin and cosine is the distance that
+    fits after it.
     """
 
     fork = None  # it needs the last map alone

@@ -18,5 +18,8 @@ from models.net import Output
 class Learner(Protocol):
     """A loss that has something of its own to learn after each step of the network."""
 
-    def learn(self, output: Output, labels: Tensor, skip: Tensor) -> None:
-        """Move what is its own, by the batch that the network has just learned from; not where `skip` () is true."""
+    def learn(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor) -> None:
+        """Move what is its own, by the batch that the network has just learned from at the time t.
+
+        Not where `skip` () is true.
+        """

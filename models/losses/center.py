@@ -34,7 +34,7 @@ class CenterLoss(nn.Module):
         return away.square().sum(dim=1).mean() / 2
 
     @torch.no_grad()
-    def learn(self, output: Output, labels: Tensor, skip: Tensor) -> None:
+    def learn(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor = math.inf) -> None:
         """One gradient step of the centres towards the images of a batch; none where `skip` () is true.
 
         An identity's images are added up by a product, in one order; adding them one by one has none on a GPU.

@@ -21,8 +21,10 @@ from models.backbones.resnet import Trunk
 from models.data.augment import Augment
 from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, Team
+from models.lr_schedules import ErrorWarmup
 from models.net import Net
 from models.pretrained import load_weights
+from models.training.error_warmup import Warmup
 
 STARTED_FROM = "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
@@ -36,10 +38,11 @@ class Run:
     forward: nn.Module  # the network itself, or what runs it together with other processes
     team: Team
     losses: Losses
-    learned: nn.ModuleDict  # those of the losses that learn something of their own
+    learned: nn.ModuleDict  # those of the losses that learn something of their own, and the warm-up
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     rate: Callable[[float], float]
+    warmup: Warmup | None  # one that lasts until the training error is low enough
     augments: list[Augment]
     recipe: Recipe
     device: torch.device
@@ -80,15 +83,19 @@ def set_up(
         net.to(memory_format=torch.channels_last)
     trained = [p for p in net.parameters() if p.requires_grad]
     losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
+    optimizer, rate = make_optimizer(recipe, trained, device), registry.make_schedule(recipe)
+    warmup = Warmup(rate, optimizer.defaults["lr"]) if isinstance(rate, ErrorWarmup) else None
+    learned = {k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}
     return Run(
         net=net,
         forward=spread(net, team, device),
         team=team,
         losses=losses,
-        learned=nn.ModuleDict({k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}).to(device),
-        optimizer=make_optimizer(recipe, trained, device),
+        learned=nn.ModuleDict(learned | ({"warmup": warmup} if warmup else {})).to(device),
+        optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
-        rate=registry.make_schedule(recipe),
+        rate=rate,
+        warmup=warmup,
         augments=registry.make_augments(recipe, images),
         recipe=recipe,
         device=device,

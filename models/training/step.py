@@ -32,7 +32,7 @@ class Step:
         """
         run = self.run
         t, rate, at = header.unbind()
-        set_rate(run.optimizer, rate)
+        set_rate(run.optimizer, rate if run.warmup is None else run.warmup.rate(rate))
         with autocast(run.device, run.precision):
             output = self.forward(normalise(raw, run.device, channels_last=run.recipe.channels_last))
         output, labels = whole_batch(output, labels, run.team)
@@ -43,7 +43,9 @@ class Step:
         skip = self._backward(total, seen, at)
         for _, loss in run.losses.values():
             if isinstance(loss, Learner):
-                loss.learn(output, labels, skip)
+                loss.learn(output, labels, skip, t)
+        if run.warmup is not None:
+            run.warmup.learn(output, labels, skip)
 
     def _backward(self, total: Tensor, seen: Seen, at: Tensor) -> Tensor:
         """Gradients, and the optimizer's step; whether the batch is passed over."""

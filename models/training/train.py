@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
 
+from configs.console.epoch_cells import epoch_cells, epoch_text
 from configs.console.progress import Progress, duration
 from configs.console.signals import Stopped, at_a_good_moment
 from configs.errors import TrainingError
@@ -188,6 +189,8 @@ def _epoch(
         if look and (broken := tally.look(metrics)):
             return broken
         metrics.seconds = time.monotonic() - begun
+        if look and run.warmup is not None:
+            metrics.lr = float(run.warmup.used)
         if turn.last:
             break
         within = point.within(turn.batch + 1, metrics)
@@ -202,7 +205,7 @@ def _described(point: Point) -> str:
     """The last epoch in words."""
     last = json.loads(point.lines[-1])
     rate = last["images"] / last["seconds"]
-    return f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
+    return f"{epoch_text(epoch_cells(last))}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
 
 
 def _warn(name: str, apart: float, point: Point, progress: Progress, *, before: bool) -> bool:

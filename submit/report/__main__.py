@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.console.command import CommandLine, run, whole
 from configs.console.progress import Progress
-from configs.errors import ConfigError, ResultError
+from configs.console.store_options import add_build, add_device, add_runs, check_runs
+from configs.errors import ConfigError
+from configs.installed import need
 from configs.store.store import Store
 from ensemble.kernels.device import check_device
-from submit.report.build_report import Written, make_report
+
+if TYPE_CHECKING:
+    from submit.report.build_report import Written
 
 WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
 EXAMPLE = """
@@ -26,15 +31,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: reports/<the build's name>)"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="where the build keeps its results (default: runs)",
-    )
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_runs(parser)
+    add_build(parser)
+    add_device(parser)
     parser.add_argument(
         "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
     )
@@ -42,7 +41,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--port", type=whole(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="NAME", help="of --serve; another than 127.0.0.1 lets others in"
+        "--host",
+        default="127.0.0.1",
+        metavar="NAME",
+        help="of --serve (default: 127.0.0.1); another, such as 0.0.0.0, lets in those who have the printed link",
     )
     return parser.parse_args(argv)
 
@@ -50,11 +52,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Gather, write, and say where."""
     args = parse(argv)
+    need("report", "jinja2", "matplotlib")
+    from submit.report.build_report import make_report
+
     check_device(args.device)
-    if not args.runs.is_dir():
-        raise ResultError(f"{args.runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")
+    check_runs(args.runs)
     progress = Progress()
-    store = Store(args.runs, progress.say)
+    store = Store(args.runs, progress.say, lends=True)
     written = make_report(store, args.build, args.out, progress, args.device)
     print(written.folder / "index.html", flush=True)
     if args.serve:
@@ -76,7 +80,9 @@ def serve(written: Written, host: str, port: int, progress: Progress) -> None:
         raise ConfigError(
             f"--host {host} --port {port}: cannot be served there ({e}); --port 0 takes a free one"
         ) from e
-    progress.say(f"the report is at {server.address}, the search at {server.address}search.html; Ctrl-C ends it")
+    progress.say(f"the report is at {server.link()}, the search at {server.link('search.html')}; Ctrl-C ends it")
+    if server.token:
+        progress.say("whoever has such a link can look at every picture of the report and search in it")
     try:
         server.serve_forever()
     finally:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.console.progress import Progress
 from configs.errors import ResultError
+from configs.store.atomic_files import clear
 from configs.store.store import Store
 from ensemble.worth import worth_of
 from submit.build_scores import score_evaluation
@@ -61,18 +65,42 @@ def make_report(store: Store, key: str | None, out: Path | None, progress: Progr
     try:
         if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
             raise ResultError(f"{out}: is there and is not a report; give another folder with --out")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        written = _fill(part, subject, progress, device)
-        (part / MARK).write_text(f"A report of {subject.key}. Open index.html.\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(part, out)
+        with _alone(part, out):
+            written = _fill(part, subject, progress, device)
+            (part / MARK).write_text(f"A report of {subject.key}. Open index.html.\n", encoding="utf-8")
+            if out.exists():
+                shutil.rmtree(out)
+            os.replace(part, out)
     except OSError as e:
         raise ResultError(f"{out}: cannot be written ({e.strerror or e}); give another folder with --out") from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return replace(written, folder=out)
+
+
+@contextmanager
+def _alone(part: Path, out: Path) -> Iterator[None]:
+    """An empty folder that no other writer has; the system lets go of it with its holder.
+
+    Raises:
+        ResultError: another process writes the same report.
+    """
+    part.mkdir(parents=True, exist_ok=True)
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(handle), part.stat())
+        except (BlockingIOError, FileNotFoundError):  # its writer is at work, or has just renamed it
+            held = False
+        if not held:
+            raise ResultError(f"{out}: another process writes this report; wait for it, or give another with --out")
+        for left in part.iterdir():  # of a writer that was killed
+            clear(left)
+        try:
+            yield
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _fill(folder: Path, subject: Subject, progress: Progress, device: str) -> Written:

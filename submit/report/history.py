@@ -51,8 +51,8 @@ class History:
 
 
 def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "auto") -> History | None:
-    """The build of the same competition that was finished before this one, or None."""
-    found = _before(subject.store.root, subject.key)
+    """The build of the same competition, queries and gallery that was finished before this one, or None."""
+    found = _before(subject.store.root, subject.key, subject.record)
     if found is None:
         return None
     key, record = found
@@ -80,12 +80,27 @@ def previous(subject: Subject, scores: Mapping[str, list[Row]], device: str = "a
             notes.append(f"{name}: not measured alike: {'; '.join(unlike)}")
             continue
         for what, field in (("total", "total"), ("rank-1", "rank1"), ("mAP", "map"), ("mINP", "minp")):
+            if field == "minp" and rows[-1].cut:
+                continue
             gains.append(Gain(name, what, getattr(theirs[-1], field), getattr(rows[-1], field)))
     return History(key, record.command, tuple(changes), tuple(gains), tuple(notes))
 
 
-def _before(root: Path, key: str) -> tuple[str, Record] | None:
-    """The last record of the competition, by the time it was sealed, that is older than this one."""
+def _alike(one: Record, other: Record) -> bool:
+    """Whether an evaluation of both asks for the same and looks in the same; unlabelled ones by their folder."""
+    for name, a in one.evaluations.items():
+        b = other.evaluations.get(name)
+        same = b is not None and all(
+            getattr(a, lists) == getattr(b, lists)
+            for lists in ("query_pids", "query_camids", "gallery_pids", "gallery_camids")
+        )
+        if same and (a.query_pids or one.data == other.data):
+            return True
+    return False
+
+
+def _before(root: Path, key: str, record: Record) -> tuple[str, Record] | None:
+    """The last record of the competition, by the time it was sealed, that is older than this one and comparable."""
     name = key.split("/")[1].rsplit("-", 1)[0]
     try:
         now = (root / key / MANIFEST).stat().st_mtime_ns
@@ -100,9 +115,11 @@ def _before(root: Path, key: str) -> tuple[str, Record] | None:
         if when >= now or not (folder / RECORD).is_file():
             continue
         try:
-            return f"builds/{folder.name}", load_record(folder)
+            found = load_record(folder)
         except (OSError, ValueError, KeyError, TypeError):
             continue
+        if _alike(found, record):
+            return f"builds/{folder.name}", found
     return None
 
 

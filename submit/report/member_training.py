@@ -15,13 +15,20 @@ EPOCHS = "epochs.jsonl"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a member's `epochs.jsonl`. loss, accuracy: means over the epoch; lr: the rate at its end."""
+    """One line of a member's `epochs.jsonl`.
+
+    Attributes:
+        lr: the rate at the epoch's end. loss, accuracy, terms: means over the epoch; terms: each loss by itself.
+        spread: largest less smallest cosine distance of a batch, the mean over batches.
+    """
 
     epoch: float
     lr: float
     loss: float
     accuracy: float
     seconds: float
+    spread: float
+    terms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,17 @@ def _epochs(path: Path) -> list[Epoch]:
     for line in text.splitlines():
         try:
             raw = json.loads(line)
-            lines.append(Epoch(*(float(raw[k]) for k in ("epoch", "lr", "loss", "accuracy", "seconds"))))
-        except (ValueError, KeyError, TypeError):
+            lines.append(
+                Epoch(
+                    epoch=float(raw["epoch"]),
+                    lr=float(raw["lr"]),
+                    loss=float(raw["loss"]),
+                    accuracy=float(raw["accuracy"]),
+                    seconds=float(raw["seconds"]),
+                    spread=float(raw["apart"]),
+                    terms={str(name): float(value) for name, value in raw["terms"].items()},
+                )
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Queries of one kind: how many, and the mean AP of each system. key: the kind's number."""
+    """Queries of one kind: how many, and the mean AP of each system. key: the kind in a link."""
 
     name: str
-    key: int
+    key: str
     count: int
     ap: tuple[float, ...]
 
@@ -117,7 +117,9 @@ def by_camera(trial: Trial, found: Inquiry) -> list[Group]:
     if not trial.labelled or not trial.cameras:
         return []
     cams = np.unique(trial.query.camids)
-    return _groups(trial.query.camids, found, [f"camera {c}" if c >= 0 else "camera not known" for c in cams])
+    return _groups(
+        trial.query.camids, found, [f"camera {trial.camera(c)}" if c >= 0 else "camera not known" for c in cams]
+    )
 
 
 def by_domain(trial: Trial, found: Inquiry) -> list[Group]:
@@ -132,8 +134,9 @@ def by_person(trial: Trial, found: Inquiry) -> list[Group]:
     """The identities with the lowest mean AP of the last system."""
     if not trial.labelled:
         return []
-    groups = _groups(trial.query.pids, found, [f"person {p}" for p in np.unique(trial.query.pids)])
-    return sorted(groups, key=lambda g: (g.ap[-1], g.name))[:GROUPS]
+    groups = _groups(trial.query.pids, found, [f"person {trial.person(p)}" for p in np.unique(trial.query.pids)])
+    worst = sorted(groups, key=lambda g: (g.ap[-1], g.name))[:GROUPS]
+    return [replace(g, key=g.name.removeprefix("person ")) for g in worst]
 
 
 def alone(trial: Trial, found: Inquiry) -> list[Alone]:
@@ -165,5 +168,5 @@ def _groups(kinds: NDArray[np.int64], found: Inquiry, names: Sequence[str]) -> l
         rows = np.flatnonzero((kinds == kind) & np.isfinite(found.ap[-1]))
         if len(rows):
             ap = np.asarray(found.ap[:, rows])
-            made.append(Group(name, int(kind), len(rows), tuple(float(x) for x in ap.mean(axis=1))))
+            made.append(Group(name, str(kind), len(rows), tuple(float(x) for x in ap.mean(axis=1))))
     return made

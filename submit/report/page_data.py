@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def write_index(folder: Path, trial: Trial, found: Inquiry, pictures: dict[str, 
             "cams": packed(query.camids, "i4"),
             "domains": packed(query.domains, "i1"),
             "domainNames": list(query.domain_names),
+            "persons": _called(trial.labels, query.pids, gallery.pids),
+            "cameras": _called(trial.camera_names, query.camids, gallery.camids),
             "ap": packed(np.nan_to_num(found.ap, nan=-1), "f4"),
             "hit": packed(np.nan_to_num(found.hit, nan=2), "u1"),
             "agreement": packed(found.agreement(), "f4"),
@@ -107,3 +110,8 @@ def write_index(folder: Path, trial: Trial, found: Inquiry, pictures: dict[str, 
             "folder": pictures["folder"],
         },
     )
+
+
+def _called(names: Mapping[int, str], *numbers: NDArray[np.int64]) -> dict[str, str]:
+    """The names of those that are there."""
+    return {str(n): names[n] for n in np.unique(np.concatenate(numbers)).tolist() if n in names}

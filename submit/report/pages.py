@@ -99,7 +99,7 @@ class Pages:
             reranked=before != after,
             sorts=sorts(f.trial),
             onlys=onlys(f.trial),
-            cameras=sorted({int(c) for c in cams if c >= 0}),
+            cameras=[(c, f.trial.camera(c)) for c in sorted({int(c) for c in cams if c >= 0})],
             domains=list(enumerate(domains)),
         )
 

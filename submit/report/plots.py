@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from submit.report.member_training import Trained
+from submit.report.member_training import Epoch, Trained
 from submit.report.query_results import BINS, Inquiry
 from submit.report.report_input import Trial
 
@@ -74,15 +77,29 @@ def figures(trial: Trial, found: Inquiry, trained: Sequence[Trained], cmc: NDArr
                 said = name if trial.before != trial.after else "of the last system"
                 drawn.append(_distances(found, which, said, trial.name))
     if any(t.epochs for t in trained):
-        drawn += [_epochs(trained, *what) for what in EPOCHS]
+        drawn += [_epochs(trained, *what) for what in _epoch_curves(trained)]
     return drawn
 
 
-EPOCHS = (
-    ("loss", "Loss by epoch", "mean over an epoch's images", False),
-    ("accuracy", "Accuracy by epoch", "of the classifier, on training images as they were augmented", False),
-    ("lr", "Learning rate by epoch", "at the end of each", True),
-)
+def _epoch_curves(trained: Sequence[Trained]) -> list[tuple[str, Callable[[Epoch], float], str, str, bool]]:
+    """Of each curve by epoch: its name, its value, title and caption, and whether its axis is logarithmic."""
+    terms = dict.fromkeys(name for t in trained for e in t.epochs for name in e.terms)
+    curves = [("loss", lambda e: e.loss, "Loss by epoch", "weighted sum of the losses, mean over images", False)]
+    for name in terms:
+        title = f"Loss {name} by epoch"
+        curves.append((f"loss-{name}", partial(_term, name), title, "by itself, before its weight", False))
+    still = "largest less smallest cosine distance of a batch; near 0 the features tell nobody apart"
+    right = "per cent of training images, as they were augmented, that the classifier names rightly"
+    return [
+        *curves,
+        ("spread", lambda e: e.spread, "Spread of distances by epoch", still, False),
+        ("accuracy", lambda e: 100 * e.accuracy, "Accuracy by epoch", right, False),
+        ("lr", lambda e: e.lr, "Learning rate by epoch", "at the end of each", True),
+    ]
+
+
+def _term(name: str, epoch: Epoch) -> float:
+    return epoch.terms.get(name, math.nan)  # another member's recipe may have no such loss
 
 
 def cmc_curves(found: Inquiry, most: int = 50) -> NDArray[np.float64] | None:
@@ -166,19 +183,20 @@ def _distances(found: Inquiry, which: int, said: str, name: str) -> Figure:
     return Figure(f"Distances {said}", why, svg_of(draw, f"dist-{name}-{which}"))
 
 
-def _epochs(trained: Sequence[Trained], field: str, title: str, why: str, log: bool) -> Figure:
+def _epochs(
+    trained: Sequence[Trained], name: str, value: Callable[[Epoch], float], title: str, why: str, log: bool
+) -> Figure:
     def draw(axes: Axes) -> None:
         for i, t in enumerate(trained):
-            values = [getattr(e, field) * (100 if field == "accuracy" else 1) for e in t.epochs]
+            values = [value(e) for e in t.epochs]
             axes.plot([e.epoch for e in t.epochs], values, color=MEMBERS[i % 8], ls=DASHES[i % 8], label=t.member)
         if log:
             axes.set_yscale("log")
             axes.minorticks_off()
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
-        if field == "accuracy":
-            axes.set_ylabel("per cent")
 
-    return Figure(title, why, svg_of(draw, f"epochs-{field}"))
+    return Figure(title, why, svg_of(draw, f"epochs-{name}"))
 
 
 def svg_of(draw: Any, salt: str) -> Markup:

@@ -17,7 +17,8 @@ from submit.report.member_training import Trained
 from submit.report.report_input import Subject
 
 UNKNOWN = "not known"
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "cupy-cuda13x", "scikit-learn", "pillow")
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "numba", "scikit-learn", "pillow")
+CUDA = ("cupy-cuda13x", "cupy-cuda12x")
 
 
 def commands(subject: Subject) -> str:
@@ -45,7 +46,10 @@ def facts(subject: Subject) -> list[tuple[str, str]]:
         ),
         ("training", f"{plan.recipe.epochs} epochs, seed {plan.recipe.seed}, precision {plan.recipe.precision}"),
         ("machine of this page", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
-        ("libraries of this page", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))),
+        (
+            "libraries of this page",
+            ", ".join(f"{name} {found}" for name in (*LIBRARIES, *CUDA) if (found := _version(name))),
+        ),
     ]
     return rows
 

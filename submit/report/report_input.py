@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,16 @@ class Trial:
     query: Side
     gallery: Side
     systems: tuple[System, ...]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    camera_names: Mapping[int, str] = field(default_factory=dict)
+
+    def person(self, pid: int) -> str:
+        """What the data set calls an identity."""
+        return self.labels.get(int(pid), str(pid))
+
+    def camera(self, camid: int) -> str:
+        """What the data set calls a camera."""
+        return self.camera_names.get(int(camid), str(camid))
 
     @property
     def after(self) -> int:
@@ -115,7 +125,8 @@ def open_subject(store: Store, key: str | None, device: str = "auto") -> Subject
             )
         )
         systems = systems_of(store, evaluation, banks, plan.ensemble, device)
-        trials.append(Trial(name, evaluation, banks, query, gallery, tuple(systems)))
+        texts = _texts(benchmark, lists, (query, gallery))
+        trials.append(Trial(name, evaluation, banks, query, gallery, tuple(systems), *texts))
     return Subject(store, key, record, plan, tuple(trials), tuple(notes))
 
 
@@ -132,6 +143,21 @@ def _lists(benchmark: Benchmark | None, name: str) -> tuple[Split | None, Split 
     if benchmark is None:
         return None, None
     return (benchmark.train, benchmark.train) if name == "holdout" else (benchmark.query, benchmark.gallery)
+
+
+def _texts(
+    benchmark: Benchmark | None, lists: tuple[Split | None, Split | None], sides: tuple[Side, Side]
+) -> tuple[Mapping[int, str], Mapping[int, str]]:
+    """What labels and cameras are called; nothing where the data set now numbers them otherwise than for the build."""
+    if benchmark is None:
+        return {}, {}
+    numbered = [
+        {n: (int(p), int(c)) for n, p, c in zip(s.names, s.pids, s.camids, strict=True)} for s in lists if s is not None
+    ]
+    then = [zip(side.names, side.pids.tolist(), side.camids.tolist(), strict=True) for side in sides]
+    both = [(now[n], (p, c)) for now, side in zip(numbered, then, strict=True) for n, p, c in side if n in now]
+    same = [all(now[i] == was[i] for now, was in both if was[i] != UNKNOWN) for i in (0, 1)]
+    return benchmark.labels if same[0] else {}, benchmark.cameras if same[1] else {}
 
 
 def _side(names: tuple[str, ...], pids: list[int], camids: list[int], split: Split | None) -> Side:

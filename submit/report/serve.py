@@ -1,25 +1,35 @@
-"""The report by Python's own web server, to this machine alone, with a page to search by photograph.
+"""The report by Python's own web server, with a page to search by photograph.
 
-What is asked for must lie in the report's folder; a request must name this server as its host, so that no page from
-elsewhere can reach it through a name of its own (DNS rebinding), and a form must come from its own pages.
+What is asked for must lie in the report's folder, and a form must come from the server's own pages. On a loopback
+address a request must name this machine as its host, so that no page from elsewhere can reach it through a name of its
+own (DNS rebinding). On any other address the machine may have names that it does not know; there a token in the link
+lets in, and a cookie keeps it.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import mimetypes
+import re
+import secrets
+import socket
 import sys
 from collections.abc import Callable
-from email.parser import BytesParser
-from email.policy import HTTP
 from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
+from configs.console.quoting import visible
 from configs.errors import ReidError
 from submit.report.photo_search import Found
 
 MOST = 20_000_000  # bytes of an upload
+PARTS, PART_HEAD = 8, 4096  # parts of a form that are looked at, bytes before a part's contents
+BOUNDARY = re.compile(r'multipart/form-data\s*;.*?\bboundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
+FILENAME = re.compile(rb"^content-disposition:.*;\s*filename\*?=", re.IGNORECASE | re.MULTILINE)
+TOKEN = "token"  # of a link's query
 LINK, SEARCH = b"<!-- search -->", b'<a href="search.html">Search</a>'
 KINDS = {".js": "text/javascript", ".webp": "image/webp", ".html": "text/html; charset=utf-8", ".css": "text/css"}
 Page = Callable[[Found | None, str], str]
@@ -32,15 +42,22 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, host: str, port: int, folder: Path, page: Page, find: Find) -> None:
-        super().__init__((host, port), Handler)
+        """Raises OSError where the host is not this machine's, or the port is taken."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self.address_family, _, _, _, at = min(found, key=lambda one: one[0] != socket.AF_INET)
+        super().__init__((str(at[0]), int(at[1])), Handler)
         self.folder, self.page, self.find = folder.resolve(), page, find
-        own = {host, "127.0.0.1", "localhost", "[::1]"} if host in ("127.0.0.1", "localhost") else {host}
+        bound = ipaddress.ip_address(str(self.server_address[0]).partition("%")[0])
+        self.token = "" if bound.is_loopback else secrets.token_urlsafe()
+        self.cookie = f"report-{self.server_port}"  # browsers do not keep the cookies of two ports apart
+        own = {host.lower(), "127.0.0.1", "localhost", "[::1]", bracketed(str(bound))}
         self.hosts = {f"{name}:{self.server_port}" for name in own} | (own if self.server_port == 80 else set())
+        name = outward(self.address_family) if bound.is_unspecified else str(bound)
+        self.address = f"http://{bracketed(name)}:{self.server_port}/"
 
-    @property
-    def address(self) -> str:
-        """Where a browser finds it."""
-        return f"http://{self.server_address[0]!s}:{self.server_port}/"
+    def link(self, page: str = "") -> str:
+        """What a browser opens to see a page."""
+        return f"{self.address}{page}" + (f"?{TOKEN}={self.token}" if self.token else "")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -104,12 +121,35 @@ class Handler(BaseHTTPRequestHandler):
 
     def _ours(self) -> bool:
         """Whether the request names this server, and a form comes from its pages."""
-        origin = self.headers.get("Origin")
-        known = self.headers.get("Host", "").lower() in self.server.hosts
-        if known and (origin is None or split(origin).netloc.lower() in self.server.hosts):
+        origin, host = self.headers.get("Origin"), self.headers.get("Host", "").lower()
+        from_here = {host} if self.server.token else self.server.hosts
+        if origin is not None and split(origin).netloc.lower() not in from_here:
+            self._refuse(HTTPStatus.FORBIDDEN, "This server answers to its own pages only.")
+        elif not self.server.token:
+            if host in self.server.hosts:
+                return True
+            self._refuse(HTTPStatus.FORBIDDEN, f"This server answers at {self.server.address} only.")
+        elif self._is_token(self._cookie()):
             return True
-        self._refuse(HTTPStatus.FORBIDDEN, f"This server answers at {self.server.address} only.")
+        elif self.command != "POST" and self._is_token(*parse_qs(split(self.path).query).get(TOKEN, ())[:1]):
+            self.send_response(HTTPStatus.SEE_OTHER)  # the same page, without the token in its address
+            self.send_header("Location", "/" + quote(unquote(split(self.path).path).lstrip("/\\")))
+            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; HttpOnly; SameSite=Lax; Path=/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self._refuse(HTTPStatus.FORBIDDEN, "Open the link that the server printed when it started.")
         return False
+
+    def _is_token(self, given: str = "") -> bool:
+        return secrets.compare_digest(given.encode("utf-8", "replace"), self.server.token.encode())
+
+    def _cookie(self) -> str:
+        try:
+            morsel = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
+        except CookieError:
+            return ""
+        return morsel.value if morsel else ""
 
     def _inside(self, name: str) -> Path | None:
         """The file of that name in the folder, or nothing."""
@@ -140,7 +180,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Only what went wrong is said."""
         if len(args) > 1 and str(args[1]) >= "400":
-            print(f"{self.address_string()}: {format % args}", file=sys.stderr)
+            said = re.sub(rf"({TOKEN}=)[^&\s]*", r"\1...", format % args)
+            print(f"{self.address_string()}: {visible(said)}", file=sys.stderr)
 
 
 def split(address: str) -> SplitResult:
@@ -151,14 +192,32 @@ def split(address: str) -> SplitResult:
         return urlsplit("/%00")
 
 
+def bracketed(host: str) -> str:
+    """A host as an address has it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def outward(family: socket.AddressFamily) -> str:
+    """This machine's address towards others; its loopback where it has none."""
+    there, alone = ("192.0.2.1", "127.0.0.1") if family == socket.AF_INET else ("2001:db8::1", "::1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((there, 9))  # finds the way there; nothing is sent
+            return str(probe.getsockname()[0])
+    except OSError:
+        return alone
+
+
 def uploaded(kind: str, body: bytes) -> bytes:
-    """The file in a form's body (multipart/form-data), or nothing."""
-    if not kind.lower().startswith("multipart/form-data"):
+    """The file in a form's body (multipart/form-data), or nothing; a form of more than PARTS parts is not read."""
+    told = BOUNDARY.match(kind)
+    if told is None:
         return b""
-    head = b"Content-Type: " + kind.encode("latin-1", "replace") + b"\r\n\r\n"
-    form = BytesParser(policy=HTTP).parsebytes(head + body)
-    for part in form.iter_parts() if form.is_multipart() else ():
-        if part.get_filename() is not None:
-            content = part.get_payload(decode=True)
-            return content if isinstance(content, bytes) else b""
+    wall = b"\r\n--" + (told[1] or told[2]).encode("latin-1", "replace")
+    for part in (b"\r\n" + body).split(wall, PARTS + 1)[1 : PARTS + 1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        if len(head) <= PART_HEAD and re.search(
+            rb"^content-disposition:.*;\s*filename\*?=", head, re.IGNORECASE | re.MULTILINE
+        ):
+            return content
     return b""

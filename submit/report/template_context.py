@@ -110,7 +110,7 @@ def _example(trial: Trial, found: Inquiry, q: int) -> dict[str, Any]:
         mark = "right" if trial.query.pids[q] == trial.gallery.pids[answer] else "wrong"
     return {
         "name": trial.query.names[q],
-        "person": f"person {trial.query.pids[q]}" if trial.query.pids[q] >= 0 else "",
+        "person": f"person {trial.person(trial.query.pids[q])}" if trial.query.pids[q] >= 0 else "",
         "answer": answer,
         "mark": mark,
         "said": "" if mark == "unknown" else f", {mark}",
@@ -127,8 +127,8 @@ def pair_of(trial: Trial, pair: Pair) -> dict[str, Any]:
     def side(row: int) -> dict[str, Any]:
         of: Side = trial.query if row < n else trial.gallery
         at = row if row < n else row - n
-        told = [f"person {of.pids[at]}"] if of.pids[at] >= 0 else []
-        told += [f"camera {of.camids[at]}"] if of.camids[at] >= 0 else []
+        told = [f"person {trial.person(of.pids[at])}"] if of.pids[at] >= 0 else []
+        told += [f"camera {trial.camera(of.camids[at])}"] if of.camids[at] >= 0 else []
         return {"side": "q" if row < n else "g", "row": at, "name": of.names[at], "who": " · ".join(told)}
 
     kind = "query, gallery" if pair.one < n <= pair.other else "query, query" if pair.other < n else "gallery, gallery"

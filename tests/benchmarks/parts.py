@@ -22,8 +22,9 @@ COVERS = {
     "affine": {"p": 0.3},
     "random_shift": {"p": 0.3},
     "random_patch": {"p": 0.3},
-    "erase": {"p": 0.5},
+    "erase": {"p": 0.5, "fill": "random"},
     "erase with mean": {"name": "erase", "p": 0.5, "fill": "mean"},
+    "erase with the data's mean": {"name": "erase", "p": 0.5, "fill": "data"},
     "cutout": {"p": 0.5},
 }
 
@@ -56,15 +57,38 @@ EVERYTHING = [
     MOVES[1],
     {"name": "random_shift", "p": 0.3},
     {"name": "random_patch", "p": 0.3},
-    {"name": "erase", "p": 0.5},
+    {"name": "erase", "p": 0.5, "fill": "random"},
     {"name": "cutout", "p": 0.2},
 ]
+SOURCE_AUGMENT = [
+    MOVES[0],
+    *({"name": name} | COVERS[name] for name in ("colour_jitter", "affine", "random_patch", "random_shift")),
+]
+SOURCE = {
+    "head": _head(name="mgn_grid"),
+    "augment": _augment(SOURCE_AUGMENT),
+    "losses": _losses(id=ID, triplet={"weight": 0.9, **GROWS}),
+    "resample": [RESAMPLE],
+}
+
+
+def _source(**other: list[str]) -> list[str]:
+    """The source design's system with a part of it replaced; the batches stay the baseline's."""
+    return [change for part in (SOURCE | other).values() for change in part]
+
+
+def _source_without(augmentation: str) -> list[str]:
+    return _source(augment=_augment([row for row in SOURCE_AUGMENT if row["name"] != augmentation]))
+
+
 PARTS: dict[str, list[str]] = {
     "untrained": ["recipe.optimizer.lr=1e-12", "recipe.epochs=1"],
     "baseline": [],
     **{name: _augment([*MOVES, {"name": name} | row]) for name, row in COVERS.items()},
     "soft margin": _losses(id=ID, triplet={"weight": 0.9, "margin": "soft"}),
     "margin that grows": _losses(id=ID, triplet={"weight": 0.9, **GROWS}),
+    "margin by the gap": _losses(id=ID, triplet={"weight": 0.9, "margin": 0.3, "start": 0.1, "by": "gap"}),
+    "euclidean triplet": _losses(id=ID, triplet=TRIPLET | {"distance": "euclidean"}),
     "smoothing over all": _losses(id=ID | {"over": "all"}, triplet=TRIPLET),
     "no smoothing": _losses(id=ID | {"eps": 0}, triplet=TRIPLET),
     "centre": _losses(id=ID, triplet=TRIPLET, center=CENTER),
@@ -77,13 +101,30 @@ PARTS: dict[str, list[str]] = {
     "mgn_grid": _head(name="mgn_grid"),
     "abp": _head(name="mgn", adaptive=True),
     "rmgl": _head(name="rmgl"),
+    "rmgl, cut after layer 2": _head(name="rmgl", fork="layer3.0"),
     "cosine": ["recipe.schedule={name: gradual_warmup, warmup: 10, then: {name: cosine}}"],
     "gradual warm-up": _then_steps("gradual_warmup", multiplier=2),
     "constant warm-up": _then_steps("constant_warmup", factor=0.1),
+    "warm-up by the error": [
+        'recipe.schedule={"name": "error_warmup", "then": {"name": "steps", "warmup": 0, "milestones": [70, 100]}}'
+    ],
     "resample": [RESAMPLE],
     LONGER: [],
     "long tail kept": ["recipe.min_images=1"],
     "strong": [*_augment(EVERYTHING), *_losses(id=ID, triplet={"weight": 0.9, **GROWS}, center=CENTER), RESAMPLE],
+    "source": _source(),
+    "source, mgn": _source(head=_head(name="mgn")),
+    "source, global head": _source(head=_head(name="global")),
+    **{f"source without {row['name']}": _source_without(row["name"]) for row in SOURCE_AUGMENT},
+    "source without smoothing": _source(losses=_losses(id=ID | {"eps": 0}, triplet={"weight": 0.9, **GROWS})),
+    "source without a margin that grows": _source(losses=_losses(id=ID, triplet=TRIPLET)),
+    "source, margin by the gap": _source(losses=_losses(id=ID, triplet={"weight": 0.9, **GROWS, "by": "gap"})),
+    "source, euclidean triplet": _source(
+        losses=_losses(id=ID, triplet={"weight": 0.9, **GROWS, "distance": "euclidean"})
+    ),
+    "source without ID": _source(losses=_losses(triplet={"weight": 1, **GROWS})),
+    "source without triplet": _source(losses=_losses(id=ID | {"weight": 1})),
+    "source without resampling": _source(resample=[]),
 }
 
 

@@ -22,6 +22,7 @@ from configs.console.command import CommandLine, run
 from configs.schema import Pseudo
 from ensemble.pseudo import score_round
 from ensemble.pseudo.labelling import find_groups
+from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 from ensemble.results.pseudo_settings import READS
 from tests.benchmarks.figure import memory
 
@@ -55,7 +56,7 @@ def made_up(images: int, dim: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 def measure(method: str, images: int, dim: int, groups: int | None) -> dict[str, float]:
     """Seconds, GiB above the features, and the report; the kernels are compiled on a few images before."""
     how = Pseudo(method=method, groups=groups or max(1, images // EACH))
-    asked = {"power": 2, "seed": 0, "device": "cpu"}
+    asked = {"rerank": KReciprocal(), "seed": 0, "device": "cpu"}
     few, _ = made_up(500, dim)
     find_groups(how.model_copy(update={"groups": 50}), [few], [1.0], **asked)
     feats, pids = made_up(images, dim)

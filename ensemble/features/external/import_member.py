@@ -113,9 +113,7 @@ def _match_side(
 def _by_labels(
     path: Path, given: Sequence[Rows], sides: tuple[Split, Split]
 ) -> tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]:
-    do = (
-        "write it anew with its names: ensemble.features.external.save, or query_names and gallery_names beside query_f"
-    )
+    do = f"write it anew with its names: {__package__}.save, or query_names and gallery_names beside query_f"
     found = []
     for place, (table, split) in enumerate(zip(given, sides, strict=True)):
         if table.pids is None or table.camids is None:

@@ -23,7 +23,7 @@ from ensemble.features.external.npz import read_npz
 
 WANTED = (
     "wanted are names (N,) and feats (N, D), or query_names, query, gallery_names and gallery "
-    "(ensemble.features.external.save writes them)"
+    f"({__package__}.save writes them)"
 )
 NAMES_JSON = "names.json"
 Arrays = Mapping[str, Any]

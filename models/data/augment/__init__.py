@@ -5,7 +5,7 @@ gives the same pixels. Images are (H, W, 3) uint8 and keep their size. One kind 
 names them, and `python -m models.data.augment --show NAME --out sheet.png` shows what one does.
 """
 
-from models.data.augment.base import MEAN, STD, Augment, Image, image_rng
+from models.data.augment.base import MEAN, STD, Augment, Image, Seat, image_rng
 from models.data.augment.geometric import affine, flip, pad_crop, random_shift
 from models.data.augment.occlusion import cutout, erase, random_patch
 from models.data.augment.photometric import colour_jitter
@@ -15,6 +15,7 @@ __all__ = [
     "STD",
     "Augment",
     "Image",
+    "Seat",
     "affine",
     "colour_jitter",
     "cutout",

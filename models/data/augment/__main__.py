@@ -16,8 +16,9 @@ from PIL import ImageDraw, ImageFont
 
 from configs.console.command import CommandLine, run, whole
 from configs.errors import ConfigError
+from configs.recipe import ALSO_CALLED
 from configs.schema import Named
-from models.data.augment import Augment, Image, image_rng
+from models.data.augment import Augment, Image, Seat, image_rng
 from models.data.drawn import draw_people
 from models.data.images import decode_all
 from models.data.layouts import read_layout
@@ -25,6 +26,7 @@ from models.registry import AUGMENTS, make
 
 PAPER, INK, GAP, TOP = (250, 249, 246), (40, 40, 44), 4, 20  # colours; pixels between pictures and above them
 POOL = 100  # images that are read, for those augmentations that take from others
+FIRST = 1000  # place of the first row in its epoch: those that came before have filled RandomPatch's pool
 
 
 WHAT = "Show what augmentations do: each image, and what training may see of it."
@@ -78,7 +80,7 @@ def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed:
         except yaml.YAMLError as e:
             raise ConfigError(f"--set {change!r}: {value!r} is not a YAML value") from e
     chain = []
-    for name in names.split(","):
+    for name in (ALSO_CALLED.get(name, name) for name in names.split(",")):
         row = AUGMENTS.get(name)
         always = {"p": 1.0} if row and "p" in inspect.signature(row).parameters else {}
         named = Named(name=name, **(always | options))
@@ -87,24 +89,33 @@ def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed:
 
 
 def contact_sheet(
-    images: NDArray[np.uint8], chain: Sequence[Augment], columns: int, seed: int, title: str
+    images: NDArray[np.uint8],
+    picked: Sequence[int] | NDArray[np.intp],
+    chain: Sequence[Augment],
+    columns: int,
+    seed: int,
+    title: str,
 ) -> Pil.Image:
-    """Rows of images, each before and then `columns` times after: what epochs 0, 1, 2 ... would see of it."""
+    """Rows of picked images, each before and then `columns` times after: what epochs 0, 1, 2 ... would see of it."""
     height, width = images.shape[1:3]
-    across, down = (columns + 1) * (width + GAP) + GAP, len(images) * (height + GAP) + TOP
+    across, down = (columns + 1) * (width + GAP) + GAP, len(picked) * (height + GAP) + TOP
     sheet = Pil.new("RGB", (across, down), PAPER)
     ImageDraw.Draw(sheet).text((GAP, 3), title, INK, ImageFont.load_default(12))
-    for row, image in enumerate(images):
+    for row, at in enumerate(picked):
         for column in range(columns + 1):
-            seen = image if column == 0 else _seen(image, chain, image_rng(seed, column - 1, row))
+            seen = images[at] if column == 0 else seen_in(images, at, chain, seed, epoch=column - 1, row=row)
             place = (GAP + column * (width + GAP), TOP + row * (height + GAP))
             sheet.paste(Pil.fromarray(np.ascontiguousarray(seen)), place)
     return sheet
 
 
-def _seen(image: Image, chain: Sequence[Augment], rng: np.random.Generator) -> Image:
+def seen_in(images: NDArray[np.uint8], at: int, chain: Sequence[Augment], seed: int, *, epoch: int, row: int) -> Image:
+    """An image as an epoch would see it; before it came all that were read, shuffled, over and over."""
+    order = np.resize(np.random.default_rng([seed, epoch]).permutation(len(images)), FIRST + row + 1)
+    order[-1] = at
+    image, rng = images[at], image_rng(seed, epoch, FIRST + row)
     for change in chain:
-        image = change(image, rng)
+        image = change(image, rng, Seat(epoch, FIRST + row, order))
     return image
 
 
@@ -116,9 +127,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # what is wrong with it comes first
     images = read_images(args.data, args.layout, tuple(args.size))
     chain = make_chain(args.show, args.set, images, args.seed)
-    picked = images[np.linspace(0, len(images) - 1, min(args.rows, len(images))).astype(int)]
+    picked = np.linspace(0, len(images) - 1, min(args.rows, len(images))).astype(int)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(picked, chain, args.columns, args.seed, f"{args.show} {' '.join(args.set)}").save(args.out, "PNG")
+    contact_sheet(images, picked, chain, args.columns, args.seed, f"{args.show} {' '.join(args.set)}").save(
+        args.out, "PNG"
+    )
     print(args.out)
 
 

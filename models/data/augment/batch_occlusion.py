@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.augment.base import Batched, Size
@@ -30,7 +28,7 @@ class Boxes:
 
 
 def fill(pixel: Sequence[int] | None, device: torch.device, size: Size) -> Batched:
-    """A box of one colour, or of the noise that was drawn."""
+    """A box of one colour, or of the pixels that were drawn: noise, or a patch."""
     boxes = Boxes(device, size)
     colour = None if pixel is None else torch.tensor(pixel, dtype=torch.uint8, device=device)
 
@@ -43,22 +41,5 @@ def fill(pixel: Sequence[int] | None, device: torch.device, size: Size) -> Batch
         else:
             raise ValueError("a box of noise, and none was drawn")
         return torch.where(inside & drawn(numbers), new, images)
-
-    return apply
-
-
-def paste(patches: Sequence[NDArray[np.uint8]], device: torch.device, size: Size) -> Batched:
-    """One of the patches (h, w, 3) in its box."""
-    boxes = Boxes(device, size)
-    canvas = np.zeros((len(patches), max(p.shape[0] for p in patches), max(p.shape[1] for p in patches), 3), np.uint8)
-    for place, patch in zip(canvas, patches, strict=True):
-        place[: patch.shape[0], : patch.shape[1]] = patch
-    pool = torch.from_numpy(canvas).to(device)
-    _, height, width, _ = pool.shape
-
-    def apply(images: Tensor, numbers: Tensor, noise: Tensor | None) -> Tensor:
-        y, x, inside = boxes.places(numbers[:, 2:])
-        which = numbers[:, 1].long()[:, None, None]
-        return torch.where(inside & drawn(numbers), pool[which, y.clamp(0, height - 1), x.clamp(0, width - 1)], images)
 
     return apply

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import ConfigError
-from models.data.augment.base import Augment, Image, Size, image_rng
+from models.data.augment.base import Augment, Image, Seat, Size, image_rng
 
 Pixels = Callable[[Tensor, Tensor, Sequence[Tensor]], Tensor]
 
@@ -38,19 +38,21 @@ class Chain:
         seed: int,
         epoch: int,
         places: Sequence[int],
+        order: NDArray[np.int64],
         table: NDArray[np.float64],
         noise: Sequence[NDArray[np.uint8]] = (),
     ) -> None:
         """The numbers of the images at some places of an epoch, drawn as for one image after another.
 
         Args:
+            order: the rows of all of the epoch's images, in the order of their places.
             table: (B, width), to be filled. noise: a canvas (B, H, W, 3) for each that paints, to be painted on.
         """
         for i, place in enumerate(places):
             rng, painted = image_rng(seed, epoch, place), 0
             row: list[float] = []
             for augment in self.augments:
-                drawn = augment.draw(rng, self.size)
+                drawn = augment.drawn(rng, self.size, Seat(epoch, place, order))
                 row += (0.0,) * (1 + augment.width) if drawn is None else (1.0, *drawn.numbers)
                 if augment.paints:
                     if drawn is not None and drawn.noise is not None:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.data.augment import batch_occlusion
-from models.data.augment.base import MEAN, Augment, Drawn, Image, Size, check_range, check_share
+from models.data.augment.base import MEAN, Augment, Drawn, Image, Seat, Size, check_range, check_share
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+BLOCK = 1024  # images at a time
+TRIED = 100  # boxes that are drawn beforehand, to see whether there are any
 MEAN_PIXEL = tuple(round(255 * m) for m in MEAN)
 
 
@@ -62,17 +64,17 @@ def erase(
     p: float = 0.5,
     area: Sequence[float] = (0.02, 0.4),
     aspect: Sequence[float] = (0.3, 3.33),
-    fill: Literal["random", "mean"] = "random",
+    fill: Literal["random", "mean", "data"] = "mean",
     attempts: int = 100,
 ) -> Augment:
-    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by noise, or by ImageNet's mean.
+    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by a mean colour, or by noise.
 
     Args:
-        images: (N, H, W, 3), the training images, for their size.
+        images: (N, H, W, 3), the training images, for their size and mean.
         p: probability of erasing at all.
         area: least and greatest share of the image.
         aspect: least and greatest height / width, drawn evenly in between.
-        fill: what replaces it.
+        fill: what replaces it: ImageNet's mean, the training images' own (data), or noise (random).
         attempts: rectangles drawn until one fits into the image.
 
     Raises:
@@ -81,8 +83,10 @@ def erase(
     check_share("p", p)
     check_range("area", area, 0, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
-    if fill not in ("random", "mean"):
-        raise ValueError(f"fill {fill!r}; there are random, mean")
+    if fill not in ("random", "mean", "data"):
+        raise ValueError(f"fill {fill!r}; there are random, mean, data")
+    if fill == "data" and images is None:
+        raise ValueError("fill 'data': the training images are wanted, to take their mean")
     if images is not None:
         check_fits("rectangle", images.shape[1:3], area, aspect)
 
@@ -93,10 +97,19 @@ def erase(
         return Drawn(box, rng.integers(0, 256, (*box[2:], 3), dtype=np.uint8) if fill == "random" else None)
 
     def apply(image: Image, drawn: Drawn) -> Image:
-        return covered(image, drawn.numbers, MEAN_PIXEL if drawn.noise is None else drawn.noise)
+        return covered(image, drawn.numbers, pixel if drawn.noise is None else drawn.noise)
 
     painted = fill == "random"
-    return Augment(draw, apply, partial(batch_occlusion.fill, None if painted else MEAN_PIXEL), width=4, paints=painted)
+    pixel = mean_pixel(images) if fill == "data" and images is not None else MEAN_PIXEL
+    return Augment(draw, apply, partial(batch_occlusion.fill, None if painted else pixel), width=4, paints=painted)
+
+
+def mean_pixel(images: NDArray[np.uint8]) -> tuple[int, ...]:
+    """The rounded mean of all pixels of images (N, H, W, 3), added up in whole numbers."""
+    sums = np.zeros(3, np.int64)
+    for start in range(0, len(images), BLOCK):
+        sums += images[start : start + BLOCK].sum(axis=(0, 1, 2), dtype=np.int64)
+    return tuple(round(int(s) / (images.size // 3)) for s in sums)
 
 
 def covered(image: Image, box: Sequence[float], pixels: ArrayLike) -> Image:
@@ -146,22 +159,29 @@ def random_patch(
     area: Sequence[float] = (0.01, 0.5),
     aspect: Sequence[float] = (0.1, 10),
     pool: int = 100,
+    back: int = 50_000,
     attempts: int = 100,
 ) -> Augment:
-    """RandomPatch: a piece of another training image is pasted at a random place.
+    """RandomPatch: a piece of an image that came before is pasted at a random place.
 
-    After Zhou et al. 2019 (OSNet-AIN) and torchreid, whose bounds are the defaults. There the pool fills as training
-    goes, so that it depends on the worker; here it is cut once from the first images of the data set, by their rows
-    and the seed alone. A pasted patch is neither turned nor mirrored.
+    After Zhou et al. 2019 (OSNet-AIN) and torchreid, whose bounds are the defaults. The first images of an epoch fill
+    the pool and get nothing. Every later one puts a patch of itself in, and then gets one that was there before.
+
+    Nothing is kept: the patch of a place is a function of (seed, epoch, place), and is cut where it is pasted. So the
+    pool is the same for any number of workers, and every epoch has a pool of its own.
+
+    Differs from torchreid: a patch is cut from the image as it is packed, before any augmentation; an image never gets
+    its own; a patch is neither turned nor mirrored.
 
     Args:
         images: (N, H, W, 3), the training images in their fixed order.
-        seed: of the patches of the pool.
+        seed: of the patches.
         p: probability of pasting at all.
         area: least and greatest share of the image.
         aspect: least and greatest height / width, drawn evenly in between.
-        pool: images that give one patch each; a smaller data set gives all it has.
-        attempts: rectangles drawn until one fits into the image.
+        pool: images that fill the pool; half of a data set that has fewer than twice as many.
+        back: how many places before the image's own its patch may come from; torchreid's pool holds as many.
+        attempts: rectangles drawn until one fits into the image; one of which none does gives no patch.
 
     Raises:
         ValueError: bounds that are out of order or range, or so that no patch fits into the image.
@@ -169,28 +189,29 @@ def random_patch(
     check_share("p", p)
     check_range("area", area, 1e-6, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
-    if pool < 1:
-        raise ValueError(f"pool {pool!r}; wanted 1 image or more")
-    check_fits("patch", images.shape[1:3], area, aspect)
-    patches = []
-    for row in range(min(pool, len(images))):
-        box = random_box(np.random.default_rng([seed, row, 2]), images.shape[1:3], area, aspect, attempts)
-        if box is None:
-            raise ValueError(
-                f"no patch of area {list(area)} and aspect {list(aspect)} fits into {images.shape[1]}x"
-                f"{images.shape[2]} pixels in {attempts} attempts; lower the area, or raise attempts"
-            )
-        top, left, h, w = box
-        patches.append(np.array(images[row, top : top + h, left : left + w]))
+    if pool < 1 or back < pool:
+        raise ValueError(f"pool {pool!r}, back {back!r}; wanted a pool of 1 image or more, and back no less than it")
+    shape = (images.shape[1], images.shape[2])
+    check_fits("patch", shape, area, aspect)
+    if any(random_box(np.random.default_rng([i, 2]), shape, area, aspect, attempts) is None for i in range(TRIED)):
+        raise ValueError(
+            f"no patch of area {list(area)} and aspect {list(aspect)} fits into {shape[0]}x{shape[1]} pixels in "
+            f"{attempts} attempts; lower the area, or raise attempts"
+        )
+    filled = min(pool, max(1, len(images) // 2))
 
-    def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
-        if rng.random() >= p:
+    def draw(rng: np.random.Generator, size: Size, seat: Seat) -> Drawn | None:
+        if rng.random() >= p or seat.place < filled:
             return None
-        which = int(rng.integers(len(patches)))
-        h, w, _ = patches[which].shape
-        return Drawn((which, rng.integers(0, size[0] - h + 1), rng.integers(0, size[1] - w + 1), h, w))
+        place = int(rng.integers(max(0, seat.place - back), seat.place))
+        box = random_box(np.random.default_rng([seed, seat.epoch, 2, place]), shape, area, aspect, attempts)
+        if box is None:
+            return None
+        top, left, h, w = box
+        patch = np.array(images[seat.order[place], top : top + h, left : left + w])
+        return Drawn((rng.integers(0, size[0] - h + 1), rng.integers(0, size[1] - w + 1), h, w), patch)
 
     def apply(image: Image, drawn: Drawn) -> Image:
-        return covered(image, drawn.numbers[1:], patches[int(drawn.numbers[0])])
+        return image if drawn.noise is None else covered(image, drawn.numbers, drawn.noise)
 
-    return Augment(draw, apply, partial(batch_occlusion.paste, patches), width=5)
+    return Augment(draw, apply, partial(batch_occlusion.fill, None), width=4, paints=True, seated=True)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from configs.console.quoting import set_option
+from configs.errors import ReidError
+from configs.recipe import Recipe
+from configs.schema import Competition
 from models.data.doctor.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.doctor.inspect_files import Seen
+from models.data.pairs import check_handing_in
 from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
+Place = tuple[str, str, int | str]  # of an image: list, name, identity
 MOST_SKIPPED = 1000  # names that a command line takes
 
 
 def find_in_lists(
-    benchmark: Benchmark, min_images: int = 2, lists: Sequence[str] = ("train", "query", "gallery")
+    benchmark: Benchmark, recipe: Recipe, lists: Sequence[str] = ("train", "query", "gallery")
 ) -> list[Finding]:
     """What the lists alone tell: names, identities, cameras.
 
     Args:
-        min_images: recipe.min_images.
+        recipe: what a build would train by.
         lists: those that a build needs.
     """
     found: list[Finding] = []
@@ -30,7 +35,7 @@ def find_in_lists(
     for part in lists:
         if not len(getattr(benchmark, part)):
             found.append(Finding(STOPS, f"the {part} list is empty", "a build stops at once"))
-    found += _tail(train, min_images)
+    found += _tail(train, recipe.min_images, recipe.identities_per_batch)
     for part in ("train", "query", "gallery", "unlabelled"):
         found += _look_alike(part, getattr(benchmark, part))
     found += _same_names(benchmark)
@@ -42,7 +47,7 @@ def find_in_lists(
                 HURTS,
                 f"{count(len(shared), 'identity is', 'identities are')} in train and in the test",
                 does,
-                shown(sorted(shared)),
+                shown(benchmark.labels.get(pid, pid) for pid in sorted(shared)),
             )
         )
     found += _unanswerable(query, gallery)
@@ -61,38 +66,66 @@ def distractors(query: Split, gallery: Split) -> int:
     return int(unasked.sum()) if (query.pids != UNKNOWN).any() else 0
 
 
-def find_in_files(parts: dict[str, tuple[Split, Sequence[Seen]]]) -> list[Finding]:
+def find_in_files(
+    parts: dict[str, tuple[Split, Sequence[Seen]]], labels: Mapping[int, str] | None = None
+) -> list[Finding]:
     """What a look into the files tells: broken ones, doubled ones.
 
     Args:
         parts: name of a list -> the list, and its files in the same order.
+        labels: what the data set calls an identity, where that is not its number.
     """
-    broken: dict[str, list[str]] = defaultdict(list)
-    troubles: list[str] = []
-    for part, (split, files) in parts.items():
-        for name, seen in zip(split.names, files, strict=True):
-            if seen.trouble:
-                broken[part].append(name)
-                troubles.append(f"{seen.path}: {seen.trouble}")
-    found: list[Finding] = []
-    if troubles:
-        does = f"a build stops at it; replace it, or leave it out with {set_option('competition.skip', broken)}"
-        if len(troubles) > MOST_SKIPPED:
-            does = "a build stops at them; copy the data set anew"
-        found.append(Finding(STOPS, f"{count(len(troubles), 'file')} cannot be decoded", does, shown(troubles)))
+    found = []
+    for missing, what in ((True, "of the lists {} not there"), (False, "cannot be decoded")):
+        bad: dict[str, list[str]] = defaultdict(list)
+        faulty: list[Seen] = []
+        for part, (split, of_part) in parts.items():
+            for name, seen in zip(split.names, of_part, strict=True):
+                if seen.trouble and seen.missing == missing:
+                    bad[part].append(name)
+                    faulty.append(seen)
+        if not faulty:
+            continue
+        text = f"{count(len(faulty), 'file')} {what.format('is' if len(faulty) == 1 else 'are')}"
+        examples = _folders_gone(faulty) if missing else [f"{seen.path}: {seen.trouble}" for seen in faulty]
+        found.append(Finding(STOPS, text, _mending(bad, len(faulty), missing), shown(examples)))
     odd = [f"{seen.path}: {seen.remark}" for _, files in parts.values() for seen in files if seen.remark]
     if odd:
         text = f"{count(len(odd), 'file is', 'files are')} not as they should be"
         found.append(Finding(NOTE, text, "they are read all the same", shown(odd)))
-    places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    places: dict[str, list[Place]] = defaultdict(list)
     for part, (split, files) in parts.items():
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
             if not seen.trouble:
-                places[seen.digest].append((part, name, pid))
+                places[seen.digest].append((part, name, pid if pid == UNKNOWN else (labels or {}).get(pid, pid)))
     return found + _doubles([group for group in places.values() if len(group) > 1])
 
 
-def _tail(train: Split, min_images: int) -> list[Finding]:
+def find_in_rules(competition: Competition, benchmark: Benchmark) -> list[Finding]:
+    """What the competition's format wants and the lists do not give."""
+    try:
+        check_handing_in(competition, benchmark)
+    except ReidError as e:
+        return [Finding(STOPS, str(e), "a build stops before it trains")]
+    return []
+
+
+def _folders_gone(files: Sequence[Seen]) -> list[str]:
+    """Folders that are not there as a whole, with how many files each should hold; then single files."""
+    there = {folder: folder.is_dir() for folder in {seen.path.parent for seen in files}}
+    gone = Counter(str(seen.path.parent) for seen in files if not there[seen.path.parent])
+    folders = [f"no folder {folder}, which should hold {n:,}" for folder, n in sorted(gone.items())]
+    return folders + [str(seen.path) for seen in files if there[seen.path.parent]]
+
+
+def _mending(bad: dict[str, list[str]], total: int, missing: bool) -> str:
+    """What to do about so many files, by their lists."""
+    if total > MOST_SKIPPED:
+        return f"a build stops at them; copy the {'images to their lists' if missing else 'data set anew'}"
+    return f"a build stops at it; replace it, or leave it out with {set_option('competition.skip', bad)}"
+
+
+def _tail(train: Split, min_images: int, identities: int) -> list[Finding]:
     counts = Counter(pid for pid in train.pids.tolist() if pid != UNKNOWN)
     few = [pid for pid, n in counts.items() if n < min_images]
     found = []
@@ -101,6 +134,10 @@ def _tail(train: Split, min_images: int) -> list[Finding]:
             f"{count(len(counts) - len(few), 'identity has', 'identities have')} {min_images} training images or more"
         )
         found.append(Finding(STOPS, text, "a build wants at least 2; lower recipe.min_images, or add images"))
+    elif len(train) and len(counts) - len(few) < identities:
+        text = f"a batch takes {identities} identities, and {len(counts) - len(few)} can be trained on"
+        does = f"a build stops; {set_option('recipe.identities_per_batch', len(counts) - len(few))}"
+        found.append(Finding(STOPS, text, does))
     if few:
         does = "they are left out of training (recipe.min_images)"
         found.append(Finding(NOTE, f"{len(few):,} of {len(counts):,} identities have a single training image", does))
@@ -177,9 +214,9 @@ def _unanswerable(query: Split, gallery: Split) -> list[Finding]:
     return found
 
 
-def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
+def _doubles(groups: list[list[Place]]) -> list[Finding]:
     """Equal files, by what they would do: the gravest first; each group is told once."""
-    kinds: dict[str, list[list[tuple[str, str, int]]]] = defaultdict(list)
+    kinds: dict[str, list[list[Place]]] = defaultdict(list)
     for group in groups:
         parts = {part for part, _, _ in group}
         labels = {
@@ -206,7 +243,7 @@ def _doubles(groups: list[list[tuple[str, str, int]]]) -> list[Finding]:
     ]
 
 
-def _group(group: list[tuple[str, str, int]]) -> str:
+def _group(group: list[Place]) -> str:
     return " = ".join(f"{part}/{name}" + (f" (id {pid})" if pid != UNKNOWN else "") for part, name, pid in group[:4])
 
 

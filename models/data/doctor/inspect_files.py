@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from configs.console.progress import Progress
-from configs.errors import DataError
+from configs.errors import ImageError
 from configs.store.atomic_files import file_digest
 from models.data.images import read
 
@@ -22,7 +22,7 @@ SHARE = 256  # files a task
 class Seen:
     """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B.
 
-    remark: what is odd about a file that is read.
+    remark: what is odd about a file that is read. missing: there is no such file.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Seen:
     width: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     remark: str = ""
+    missing: bool = False
 
     @property
     def domain(self) -> str:
@@ -45,15 +46,16 @@ def inspect_files(paths: Sequence[Path], progress: Progress, n_jobs: int = -1) -
     jobs = min(len(shares), 1) if n_jobs == 1 or len(shares) < 2 else n_jobs
     seen: list[Seen] = []
     with progress.task("files", len(paths)) as step:
-        tasks = Parallel(n_jobs=jobs or 1, return_as="generator")(delayed(_look_all)(share) for share in shares)
+        here = Path.cwd()  # workers that are still there from before have the working directory of then
+        tasks = Parallel(n_jobs=jobs or 1, return_as="generator")(delayed(_look_all)(here, share) for share in shares)
         for part in tasks:
             seen += part
             step(len(part))
     return seen
 
 
-def _look_all(paths: Sequence[Path]) -> list[Seen]:
-    return [look(path) for path in paths]
+def _look_all(here: Path, paths: Sequence[Path]) -> list[Seen]:
+    return [replace(look(here / path), path=path) for path in paths]
 
 
 def look(path: Path) -> Seen:
@@ -62,10 +64,9 @@ def look(path: Path) -> Seen:
         digest = file_digest(path)
         pixels, remark = read(path)
     except OSError as e:
-        return Seen(path, "", f"cannot be read ({e.strerror})")
-    except DataError as e:
-        text = str(e).removeprefix(f"{path}: ").split(". Replace it")[0]
-        return Seen(path, digest, text)
+        return Seen(path, "", f"cannot be read ({e.strerror})", missing=isinstance(e, FileNotFoundError))
+    except ImageError as e:
+        return Seen(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     means = float(mean[0]), float(mean[1]), float(mean[2])
     return Seen(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark)

@@ -117,7 +117,8 @@ def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], 
         (draft / folder).mkdir(parents=True)
     workers = min(cpu_count() if n_jobs < 0 else max(1, n_jobs), max(1, len(entries) // 50))
     shares = [entries[start::workers] for start in range(workers)]
-    Parallel(n_jobs=workers)(delayed(draw_entries)(draft, share, seed, size, level) for share in shares)
+    there = draft.absolute()  # workers that are still there from before have the working directory of then
+    Parallel(n_jobs=workers)(delayed(draw_entries)(there, share, seed, size, level) for share in shares)
     with (draft / TRUTH).open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("name", "pid"))

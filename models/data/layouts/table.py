@@ -68,7 +68,14 @@ def read_table(root: Path) -> Benchmark:
         gallery=split([r for r in test if r["is_gallery"] in TRUE]),
         unlabelled=split([r for r in rows if r["split"] == "unlabelled"]),
         found=tuple(found),
+        labels=_texts(pid_of),
+        cameras=_texts(cam_of),
     )
+
+
+def _texts(number_of: dict[str, int]) -> dict[int, str]:
+    """The texts that are not their numbers, by these."""
+    return {number: text for text, number in number_of.items() if text not in ("", str(number))}
 
 
 def _numbers(words: set[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from configs.errors import DataError
@@ -15,8 +15,18 @@ from models.data.layouts.table import PICTURES, TABLE, WANTED
 from models.data.split import UNKNOWN, Split
 
 
-def write_table(folder: Path, train: Split, query: Split, gallery: Split) -> Path:
+def write_table(
+    folder: Path,
+    train: Split,
+    query: Split,
+    gallery: Split,
+    labels: Mapping[int, str] | None = None,
+    cameras: Mapping[int, str] | None = None,
+) -> Path:
     """Write the lists into a folder that has no table yet; where the pictures lie.
+
+    Args:
+        labels, cameras: what the data set calls them, where these are not their numbers.
 
     Raises:
         DataError: there is a table already, a path that a table cannot hold, or the disk refuses.
@@ -30,8 +40,11 @@ def write_table(folder: Path, train: Split, query: Split, gallery: Split) -> Pat
     writer.writerow((*WANTED, "camid"))
     for name, split, is_query, is_gallery in parts:
         for path, pid, camid in _images(split, pictures):
-            told = ("" if number == UNKNOWN else number for number in (pid, camid))
-            writer.writerow((next(told), path, name, is_query, is_gallery, next(told)))
+            label, camera = (
+                "" if number == UNKNOWN else (texts or {}).get(number, number)
+                for number, texts in ((pid, labels), (camid, cameras))
+            )
+            writer.writerow((label, path, name, is_query, is_gallery, camera))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / PICTURES, json.dumps({"folder": str(pictures)}, ensure_ascii=False) + "\n")

@@ -90,7 +90,7 @@
     if (at !== i) return;
     const box = canvas.getBoundingClientRect();
     const [x, y] = place(i, box.width, box.height);
-    const facts = [side(i) === "q" ? "query" : "gallery", pids[i] >= 0 && `person ${pids[i]}`, cams[i] >= 0 && `camera ${cams[i]}`];
+    const facts = [side(i) === "q" ? "query" : "gallery", report.who(index, pids[i], cams[i])];
     const where = side(i) === "q" ? row(i) : index.gallery.place[row(i)];
     tip.replaceChildren(report.thumb(index, side(i), where, ""), make("b", {}, name), make("br"), facts.filter(Boolean).join(" · "));
     tip.style.left = `${Math.min(box.width - 140, Math.max(0, x + 14))}px`;

@@ -70,7 +70,7 @@
     for (const i of state.down ? Array.from(sorted).reverse() : sorted) {
       if (state.cam !== "" && index.cams[i] !== Number(state.cam)) continue;
       if (state.domain !== "" && index.domains[i] !== Number(state.domain)) continue;
-      if (state.person !== "" && index.pids[i] !== Number(state.person)) continue;
+      if (state.person !== "" && report.person(index, index.pids[i]) !== state.person.trim()) continue;
       if (words.length && !words.every((w) => index.lower[i].includes(w))) continue;
       if (only(i)) kept.push(i);
     }
@@ -140,9 +140,7 @@
 
   function lineOf(i, place) {
     const row = make("a", { class: "line", href: clean({ q: i }), "data-place": place, "aria-posinset": place + 1 });
-    const facts = [];
-    if (index.pids[i] >= 0) facts.push(`person ${index.pids[i]}`);
-    if (index.cams[i] >= 0) facts.push(`camera ${index.cams[i]}`);
+    const facts = [report.who(index, index.pids[i], index.cams[i])].filter(Boolean);
     if (index.domains[i] >= 0) facts.push(index.domainNames[index.domains[i]]);
     row.append(
       make("span", { class: "asked" }, report.thumb(index, "q", i, "")),

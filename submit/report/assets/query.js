@@ -67,8 +67,6 @@ report.query = (() => {
     return new Map(rows.map((row) => [row, at.get(Math.floor(row / index.perNames))[row % index.perNames]]));
   }
 
-  const who = (pid, cam) => [pid >= 0 && `person ${pid}`, cam >= 0 && `camera ${cam}`].filter(Boolean).join(" · ");
-
   function head(index, query, way) {
     const place = way.place >= 0 ? `${(way.place + 1).toLocaleString("en")} of ${way.of.toLocaleString("en")}` : "not in the filter";
     const arrow = (to, words, sign) =>
@@ -77,8 +75,8 @@ report.query = (() => {
         : make("a", { class: "button", href: way.link({ q: to }), "aria-label": words, title: words }, sign);
     const facts = make("dl", { class: "facts" });
     const fact = (term, value) => facts.append(make("div", {}, make("dt", {}, term), make("dd", {}, value)));
-    if (index.pids[query] >= 0) fact("person", String(index.pids[query]));
-    if (index.cams[query] >= 0) fact("camera", String(index.cams[query]));
+    if (index.pids[query] >= 0) fact("person", report.person(index, index.pids[query]));
+    if (index.cams[query] >= 0) fact("camera", report.camera(index, index.cams[query]));
     if (index.domains[query] >= 0) fact("domain", index.domainNames[index.domains[query]]);
     if (index.labelled) {
       const after = index.ap[index.after * index.count + query];
@@ -102,7 +100,7 @@ report.query = (() => {
     const cards = one.top.map((t, j) => {
       const kind = report.mark(query, t.row);
       const said = kind === "unknown" ? "" : kind;
-      const words = `${j + 1}: ${name(t.row, names)}, ${who(index.gallery.pids[t.row], index.gallery.cams[t.row])}${said && `, ${said}`}`;
+      const words = `${j + 1}: ${name(t.row, names)}, ${report.who(index, index.gallery.pids[t.row], index.gallery.cams[t.row])}${said && `, ${said}`}`;
       return make("li", { class: `card ${kind}` },
         make("span", { class: "frame" },
           report.thumb(index, "g", index.gallery.place[t.row], words),

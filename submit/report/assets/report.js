@@ -65,6 +65,12 @@ window.report = (() => {
     return element;
   }
 
+  // What the data set calls an identity or a camera.
+  const person = (index, pid) => index.persons[pid] ?? String(pid);
+  const camera = (index, cam) => index.cameras[cam] ?? String(cam);
+  const who = (index, pid, cam) =>
+    [pid >= 0 && `person ${person(index, pid)}`, cam >= 0 && `camera ${camera(index, cam)}`].filter(Boolean).join(" · ");
+
   const percent = (x) => (x < 0 || Number.isNaN(x) ? "–" : (100 * x).toFixed(1));
   const signed = (x) => (Math.abs(x) < 0.0005 ? "0.0" : `${x > 0 ? "+" : "−"}${Math.abs(100 * x).toFixed(1)}`);
 
@@ -117,5 +123,5 @@ window.report = (() => {
     });
   });
 
-  return { put, load, numbers, make, thumb, percent, signed, typing };
+  return { put, load, numbers, make, thumb, person, camera, who, percent, signed, typing };
 })();
