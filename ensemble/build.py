@@ -65,7 +65,8 @@ def options() -> CommandLine:
         "--members",
         default=FIVE,
         metavar="NAMES",
-        help="names from configs/members.yaml, and files of features (docs/desk.md); default: all five",
+        help="names from configs/members.yaml, timm:MODEL (docs/recipe.md), and files of features (docs/desk.md); "
+        "default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
@@ -211,12 +212,12 @@ def build(
     return open_build(args.runs, key) if key else None
 
 
-def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:
-    """Everything from the plan to the record: the build's key; None of a dry run."""
-    if "tensorboard" in args.log:
-        need("report", "tensorboard")
-    progress = make_progress(args.log, quiet)
-    begun = time.monotonic()
+def read_config(args: argparse.Namespace) -> BuildConfig:
+    """What is to be built, with every member's network and recipe checked.
+
+    Raises:
+        ConfigError: something of it cannot be.
+    """
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_build_config(
@@ -227,8 +228,18 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = Fal
         sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
     for member in plan.members:
-        check(member, plan.recipe)
+        check(member, plan.recipe_of(member))
         check_views(member, plan)
+    return plan
+
+
+def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:
+    """Everything from the plan to the record: the build's key; None of a dry run."""
+    if "tensorboard" in args.log:
+        need("report", "tensorboard")
+    progress = make_progress(args.log, quiet)
+    begun = time.monotonic()
+    plan = read_config(args)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
         raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")

@@ -15,7 +15,7 @@ from ensemble.pipeline.groups import groups_of, groups_request
 from ensemble.pipeline.stages import BuildPlan
 from ensemble.rerank import whitening
 from ensemble.results import cache_keys
-from models.data.split import content_digest, make_split
+from models.data.split import make_split
 
 TRAIN = "train"
 SAID = {"train": "the training images", "test": "query and gallery"}
@@ -24,12 +24,12 @@ SAID = {"train": "the training images", "test": "query and gallery"}
 def of_training(job: BuildContext, work: BuildPlan) -> BuildPlan | None:
     """The training images as a test that asks nothing, whose features are taken; None where nobody needs them."""
     how, listed = job.plan.ensemble.whiten, work.train_images
-    if how is None or how.name != "train" or listed is None:
+    if how is None or how.name != "train" or not listed:
         return None
-    nobody = make_split([])
-    none = cache_keys.images_address("none", content_digest(nobody), job.plan.recipe.size)
-    tests, images = {TRAIN: (nobody, work.training.split)}, {TRAIN: (none, listed)}
-    return replace(work, tests=tests, test_images=images, splits=work.splits | {none.key: nobody}, outside={})
+    nobody, splits = make_split([]), dict(work.splits)
+    none = stages.images_of(job, "none", nobody, splits)
+    images = {TRAIN: {member: (none[member], listed[member]) for member in listed}}
+    return replace(work, tests={TRAIN: (nobody, work.training.split)}, test_images=images, splits=splits, outside={})
 
 
 def where_whitened(
