@@ -21,7 +21,7 @@ from models.data.mend import repair_image
 SUFFIXES = frozenset(f".{ending}" for ending in (  # Pillow's endings of the formats below
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
 ))  # fmt: skip
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; some of Pillow's other readers start programs
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; some other readers start programs
 MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more is a mistake or a decompression bomb
 MAX_BYTES = 16 * MAX_PIXELS
 

@@ -84,7 +84,7 @@ def _found(
         if idle:
             names = {name for split in benchmark.lists().values() for name in split.names}
             other = ", but another list has it" if names & {*idle} else ""
-            text = f"{count(len(idle), 'entry matches', 'entries match')} no image of competition.skip for {part}{other}"
+            text = f"{count(len(idle), 'entry', 'entries')} of competition.skip for {part} without an image{other}"
             told = [entry + hint(entry, names) for entry in idle[:EXAMPLES]]
             found.append(Finding(HURTS, text, "it leaves nothing out", shown(told)))
     return found
