@@ -1,4 +1,4 @@
-"""What stands behind people: one wide plate a camera, painted once, of which each picture shows a piece."""
+"""Backdrops: one wide plate per camera. Each image shows a piece of it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The six cameras and the three levels: what a place does to every picture taken there."""
+"""The six cameras and the three levels of difficulty."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What lens and sensor make of a scene: colour, blur, resolution, noise, JPEG."""
+"""Lens and sensor: colour, blur, resolution, noise, JPEG."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Things that stand in front of somebody, and things beside them."""
+"""Objects in front of a person, and next to them."""
 
 from itertools import pairwise
 

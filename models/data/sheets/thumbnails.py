@@ -34,7 +34,7 @@ def tile_of(paths: Sequence[Path | None], longest: int) -> Tile:
     """A tile with the median shape of the images, not larger than they are.
 
     Args:
-        paths: the images. At most about SAMPLE of them are read.
+        paths: the images. A sample of them is read.
         longest: largest length of the longer side, in pixels.
     """
     step = max(1, len(paths) // SAMPLE)
