@@ -111,7 +111,7 @@ def test_another_number_of_threads_is_said(tmp_path, monkeypatch, begun, now):
         save_checkpoint(tmp_path, TrainingPosition(1), *make(), SCALER)
         patch.setattr(checkpoint.torch, "get_num_threads", lambda: now)
         assert load_checkpoint(tmp_path, *make(), SCALER, say=said.append) == TrainingPosition(1)
-    assert [f"begun on {begun} threads, gone on with on {now}: " in text for text in said] == [True] * (begun != now)
+    assert [f"started with {begun} threads, resumed with {now}: " in text for text in said] == [True] * (begun != now)
 
 
 def test_only_the_last_checkpoint_stays(tmp_path):

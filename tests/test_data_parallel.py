@@ -131,7 +131,7 @@ def test_words_and_disagreement(run_team):
             print(e)
     """
     leader, follower = run_team(code, 2)
-    assert leader.startswith("0 1\nrank: 0 for process 0 of 2, and another one for others")
+    assert leader.startswith("0 1\nrank: process 0 of 2 has 0, another process has a different value")
     assert follower.startswith("1000 None\n0 1\nrank: 1 for process 1 of 2, and another")
 
 

@@ -125,7 +125,7 @@ def test_a_label_list_by_itself(tmp_path, capsys):
         "3.png": 4,
     }
     assert [(f.weight, f.text, f.examples) for f in found] == [
-        ("hurts", "1 name has a second identity", ("line 5: 1.png is person 4 here and 0 further up",)),
+        ("hurts", "1 name has a second identity", ("line 5: 1.png is person 4 here and 0 earlier",)),
         ("note", "1 line repeats a name", ("line 4: 2.png is person 0 again",)),
     ]
     status, lines = examined(capsys, "--data", path)
@@ -155,7 +155,7 @@ def test_why_a_file_is_not_decoded_is_all_of_the_reason(tmp_path, name):
     """Whatever the file's name and the reason hold: nothing is cut out of a sentence."""
     (tmp_path / name).write_bytes(b"no image")
     assert inspect_file(tmp_path / name).trouble == (
-        "cannot be decoded (not an image (8 bytes) of a kind that is read: JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
+        "cannot be decoded (not an image of a known format (8 bytes); known are JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
     )
 
 

@@ -281,7 +281,7 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--ids", "3"], "3 people asked for; between 12 and 8,000 can be drawn"),
+        (["--ids", "3"], "3 people; must be 12 to 8,000"),
         (["--size", "4x4"], "size 4x4 .* is out of bounds"),
         (["--level", "brutal"], "unknown level 'brutal'; there are: easy, normal, hard"),
         (["--out", "FILE/people"], "cannot be written"),

@@ -215,7 +215,7 @@ def test_a_folder_that_is_nothing_or_two_things(root):
         recognise(root)
     market(root)
     table(root)
-    with pytest.raises(DataError, match="could be market1501 or table; name one with --layout"):
+    with pytest.raises(DataError, match="could be market1501 or table; give one with --layout"):
         recognise(root)
     with pytest.raises(DataError, match="no such folder"):
         recognise(root / "none")
@@ -231,7 +231,7 @@ ITEM = "<Item imageName='000001.jpg' vehicleID='7'/>"
     [
         ("msmt17", "list_train.txt", "0000/0000_000.jpg 0\n", "line 1: .*camera as its third field"),
         ("msmt17", "list_query.txt", "\n0000/0000_000_xx_a_b.jpg 0\n", r"line 2: the camera, .* 'xx'"),
-        ("msmt17", "list_query.txt", "../../0000_000_01_a_b.jpg 0\n", "path '../../0000.*; wanted one inside"),
+        ("msmt17", "list_query.txt", "../../0000_000_01_a_b.jpg 0\n", "path '../../0000.*; must be inside"),
         ("msmt17", "list_gallery.txt", "/0000_000_01_a_b.jpg 0\n", "wanted one inside"),
         ("msmt17", "list_gallery.txt", "a/0000_000_01_a_b.jpg \u0661\n", "the id is"),
         ("naic2019", "train_list.txt", "train/345382995.png\n", "wanted a whole number"),
@@ -243,10 +243,10 @@ ITEM = "<Item imageName='000001.jpg' vehicleID='7'/>"
         ("aicity", "train_label.xml", "<!DOCTYPE x [<!ENTITY a 'b'>]><Items/>", "declares entities"),
         ("visda2020", "index_validation_query.txt", "0000.jpg 1 33\n", "line 1: '0000.jpg 1 33'; wanted"),
         ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 0\n0001.jpg 1 33 0\n", "index 0 is there already"),
-        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 1\n0001.jpg 1 33 2\n", "2 indices are not 0 to 1"),
+        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 1\n0001.jpg 1 33 2\n", "2 indices must be 0 to 1"),
         ("visda2020", "index_test_query.txt", "", "wanted one file index_"),
         ("naic2020", "train/label.txt", "1.png 15178\n", "line 1: .*wanted 'name.png:id'"),
-        ("naic2020", "train/label.txt", "1.png:1\n1.png:2\n", "line 2: 1.png is person 2 here and 1 further up"),
+        ("naic2020", "train/label.txt", "1.png:1\n1.png:2\n", "line 2: 1.png is person 2 here and 1 earlier"),
         ("naic2020", "train/label.txt", f"1.png:{2**70}\n", "line 1: the id is '1180"),
         ("aicity", "train_label.xml", f"<I>{ITEM}{ITEM.replace('7', '8')}</I>", "item 2: '000001.jpg' is"),
     ],

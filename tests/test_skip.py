@@ -169,16 +169,16 @@ def test_what_an_entry_means(tmp_path, skip, left):
 
 
 def test_an_entry_of_several_images_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"'a\.jpg' could be any of 2 images of unlabelled .* more of the path"):
+    with pytest.raises(ConfigError, match=r"'a\.jpg' matches 2 images of unlabelled .* longer path"):
         leave_out(benchmark(tmp_path), {"unlabelled": ["a.jpg"]})
 
 
 def test_an_entry_of_no_image_is_told(tmp_path):
     told = [str(f) for f in leave_out(benchmark(tmp_path), {"every": ["z.jpg"], "query": ["b.jpg"]}).found]
     assert told == [
-        "hurts: 1 entry of competition.skip for every is no image (z.jpg): nothing is left out for it",
-        "hurts: 1 entry of competition.skip for query is no image, though another list has it (b.jpg): nothing is left "
-        "out for it",
+        "hurts: 1 entry of competition.skip for every without an image (z.jpg): it leaves nothing out",
+        "hurts: 1 entry of competition.skip for query without an image, but another list has it (b.jpg): it leaves "
+        "nothing out",
     ]
 
 

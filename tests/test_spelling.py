@@ -41,7 +41,7 @@ def test_a_table_finds_its_pictures(tmp_path, written, there):
     found = read_layout("table", root, wanted=("query", "gallery"))
     assert found.query.names == (there.rpartition("/")[2],) and found.query.paths == (root / there,)
     (told,) = map(str, found.found)
-    assert told.startswith("note: 1 picture is there under another spelling than the table's (") and repr(there) in told
+    assert told.startswith("note: 1 image file has another spelling than in the table (") and repr(there) in told
 
 
 def test_a_table_leaves_what_is_unclear_or_not_there(tmp_path):
@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_says_what_is(tmp_path):
 def test_an_entry_of_skip_says_what_is_there(tmp_path):
     root = write_table(tmp_path / "t", HEADER, ["fox,a.jpg,test,1,0", "fox,g.jpg,test,0,1"])
     found = leave_out(read_layout("table", root, wanted=()), {"query": ["A.JPG"]})
-    assert "is no image (A.JPG (there is 'a.jpg')): nothing is left out for it" in str(found.found[-1])
+    assert "without an image (A.JPG (there is 'a.jpg')): it leaves nothing out" in str(found.found[-1])
 
 
 def test_members_from_outside_are_matched(tmp_path):

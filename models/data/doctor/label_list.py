@@ -32,7 +32,7 @@ def read_label_list(path: Path) -> tuple[Benchmark, list[Finding]]:
         elif pids[name] == label:
             again.append(f"line {number}: {name} is person {label} again")
         else:
-            against.append(f"line {number}: {name} is person {label} here and {pids[name]} in an earlier line")
+            against.append(f"line {number}: {name} is person {label} here and {pids[name]} earlier")
     found = []
     if against:
         does = "one of the two is wrong, and reading the data set stops"

@@ -84,7 +84,5 @@ def read_labels(path: Path) -> dict[str, tuple[int, int]]:
         camera = item.get("cameraID", "-1").removeprefix("c")
         told = (pid, whole_number(camera, "cameraID", where))
         if found.setdefault(name, told) != told:
-            raise DataError(
-                f"{where}: {name!r} is {told} here and {found[name]} in an earlier item; delete one of them"
-            )
+            raise DataError(f"{where}: {name!r} is {told} here and {found[name]} earlier; delete one of them")
     return found

@@ -78,8 +78,8 @@ def recognise(root: Path) -> Found:
         there = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
         shown = ", ".join(there[:8]) or "nothing"
         raise DataError(
-            f"{root}: no layout is recognised; the folder has {shown}. {_nearly(root)}. Give one with --layout, or list "
-            "the images in a df.csv (layout table)"
+            f"{root}: no layout is recognised; the folder has {shown}. {_nearly(root)}. Give one with --layout, or "
+            "list the images in a df.csv (layout table)"
         )
     if len(chosen) > 1:
         raise DataError(f"{root}: the layout could be {' or '.join(chosen)}; give one with --layout")

@@ -49,9 +49,7 @@ def _read_train(path: Path, folder: Path) -> Split:
         if name in MISLABELLED:
             continue
         if name in rows and rows[name][2] != pid:
-            raise DataError(
-                f"{where}: {name} is person {pid} here and {rows[name][2]} in an earlier line; delete one line"
-            )
+            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} earlier; delete one line")
         rows[name] = (name, folder / name, pid, UNKNOWN)
     return make_split(list(rows.values()))
 

@@ -35,9 +35,7 @@ def _read_train(list_file: Path, folder: Path) -> Split:
         if name not in there:
             raise DataError(f"{where}: {name!r} is not in {folder}{hint(name, there)}. Restore it, or correct the line")
         if name in rows and rows[name][2] != pid:
-            raise DataError(
-                f"{where}: {name} is person {pid} here and {rows[name][2]} in an earlier line; delete one line"
-            )
+            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} earlier; delete one line")
         rows[name] = (name, there[name], pid, UNKNOWN)
     return make_split(list(rows.values()))
 

@@ -193,7 +193,7 @@ def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     more = next(((line, fields) for line, fields in rows if len(fields) > len(columns)), None)
     if more is not None:
         raise DataError(
-            f"{path}, line {more[0]}: {len(more[1])} fields, but the header has {len(columns)}; quote fields with commas"
+            f"{path}, line {more[0]}: {len(more[1])} fields, the header has {len(columns)}; quote fields with commas"
         )
     return columns, [(line, fields) for line, fields in rows[1:] if any(fields)]
 
