@@ -163,7 +163,7 @@ def test_how_a_step_is_launched_and_what_is_said():
         assert choose_launch(asked, device, ProcessGroup(), said.append) == how
     assert said == []
     assert choose_launch("auto", CUDA, ProcessGroup(0, 2), said.append) == "eager"
-    assert len(said) == 1 and "not captured: 2 processes pass messages" in said[0]
+    assert len(said) == 1 and "not captured as a CUDA graph: 2 processes exchange messages" in said[0]
 
 
 @pytest.mark.parametrize(("device", "team"), [(CPU, ProcessGroup()), (CUDA, ProcessGroup(0, 2))])

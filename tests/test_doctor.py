@@ -105,7 +105,7 @@ def test_planted_defects_are_found(people, tmp_path, capsys):
 def test_what_it_cannot_look_at(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     for argv, words in (
-        (["--data", tmp_path], "no layout is recognised; it holds photos/"),
+        (["--data", tmp_path], "no layout is recognised; the folder has photos/"),
         (["--data", tmp_path / "none"], "no such folder"),
         (["--data", tmp_path, "--layout", "markt"], "unknown layout 'markt'"),
         ([], "--data"),
@@ -134,7 +134,7 @@ def test_a_label_list_by_itself(tmp_path, capsys):
     assert read_label_list(path)[0].train.pids.tolist() == [15178, 3]
     for line in ("1.png", " :5", ":5"):
         path.write_text(f"{line}\n")
-        with pytest.raises(DataError, match=r"line 1: '.*'; wanted lines"):
+        with pytest.raises(DataError, match=r"line 1: '.*'; must be lines"):
             read_label_list(path)
 
 

@@ -149,7 +149,7 @@ def test_several_branches_are_averaged():
         ({"start": 0.1, "by": "score"}, "by 'score'; there are: time, gap"),
         ({"by": "gap"}, "by gap with margin 0.3 and start None; both must be numbers"),
         ({"start": 0.1, "by": "gap", "every": 0}, "every 0.0 epochs of this run, step 0.05; both must be above 0"),
-        ({"start": 0.1, "by": "gap", "step": -1}, "step -1; wanted"),
+        ({"start": 0.1, "by": "gap", "step": -1}, "step -1; both must be above 0"),
     ],
 )
 def test_refused(options, said):

@@ -55,7 +55,7 @@ def test_a_table_leaves_what_is_unclear_or_not_there(tmp_path):
 @pytest.mark.parametrize("path", ["..\\x.jpg", "a\\..\\..\\x.jpg", "\\x.jpg"])
 def test_the_other_slash_leads_nowhere_either(tmp_path, path):
     (tmp_path / "df.csv").write_text(f"{HEADER}\nfox,{path},test,1,0\n")
-    with pytest.raises(DataError, match=r"line 2: path .*; wanted a path inside"):
+    with pytest.raises(DataError, match=r"line 2: path .*; must be inside"):
         read_layout("table", tmp_path, wanted=())
 
 
