@@ -211,7 +211,7 @@ def test_a_folder_that_is_nothing_or_two_things(root):
     ):
         recognise(root)
     touch(root, {"bounding_box_train": [], "query": []})
-    with pytest.raises(DataError, match=r"photos/, query/\. market1501 lacks bounding_box_test\. Name one"):
+    with pytest.raises(DataError, match=r"photos/, query/\. market1501 lacks bounding_box_test\. Give one"):
         recognise(root)
     market(root)
     table(root)

@@ -123,5 +123,5 @@ def test_two_such_folders_are_not_chosen_between(tmp_path):
         (tmp_path / name).mkdir()
         test_layouts.MAKERS["market1501"](tmp_path / name)
     assert find_root("market1501", tmp_path) == tmp_path
-    with pytest.raises(DataError, match=r"no layout is recognised; it holds a/, b/"):
+    with pytest.raises(DataError, match=r"no layout is recognised; the folder has a/, b/"):
         settle_layout("auto", tmp_path)

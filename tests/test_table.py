@@ -41,7 +41,7 @@ def test_columns_that_are_not_read_are_told(tmp_path, capsys):
 
 def test_boxes_are_refused(tmp_path):
     lines = [f"{r},0,32,0,64" for r in ROWS]
-    with pytest.raises(DataError, match=r"line 2: a box in columns x_1, x_2, y_1, y_2, and pictures are taken whole"):
+    with pytest.raises(DataError, match=r"line 2: a box in columns x_1, x_2, y_1, y_2, but images are used whole"):
         read(table(tmp_path, *lines, header=HEADER + ",x_1,x_2,y_1,y_2"))
     assert told(table(tmp_path, *(f"{r},,,," for r in ROWS), header=HEADER + ",x_1,x_2,y_1,y_2")) == []
 
@@ -69,14 +69,14 @@ def test_cameras_may_be_any_text(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "header", "says"),
     [
-        (["fox,q0.jpg,test,1,0", 'fox,"g0.jpg,test,0,1'], HEADER, r"line 3: no row of CSV .*is a quote open"),
-        (['fox,"g0.jpg,test,0,1', *["owl,g1.jpg,test,0,1"] * 10_000], HEADER, r"line 2: no row of CSV"),
+        (["fox,q0.jpg,test,1,0", 'fox,"g0.jpg,test,0,1'], HEADER, r"line 3: not valid CSV .*is a quote not closed"),
+        (['fox,"g0.jpg,test,0,1', *["owl,g1.jpg,test,0,1"] * 10_000], HEADER, r"line 2: not valid CSV"),
         (["fox,q,0.jpg,test,1,0"], HEADER, r"line 2: 6 fields, the header has 5; quote fields with commas"),
-        (["fox,q0.jpg,test,1,0,owl"], HEADER + ",label", r"column 'label' is there more than once"),
-        (["fox;q0.jpg;test;1;0"], HEADER.replace(",", ";"), r"no column 'label'; .* set off by commas"),
+        (["fox,q0.jpg,test,1,0,owl"], HEADER + ",label", r"column 'label' occurs more than once"),
+        (["fox;q0.jpg;test;1;0"], HEADER.replace(",", ";"), r"no column 'label'; .* separated by commas"),
         (["fox,q0.jpg,test,1,0", "owl,q0.jpg,test,0,1"], HEADER, r"line 3: 'q0.jpg' is 'owl' here and 'fox' in line 2"),
         (["fox,q0.jpg,test,1,0", "fox,q0.jpg,test,1,1"], HEADER, r"lines 2 and 3: 'q0.jpg' is in one list more than"),
-        (["fox,a/\x07q0.jpg,test,1,0"], HEADER, r"line 2: path 'a/\\x07q0.jpg'; wanted"),
+        (["fox,a/\x07q0.jpg,test,1,0"], HEADER, r"line 2: path 'a/\\x07q0.jpg'; must be inside"),
         (["nan,q0.jpg,train,,"], HEADER, r"line 2: a train row without a label"),
     ],
 )
@@ -120,7 +120,7 @@ def test_files_of_other_endings_are_counted_aloud(tmp_path):
 
 def test_a_folder_of_files_none_of_which_is_called_an_image(tmp_path):
     root = market(tmp_path, query="0001_c1_0.JPG_orig")
-    with pytest.raises(DataError, match=r"query: 1 files, first '0001_c1_0.JPG_orig', and none is called an image"):
+    with pytest.raises(DataError, match=r"query: 1 files, first '0001_c1_0.JPG_orig', and no image"):
         read_layout("market1501", root)
     (root / "query/0001_c1_0.JPG_orig").unlink()
     assert list_images(root / "query") == []
