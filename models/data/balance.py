@@ -46,8 +46,8 @@ def balance(split: Split, min_images: int = 2, resample: Resample | None = None,
     kept = pids[(counts >= min_images) & (pids >= 0)]
     if len(kept) < 2:
         raise DataError(
-            f"{len(kept)} of {len(pids)} training identities have {min_images} images or more; at least 2 identities are needed. "
-            "Add images, or lower recipe.min_images"
+            f"{len(kept)} of {len(pids)} training identities have {min_images} images or more; at least 2 identities "
+            "are needed. Add images, or lower recipe.min_images"
         )
     rows = np.flatnonzero(np.isin(split.pids, kept))
     doubled = [] if resample is None else _doubled(counts[np.isin(pids, kept)], resample, seed)

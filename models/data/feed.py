@@ -91,7 +91,9 @@ class LoaderFeed:
         loader = make_loader(self.batches, order, workers=self.workers, pin=self.source.device.type == "cuda")
         for at in range(epoch, epochs):
             count, begin = len(self.batches.rows(at)), batch if at == epoch else 0
-            order.epoch, order.begin, order.end = at, begin, count
+            order.epoch = at
+            order.begin = begin
+            order.end = count
             for number, (raw, labels) in enumerate(loader, begin):
                 header = self.source.header(at, number, count)
                 tensors = [raw, labels, torch.tensor(header, dtype=torch.float64)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.data.doctor.finding import HURTS, Finding, count, shown
 from models.data.split import Benchmark, Split
 
-FREE = "it is its own best match, so rank-1 is too good, unless the image is junk (same camera)"
+FREE = "a query is its own best match, so rank-1 is too good, unless it is junk (same camera)"
 
 
 def own_rows(

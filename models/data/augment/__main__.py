@@ -24,7 +24,8 @@ from models.data.images import decode_all
 from models.data.layouts import read_layout
 from models.registry import AUGMENTS, make
 
-PAPER, INK, GAP, TOP = (250, 249, 246), (40, 40, 44), 4, 20  # colours; pixels between pictures and above them
+PAPER, INK = (250, 249, 246), (40, 40, 44)
+GAP, TOP = 4, 20  # pixels between images, and above them
 POOL = 100  # images that are read; some augmentations use pixels of other images
 FIRST = 1000  # index of the first row in its epoch: the images before it fill RandomPatch's pool
 

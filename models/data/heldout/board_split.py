@@ -52,7 +52,9 @@ class Board:
 
 def shape_of(benchmark: Benchmark, share: float = 0.2) -> Shape:
     """The shape of a data set's own test lists. Without labels: ratio and cameras only."""
-    train, query, gallery = benchmark.train, benchmark.query, benchmark.gallery
+    train = benchmark.train
+    query = benchmark.query
+    gallery = benchmark.gallery
     parts = [part for part in (train, query, gallery) if len(part)]
     cameras = all(part.cameras for part in parts) and len({*train.camids.tolist()} - {UNKNOWN}) > 1
     if not len(query) or not len(gallery):

@@ -13,8 +13,11 @@ from configs.errors import ConfigError
 from models.data.images import decode
 
 PAPER, INK, WRONG = (250, 249, 246), (40, 40, 44), (220, 30, 30)
-GAP, LEFT, TOP, EDGE = 4, 76, 20, 3  # pixels: between pictures, for names, above, and of a frame
-LINE = 15  # pixels of a line of the title
+GAP = 4  # pixels between images
+LEFT = 76  # pixels for names
+TOP = 20  # pixels above the images
+EDGE = 3  # pixels of a frame
+LINE = 15  # pixels per line of the title
 
 
 def group_sheet(
