@@ -41,13 +41,14 @@ ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
         ),
         (
             ["recipe.size=[64,48]", "members.a.head=mgn_grid"],
-            "member 'a' cannot take images of [64, 48]: a 2x2 grid does not divide a feature map of 4x3; change recipe.size (a resnet's map has one row or column "
-            "for 16 pixels)",
+            "member 'a' cannot take images of [64, 48]: a 2x2 grid does not divide a feature map of 4x3; change "
+            "recipe.size (a resnet's map has one row or column for 16 pixels)",
         ),
         (
             "members.a.head={name: rmgl, stripes: [3]}",
-            "member 'a' cannot take images of [64, 32]: 3 stripes do not divide a feature map of 4 rows, which is cut before the branch's blocks; change "
-            "recipe.size (a resnet's last map has one row for 16 pixels), or the number of stripes",
+            "member 'a' cannot take images of [64, 32]: 3 stripes do not divide a feature map of 4 rows, which is cut "
+            "before the branch's blocks; change recipe.size (a resnet's last map has one row for 16 pixels), or the "
+            "number of stripes",
         ),
         (
             PATCH,
