@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_said_and_changes_nothing(tmp_path, spoil):
     before = {k: v.clone() for k, v in other.state_dict().items()}
     said = []
     assert load_checkpoint(tmp_path, other, fresh, SCALER, say=said.append) == TrainingPosition(0)
-    assert len(said) == 1 and "damaged" in said[0] and "starts over" in said[0]
+    assert len(said) == 1 and "damaged" in said[0] and "starts from epoch 0" in said[0]
     assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
     assert fresh.state_dict()["state"] == {}
 

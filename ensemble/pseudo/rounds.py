@@ -8,6 +8,7 @@ began from, and labels the whole pool anew.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,16 @@ def _whole(parts: list[NDArray]) -> NDArray:
 def cost_of_rounds(
     job: BuildContext, first: BuildPlan, pool: UnlabelledPool, work: BuildPlan, number: int
 ) -> BuildCost:
-    """What round `number`, whose work this is, and all that follow need; the labels between them are not made yet."""
-    ahead = []
+    """What round `number`, whose work this is, and all that follow need; the labels between them are not made yet.
+
+    Labels are found by the features as they were extracted: only the last round whitens.
+    """
+    ahead, plan = [], job.plan
+    bare = plan.ensemble.model_copy(update={"whiten": None})
+    labelling = replace(job, plan=plan.model_copy(update={"ensemble": bare}))
     for following in range(number + 1, job.plan.ensemble.rounds + 1):
         within = pool.within(work)
-        items = [i for i in list_planned_results(job, within) if i.kind in FOR_LABELS and i.count]
+        items = [i for i in list_planned_results(labelling, within) if i.kind in FOR_LABELS and i.count]
         ahead.append(estimate_cost(job, within, items))
         work = plan_if_all_join(job, first, pool, following)
     return combined_cost([*ahead, estimate_build_cost(job, work)])
