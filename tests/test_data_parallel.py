@@ -169,7 +169,7 @@ def test_a_batch_that_cannot_be_shared_equally():
         ConfigError, match=r"4 x 2 = 8 images .* over 3 processes; start torchrun with 1, 2, 4 processes, or"
     ):
         check_shares(4, 2, ProcessGroup(0, 3))
-    with pytest.raises(ConfigError, match="by 8 processes"):  # a norm of one image
+    with pytest.raises(ConfigError, match="over 8 processes"):  # a norm of one image
         check_shares(4, 2, ProcessGroup(0, 8))
 
 
