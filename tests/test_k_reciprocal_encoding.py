@@ -163,7 +163,7 @@ def test_bad_input_is_named(n_query, setting, says):
     near = neighbours.nearest(feats, 21)
     with pytest.raises(ValueError, match=says):
         rerank.k_reciprocal(near, feats, n_query, **setting)
-    with pytest.raises(ValueError, match="neighbours are of 30"):
+    with pytest.raises(ValueError, match="the neighbours have 30"):
         rerank.k_reciprocal(near, feats[:29], 5)
 
 
