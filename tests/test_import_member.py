@@ -235,7 +235,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     np.save(folder / "gg.npy", np.where(np.arange(n - q) == 2, np.nan, turned[q:, q:]))
     assert "are NaN, infinite or negative" in refused(data, tmp_path / "c", capsys, "--members", f"d={folder}")
     np.save(folder / "gg.npy", turned)
-    assert "its names want floats of shape (18, 18)" in refused(
+    assert "its names need floats of shape (18, 18)" in refused(
         data, tmp_path / "d", capsys, "--members", f"d={folder}"
     )
 
@@ -297,7 +297,7 @@ def test_the_same_name_in_query_and_gallery_needs_its_folder(tmp_path, capsys):
         (lambda n, f: (n, (f * 100).astype(np.int32)), "feats is int32; want floating-point features"),
         (lambda n, f: (n[:-1], f), "feats has shape (30, 12) for 29 names"),
         (lambda n, f: (list(range(30)), f), "names hold '0', of int; want one text per row"),
-        (lambda n, f: (np.array(n, object), f), "never unpickled: save names as np.array(names)"),
+        (lambda n, f: (np.array(n, object), f), "never unpickled; save names as np.array(names)"),
     ],
 )
 def test_what_is_not_of_these_images_is_refused(data, rows, tmp_path, capsys, change, words):
@@ -364,7 +364,7 @@ def test_layumis_file_without_names(data, rows, tmp_path, capsys):
         ("m.safetensors", b"\xff" * 40, "cannot be read"),
         ("m.mat", b"MATLAB 7.3 MAT-file" + b"\0" * 105 + b"\x00\x02IM", "v7.3"),
         ("m.mat", b"nothing", "cannot be read"),
-        ("m.npy", b"", "a bare array has no names"),
+        ("m.npy", b"", "a single array has no names"),
         ("m.pth", b"", "pickles are not read"),
         ("m.h5", None, "unknown member 'm.h5'"),
         ("none.npz", None, "no such file"),

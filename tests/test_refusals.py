@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
 )
 def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    want = f'error: {module} is not installed; pip install ".[report]" brings what is missing'
+    want = f'error: {module} is not installed; run pip install ".[report]"'
     assert sentence(capsys, command, argv) == want
 
 

@@ -1,11 +1,8 @@
 """Sources of distances: the members' features, distance matrices (`distances.py`), or a weighted sum of both.
 
 A member's distance between two images is 1 - cos. The members' distances are summed with their weights.
-Every source offers three reads:
-
-- `block`: similarities `total - distance` in float32, with rounding errors;
-- `double`: distances in float64;
-- `pairs`: exact distances of chosen pairs, summed in float64 and rounded to float32 once.
+`block` reads similarities `total - distance` in float32, with rounding errors. `double` reads distances in float64.
+`pairs` reads exact distances of chosen pairs, summed in float64 and rounded to float32 once.
 """
 
 import hashlib
@@ -299,11 +296,7 @@ def as_source(
 
 
 def _members(feats: Any) -> list[Any]:
-    """One array per member, from one array, from the rows of one, or from a sequence of arrays.
-
-    Raises:
-        ValueError: there is no array, or the value is no array.
-    """
+    """One array per member, from one array, from rows, or from a sequence of arrays; ValueError for anything else."""
     if isinstance(feats, str | bytes | Mapping) or not (hasattr(feats, "ndim") or isinstance(feats, Iterable)):
         raise ValueError(f"features: {type(feats).__name__} is not an array: want {WANT}")
     members = [feats] if hasattr(feats, "ndim") else list(feats)
@@ -364,11 +357,7 @@ def _largest(matrix: DistanceMatrices, n_jobs: int) -> float:
 
 
 def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
-    """The weights as floats.
-
-    Raises:
-        ValueError: not one per member, or not finite and >= 0, or all zero.
-    """
+    """The weights as floats; ValueError unless one per member, all finite and >= 0, at least one above 0."""
     chosen = tuple(float(w) for w in weights)
     if len(chosen) != members:
         raise ValueError(f"{len(chosen)} weights for {members} members: give one per member")
