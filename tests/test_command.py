@@ -54,7 +54,7 @@ def test_a_mistake_is_one_sentence(line, capsys, argv, words):
         (1, 1, ""),
         (ConfigError("no member 'r5O'"), 2, "error: no member 'r5O'\n"),
         (KeyboardInterrupt(), 130, "stopped; finished results are kept. To resume:\n  python "),
-        (Stopped(signal.SIGTERM, "r50 is saved after epoch 3"), 143, "stopped; r50 is saved after epoch 3; what was"),
+        (Stopped(signal.SIGTERM, "r50 is saved after epoch 3"), 143, "stopped; r50 is saved after epoch 3; finished"),
         (BrokenPipeError(), 0, ""),
     ],
 )

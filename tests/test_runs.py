@@ -60,7 +60,7 @@ def test_a_file_of_a_clock_that_is_ahead_is_of_no_negative_age(store, capsys):
 
 def test_without_a_yes_nothing_is_removed(store, capsys, monkeypatch):
     before = sorted(store.root.rglob("*"))
-    assert "nothing was: add --yes" in prune(capsys, store)
+    assert "nothing was removed: add --yes" in prune(capsys, store)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert prune(capsys, store) == "nothing was removed"
@@ -83,7 +83,7 @@ def test_what_no_build_uses_goes_and_the_build_stands(store, tiny_build, tmp_pat
 
 def test_what_somebody_works_on_stays(store, capsys):
     with store._lock("members", next(store.root.glob("members/old-*")).name):
-        assert prune(capsys, store, "--yes").endswith("1 are at work and stay")
+        assert prune(capsys, store, "--yes").endswith("1 are in use and stay")
     assert list(store.root.glob("members/old-*"))
 
 
@@ -111,7 +111,7 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_fall(store, capsys):
         with pytest.raises(ResultError, match=r"build\.json is damaged .*, so what this build was made from cannot be"):
             prune(capsys, store, "--yes")
         assert verify.main(["--runs", str(store.root), "--remove"]) == 1
-        assert "it stays, since it says what was made for it" in capsys.readouterr().out
+        assert "not removed, since it lists the results of a build" in capsys.readouterr().out
 
 
 def flip(path):

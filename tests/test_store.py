@@ -152,7 +152,7 @@ def test_damage_is_found_and_the_result_made_again_aloud(store, said, what):
         store.open(ASKED.key)
     assert complaint in find_damage(path, ASKED)
     assert store.get(ASKED, write_two).made
-    assert len(said) == 1 and complaint in said[0] and "again" in said[0]
+    assert len(said) == 1 and complaint in said[0] and "rebuilding" in said[0]
     assert find_damage(path, ASKED) is None
 
 

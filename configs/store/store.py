@@ -189,7 +189,7 @@ class Store:
         path = self.root / key
         damage = find_damage(path) if path.exists() else "does not exist"
         if damage:
-            raise ResultError(f"{path}: {damage}. Run the build again; it makes what is missing and keeps the rest")
+            raise ResultError(f"{path}: {damage}. Run the build again; it makes only what is missing")
         return path
 
     def sweep(self) -> list[Path]:
