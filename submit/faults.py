@@ -99,7 +99,7 @@ def _without_zeros(queries: Sequence[str], known: Sequence[str]) -> list[str]:
 
 def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Guess) -> Iterable[str]:
     if len(names) != length:
-        yield f"a list of {len(names):,} images; wanted {length:,}"
+        yield f"a list of {len(names):,}; wanted {length:,}"
     distinct = set(names)
     if len(distinct) < len(names):
         token, times = next((n, c) for n, c in Counter(names).items() if c > 1)

@@ -147,7 +147,7 @@ def test_what_is_no_file_of_the_kind(name, content):
         ('{"0001.png": ["a.png"], "0001.png": ["b.png"]}', None, None),
         ('{\n"0001.png": ["a.png", NaN]\n}', 2, "nan (not JSON) in place 2"),
         ('{\n"0001.png": ["a.png", 3]\n}', 2, "a number in place 2"),
-        ('{"0001.png": "a.png"}', 1, "came a text"),
+        ('{"0001.png": "a.png"}', 1, "found a text"),
         ('{"0001.png": [["a.png"]]}', 1, "a list in place 1"),
         ('["0001.png"]', 1, "wanted one object"),
         ('{"0001.png": ["a.png"],}', 1, "wanted a query's name"),

@@ -224,7 +224,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     with pytest.raises(ConfigError, match=r"d: distances from outside; tuning wants features\. Build"):
         __main__.main(["--runs", str(tmp_path / "runs")])
     twice = refused(data, tmp_path / "a", capsys, "--members", f"d={folder}", "--rounds", 2)
-    assert "every member is from outside, nothing is trained" in twice
+    assert "every member is external, nothing is trained" in twice
     got, _ = built(
         data, tmp_path, capsys, "--members", f"{folder}/,{tmp_path / 'one.npz'}", "--set", "ensemble.rerank=none"
     )

@@ -67,7 +67,7 @@ def job(monkeypatch):
     ("seen", "need", "free", "count", "why"),
     [
         ((), 0, 0, 1, "uses every core"),
-        (("0", "1", "2"), 0, 0, 3, "a member on each GPU"),
+        (("0", "1", "2"), 0, 0, 3, "one member per GPU"),
         (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU, and a member takes some 10"),
         (("0",), 50e9, 90e9, 1, "90 GB are free"),
         (("0",), 50e9, 20e9, 1, "20 GB are free"),
@@ -84,7 +84,7 @@ def test_auto(job, seen, need, free, count, why):
     ("asked", "seen", "threads", "said"),
     [
         (1, (), 8, []),
-        (4, (), 2, ["members: 4 at a time on the CPU, each in a process of its own"]),
+        (4, (), 2, ["members: 4 at a time on the CPU, each in its own process"]),
         (5, (), 2, ["members: 5 at a time on the CPU", "5 processes of 2 threads on 8 cores", "OMP_NUM_THREADS=1"]),
         (2, (), 8, ["2 at a time", "2 processes of 8 threads on 8 cores slow each other down", "OMP_NUM_THREADS=4"]),
         (5, ("0",), 8, ["members: 5 at a time on one GPU"]),

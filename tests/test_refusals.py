@@ -84,7 +84,7 @@ def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
         (
             ["--threshold", "1e-9"],
             "loop_search with threshold 1e-09 labels none of ",
-            "take a threshold above that, with --threshold (in a build --set ensemble.pseudo.threshold=...)",
+            "use a larger --threshold (in a build --set ensemble.pseudo.threshold=...)",
         ),
         (
             ["--method", "dbscan", "--eps", "1e-3"],

@@ -108,7 +108,7 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_fall(store, capsys):
         record.write_text(json.dumps([1]))
     assert {r.used for r in results_of(store)} == {"no build", "last build", "interrupted"}
     for _ in range(2):
-        with pytest.raises(ResultError, match=r"build\.json is damaged .*, so what this build was made from cannot be"):
+        with pytest.raises(ResultError, match=r"build\.json is damaged .*, so it is unknown which results this build"):
             prune(capsys, store, "--yes")
         assert verify.main(["--runs", str(store.root), "--remove"]) == 1
         assert "not removed, since it lists the results of a build" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The images that a round labels, and how they join those that were labelled before."""
+"""The images that a round labels, and how they join the labelled images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
+    """Lists to label: the unlabelled images as a gallery without queries, and perhaps a test.
 
-    split: all of them in the order of their features, `unlabelled/0001.jpg`.
+    Attributes:
+        split: all images in the order of their features, named such as `unlabelled/0001.jpg`.
     """
 
     tests: dict[str, tuple[Split, Split]]
@@ -33,12 +34,12 @@ class UnlabelledPool:
     split: Split
 
     def within(self, work: BuildPlan) -> BuildPlan:
-        """The members of this work, and these lists in place of its tests."""
+        """The same plan with these lists as its tests."""
         held = {a.key: s for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)}
         return replace(work, tests=self.tests, test_images=self.images, splits=work.splits | held, outside={})
 
     def parts(self, rows: NDArray[np.intp]) -> list[tuple[Address, NDArray[np.intp]]]:
-        """Rows of `split` as rows of the lists they are of."""
+        """Rows of `split` as rows of each list."""
         every = [(a, len(s)) for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)]
         bounds = pairwise(np.cumsum([0, *(count for _, count in every)]).tolist())
         cut = [
@@ -48,14 +49,14 @@ class UnlabelledPool:
 
 
 def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> UnlabelledPool:
-    """The unlabelled images, and query and gallery where that is asked for.
+    """The unlabelled images, and with `pseudo.test` query and gallery.
 
     Raises:
-        ConfigError: there are none, or fewer than `clusters` has groups.
+        ConfigError: no images, or fewer images than groups of `clusters`.
     """
     how, size = job.plan.ensemble.pseudo, job.plan.recipe.size
     if not work.members:
-        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is from outside, nothing is trained")
+        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is external, nothing is trained")
     tests, images, lists = {}, {}, {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
@@ -81,10 +82,10 @@ def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
 def plan_with_pseudo_labels(
     job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int, labels: NDArray[np.int64]
 ) -> BuildPlan:
-    """What round `number` is to make: the first round's images, and those of the pool whose group is large enough.
+    """The plan of round `number`: the labelled images, and the pool's images whose group is large enough.
 
     Args:
-        labels: (N,) of the pool's images, -1 for none. Groups become identities above all that are known.
+        labels: (N,) of the pool's images, -1 for none. Groups become identities above all known ones.
 
     Raises:
         ConfigError: no group has `recipe.min_images` images.
@@ -94,12 +95,12 @@ def plan_with_pseudo_labels(
     rows = np.flatnonzero((labels >= 0) & (sizes[labels] >= recipe.min_images))
     if not len(rows):
         raise ConfigError(
-            f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; wider or "
-            "fewer groups are wanted (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
+            f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; make "
+            "larger or fewer groups (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
         )
     known, guessed, listed = first.training.split, pool.split.take(rows), first.train_images
     if listed is None:
-        raise ValueError("every member is from outside: there is nothing to train")
+        raise ValueError("every member is external: there is nothing to train")
     guessed = replace(guessed, pids=int(known.pids.max()) + 1 + labels[rows])
     training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
     parts = [(listed, np.arange(len(known))), *pool.parts(rows)]
