@@ -1,10 +1,11 @@
-"""Members from outside: which words of `--members` name files of features or distances, and what they are called."""
+"""The words of `--members`: names of configs/members.yaml, models of timm, and files that other code made."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,37 @@ from configs.schema import NAME, ExternalMember
 
 SUFFIXES = (".npz", ".safetensors", ".mat", ".npy")
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin")
+TIMM = "timm:"
+
+
+def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words with members' names in place of `timm:MODEL`; and of each such name the model.
+
+    A member is called NAME where the word is `NAME=timm:MODEL`, else as its model, with `_` for the dot before a tag:
+    names are parts of folders' names, and `--set members.NAME.KEY` goes by dots.
+
+    Raises:
+        ConfigError: no model is named, a name cannot be one, or two models have one name.
+    """
+    names: list[str] = []
+    models: dict[str, str] = {}
+    for word in words:
+        named, equals, model = word.rpartition("=") if f"={TIMM}" in word else ("", "", word)
+        if not model.startswith(TIMM):
+            names.append(word)
+            continue
+        model = model.removeprefix(TIMM)
+        name = named if equals else model.replace(".", "_")
+        if not re.fullmatch(r"\w[\w-]*", name):
+            raise ConfigError(
+                f"--members {word}: {name!r} cannot be a member's name; wanted {TIMM}MODEL or NAME={TIMM}MODEL, with "
+                f"letters, digits, '_' and '-' in NAME, such as {TIMM}convnext_atto"
+            )
+        if name in models:
+            raise ConfigError(f"member {name!r} is named twice; call one otherwise: --members OTHER={TIMM}{model}")
+        names.append(name)
+        models[name] = model
+    return names, models
 
 
 def split_members(words: Sequence[str]) -> tuple[list[str], tuple[ExternalMember, ...]]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.console.quoting import set_option
 from configs.errors import ConfigError
-from configs.external_members import split_members
+from configs.external_members import TIMM, split_members, timm_members
 from configs.schema import NAME, BuildConfig, Competition, Ensemble, Member, Recipe
 
 HERE = Path(__file__).parent
@@ -51,7 +51,8 @@ def load_build_config(
     """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
-        members: names from `members.yaml`, and files of features that other code made, in the order of the table.
+        members: names from `members.yaml`, models of timm (`timm:MODEL`, `NAME=timm:MODEL`), and files of features
+            that other code made, in the order of the table.
         competition: a file in `competitions/`, without `.yaml`; or any FILE.yaml.
         layout: takes the place of the competition's layout.
         recipe: a file in `recipes/`, without `.yaml`, or any FILE.yaml: what it changes of `recipe.yaml` and of every
@@ -73,6 +74,7 @@ def load_build_config(
         _apply(tables, change)
     chosen = checked(Competition, tables["competition"], f"competition {competition}")
     tables["recipe"] |= chosen.recipe
+    names = _take_timm(tables["members"], members)
     listed = set(tables["members"])
     of_each = {} if recipe is None else _name_recipe(tables, folder, recipe)
     for change in (c for c in changes if not _of_competition(c)):
@@ -81,13 +83,15 @@ def load_build_config(
         if isinstance(tables["members"][name], dict):
             tables["members"][name] = of_each | tables["members"][name]
     how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
-    inside, outside = split_members(members)
+    inside, outside = split_members(names)
     wanted = _pick(inside, tables["members"], alone=not outside)
-    names = [*(m.name for m in wanted), *(o.name for o in outside)]
+    every = [*(m.name for m in wanted), *(o.name for o in outside)]
     ensemble = checked(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
-    _check_weights("ensemble.weights", ensemble.weights, names)
+    _check_weights("ensemble.weights", ensemble.weights, every)
     for domain, own in ensemble.domain_settings.items():
-        _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, names)
+        _check_weights(f"ensemble.domain_settings.{domain}.weights", own.weights or {}, every)
+    for member in wanted:
+        checked(Recipe, how.model_dump() | member.own, f"members.{member.name}, laid over the shared recipe")
     return BuildConfig(
         members=wanted,
         recipe=how,
@@ -198,6 +202,16 @@ def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, A
     for member, given in tables["members"].items():
         tables["members"][member] = _row(member, given) | of_each
     return of_each
+
+
+def _take_timm(table: dict[str, Any], words: Sequence[str]) -> list[str]:
+    """Put the models of timm that are named into the table of members; all words, models by their member's name."""
+    names, models = timm_members(words)
+    for name, model in models.items():
+        if name in table:
+            raise ConfigError(f"configs/members.yaml has a member {name!r}; give it another name: OTHER={TIMM}{model}")
+        table[name] = {"backbone": {"name": "timm", "model": model}}
+    return names
 
 
 def _row(member: str, given: Any) -> dict[str, Any]:

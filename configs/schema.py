@@ -18,6 +18,7 @@ FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pai
 WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
+OF_ALL = ("min_images", "precision")  # keys of the recipe that no member can have to itself
 COSINE, RERANKED = DISTANCES = "cosine", "reranked"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
@@ -25,23 +26,31 @@ PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 class Weights(Frozen):
     """Where a member's trunk starts from.
 
-    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url` or `file`; `sha256` is checked where
-    given and recorded always; `fresh` names parts the file is known not to have, which start anew; `prefix` is what
-    stands before the backbone's names in the file, and is looked for where it is not given.
+    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`: a repository of the
+    Hugging Face hub that holds `model.safetensors`, with the 40 digits of the commit that is meant as its `revision`.
+    `sha256` is checked where given and recorded always; `fresh` names parts the file is known not to have, which start
+    anew; `prefix` is what stands before the backbone's names in the file, and is looked for where it is not given.
     """
 
     torchvision: str | None = None
     url: str | None = None
     file: str | None = None
+    hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
     prefix: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
-        given = [k for k in ("torchvision", "url", "file") if getattr(self, k)]
+        given = [k for k in ("torchvision", "url", "file", "hub") if getattr(self, k)]
         if len(given) != 1:
-            raise ValueError(f"weights need exactly one of torchvision, url, file; {given or 'none'} given")
+            raise ValueError(f"weights need exactly one of torchvision, url, file, hub; {given or 'none'} given")
+        if bool(self.hub) != bool(self.revision):
+            raise ValueError(
+                "hub and revision go together: the commit that is meant, 40 digits, as https://huggingface.co/"
+                f"{self.hub or 'OWNER/NAME'}/commits/main lists them"
+            )
         return self
 
 
@@ -52,6 +61,30 @@ class Member(Frozen):
     backbone: ComponentConfig
     head: ComponentConfig = ComponentConfig(name="global")
     weights: Weights | None = None
+    size: tuple[int, int] | None = Field(default=None, description="in place of the shared recipe's")
+    seed: int | None = Field(default=None, description="in place of the shared recipe's")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="keys that are laid over the shared recipe's")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The keys of the recipe that are this member's own."""
+        short = {"size": self.size, "seed": self.seed}
+        return self.recipe | {key: value for key, value in short.items() if value is not None}
+
+    @field_validator("recipe")
+    @classmethod
+    def _its_own_to_say(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        for key in OF_ALL:
+            if key in recipe:
+                raise ValueError(f"{key} holds for all members of a build; set recipe.{key}")
+        return recipe
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Member:
+        twice = [key for key in ("size", "seed") if getattr(self, key) is not None and key in self.recipe]
+        if twice:
+            raise ValueError(f"{twice[0]} is given twice, by itself and in recipe; leave one out")
+        return self
 
 
 class ExternalMember(Frozen):
@@ -226,3 +259,7 @@ class BuildConfig(Frozen):
     ensemble: Ensemble
     competition: Competition
     outside: tuple[ExternalMember, ...] = ()
+
+    def recipe_of(self, member: Member) -> Recipe:
+        """The recipe that a member is trained by: the shared one, with the member's own keys laid over it."""
+        return Recipe.model_validate(self.recipe.model_dump() | member.own) if member.own else self.recipe

@@ -64,7 +64,8 @@ def options() -> CommandLine:
         "--members",
         default=FIVE,
         metavar="NAMES",
-        help="names from configs/members.yaml, and files of features (docs/desk.md); default: all five",
+        help="names from configs/members.yaml, timm:MODEL (docs/recipe.md), and files of features (docs/desk.md); "
+        "default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
     parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
@@ -225,7 +226,7 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = Fal
         sets=[*args.set, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
     for member in plan.members:
-        check(member, plan.recipe)
+        check(member, plan.recipe_of(member))
         check_views(member, plan)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training

@@ -29,7 +29,7 @@ def activations(net: Net, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     raw = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        seen = normalise(raw, torch.device("cpu"), channels_last=False)
+        seen = normalise(raw, torch.device("cpu"), channels_last=False, scale=net.scale)
         there, mirrored = (net.eval().backbone(x).float().abs().mean(dim=1, keepdim=True) for x in (seen, seen.flip(3)))
         strength = there + mirrored.flip(3)
         low, high = strength.amin(dim=(2, 3), keepdim=True), strength.amax(dim=(2, 3), keepdim=True)

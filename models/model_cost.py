@@ -61,6 +61,7 @@ def footprint(member: Member, recipe: Recipe, classes: int) -> Footprint:
 
     with torch.device("meta"):
         net = registry.make_net(member, classes).train()
+        net.resize(recipe.size)
         images = torch.empty(BATCH, 3, *recipe.size)
     try:
         with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda v: v):

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.data.batches import IMAGENET, Scale
+
+CLASS = "class token"  # as a head's `fork`
+
 
 @dataclass(frozen=True)
 class Output:
@@ -31,8 +35,9 @@ class Output:
 class Net(nn.Module):
     """Images (B, 3, H, W) to an Output, whose `feats` are (B, dim).
 
-    A head whose `fork` is None is given the backbone's last map; another is given also what goes into the block that
-    `fork` names, from which it runs blocks of its own.
+    A head whose `fork` is None is given the backbone's last map; another is given also what `fork` names: what goes
+    into a block, from which the head runs blocks of its own, or the class token. `scale` is the mean and the deviation
+    that the images are to be normalised with.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -40,6 +45,7 @@ class Net(nn.Module):
         self.backbone, self.head = backbone, head
         self.dim: int = head.dim  # type: ignore[assignment]
         self.fork: str | None = head.fork  # type: ignore[assignment]
+        self.scale: Scale = getattr(backbone, "scale", IMAGENET)
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) float32, normalised, to the head's Output."""
@@ -50,9 +56,18 @@ class Net(nn.Module):
             output = self.head(last, before)
         return output
 
+    def resize(self, size: tuple[int, int]) -> None:
+        """Once the backbone has its weights: lay it out for images of this height and width, where it asks for that.
+
+        Raises:
+            ValueError: it cannot take them.
+        """
+        if hasattr(self.backbone, "resize"):
+            self.backbone.resize(size)  # type: ignore[operator]
+
     def copy_backbone_weights(self) -> None:
         """Once the backbone has its weights: a head's own copies of its blocks begin with the same."""
-        if self.fork is not None:
+        if hasattr(self.head, "load_trunk_weights"):
             self.head.load_trunk_weights(self.backbone)  # type: ignore[operator]
 
 

@@ -47,6 +47,7 @@ PLAIN_PREFIXES = {
     "_orig_mod",
 }
 UNPACKED = 4  # times its size on disk that a weights file may take in memory; tensors are stored as they are
+HUB_FILE = "model.safetensors"
 KEPT, SOURCE = "weights.safetensors", "source.json"
 ADVICE = "or train from random weights with --set recipe.pretrained=false"
 
@@ -93,6 +94,8 @@ def identify(weights: Weights) -> dict[str, Any]:
         WeightsError: the file is not there, or has another SHA-256 than was given.
         ConfigError: an address whose contents nothing pins.
     """
+    if weights.hub:
+        return {"hub": weights.hub, "revision": weights.revision, **_reading(weights)}
     if weights.file:
         return {"sha256": _checked(_named_file(weights.file), weights.sha256), **_reading(weights)}
     url = _url(weights)
@@ -113,17 +116,22 @@ def keep_weights(store: Store, weights: Weights) -> Path:
     Raises:
         WeightsError: it cannot be fetched or read, its SHA-256 is another, or it would run code.
     """
-    source = weights.file or _url(weights)
+    source = weights.file or (f"{weights.hub}@{weights.revision}" if weights.hub else _url(weights))
     known = {k: v for k, v in identify(weights).items() if k not in ("fresh", "prefix")}
 
     def make(folder: Path) -> None:
-        path = _named_file(weights.file) if weights.file else _fetch(source)
-        sha256 = _checked(path, weights.sha256 or _hash_in(source))
+        path = _named_file(weights.file) if weights.file else _from_hub(weights) if weights.hub else _fetch(source)
+        sha256 = _checked(path, weights.sha256 or (None if weights.hub else _hash_in(source)))
         write_file(folder / KEPT, save_safetensors(dict(_read_file(path))))
         write_text(folder / SOURCE, json.dumps({"source": source, "sha256": sha256}) + "\n")
 
     request = known | {"code": code_version(Path(__file__))}
-    return store.get(Address("weights", Path(source).stem, request), make).path
+    return store.get(Address("weights", name_of(weights), request), make).path
+
+
+def name_of(weights: Weights) -> str:
+    """What the folder of kept weights is called."""
+    return weights.hub.partition("/")[2] if weights.hub else Path(weights.file or _url(weights)).stem
 
 
 def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadReport:
@@ -257,6 +265,21 @@ def _fetch(url: str) -> Path:
                 f"--set 'members.NAME.weights={{file: PATH}}', {ADVICE}"
             ) from e
     return path
+
+
+def _from_hub(weights: Weights) -> Path:
+    """The file of a commit in the hub's own cache, downloaded if it is not there; never any code."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(str(weights.hub), HUB_FILE, revision=weights.revision))
+    except (OSError, ValueError, HfHubHTTPError) as e:
+        raise WeightsError(
+            f"weights.hub {weights.hub}, revision {weights.revision}: {HUB_FILE} cannot be fetched "
+            f"({' '.join(str(e).split())[:200]}). Fetch it where there is a network and name it with "
+            f"--set 'members.NAME.weights={{file: PATH}}', {ADVICE}"
+        ) from e
 
 
 def _read_file(path: Path) -> Mapping[str, Tensor]:

@@ -15,11 +15,13 @@ from configs.errors import ConfigError
 from configs.schema import ComponentConfig, Member, Recipe
 from models import lr_schedules
 from models.backbones.resnet import resnet
-from models.backbones.timm_backbone import timm_map
+from models.backbones.timm_backbone import hub_of, resampling_of, timm_map
 from models.data import augment
+from models.data.images import PLAIN
 from models.heads.global_head import GlobalHead
 from models.heads.mgn import mgn, mgn_grid
 from models.heads.rmgl import rmgl
+from models.heads.token import TokenHead
 from models.losses.center import CenterLoss
 from models.losses.identity import identity_loss
 from models.losses.triplet import triplet_loss
@@ -28,7 +30,7 @@ from models.net import Net
 Table = Mapping[str, Callable[..., Any]]
 
 BACKBONES: Table = {"resnet": resnet, "timm": timm_map}
-HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl}
+HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl, "token": TokenHead}
 LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
 AUGMENTS: Table = {
     "flip": augment.flip,
@@ -74,7 +76,7 @@ def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
 
 
 def make_net(member: Member, classes: int) -> Net:
-    """The member's network, with random weights."""
+    """The member's network, with random weights, as its weights are published: `Net.resize` lays it out for a size."""
     backbone = make(BACKBONES, "backbone", member.backbone)
     known = {"channels": backbone.channels, "classes": classes, "backbone": backbone}
     return Net(backbone, make(HEADS, "head", member.head, **known))
@@ -120,11 +122,42 @@ def check(member: Member, recipe: Recipe) -> None:
     """Everything the member and the recipe name exists and takes its options: raised before any work starts."""
     with torch.device("meta"):
         net = make_net(member, classes=2)
+        _check_start(member, recipe)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
         try:
+            net.resize(recipe.size)
             net(torch.empty(2, 3, *recipe.size))
-        except RuntimeError as e:
-            raise ConfigError(f"member {member.name!r} cannot take images of {list(recipe.size)}: {e}") from e
+        except (AssertionError, RuntimeError, TypeError, ValueError) as e:
+            own = getattr(net.backbone, "own_size", None)
+            made = f". It was made for --set members.{member.name}.size={list(own)}" if own else ""
+            raise ConfigError(
+                f"member {member.name!r} cannot take images of {list(recipe.size)}: "
+                f"{' '.join(str(e).split())[:300]}{made}"
+            ) from e
     make_losses(recipe, dim=net.dim, classes=2)
     make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)
+
+
+def resampling(member: Member) -> str:
+    """How the images that this member sees are resized: as its model was published, else bilinear."""
+    return resampling_of(member.backbone.options.get("model", "")) if member.backbone.name == "timm" else PLAIN
+
+
+def _check_start(member: Member, recipe: Recipe) -> None:
+    """A timm model is asked for by name, so random weights in it would be a surprise.
+
+    Raises:
+        ConfigError: pretrained weights are wanted, and nothing says which.
+    """
+    if member.backbone.name != "timm" or member.weights or not recipe.pretrained:
+        return
+    hub = hub_of(str(member.backbone.options.get("model")))
+    own = f"members.{member.name}.weights"
+    raise ConfigError(
+        f"member {member.name!r}: recipe.pretrained is true, and nothing says where its weights are. --set "
+        f"'{own}={{file: model.safetensors}}' takes a file as timm publishes it"
+        + (f", '{own}={{hub: {hub}, revision: COMMIT}}' fetches timm's" if hub else "")
+        + f", '{own}={{url: ..., sha256: ...}}' fetches any; or train from random weights with "
+        f"--set 'members.{member.name}.recipe={{pretrained: false}}'"
+    )

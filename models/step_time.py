@@ -39,6 +39,7 @@ def seconds_per_image(
         with torch.random.fork_rng(), computing(where):
             torch.manual_seed(0)
             net = registry.make_net(member, max(classes, batch // kept)).train()
+            net.resize(recipe.size)
             run = set_up(net, recipe, max(classes, batch // kept), images, where, precision, ALONE)
             step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward)
             raw = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(where)

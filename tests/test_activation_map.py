@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models.activation_map import activations
+from models.data.batches import IMAGENET
 
 
 class Dark(nn.Module):
@@ -18,7 +19,7 @@ class Dark(nn.Module):
 
 def net():
     made = nn.Module()
-    made.backbone = Dark()
+    made.backbone, made.scale = Dark(), IMAGENET
     return made
 
 

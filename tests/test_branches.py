@@ -216,8 +216,8 @@ def test_what_cannot_be_is_said_before_any_work(sets, said):
 
 
 def test_another_backbone_has_no_blocks_to_branch_off():
-    with pytest.raises(ValueError, match="take head global"):
-        BranchHead(nn.Identity(), 3, [(1, 1)], width=4, pool="max", fork="layer4.0", adaptive=False, apart=False)
+    with pytest.raises(ValueError, match="fork: null"):
+        BranchHead(nn.Identity(), 8, 3, [(1, 1)], width=4, pool="max", fork="layer4.0", adaptive=False, apart=False)
 
 
 def test_stripes_and_pool_meet():

@@ -205,7 +205,7 @@ def test_a_member_comes_back_as_it_was_trained(tmp_path, monkeypatch):
     real = train._keep
     monkeypatch.setattr(train, "_keep", lambda net, *rest: kept.append(net) or real(net, *rest))
     trained(tmp_path)
-    again = load_member(tiny.member(), tmp_path)
+    again = load_member(tiny.member(), tmp_path, (64, 32))
     assert not again.training
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in kept[0].state_dict().items())
     np.testing.assert_allclose(features(kept[0], pictures()), features(again, pictures()), atol=1e-6)
@@ -214,7 +214,7 @@ def test_a_member_comes_back_as_it_was_trained(tmp_path, monkeypatch):
 def test_the_weights_of_another_member(tmp_path):
     trained(tmp_path)
     with pytest.raises(WeightsError, match="not the weights of member 'other' "):
-        load_member(tiny.member(name="other", backbone={"name": "resnet", "width_per_group": 4}), tmp_path)
+        load_member(tiny.member(name="other", backbone={"name": "resnet", "width_per_group": 4}), tmp_path, (64, 32))
 
 
 # ---------------------------------------------------------------------------------------------------------------- views

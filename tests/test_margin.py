@@ -100,9 +100,9 @@ def test_the_loss_is_that_of_the_margin_as_it_stands():
 def test_a_batch_that_is_passed_over_does_not_count():
     loss = triplet_loss(margin=1.0, start=0.1, by="gap", every=2)
     nan = Output(torch.full((4, 2), torch.nan), torch.zeros(4, 2), ())
-    loss.learn(nan, torch.tensor([0, 0, 1, 1]), SKIP, 1.0)
+    loss.update_state(nan, torch.tensor([0, 0, 1, 1]), SKIP, 1.0)
     assert loss.total.item() == loss.count.item() == 0
-    loss.learn(nan, torch.tensor([0, 0, 1, 1]), SKIP, 2.0)
+    loss.update_state(nan, torch.tensor([0, 0, 1, 1]), SKIP, 2.0)
     assert loss.now.item() == pytest.approx(0.1) and loss.looks.item() == 1, "nothing was seen, nothing moves"
 
 

@@ -42,7 +42,7 @@ def test_how_many_not(text):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_not_under_torchrun(monkeypatch, rank):
     """Every process says so by itself: one that waited for the others would end with a traceback."""
-    monkeypatch.setattr(build, "joined", lambda device: nullcontext(ProcessGroup(rank, 2)))
+    monkeypatch.setattr(build, "join_process_group", lambda device: nullcontext(ProcessGroup(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
         build.main(["--parallel", "auto"])
 
@@ -241,10 +241,11 @@ def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
 
 def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_together(monkeypatch):
     monkeypatch.setattr(run_stages, "member_features_address", lambda *_: None)
+    monkeypatch.setattr(run_stages, "images_needed", lambda *_: [])
     plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
     store = SimpleNamespace(has=lambda _: False)
     job = SimpleNamespace(plan=plan, store=store, parallel=2)
-    work = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2}, train_images=None, test_images={})
+    work = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2})
     for errors, kind, words in (
         ([ResultError("a"), RuntimeError("defect")], RuntimeError, "^defect$"),
         ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),

@@ -220,12 +220,13 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
 
     monkeypatch.setattr(build_run, "train", train_one)
     monkeypatch.setattr(build_run, "member_features_address", lambda *_: None)
+    monkeypatch.setattr(build_run, "images_needed", lambda *_: [])
     members = [SimpleNamespace(name=name) for name in "abc"]
     job = SimpleNamespace(
         plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress, parallel=1
     )
     with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
-        named = {"members": dict.fromkeys("abc"), "train_images": None, "test_images": {}}
-        build_run.run_stages(job, SimpleNamespace(tests={"test": None}, outside={}, **named))
+        work = SimpleNamespace(tests={"test": None}, outside={}, members=dict.fromkeys("abc"))
+        build_run.run_stages(job, work)
     assert trained == ["b", "c"]
     assert "a is given up" in progress.said[0]

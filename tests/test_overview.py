@@ -26,8 +26,8 @@ QUERY = ImageList(
 
 
 def trial(query=QUERY, reranked=True, members=2, labelled=True):
-    systems = [SimpleNamespace(name=name, settings="none") for name in ("x", "y", "sum")]
-    systems += [SimpleNamespace(name="sum, re-ranked", settings="k_reciprocal()")] if reranked else []
+    systems = [SimpleNamespace(name=name, settings="none", plain=True) for name in ("x", "y", "sum")]
+    systems += [SimpleNamespace(name="sum, re-ranked", settings="k_reciprocal()", plain=False)] if reranked else []
     evaluation = SimpleNamespace(query_pids=query.pids.tolist() if labelled else [])
     banks = [SimpleNamespace(member=name) for name in ("x", "y")][:members]
     return ReportedEvaluation("test", evaluation, banks, query, QUERY, tuple(systems))

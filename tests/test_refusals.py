@@ -47,7 +47,7 @@ ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
         (
             "members.a.head={name: rmgl, stripes: [3]}",
             "3 stripes do not divide a feature map of 4 rows, which is cut before the branch's blocks; change "
-            "recipe.size (a resnet's map has one row for 16 pixels), or the number of stripes",
+            "recipe.size (a resnet's last map has one row for 16 pixels), or the number of stripes",
         ),
         (
             PATCH,

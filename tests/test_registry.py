@@ -26,9 +26,11 @@ EVERY_MEMBER = list(load._read(load.HERE / "members.yaml"))
 
 def given(what):
     """What the caller knows and hands over beside the options."""
+    trunk = registry.BACKBONES["resnet"]()
+    trunk.has_class = True  # what the head of tokens looks for
     handed = {
         "backbone": dict,
-        "head": lambda: {"channels": 2048, "classes": 3, "backbone": registry.BACKBONES["resnet"]()},
+        "head": lambda: {"channels": 2048, "classes": 3, "backbone": trunk},
         "loss": lambda: {"epochs": 10, "dim": 4, "classes": 3},
         "augmentation": lambda: {"images": IMAGES, "seed": 0},
         "schedule": lambda: {"epochs": 10, "then": lambda left: lambda t: 1.0},

@@ -21,8 +21,8 @@ def test_hrnet_w18_is_the_published_one():
         assert net(torch.empty(2, 3, 256, 128)).shape == (2, 2048, 8, 4)
     assert sum(p.numel() for p in net.parameters()) + 2048 * 1000 + 1000 == 21_299_004, "with its classifier"
     assert net.channels == 2048
-    assert {"conv1.weight", "stage4.0.branches.0.0.conv1.weight", "final_layer.1.bias"} <= set(net.state_dict())
-    assert not [k for k in net.state_dict() if k.startswith("classifier")]
+    assert {"conv1.weight", "stage4.0.branches.0.0.conv1.weight", "final_layer.1.bias"} <= set(net.model.state_dict())
+    assert not [k for k in net.model.state_dict() if k.startswith("classifier")]
 
 
 def test_hrnet_is_a_member_that_passes_its_check():
@@ -50,7 +50,7 @@ def test_timms_own_weights_fit(tmp_path):
     weights = Weights(file=str(tmp_path / "model.safetensors"))
     kept = keep_weights(Store(tmp_path / "runs"), weights)
     net = timm_map(model=SMALL)
-    report = load_weights(net, kept, weights)
+    report = load_weights(net.model, kept, weights)
     assert not report.missing and not report.reshaped and not report.unexpected
     x = torch.rand(2, 3, 64, 32)
     with torch.no_grad():
@@ -68,8 +68,9 @@ def test_channels_are_those_of_the_map():
     ("model", "said"),
     [
         ("hrnet_w19", "no model 'hrnet_w19'; near it: hrnet_w18"),
-        ("test_vit", "such as hrnet_w18"),
-        ("swin_tiny_patch4_window7_224", "such as hrnet_w18"),
+        ("pit_ti_224", r"gives \(2, 1, 256\) of images \(2, 3, 224, 224\), which is no map and no tokens of places"),
+        ("crossvit_tiny_240", "gives no feature map"),
+        ("test_vit.r161_in1k", "test_vit has no release 'r161_in1k'; it has: r160_in1k"),
     ],
 )
 def test_what_gives_no_map_is_refused(model, said):
@@ -81,5 +82,5 @@ def test_heads_of_branches_want_a_resnet():
     plan = load_build_config(
         ["hrnet"], sets=[f"members.hrnet.backbone={{name: timm, model: {SMALL}}}", "members.hrnet.head=mgn"]
     )
-    with pytest.raises(ConfigError, match=r"head 'mgn': it branches off among a resnet's blocks.*take head global"):
+    with pytest.raises(ConfigError, match=r"head 'mgn': it branches off among a resnet's blocks.*fork: null"):
         check(plan.members[0], plan.recipe)

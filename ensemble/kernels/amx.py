@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from ensemble.kernels.topk import intrinsic, types
+from ensemble.kernels.compile import intrinsic, types
 
 FLOAT16, BFLOAT16 = 1, 2
 Emitted = tuple[Any, Callable[..., Any]]  # a signature and what writes the code: numba's form of an intrinsic

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.topk import Floats, Ints, Real, fast, jit
+from ensemble.kernels.compile import fast, jit
+from ensemble.kernels.topk import Floats, Ints, Real
 
 Pointers = NDArray[np.int64]
 Sums = NDArray[np.float64]

@@ -17,7 +17,8 @@ from ensemble.kernels.amx import (
     multiply_float16,
     release,
 )
-from ensemble.kernels.topk import Floats, Real, fast, jit
+from ensemble.kernels.compile import fast, jit
+from ensemble.kernels.topk import Floats, Real
 
 Tiles = NDArray[np.uint16]
 

@@ -7,7 +7,8 @@ one's rank and the last one's, ranks from 1 and counted without junk.
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.topk import Real, Whole, jit
+from ensemble.kernels.compile import jit
+from ensemble.kernels.topk import Real, Whole
 
 FEW = 48
 SHARE, WIDE = 8, 128

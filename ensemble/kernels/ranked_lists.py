@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.topk import Floats, Ints, Real, jit, kth_largest
+from ensemble.kernels.compile import jit
+from ensemble.kernels.topk import Floats, Ints, Real, kth_largest
 
 Pointers = NDArray[np.int64]
 

@@ -10,7 +10,8 @@ Weights are whole numbers in units of 2^-30: their sums are the same in any orde
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.kernels.topk import Floats, Ints, jit
+from ensemble.kernels.compile import jit
+from ensemble.kernels.topk import Floats, Ints
 
 Pointers = NDArray[np.int64]
 Wholes = NDArray[np.uint32]

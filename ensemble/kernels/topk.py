@@ -3,22 +3,14 @@
 A block of similarities may be approximate. If each is within e of the truth, everything that belongs to a row's k
 nearest lies within 2 e of the row's k-th largest approximation; `slack` is that 2 e. A row's least similarity is found
 in the same way, as the largest of the negated. All kernels release the interpreter lock.
-
-This file alone names numba; the other kernels take `jit`, `fast` and what machine code needs from here.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
-import numba.extending
 import numpy as np
 from numpy.typing import NDArray
 
-jit = numba.njit(nogil=True, cache=True)
-fast = numba.njit(nogil=True, cache=True, fastmath=True)
-intrinsic: Any = numba.extending.intrinsic
-types: Any = numba.types
-inlined = numba.njit(nogil=True, cache=True, forceinline=True)
+from ensemble.kernels.compile import inlined, jit
 
 RUN = 32
 LEAST_CAPACITY = 32

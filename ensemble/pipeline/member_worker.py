@@ -101,7 +101,7 @@ def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -
         parallel: members that the build makes at a time.
     """
     try:
-        if work.train_images is None or member_addresses(job, work.training, work.train_images) != work.members:
+        if not work.train_images or member_addresses(job, work.training, work.train_images) != work.members:
             raise ResultError(
                 f"{member.name}: the code of training, or a file of weights, was changed while the build ran; start it "
                 "again: it keeps what is finished, and makes the rest with what is there now"

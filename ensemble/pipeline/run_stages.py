@@ -53,7 +53,8 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
 def own_images(work: BuildPlan, test: str) -> list[int]:
     """The gallery row of each query's own image, as a record has it; copies are known where files were read."""
     query, gallery = work.tests[test]
-    contents = [address.request["contents"] for address in work.test_images.get(test, ())]
+    sides = next(iter(work.test_images.get(test, {}).values()), ())  # the same files, in whatever size
+    contents = [address.request["contents"] for address in sides]
     known = len(contents) == 2 and all(isinstance(digest, Digest) for digest in contents)
     rows = own_rows(query, gallery, (contents[0].parts, contents[1].parts)) if known else own_rows(query, gallery)
     return rows.tolist() if (rows >= 0).any() else []

@@ -23,6 +23,7 @@ from ensemble.results.manifests import save_parts
 from models.data.balance import Training, balance
 from models.data.batches import PACKED, pack
 from models.data.heldout.holdout import hold_out
+from models.data.images import PLAIN
 from models.data.pk_sampler import check_identities
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
@@ -30,6 +31,7 @@ from models.distributed.worker import extraction_order, training_order
 from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
 from models.pretrained import identify, keep_weights
+from models.registry import resampling
 from models.training.train import train_member
 
 
@@ -38,10 +40,10 @@ class BuildPlan:
     """What a build is to make: the addresses, and the lists they are made from."""
 
     training: Training  # empty where every member is from outside
-    train_images: Address | None  # none there
+    train_images: dict[str, Address]  # member -> what it is trained on, in its size; none there
     members: dict[str, Address]
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
-    test_images: dict[str, tuple[Address, Address]]
+    test_images: dict[str, dict[str, tuple[Address, Address]]]  # test -> member -> query, gallery in its size
     splits: dict[str, Split]  # key of an images address -> what it holds
     outside: dict[str, ImportedMember]  # a member that other code made -> its file, and where its banks go
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
@@ -83,54 +85,73 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
     outside = {o.name: plan_import(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
     check_distances(job.plan.ensemble, outside)
     if not job.plan.members:
-        return BuildPlan(Training(train.take([]), np.empty(0, np.int64), ()), None, {}, tests, {}, {}, outside)
+        return BuildPlan(Training(train.take([]), np.empty(0, np.int64), ()), {}, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)
-    check_identities(recipe.identities_per_batch, len(training.pids))
+    for member in job.plan.members:
+        check_identities(job.plan.recipe_of(member).identities_per_batch, len(training.pids))
     splits: dict[str, Split] = {}
-
-    def images(name: str, split: Split) -> Address:
-        address = cache_keys.images_address(name, content_digest(split), recipe.size)
-        splits[address.key] = split
-        return address
-
-    train_images = images("train", training.split)
+    train_images = images_of(job, "train", training.split, splits)
     members = member_addresses(job, training, train_images)
-    test_images = {name: (images(f"{name}-query", q), images(f"{name}-gallery", g)) for name, (q, g) in tests.items()}
+    test_images = {}
+    for name, (query, gallery) in tests.items():
+        asked, there = (
+            images_of(job, f"{name}-{side}", split, splits) for side, split in (("query", query), ("gallery", gallery))
+        )
+        test_images[name] = {m: (asked[m], there[m]) for m in members}
     return BuildPlan(training, train_images, members, tests, test_images, splits, outside)
 
 
-def member_addresses(job: BuildContext, training: Training, images: Address) -> dict[str, Address]:
-    """Where each member, trained on this, lies."""
-    recipe, labels, result = job.plan.recipe, label_digest(training.split), {}
+def images_of(job: BuildContext, name: str, split: Split, splits: dict[str, Split]) -> dict[str, Address]:
+    """Where the decoded images of a list lie for each member, once a size; `splits` is told what they hold."""
+    contents, found = content_digest(split), {}
     for m in job.plan.members:
+        found[m.name] = cache_keys.images_address(name, contents, job.plan.recipe_of(m).size, resampling(m))
+        splits[found[m.name].key] = split
+    return found
+
+
+def member_addresses(job: BuildContext, training: Training, images: Mapping[str, Address]) -> dict[str, Address]:
+    """Where each member, trained on this, lies."""
+    labels, result = label_digest(training.split), {}
+    for m in job.plan.members:
+        recipe = job.plan.recipe_of(m)
         start = identify(m.weights) if recipe.pretrained and m.weights else None
-        result[m.name] = cache_keys.weights_address(m, recipe, images, labels, start, job.precision, job.device)
+        address = cache_keys.weights_address(m, recipe, images[m.name], labels, start, job.precision, job.device)
+        result[m.name] = address
     return result
+
+
+def training_of(job: BuildContext, work: BuildPlan, member: Member) -> Training:
+    """What a member is trained on: the images of all, with its own draw of identities that come twice."""
+    recipe, shared = job.plan.recipe_of(member), job.plan.recipe
+    if (recipe.resample, recipe.seed) == (shared.resample, shared.seed):
+        return work.training
+    return balance(work.training.split, recipe.min_images, recipe.resample, recipe.seed)
 
 
 def member_features_address(job: BuildContext, work: BuildPlan, member: str, test: str) -> Address:
     """Where one member's features of one test lie."""
-    query, gallery = work.test_images[test]
+    query, gallery = work.test_images[test][member]
     return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
 def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     """Train one member, or find it trained."""
-    recipe, listed = job.plan.recipe, work.train_images
+    recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
     if listed is None:
         raise ValueError(f"{member.name}: this work has nothing to train on")
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images = decoded_images(job, work, listed)
+        images, training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
         job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
-        job.team.send(training_order(member, recipe, work.training, images, folder, pretrained, job.precision))
+        job.team.send(training_order(member, recipe, training, images, folder, pretrained, job.precision))
         train_member(
             member,
             recipe,
-            work.training,
+            training,
             images,
             folder,
             device=device,
@@ -151,8 +172,11 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
 
     def make(folder: Path) -> None:
         trained, parts = train(job, work, member), []
-        net, settings, channels_last = load_member(member, trained), job.plan.ensemble, job.plan.recipe.channels_last
-        for side, images, split in zip(("query", "gallery"), work.test_images[test], work.tests[test], strict=True):
+        settings, recipe = job.plan.ensemble, job.plan.recipe_of(member)
+        net, channels_last = load_member(member, trained, recipe.size), recipe.channels_last
+        for side, images, split in zip(
+            ("query", "gallery"), work.test_images[test][member.name], work.tests[test], strict=True
+        ):
             if not len(split):
                 continue  # unlabelled images: they ask nothing
             pictures = decoded_images(job, work, images)
@@ -182,22 +206,24 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
 
 def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Address]:
     """The lists of images that these members read, as far as their weights and features are not there."""
-    wanted = [work.train_images] if any(not job.store.has(work.members[m.name]) for m in members) else []
-    for test, sides in work.test_images.items():
-        if any(not job.store.has(member_features_address(job, work, m.name, test)) for m in members):
-            wanted += [a for a, split in zip(sides, work.tests[test], strict=True) if len(split)]
-    return [address for address in wanted if address is not None]
+    wanted = [work.train_images[m.name] for m in members if not job.store.has(work.members[m.name])]
+    for test, of_members in work.test_images.items():
+        for m in members:
+            if not job.store.has(member_features_address(job, work, m.name, test)):
+                sides = zip(of_members[m.name], work.tests[test], strict=True)
+                wanted += [address for address, split in sides if len(split)]
+    return list({address.key: address for address in wanted}.values())
 
 
 def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> NDArray[np.uint8]:
     """Decoded images as a memory map (N, H, W, 3) uint8."""
-    split, size = work.splits[address.key], job.plan.recipe.size
+    split, (height, width) = work.splits[address.key], address.request["size"]
 
     def make(folder: Path) -> None:
         if address.key in work.joined:
             work.joined[address.key](folder)
         else:
-            pack(split, size, folder, job.progress)
+            pack(split, (height, width), folder, job.progress, address.request.get("resampled", PLAIN))
             save_parts(folder, address)
 
     kept = job.store.get(address, make)

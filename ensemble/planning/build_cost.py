@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,11 +24,12 @@ from ensemble.neighbours.knn import NEAR_SHARE
 from ensemble.neighbours.search_cost import estimate_search_cost
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.ranking_stage import neighbours_kept
-from ensemble.pipeline.stages import BuildPlan
+from ensemble.pipeline.stages import BuildPlan, training_of
 from ensemble.planning.planned_results import PlannedResult, list_planned_results
 from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
+from models.data.balance import Training
 from models.model_cost import Footprint, footprint
-from models.pretrained import identify
+from models.pretrained import name_of
 from models.step_time import seconds_per_image
 
 HEADER = 128  # bytes before the values of an .npy file
@@ -120,14 +120,13 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
     """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
     if all(item.kept for item in items):
         return BuildCost(tuple(ResultCost(item, 0, 1.0, True, item.count) for item in items), 0, 0)
-    classes, recipe = len(work.training.pids), job.plan.recipe
-    prints = {m.name: footprint(m, recipe, classes) for m in job.plan.members}
+    classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
+    prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
     past = ResultHistory(job.store)
     rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
-    needs = tuple(_result_cost(job, work, item, prints, rates) for item in items)
+    needs = tuple(_result_cost(job, work, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
-    writes = recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
-    checkpoints = [2 * prints[name].checkpoint() if writes else 0 for name in training]
+    checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
     passing = _largest(checkpoints, job.parallel)
     shards = [n.disk for n in needs if n.item.kind == "features" and not n.item.kept]
     passing += _largest(shards, job.parallel)
@@ -135,8 +134,7 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
     apart, together = _sharing(job)
     memory = 0
     if training:
-        batch = recipe.identities_per_batch * recipe.images_per_identity
-        each = [prints[name].memory(batch, job.precision) for name in training]
+        each = [prints[name].memory(_batch(recipes[name]), job.precision) for name in training]
         if job.device == "cpu":  # a checkpoint is copied twice on its way to the disk
             each = [a + b for a, b in zip(each, checkpoints, strict=True)]
         processes = min(together, len(training)) + (job.parallel > 1)
@@ -150,11 +148,12 @@ def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> Bu
     A step is of the recipe's batch, or of fewer images where that would take longer than STEP_SECONDS.
     """
     untimed = {n.item.row for n in needs.left if not n.measured}
-    recipe, classes = job.plan.recipe, len(work.training.pids)
+    classes = len(work.training.pids)
     share: dict[str, float] = {}
     for member in job.plan.members:
         if member.name not in untimed:
             continue
+        recipe = job.plan.recipe_of(member)
         guessed = PASSES * footprint(member, recipe, classes).flops / GUESS[job.device]
         job.progress.say(f"timing one step of {member.name}")
         took = seconds_per_image(
@@ -169,6 +168,15 @@ def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> Bu
         for n in needs.needs
     )
     return replace(needs, needs=stepped, stepped=bool(share))
+
+
+def _writes(recipe: Recipe) -> bool:
+    """Whether a training of this length keeps checkpoints."""
+    return recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
+
+
+def _batch(recipe: Recipe) -> int:
+    return recipe.identities_per_batch * recipe.images_per_identity
 
 
 def _largest(values: Sequence[int], count: int) -> int:
@@ -188,17 +196,20 @@ def _result_cost(
     item: PlannedResult,
     prints: dict[str, Footprint],
     rates: dict[str, float | None],
+    recipes: dict[str, Recipe],
 ) -> ResultCost:
-    recipe, n = job.plan.recipe, item.count
+    n = item.count
     guess = GUESS[job.device]
     if item.kind == "images":
         names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
-        size = HEADER + n * recipe.size[0] * recipe.size[1] * 3 + names
+        height, width = item.address.request["size"]
+        size = HEADER + n * height * width * 3 + names
         return ResultCost(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
-        images = recipe.epochs * (n + _doubled(work))
-        size = one.weights + EPOCH_BYTES * recipe.epochs + 120 * one.tensors
+        epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
+        images = epochs * (n + _doubled(training_of(job, work, member)))
+        size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "expanded":
@@ -238,9 +249,8 @@ def _retrieval_cost(
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
-def _doubled(work: BuildPlan) -> int:
+def _doubled(training: Training) -> int:
     """Images that come twice in an epoch."""
-    training = work.training
     return int(np.isin(training.labels, training.doubled).sum())
 
 
@@ -259,11 +269,9 @@ def _names(work: BuildPlan, test: str) -> int:
 def _start_bytes(job: BuildContext, prints: dict[str, Footprint], name: str) -> int:
     """Bytes of the weights that a member starts from, where they are still to be fetched."""
     member = next(m for m in job.plan.members if m.name == name)
-    if not (job.plan.recipe.pretrained and member.weights):
+    if not (job.plan.recipe_of(member).pretrained and member.weights):
         return 0
-    known = identify(member.weights)
-    source = Path(str(known.get("url") or member.weights.file)).stem
-    return 0 if any(job.store.root.glob(f"weights/{source}-*")) else prints[name].weights
+    return 0 if any(job.store.root.glob(f"weights/{name_of(member.weights)}-*")) else prints[name].weights
 
 
 def _machine() -> int:

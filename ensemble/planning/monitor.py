@@ -104,7 +104,8 @@ def update_stages(job: BuildContext, needs: BuildCost) -> None:
 def progress_stage(job: BuildContext, need: ResultCost) -> ProgressStage:
     """One item as the table shows it."""
     item = need.item
-    epochs = job.plan.recipe.epochs
+    member = next((m for m in job.plan.members if m.name == item.row), None)
+    epochs = (job.plan.recipe_of(member) if member else job.plan.recipe).epochs
     total = {"members": epochs, "neighbours": 100}.get(item.kind, item.count)
     images = {"members": need.images / epochs, "neighbours": 0, "rankings": 0}.get(item.kind, 1)
     before = (interrupted_after(job.store, item) or 0) / epochs if item.kind == "members" else 0.0

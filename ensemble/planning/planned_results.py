@@ -53,11 +53,14 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
         if (kept or needed) and address.key not in {i.address.key for i in found}:
             found.append(PlannedResult(address, row, count, kept))
 
-    if work.train_images is not None:
-        add(work.train_images, "images", len(work.training.split), bool(missing - trained))
-    for test, sides in work.test_images.items():
-        for address, split in zip(sides, work.tests[test], strict=True):
-            add(address, "images", len(split), any(not job.store.has(a) for a in banks[test].values()))
+    untrained = {work.train_images[name].key for name in missing - trained}
+    for address in work.train_images.values():
+        add(address, "images", len(work.training.split), address.key in untrained)
+    for test, of_members in work.test_images.items():
+        unseen = {a.key for name, of in of_members.items() if not job.store.has(banks[test][name]) for a in of}
+        for sides in of_members.values():
+            for address, split in zip(sides, work.tests[test], strict=True):
+                add(address, "images", len(split), address.key in unseen)
     for name, address in work.members.items():
         add(address, name, len(work.training.split), name in missing)
     for test, (query, gallery) in work.tests.items():

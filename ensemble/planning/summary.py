@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+from configs.schema import BuildConfig, Member, Recipe
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.stages import BuildPlan, member_features_address
 from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.rebuild_reasons import reasons
+from models.data.images import PLAIN
 from models.data.split import scorable
-from models.registry import make_schedule
+from models.registry import make_schedule, resampling
 
 NOTHING = "nothing to score: all right images are of their query's own camera (--set competition.junk=none counts them)"
 
@@ -48,15 +52,25 @@ def _training(job: BuildContext, work: BuildPlan) -> list[str]:
         return ["nothing to train: every member is from outside"]
     recipe = job.plan.recipe
     height, width = recipe.size
-    return [
+    shared = (
         f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
-        f"{recipe.epochs} epochs, {_rates(job)}"
-    ]
+        f"{recipe.epochs} epochs, {_rates(recipe)}"
+    )
+    return [shared, *(f"  {line}" for member in job.plan.members if (line := own_settings(job.plan, member)))]
 
 
-def _rates(job: BuildContext) -> str:
+def own_settings(plan: BuildConfig, member: Member) -> str:
+    """What a member has to itself: the model of timm that it is, and where it leaves the shared recipe."""
+    told = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
+    own, shared = (recipe.model_dump(mode="json") for recipe in (plan.recipe_of(member), plan.recipe))
+    told += [f"{key} {json.dumps(value)}" for key, value in own.items() if value != shared[key]]
+    if (how := resampling(member)) != PLAIN:
+        told.append(f"images resized {how}")
+    return f"{member.name}: {', '.join(told)}" if told else ""
+
+
+def _rates(recipe: Recipe) -> str:
     """The curve in five points."""
-    recipe = job.plan.recipe
     rate, base = make_schedule(recipe), float(recipe.optimizer.options.get("lr", 1e-3))
     points = [recipe.epochs * share for share in (0.05, 0.25, 0.5, 0.75, 1.0)]
     return "rate " + ", ".join(f"{base * rate(t):.1e} at {t:g}" for t in points)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,35 +14,40 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.store.store import Address
 from ensemble.pipeline.context import BuildContext
-from ensemble.pipeline.stages import BuildPlan, decoded_images, member_addresses
+from ensemble.pipeline.stages import BuildPlan, decoded_images, images_of, member_addresses
 from ensemble.results import cache_keys
 from models.data.balance import balance
 from models.data.batches import pack_joined
-from models.data.split import Benchmark, Split, content_digest, join, make_split
+from models.data.images import PLAIN
+from models.data.split import Benchmark, Split, join, make_split
 
 UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
 
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """Lists to label: the unlabelled images as a gallery without queries, and perhaps a test.
+    """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
 
-    Attributes:
-        split: all images in the order of their features, named such as `unlabelled/0001.jpg`.
+    images: of each test, by member. split: all of them in the order of their features, `unlabelled/0001.jpg`.
     """
 
     tests: dict[str, tuple[Split, Split]]
-    images: dict[str, tuple[Address, Address]]
+    images: dict[str, dict[str, tuple[Address, Address]]]
     split: Split
 
     def within(self, work: BuildPlan) -> BuildPlan:
         """The same plan with these lists as its tests."""
-        held = {a.key: s for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)}
+        held = {
+            address.key: split
+            for test, sides in self.tests.items()
+            for of_member in self.images[test].values()
+            for address, split in zip(of_member, sides, strict=True)
+        }
         return replace(work, tests=self.tests, test_images=self.images, splits=work.splits | held, outside={})
 
-    def parts(self, rows: NDArray[np.intp]) -> list[tuple[Address, NDArray[np.intp]]]:
-        """Rows of `split` as rows of each list."""
-        every = [(a, len(s)) for t in self.tests for a, s in zip(self.images[t], self.tests[t], strict=True)]
+    def parts(self, rows: NDArray[np.intp], member: str) -> list[tuple[Address, NDArray[np.intp]]]:
+        """Rows of `split` as rows of each list, in a member's size."""
+        every = [(a, len(s)) for t in self.tests for a, s in zip(self.images[t][member], self.tests[t], strict=True)]
         bounds = pairwise(np.cumsum([0, *(count for _, count in every)]).tolist())
         cut = [
             (a, rows[(rows >= low) & (rows < high)] - low) for (a, _), (low, high) in zip(every, bounds, strict=True)
@@ -54,14 +61,15 @@ def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
     Raises:
         ConfigError: no images, or fewer images than groups of `clusters`.
     """
-    how, size = job.plan.ensemble.pseudo, job.plan.recipe.size
+    how = job.plan.ensemble.pseudo
     if not work.members:
         raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is external, nothing is trained")
     tests, images, lists = {}, {}, {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
-        none, some = (cache_keys.images_address(UNLABELLED, content_digest(s), size) for s in tests[UNLABELLED])
-        images[UNLABELLED], lists[UNLABELLED] = (none, some), benchmark.unlabelled
+        none, some = (images_of(job, UNLABELLED, split, {}) for split in tests[UNLABELLED])
+        images[UNLABELLED] = {name: (none[name], some[name]) for name in work.members}
+        lists[UNLABELLED] = benchmark.unlabelled
     if how.test:
         tests[TEST], images[TEST] = work.tests[TEST], work.test_images[TEST]
         lists |= dict(zip(("query", "gallery"), work.tests[TEST], strict=True))
@@ -98,24 +106,28 @@ def plan_with_pseudo_labels(
             f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; make "
             "larger or fewer groups (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
         )
-    known, guessed, listed = first.training.split, pool.split.take(rows), first.train_images
-    if listed is None:
-        raise ValueError("every member is external: there is nothing to train")
+    known, guessed = first.training.split, pool.split.take(rows)
     guessed = replace(guessed, pids=int(known.pids.max()) + 1 + labels[rows])
     training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
-    parts = [(listed, np.arange(len(known))), *pool.parts(rows)]
-    contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest
-    images = cache_keys.images_address(f"train-{number}", contents, recipe.size)
-    source = pool.within(first)
-
-    def make(folder: Path) -> None:
-        pack_joined([(decoded_images(job, source, address), own) for address, own in parts], folder)
-
+    source, images, makers = pool.within(first), {}, {}
+    for member, listed in first.train_images.items():
+        parts = [(listed, np.arange(len(known))), *pool.parts(rows, member)]
+        contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest
+        how = listed.request["size"], listed.request.get("resampled", PLAIN)
+        images[member] = cache_keys.images_address(f"train-{number}", contents, *how)
+        makers[images[member].key] = partial(_join, job, source, parts)
     return replace(
         first,
         training=training,
         train_images=images,
         members=member_addresses(job, training, images),
-        splits=first.splits | {images.key: training.split},
-        joined=first.joined | {images.key: make},
+        splits=first.splits | dict.fromkeys(makers, training.split),
+        joined=first.joined | makers,
     )
+
+
+def _join(
+    job: BuildContext, source: BuildPlan, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path
+) -> None:
+    """Pack rows of lists that are packed already."""
+    pack_joined([(decoded_images(job, source, address), own) for address, own in parts], folder)

@@ -14,6 +14,7 @@ from configs.schema import Ensemble, Expansion, Member, Recipe
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
 from ensemble.results.pseudo_settings import guessed_labels
+from models.data.images import PLAIN
 
 MODELS = PROJECT / "models"
 ENSEMBLE = PROJECT / "ensemble"
@@ -32,10 +33,12 @@ CHANGES_NO_WEIGHT = {"checkpoint", "keeper", "epoch_metrics", "numeric_checks"}
 KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
 
 
-def images_address(name: str, digest: str, size: tuple[int, int]) -> Address:
-    """Decoded images of one list."""
+def images_address(name: str, digest: str, size: tuple[int, int], resampled: str = PLAIN) -> Address:
+    """Decoded images of one list, resized in a way of `models/data/images.py`."""
     code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
-    return Address("images", name, {"contents": digest, "size": list(size), "code": code})
+    request = {"contents": digest, "size": list(size), "code": code}
+    request |= {"resampled": resampled} if resampled != PLAIN else {}
+    return Address("images", name, request)
 
 
 def weights_address(
@@ -50,12 +53,13 @@ def weights_address(
     """A trained member.
 
     Args:
+        recipe: that it is trained by, its own keys laid over the shared one's.
         labels: the digest of whom the images show.
         start: what the weights that it starts from are known by, their contents among it; None for random ones.
     """
     asked = recipe.model_dump(mode="json")
     request = {
-        "member": member.model_dump(mode="json") | {"weights": start},
+        "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"}) | {"weights": start},
         "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
         "feed": recipe.feed_on(device),  # a level may differ
         "compiled": recipe.launch == "compile",  # captured or not, the bits are the same

@@ -1,65 +1,210 @@
-"""Any model of timm that gives a feature map, under timm's own names, so that timm's weights fit."""
+"""Any model of timm that sees places: maps, tokens laid out as a map, under timm's own names, so that weights fit."""
 
 from __future__ import annotations
 
 import difflib
 import warnings
+from functools import cache
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-TRIAL = (2, 3, 64, 64)
+from models.data.batches import Scale
+from models.data.images import PLAIN, RESAMPLINGS
+from models.net import CLASS
+
+OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
 
 
-def timm_map(*, model: str) -> nn.Module:
-    """A timm model without its pooling and its classifier: HRNet (Wang et al., TPAMI 2020) by `model: hrnet_w18`.
+class TimmBackbone(nn.Module):
+    """A timm model without its pooling and its classifier, whatever it computes with.
 
-    Weights are never fetched by timm: they come as every member's do, from `weights` in configs/members.yaml. The map
-    has the model's own resolution, mostly 1 / 32 of the image's: "last stride 1" is of the ResNet family.
+    The patch tokens of a transformer are laid out as a map, its class and register tokens left aside; a map that has
+    its channels last, such as Swin's, is turned. Dropout and stochastic depth are off: a step must repeat.
 
     Args:
-        model: as `timm.list_models()` lists it.
+        model: timm's module, which keeps its own names. called: its methods that lead to features, one after another.
+        layout: of what the last gives: NCHW, NHWC or tokens.
+        channels: C.
+    """
+
+    def __init__(self, model: nn.Module, called: tuple[str, ...], layout: str, channels: int) -> None:
+        super().__init__()
+        self.model, self.called, self.layout, self.channels = model, called, layout, channels
+        self.prefix = int(getattr(model, "num_prefix_tokens", 0)) if layout == "tokens" else 0
+        self.has_class = self.prefix > 0 and getattr(model, "cls_token", None) is not None
+        self.scale = scale_of(model.pretrained_cfg)  # type: ignore[arg-type]
+        self.own_size = tuple(model.pretrained_cfg["input_size"][1:])  # type: ignore[index]
+        for module in model.modules():
+            for rate in ("p", "drop_prob", "drop_rate"):
+                if isinstance(getattr(module, rate, None), float):
+                    setattr(module, rate, 0.0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+        return self._map(_through(self.model, self.called, images), images)
+
+    def fork(self, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> the class token (B, C), and the map (B, C, h, w)."""
+        if what != CLASS or not self.has_class:
+            raise ValueError(f"this backbone gives no {what}; it has {'a class token' if self.has_class else 'a map'}")
+        features = _through(self.model, self.called, images)
+        return features[:, 0], self._map(features, images)
+
+    def _map(self, features: Tensor, images: Tensor) -> Tensor:
+        if self.layout == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        if self.layout == "NCHW":
+            return features
+        height, width = grid_of(self.model, (images.shape[2], images.shape[3]))
+        return features[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Be ready for images of this height and width: what stands for places is resampled once, as timm does it.
+
+        Raises:
+            ValueError: the model cannot take them.
+        """
+        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
+        if isinstance(patch, tuple) and any(side % p for side, p in zip(size, patch, strict=True)):
+            near = [max(1, round(side / p)) * p for side, p in zip(size, patch, strict=True)]
+            raise ValueError(f"its patches are {patch[0]}x{patch[1]} pixels, which do not fill it; {near} would fit")
+        if hasattr(self.model, "set_input_size"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.model.set_input_size(img_size=size)  # type: ignore[operator]
+
+
+def timm_map(*, model: str) -> TimmBackbone:
+    """Any timm model: HRNet (Wang et al., TPAMI 2020) by `model: hrnet_w18`, DINOv2 by `vit_small_patch14_dinov2`.
+
+    Weights are never fetched by timm: they come as every member's do, from `weights` in configs/members.yaml. The map
+    has the model's own resolution, mostly 1 / 32 of the image's, of transformers one place a patch: "last stride 1" is
+    of the ResNet family.
+
+    Args:
+        model: as `timm.list_models()` lists it; a tag after a dot names one of its releases, with its own mean.
 
     Returns:
         (B, 3, H, W) -> (B, C, h, w), with C as its attribute `channels`.
 
     Raises:
-        ValueError: timm has no such model, or it gives no feature map of an image of any size.
+        ValueError: timm has no such model, or it gives nothing that can be laid out as a map.
     """
-    import timm  # half a second, which only a member that names it pays
-
-    if not timm.is_model(model):
-        near = difflib.get_close_matches(model, timm.list_models(), n=5)
-        raise ValueError(f"timm {timm.__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
-    channels = _channels(model)
-    backbone: nn.Module = _create(model)
-    backbone.channels = channels  # type: ignore[assignment]
-    return backbone
+    resampling_of(model)
+    with torch.device("meta"):
+        trial, pooled = _create(model)
+        called, layout, channels = _kind(model, trial.eval(), pooled)
+    return TimmBackbone(_create(model)[0], called, layout, channels)
 
 
-def _create(model: str) -> nn.Module:
+def _timm() -> Any:
+    """The package takes half a second to import, which only a build that names it pays."""
     import timm
 
-    created: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, global_pool="")
-    return created
+    return timm
 
 
-def _channels(model: str) -> int:
-    """C, by a trial without numbers."""
+def published(backbone: nn.Module) -> nn.Module:
+    """The module under whose names the weights of this backbone are published."""
+    return backbone.model if isinstance(backbone, TimmBackbone) else backbone
+
+
+def known(model: str) -> None:
+    """Raise ValueError where timm has no such model, or no such release of it."""
+    if not isinstance(model, str) or not _timm().is_model(model):
+        near = difflib.get_close_matches(str(model), _timm().list_models(), n=5)
+        raise ValueError(f"timm {_timm().__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
+    name, _, tag = model.partition(".")
+    tags = [full.partition(".")[2] for full in _timm().list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ValueError(f"timm's {name} has no release {tag!r}; it has: {', '.join(tags) or 'none'}")
+
+
+@cache
+def resampling_of(model: str) -> str:
+    """How the images of this model are resized, such as bicubic.
+
+    Raises:
+        ValueError: in a way that images are not resized here.
+    """
+    known(model)
+    settings = _timm().get_pretrained_cfg(model)
+    asked = settings.interpolation if settings else PLAIN
+    if asked not in RESAMPLINGS:
+        raise ValueError(f"timm's {model!r} wants images resized by {asked!r}; there are {', '.join(RESAMPLINGS)}")
+    return asked
+
+
+def scale_of(settings: dict[str, Any]) -> Scale:
+    """The mean and the deviation that a model is published with."""
+    mean, std = (tuple(float(x) for x in settings[key]) for key in ("mean", "std"))
+    return mean, std  # type: ignore[return-value]
+
+
+def hub_of(model: str) -> str | None:
+    """Where the release that is meant by this name lies on the Hugging Face hub, such as `timm/resnet50.a1_in1k`."""
+    found = _timm().get_pretrained_cfg(model)
+    if found is None or not found.hf_hub_id:
+        return None
+    return f"{found.hf_hub_id}{found.architecture}.{found.tag}" if found.hf_hub_id.endswith("/") else found.hf_hub_id
+
+
+def _create(model: str) -> tuple[nn.Module, bool]:
+    """Without classifier, and without pooling where timm can leave that out; and whether it pools."""
+    if _norm_after_pooling(model):
+        return _timm().create_model(model, pretrained=False, num_classes=0), True
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        return _timm().create_model(model, pretrained=False, num_classes=0, global_pool=""), False
+    except (AssertionError, TypeError, ValueError):
+        return _timm().create_model(model, pretrained=False, num_classes=0), True
+
+
+@cache
+def _norm_after_pooling(model: str) -> bool:
+    """Whether its last norm comes after the pooling: timm leaves it out together with the pooling."""
+    with torch.device("meta"):
+        own = _timm().create_model(model, pretrained=False, num_classes=0)
+    return not isinstance(getattr(own, "fc_norm", nn.Identity()), nn.Identity)
+
+
+def _kind(model: str, trial: nn.Module, pooled: bool) -> tuple[tuple[str, ...], str, int]:
+    """What to call, the layout of what it gives, and C: by a trial without numbers, at the model's own size."""
+    size = tuple(trial.pretrained_cfg["input_size"])  # type: ignore[index]
+    images = torch.empty(2, *size)
+    called: tuple[str, ...] = ("forward",)
+    if pooled:
+        called = ("forward_features", "fc_norm") if hasattr(trial, "fc_norm") else ("forward_features",)
+    try:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trial = _create(model).eval()
-            shape = tuple(trial(torch.empty(TRIAL)).shape)
-    except (AssertionError, RuntimeError, TypeError) as e:
-        raise ValueError(
-            f"timm's {model!r} gives no feature map of an image of any size ({' '.join(str(e).split())[:200]}). "
-            "Take a convolutional one, such as hrnet_w18"
-        ) from e
-    known = {getattr(trial, "num_features", None), getattr(trial, "head_hidden_size", None)}
-    if len(shape) != 4 or shape[1] not in known:
-        raise ValueError(
-            f"timm's {model!r} gives {shape} of images {TRIAL}, which is no feature map (B, C, h, w). Take a "
-            "convolutional one, such as hrnet_w18"
-        )
-    return shape[1]
+            shape = tuple(_through(trial, called, images).shape)
+    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError) as e:
+        raise ValueError(f"timm's {model!r} gives no feature map ({' '.join(str(e).split())[:200]}); {OTHER}") from e
+    widths = {getattr(trial, "num_features", None), getattr(trial, "head_hidden_size", None)}
+    if len(shape) == 4 and getattr(trial, "output_fmt", "NCHW") == "NHWC" and shape[3] in widths:
+        return called, "NHWC", shape[3]
+    if len(shape) == 4 and shape[1] in widths:
+        return called, "NCHW", shape[1]
+    if len(shape) == 3 and shape[2] in widths:
+        height, width = grid_of(trial, size[1:])
+        if shape[1] == height * width + int(getattr(trial, "num_prefix_tokens", 0)):
+            return called, "tokens", shape[2]
+    raise ValueError(
+        f"timm's {model!r} gives {shape} of images {tuple(images.shape)}, which is no map and no tokens of places; "
+        f"{OTHER}"
+    )
+
+
+def _through(model: nn.Module, called: tuple[str, ...], values: Tensor) -> Tensor:
+    for name in called:
+        values = getattr(model, name)(values)
+    return values
+
+
+def grid_of(model: nn.Module, size: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the patches of an image of this height and width."""
+    info: Any = getattr(model, "feature_info", None)
+    stride = info[-1]["reduction"] if info else getattr(model.patch_embed, "patch_size", (1, 1))[0]
+    return size[0] // stride, size[1] // stride

@@ -19,15 +19,17 @@ from configs.console.signals import SIGNALS
 from configs.errors import ConfigError
 from configs.store.atomic_files import room_for
 from models.data.augment import MEAN, STD, Augment, Image, Seat, image_rng
-from models.data.images import decode_all
+from models.data.images import PLAIN, decode_all
 from models.data.pk_sampler import Sampling
 from models.data.split import Split
 
 PACKED = "images.npy"
+Scale = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation of levels 0 to 1
+IMAGENET: Scale = (MEAN, STD)
 COPIED = 1024  # images at a time
 
 
-def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) -> None:
+def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress, resampled: str = PLAIN) -> None:
     """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8.
 
     Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
@@ -41,7 +43,7 @@ def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress) 
     ):
         np.lib.format.write_array_header_1_0(f, header)
         odd: list[str] = []
-        for image in decode_all(split.paths, size, odd=odd.append):
+        for image in decode_all(split.paths, size, odd=odd.append, resampled=resampled):
             f.write(image.tobytes())
             step(1)
     if odd:
@@ -133,17 +135,17 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def normalise(images: Tensor, device: torch.device, *, channels_last: bool) -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 on the device, ImageNet's mean 0 and deviation 1."""
+def normalise(images: Tensor, device: torch.device, *, channels_last: bool, scale: Scale = IMAGENET) -> Tensor:
+    """(B, 3, H, W) uint8 -> float32 on the device: levels 0 to 1, less the mean and by the deviation of `scale`."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images = images.to(device, non_blocking=True).to(torch.float32, memory_format=layout)
-    mean, std = _scale(device)
+    mean, std = _scale(device, scale)
     return (images - mean) / std
 
 
 @cache
-def _scale(device: torch.device) -> tuple[Tensor, Tensor]:
+def _scale(device: torch.device, scale: Scale) -> tuple[Tensor, Tensor]:
     """Mean and deviation in levels, (1, 3, 1, 1) each. Made once: a constant copied in every step is waited for."""
     with torch.inference_mode(False):
-        mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) * 255 for x in (MEAN, STD))
+        mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) * 255 for x in scale)
     return mean, std

@@ -24,6 +24,12 @@ SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of th
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; of others, some start programs
 MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more than this is a mistake or a decompression bomb
 MAX_BYTES = 16 * MAX_PIXELS
+PLAIN = "bilinear"  # how images are resized where a model does not ask for another way
+RESAMPLINGS = {
+    PLAIN: Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -50,12 +56,12 @@ def names_image(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def decode(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN) -> NDArray[np.uint8]:
     """Read one image; see `read`."""
-    return read(path, size)[0]
+    return read(path, size, resampled)[0]
 
 
-def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], str]:
+def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN) -> tuple[NDArray[np.uint8], str]:
     """Read one image, and what is odd about its file, as a half-sentence, or nothing.
 
     Palettes, grey, 1-bit, CMYK become RGB; 16-bit samples are scaled to 8; what is transparent shows white; an EXIF
@@ -64,7 +70,8 @@ def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.ui
 
     Args:
         path: the file.
-        size: height, width to resize to (bilinear with antialiasing), or None for its own.
+        size: height, width to resize to, with antialiasing, or None for its own.
+        resampled: how: a row of `RESAMPLINGS`.
 
     Returns:
         (H, W, 3) uint8.
@@ -85,7 +92,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> tuple[NDArray[np.ui
     except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
         raise ImageError(path, _reason(path, e), f"Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
-        rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        rgb = rgb.resize((size[1], size[0]), RESAMPLINGS[resampled])
     return np.asarray(rgb), remark
 
 
@@ -120,13 +127,14 @@ def decode_all(
     size: tuple[int, int],
     n_jobs: int = -1,
     odd: Callable[[str], None] = lambda remark: None,
+    resampled: str = PLAIN,
 ) -> Iterator[NDArray[np.uint8]]:
     """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size.
 
     Args:
         odd: is told of files that are not as they should be, and are read all the same.
     """
-    tasks = (delayed(read)(path, size) for path in paths)
+    tasks = (delayed(read)(path, size, resampled) for path in paths)
     images = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
     try:
         for path, (image, remark) in zip(paths, images, strict=True):

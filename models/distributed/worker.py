@@ -110,9 +110,11 @@ def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, work
 
 
 def _extract(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
+    images = np.load(order["images"], mmap_mode="r")
+    height, width = images.shape[1:3]
     extract(
-        load_member(Member.model_validate(order["member"]), Path(order["folder"])),
-        np.load(order["images"], mmap_mode="r"),
+        load_member(Member.model_validate(order["member"]), Path(order["folder"]), (height, width)),
+        images,
         tuple(order["names"]),
         views=make_views([ComponentConfig.model_validate(view) for view in order["views"]], order["flip"]),
         channels_last=order["channels_last"],

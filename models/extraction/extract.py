@@ -38,14 +38,18 @@ BATCH, GPU_BATCH = 128, 512  # images; both divide a shard
 SHARD = 1024  # images; a multiple of the batch, so that a batch holds the same images in an interrupted extraction
 
 
-def load_member(member: Member, folder: Path) -> Net:
+def load_member(member: Member, folder: Path, size: tuple[int, int]) -> Net:
     """A trained member from the folder that `train_member` filled.
+
+    Args:
+        size: height, width of the images that it was trained on.
 
     Raises:
         WeightsError: the weights are of another network.
     """
     classes = len(json.loads((folder / LABELS).read_text(encoding="utf-8"))["pids"])
     net = registry.make_net(member, classes)
+    net.resize(size)
     try:
         net.load_state_dict(load_safetensors((folder / WEIGHTS).read_bytes()))
     except RuntimeError as e:
@@ -131,7 +135,8 @@ class FeatureExtractor:
         return self.unit
 
     def _forward(self, inputs: Sequence[Tensor]) -> None:
-        batch = normalise(inputs[0].permute(0, 3, 1, 2), self.device, channels_last=self.channels_last)
+        images = inputs[0].permute(0, 3, 1, 2)
+        batch = normalise(images, self.device, channels_last=self.channels_last, scale=self.net.scale)
         with torch.inference_mode(), autocast(self.device, self.precision):
             feats = self.net(self.views[0](batch)).bn_feats.float()
             for view in self.views[1:]:

@@ -1,6 +1,6 @@
 """Test-time views of an image: a feature is the mean over them. A row of `VIEWS` is made once, and called on batches.
 
-They act on decoded pictures of `recipe.size`: a larger scale shows the network larger things, and no finer ones.
+They act on decoded pictures of the member's size: a larger scale shows the network larger things, and no finer ones.
 """
 
 from __future__ import annotations
@@ -93,13 +93,15 @@ def check_views(member: Member, plan: BuildConfig) -> None:
     views = plan.ensemble.views
     if not views:
         return
+    size = plan.recipe_of(member).size
     with torch.device("meta"):
         net = make_net(member, classes=2)
+        net.resize(size)
     for named, view in zip(views, make_views(views, mirrored=False), strict=True):
-        height, width = view(torch.zeros(1, 3, *plan.recipe.size)).shape[2:]
+        height, width = view(torch.zeros(1, 3, *size)).shape[2:]
         try:
             net(torch.empty(2, 3, height, width, device="meta"))
-        except (ConfigError, RuntimeError) as e:
+        except (AssertionError, ConfigError, RuntimeError, TypeError, ValueError) as e:
             raise ConfigError(
                 f"ensemble.views, {named.name}: member {member.name!r} cannot take pictures of {height}x{width} "
                 f"({' '.join(str(e).split())[:300]}). Choose another size, or leave the view out"

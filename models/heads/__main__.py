@@ -24,6 +24,7 @@ from models.extraction.extract import load_member
 from models.heads.branches import Branch
 from models.heads.stripes import adaptive_stripes, row_maxima
 from models.net import Net
+from models.registry import resampling
 
 PAPER, INK, CUT, EQUAL, BAR = (250, 249, 246), (40, 40, 44), (230, 30, 30), (120, 120, 120), (70, 110, 180)
 GAP, TOP, BARS = 6, 20, 28  # pixels: between pictures, above them, and of the bars beside each
@@ -52,8 +53,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_member(folder: Path) -> tuple[Net, tuple[int, int]]:
-    """A trained member of the store, and the size it was trained at.
+def open_member(folder: Path) -> tuple[Net, tuple[int, int], str]:
+    """A trained member of the store, and how its images are decoded: their size, and how they are resized.
 
     Raises:
         ResultError: no trained member is there.
@@ -63,7 +64,8 @@ def open_member(folder: Path) -> tuple[Net, tuple[int, int]]:
         member, (height, width) = request["member"] | {"weights": None}, request["recipe"]["size"]
     except (OSError, ValueError, KeyError) as e:
         raise ResultError(f"{folder}: no trained member is there; ensemble.build leaves them in runs/members") from e
-    return load_member(Member.model_validate(member), folder), (height, width)
+    trained = Member.model_validate(member)
+    return load_member(trained, folder, (height, width)), (height, width), resampling(trained)
 
 
 def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Tensor], Tensor]:
@@ -82,7 +84,7 @@ def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Te
     hooks = [m.register_forward_pre_hook(see) for m in net.modules() if isinstance(m, Branch)]
     raw = torch.from_numpy(images).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        batch = normalise(raw, torch.device("cpu"), channels_last=False)
+        batch = normalise(raw, torch.device("cpu"), channels_last=False, scale=net.scale)
         net(batch)
         maps = maps or [(net.backbone(batch), stripes)]
     for hook in hooks:
@@ -134,12 +136,14 @@ def _lines(draw: ImageDraw.ImageDraw, cut: Tensor, box: tuple[int, int, int, int
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the sheet, and say where."""
     args = parse(argv)
-    net, size = open_member(args.member)
-    size = tuple(args.size) if args.size else size
+    net, size, resampled = open_member(args.member)
+    if args.size:
+        size = tuple(args.size)
+        net.resize(size)
     layout, _ = settle_layout(args.layout, args.data)
     paths = read_layout(layout, args.data).query.paths
     picked = [paths[i] for i in np.linspace(0, len(paths) - 1, min(args.images, len(paths))).astype(int)]
-    images = np.stack(list(decode_all(picked, size)))
+    images = np.stack(list(decode_all(picked, size, resampled=resampled)))
     stripes, counts = cut_maps(net, images, args.stripes)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     what = "ABP" if has_abp(net) else "as ABP would cut (this member has none)"

@@ -76,18 +76,19 @@ class Branch(nn.Module):
 
 
 class BranchHead(nn.Module):
-    """The first branch is the trunk itself; each other has copies of its last blocks, from `fork` on.
+    """The first branch is the trunk itself; each other has copies of its last blocks, from `fork` on, or none.
 
     A branch gives a global part and, of each cell of its grid, a part. The triplet loss works on the globals, the ID
     loss on every part, and the feature for retrieval is all parts side by side.
 
     Args:
-        backbone: the trunk whose blocks are copied.
+        backbone: the trunk whose blocks are copied. channels: C of its last map.
         classes: K.
         grids: one a branch; the first is (1, 1).
         width: of each part's feature.
         pool: avg, max or gem; the parts of one branch share it.
-        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`.
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; None: every branch sees the last
+            map, of any backbone (Sun et al., ECCV 2018, PCB, cuts its map so).
         adaptive: the heights of the stripes are by ABP; else equal.
         apart: the stripes are cut at the fork, and go through the branch's blocks apart from each other.
 
@@ -98,34 +99,43 @@ class BranchHead(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
+        channels: int,
         classes: int,
         grids: Sequence[Grid],
         *,
         width: int,
         pool: str,
-        fork: str,
+        fork: str | None,
         adaptive: bool,
         apart: bool,
     ) -> None:
         super().__init__()
-        if not isinstance(backbone, Trunk):
-            raise ValueError("it branches off among a resnet's blocks, and this backbone has none; take head global")
+        if apart and fork is None:
+            raise ValueError(
+                "its stripes go through blocks of their own, so fork must name the first, such as layer4.1"
+            )
+        trunk = backbone if isinstance(backbone, Trunk) else None
+        if fork is not None and trunk is None:
+            raise ValueError(
+                "it branches off among a resnet's blocks, and this backbone has none; take {name: mgn, fork: null} or "
+                "{name: mgn_grid, fork: null}, whose branches share the last map, or global"
+            )
         if width < 1 or any(rows < 1 or columns < 1 for rows, columns in grids):
             raise ValueError(f"width {width}, grids {list(grids)}; wanted 1 or more of each")
         self.fork, self.grids, self.apart = fork, tuple(grids), apart
         self.dim = width * len(self.grids)
-        self.tails = nn.ModuleList(backbone.tail(fork) for _ in self.grids[1:])
-        self.branches = nn.ModuleList(
-            Branch(backbone.channels, width, classes, grid, pool, adaptive) for grid in self.grids
-        )
+        self.tails = nn.ModuleList(trunk.tail(fork) if trunk and fork else nn.Identity() for _ in self.grids[1:])
+        self.branches = nn.ModuleList(Branch(channels, width, classes, grid, pool, adaptive) for grid in self.grids)
 
     def load_trunk_weights(self, backbone: Trunk) -> None:
         """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""
-        for tail in self.tails:
-            tail.load_state_dict(backbone.tail(self.fork).state_dict())
+        if self.fork is not None:
+            for tail in self.tails:
+                tail.load_state_dict(backbone.tail(self.fork).state_dict())
 
-    def forward(self, last: Tensor, before: Tensor) -> Output:
-        """The trunk's last map (B, C, h, w) and what went into the block `fork`, to an Output."""
+    def forward(self, last: Tensor, before: Tensor | None = None) -> Output:
+        """The trunk's last map (B, C, h, w) and what went into the block `fork`, if any, to an Output."""
+        before = last if before is None else before
         maps, stride = [last], -(-before.shape[2] // last.shape[2])
         for tail, (rows, _) in zip(self.tails, self.grids[1:], strict=True):
             maps.append(run_stripes_separately(tail, before, rows, stride) if self.apart else tail(before))

@@ -12,10 +12,11 @@ STRIPES = ((1, 1), (2, 1), (3, 1))
 def mgn(
     *,
     backbone: nn.Module,
+    channels: int,
     classes: int,
     width: int = 256,
     pool: str = "max",
-    fork: str = "layer4.1",
+    fork: str | None = "layer4.1",
     adaptive: bool = False,
 ) -> BranchHead:
     """The multiple granularity network (Wang et al., ACM MM 2018): global; global and 2 stripes; global and 3 stripes.
@@ -26,19 +27,23 @@ def mgn(
     Args:
         width: of each part's feature.
         pool: avg, max or gem.
-        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; the paper's is `layer3.1`.
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; the paper's is `layer3.1`. None: no
+            branch has any, which every backbone can.
         adaptive: stripes by ABP, of unequal heights.
     """
-    return BranchHead(backbone, classes, STRIPES, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False)
+    return BranchHead(
+        backbone, channels, classes, STRIPES, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False
+    )
 
 
 def mgn_grid(
     *,
     backbone: nn.Module,
+    channels: int,
     classes: int,
     width: int = 256,
     pool: str = "max",
-    fork: str = "layer4.1",
+    fork: str | None = "layer4.1",
     adaptive: bool = False,
 ) -> BranchHead:
     """`mgn` and a fourth branch that cuts the map 2 x 2, so that shifts to the left and right are seen too.
@@ -46,5 +51,13 @@ def mgn_grid(
     This project's own. The arguments are those of `mgn`.
     """
     return BranchHead(
-        backbone, classes, (*STRIPES, (2, 2)), width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False
+        backbone,
+        channels,
+        classes,
+        (*STRIPES, (2, 2)),
+        width=width,
+        pool=pool,
+        fork=fork,
+        adaptive=adaptive,
+        apart=False,
     )

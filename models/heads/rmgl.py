@@ -12,6 +12,7 @@ from models.heads.branches import BranchHead
 def rmgl(
     *,
     backbone: nn.Module,
+    channels: int,
     classes: int,
     stripes: Sequence[int] = (2, 4),
     width: int = 256,
@@ -34,4 +35,6 @@ def rmgl(
         adaptive: pooled by ABP; else into stripes of equal height.
     """
     grids = ((1, 1), *((n, 1) for n in stripes))
-    return BranchHead(backbone, classes, grids, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=True)
+    return BranchHead(
+        backbone, channels, classes, grids, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=True
+    )

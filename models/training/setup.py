@@ -18,6 +18,7 @@ from configs.schema import Member, Recipe
 from configs.store.atomic_files import write_text
 from models import registry
 from models.backbones.resnet import Trunk
+from models.backbones.timm_backbone import published
 from models.data.augment import Augment
 from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, ProcessGroup
@@ -65,11 +66,12 @@ def start(
         if recipe.zero_init_residual and pretrained is None:
             zero_residuals(net, member)
         if pretrained is not None and member.weights is not None:
-            report = load_weights(net.backbone, pretrained, member.weights)
+            report = load_weights(published(net.backbone), pretrained, member.weights)
             net.copy_backbone_weights()
             progress.say(f"  {member.name}: {report}")
             if team.is_leader:
                 write_text(folder / STARTED_FROM, json.dumps(report.as_dict(), indent=1))
+        net.resize(recipe.size)
     return net
 
 

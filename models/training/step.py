@@ -34,7 +34,8 @@ class Step:
         t, rate, at = header.unbind()
         set_rate(run.optimizer, rate if run.warmup is None else run.warmup.rate(rate))
         with autocast(run.device, run.precision):
-            output = self.forward(normalise(raw, run.device, channels_last=run.recipe.channels_last))
+            images = normalise(raw, run.device, channels_last=run.recipe.channels_last, scale=run.net.scale)
+            output = self.forward(images)
         output, labels = whole_batch(output, labels, run.team)
         terms = {name: loss(output, labels, t) for name, (_, loss) in run.losses.items()}
         total = torch.stack([run.losses[name][0] * term for name, term in terms.items()]).sum()

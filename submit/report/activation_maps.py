@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.console.progress import Progress
 from configs.errors import ReidError
+from configs.schema import Member
 from configs.store.code_version import code_version
 from configs.store.store import Address
 from models.data.images import decode
@@ -62,20 +63,26 @@ def write_examples(
 ) -> list[ActivationExample]:
     """Write the maps; none where there are no pictures, or no weights of this store's making."""
     able = [t for t in trained if t.folder]
-    paths = [trial.query.paths[q] for q in queries]
-    if not able or not queries or any(path is None for path in paths):
+    known = [trial.query.paths[q] for q in queries]
+    paths = [path for path in known if path is not None]
+    if not able or not queries or len(paths) < len(known):
         return []
+    members = {m.name: m for m in subject.plan.members}
     try:
-        images = np.stack([decode(path, subject.plan.recipe.size) for path in paths if path is not None])
+        shown = [decode(path, subject.plan.recipe.size) for path in paths]
     except ReidError:
         return []
     (folder / "seen").mkdir(exist_ok=True)
     files: dict[int, list[tuple[str, str]]] = {q: [] for q in queries}
     for place, q in enumerate(queries):
-        write_picture(images[place], folder / "seen" / f"{trial.name}-{q}.webp")
+        write_picture(shown[place], folder / "seen" / f"{trial.name}-{q}.webp")
     with progress.task(f"{trial.name}: what members look at", len(able)) as step:
         for t in able:
-            for q, image, strength in zip(queries, images, _maps(subject, trial, t, queries, images), strict=True):
+            size = subject.plan.recipe_of(members[t.member]).size
+            for q, path, strength in zip(
+                queries, paths, _maps(subject, trial, t, members[t.member], queries, paths), strict=True
+            ):
+                image = decode(path, size)
                 name = f"seen/{trial.name}-{q}-{t.member}.webp"
                 write_picture(overlaid(image, strength), folder / name)
                 files[q].append((t.member, name))
@@ -92,10 +99,14 @@ def overlaid(image: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray
 
 
 def _maps(
-    subject: ReportInput, trial: ReportedEvaluation, trained: Trained, queries: Sequence[int], images: NDArray[np.uint8]
+    subject: ReportInput,
+    trial: ReportedEvaluation,
+    trained: Trained,
+    member: Member,
+    queries: Sequence[int],
+    paths: Sequence[Path],
 ) -> NDArray[np.float32]:
     """(n, H, W) activations of one member, kept in the store: loading a network costs more than anything else here."""
-    member = next(m for m in subject.plan.members if m.name == trained.member)
     request = {
         "weights": trained.folder,
         "features": trained.features,
@@ -107,8 +118,11 @@ def _maps(
     def make(folder: Path) -> None:
         from models.activation_map import activations  # torch: four seconds that a second report need not wait
         from models.extraction.extract import load_member
+        from models.registry import resampling
 
-        net = load_member(member, subject.store.open(trained.folder or ""))
+        size = subject.plan.recipe_of(member).size
+        images = np.stack([decode(path, size, resampling(member)) for path in paths])
+        net = load_member(member, subject.store.open(trained.folder or ""), size)
         np.save(folder / "maps.npy", activations(net, images), allow_pickle=False)
 
     kept = subject.store.get(Address("looks", trained.member, request), make)

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class Finder:
         """Raises ResultError where a member's weights are not in the store."""
         from models.device import choose_device
         from models.extraction.extract import load_member
+        from models.registry import resampling
 
         self.subject, self.trial, self.lock = subject, trial, threading.Lock()
         self.device, _ = choose_device("cpu")
@@ -48,7 +50,10 @@ class Finder:
                     f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
                 )
             precision = t.precision if t.device == "cpu" and t.precision else "float32"
-            self.nets.append((load_member(members[t.member], subject.store.open(t.folder)), precision))
+            member = members[t.member]
+            size = subject.plan.recipe_of(member).size
+            net = load_member(member, subject.store.open(t.folder), size)
+            self.nets.append((net, precision, partial(decode, size=size, resampled=resampling(member))))
 
     def find(self, content: bytes) -> Found:
         """The nearest gallery images of a picture, by the members' sum.
@@ -63,15 +68,15 @@ class Finder:
             path = Path(folder) / "photograph"
             path.write_bytes(content)
             try:
-                image = decode(path, self.subject.plan.recipe.size)[None]
+                images = [read(path)[None] for _, _, read in self.nets]
                 shown = preview(path)
             except DataError as e:
                 raise DataError(
                     "That file cannot be read as a picture. JPEG, PNG and WebP can, up to 50 million pixels."
                 ) from e
             total = np.zeros(len(self.trial.gallery), np.float64)
-            for (net, precision), bank, weight in zip(
-                self.nets, self.trial.banks, self.subject.weights(self.trial), strict=True
+            for (net, precision, _), image, bank, weight in zip(
+                self.nets, images, self.trial.banks, self.subject.weights(self.trial), strict=True
             ):
                 feature = extract(
                     net,

@@ -12,6 +12,7 @@ from typing import Any
 
 from configs.console.progress import duration
 from configs.console.quoting import command, runs_option
+from configs.schema import Member
 from configs.store.store import MANIFEST
 from submit.report.member_training import Trained
 from submit.report.report_input import ReportInput
@@ -45,6 +46,7 @@ def facts(subject: ReportInput) -> list[tuple[str, str]]:
             f"{height} x {width} pixels, features averaged with the mirrored picture's: {_yes(plan.ensemble.flip)}",
         ),
         ("training", f"{plan.recipe.epochs} epochs, seed {plan.recipe.seed}, precision {plan.recipe.precision}"),
+        *((f"{m.name}, its own", _own(m)) for m in plan.members if m.own),
         ("machine of this page", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
         (
             "libraries of this page",
@@ -52,6 +54,11 @@ def facts(subject: ReportInput) -> list[tuple[str, str]]:
         ),
     ]
     return rows
+
+
+def _own(member: Member) -> str:
+    """The keys of the recipe that a member has to itself."""
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in member.own.items())
 
 
 def member_rows(subject: ReportInput, trained: Sequence[Trained]) -> list[dict[str, Any]]:

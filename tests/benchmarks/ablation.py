@@ -116,7 +116,7 @@ def measure(plan: BuildConfig, pixels: Pixels, device: torch.device) -> dict[str
         how = {"device": device, "precision": precision, "progress": progress}
         train_member(member, recipe, training, images, Path(folder), workers=0, pretrained=None, **how)
         epochs = [json.loads(line) for line in (Path(folder) / EPOCHS).read_text().splitlines()]
-        net = load_member(member, Path(folder))
+        net = load_member(member, Path(folder), recipe.size)
     trained, last = time.process_time() - begun, recipe.channels_last
     views = make_views(plan.ensemble.views, plan.ensemble.flip)
     asked = {"views": views, "channels_last": last, **how}
