@@ -237,7 +237,7 @@ def test_a_pair_without_a_distance_is_refused():
     cut = Ranking(QUERY, GALLERY, RANKING.order[:, :1], RANKING.dist[:, :1], "")
     with pytest.raises(SubmissionError, match=r"row 'x': .*competition.top_k=3"):
         written("pairs_csv", cut, (("x", "0001.png", "a.png"),))
-    with pytest.raises(SubmissionError, match=r"no distance of 'who.png'"):
+    with pytest.raises(SubmissionError, match=r"the distance of 'who.png'"):
         written("pairs_csv", RANKING, (("x", "who.png", "a.png"),))
 
 

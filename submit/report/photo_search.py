@@ -1,4 +1,4 @@
-"""Search by photograph: a picture from anywhere, answered from the gallery by all members."""
+"""Search by photograph: rank the gallery for an uploaded picture with all members."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWERS = 20
 
 @dataclass(frozen=True)
 class Found:
-    """A search's answer. picture: what was searched for, as a data address. rows, dist: gallery images, distances."""
+    """The result of a search. picture: the uploaded picture as a data URL. rows, dist: gallery images, distances."""
 
     picture: str
     rows: tuple[int, ...]
@@ -32,10 +32,10 @@ class Found:
 
 
 class Finder:
-    """The members, loaded once. One search at a time: more would only fight for the cores."""
+    """The members, loaded once. One search at a time, since a search uses all cores."""
 
     def __init__(self, subject: ReportInput, trial: ReportedEvaluation, trained: Sequence[Trained]) -> None:
-        """Raises ResultError where a member's weights are not in the store."""
+        """Raises ResultError if a member's weights are not in the store."""
         from models.device import choose_device
         from models.extraction.extract import load_member
         from models.registry import resampling
@@ -45,10 +45,8 @@ class Finder:
         self.nets = []
         members = {m.name: m for m in subject.plan.members}
         for t in trained:
-            if t.folder is None:  # features or distances that other code made
-                raise ResultError(
-                    f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
-                )
+            if t.folder is None:  # external features or distances
+                raise ResultError(f"the weights of {t.member} are not in {subject.store.root}, so it cannot search")
             precision = t.precision if t.device == "cpu" and t.precision else "float32"
             member = members[t.member]
             size = subject.plan.recipe_of(member).size
@@ -56,10 +54,10 @@ class Finder:
             self.nets.append((net, precision, partial(decode, size=size, resampled=resampling(member))))
 
     def find(self, content: bytes) -> Found:
-        """The nearest gallery images of a picture, by the members' sum.
+        """The nearest gallery images of a picture, by the members' summed distance.
 
         Raises:
-            DataError: it is no picture that can be read.
+            DataError: it is not a readable picture.
         """
         from models.extraction.extract import extract
         from models.extraction.views import make_views
