@@ -26,9 +26,11 @@ UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
+    """Lists to label: the unlabelled images as a gallery without queries, and perhaps a test.
 
-    images: of each test, by member. split: all of them in the order of their features, `unlabelled/0001.jpg`.
+    Attributes:
+        images: addresses of each test's decoded images, by member.
+        split: all images in the order of their features, named such as `unlabelled/0001.jpg`.
     """
 
     tests: dict[str, tuple[Split, Split]]
