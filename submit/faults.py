@@ -126,7 +126,7 @@ def suspicions(sheet: ParsedSubmission, tokens: Names) -> list[str]:
     if outside in numbers:
         return [
             f"its numbers run from {min(numbers)} to {max(numbers)}, the data set's from {first} to {last}: "
-            f"the file seems to count from {other}"
+            f"the file probably counts from {other}"
         ]
     unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
     if unused <= 0.01 * len(tokens.gallery):

@@ -35,7 +35,7 @@ def test_how_many(text, count):
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
 def test_how_many_not(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="wanted how many members are trained at a time, 1 or more"):
+    with pytest.raises(argparse.ArgumentTypeError, match="wanted a number of members to train at a time"):
         members_at_a_time(text)
 
 
@@ -66,9 +66,9 @@ def job(monkeypatch):
 @pytest.mark.parametrize(
     ("seen", "need", "free", "count", "why"),
     [
-        ((), 0, 0, 1, "uses every core"),
+        ((), 0, 0, 1, "uses all cores"),
         (("0", "1", "2"), 0, 0, 3, "one member per GPU"),
-        (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU, and a member takes some 10"),
+        (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU and a member takes about 10"),
         (("0",), 50e9, 90e9, 1, "90 GB are free"),
         (("0",), 50e9, 20e9, 1, "20 GB are free"),
         (("0",), 0, 20e9, 2, "20 GB are free"),

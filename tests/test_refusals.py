@@ -89,7 +89,7 @@ def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
         (
             ["--method", "dbscan", "--eps", "1e-3"],
             "dbscan with eps 0.001 labels none of ",
-            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)",
+            "use a larger --eps or a smaller --least (in a build --set ensemble.pseudo.eps=...)",
         ),
     ],
 )

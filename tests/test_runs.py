@@ -90,7 +90,7 @@ def test_what_somebody_works_on_stays(store, capsys):
 def test_a_build_that_has_not_ended_forbids_it(store, capsys, monkeypatch):
     assert at_work(store) is None  # the tiny build has ended
     EventLog(store.root / "logs" / "build.jsonl")("build", {"command": "x"})
-    with pytest.raises(ResultError, match="has not ended"):
+    with pytest.raises(ResultError, match="is not finished"):
         prune(capsys, store, "--yes")
     late = time.time() + 4000
     monkeypatch.setattr(runs.time, "time", lambda: late)

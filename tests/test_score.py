@@ -218,7 +218,7 @@ def test_a_rule_of_the_whole_gallery_is_refused_where_lists_are_cut(folder, tmp_
     (tmp_path / "sub.json").write_text(submit(folder, 1, 0.4)[1])
     asked = ["--competition", "market1501", "--data", folder, "--set", "competition.top_k=4", "--ap", "market"]
     status, out = scored(capsys, tmp_path / "sub.json", *asked)
-    assert status == 2 and "--ap market needs full lists of" in out and "lists here hold 4" in out
+    assert status == 2 and "--ap market needs full lists of" in out and "these lists have 4" in out
 
 
 def test_nothing_to_score_against(tmp_path, capsys):
