@@ -22,7 +22,9 @@ class Guess:
     """Guesses the intended name. Its lookup tables are made once, for files with many faults."""
 
     def __init__(self, known: Sequence[str], there: set[str], left_out: Collection[str] = ()) -> None:
-        self.known, self.there, self.left_out = known, there, left_out
+        self.known = known
+        self.there = there
+        self.left_out = left_out
         self.by: dict[str, dict[str, str]] = {}
 
     def __call__(self, token: str) -> str:

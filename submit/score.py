@@ -91,7 +91,9 @@ def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Scor
 
     `market` needs full lists. For cut lists, `relevant` is used instead, and the signature says so.
     """
-    rules, query, gallery = desk.competition, desk.benchmark.query, desk.benchmark.gallery
+    rules = desk.competition
+    query = desk.benchmark.query
+    gallery = desk.benchmark.gallery
     rule = ap or rules.ap
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"

@@ -21,7 +21,9 @@ from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import MAX_BYTES, Fault, Format, Names, ParsedSubmission, broken
 
-ENTRY, ROOM, LEAST_ROOM = 64, 2, 4 << 20  # bytes beside a name, factor of tolerance, bytes that are always allowed
+ENTRY = 64  # bytes beside a name
+ROOM = 2  # factor of tolerance
+LEAST_ROOM = 4 << 20  # bytes that are always allowed
 LONGEST = 800  # characters printed per fault
 ALIKE = 3  # faults printed of each group that differs only in names and numbers
 SPECIAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d,]*")

@@ -74,7 +74,9 @@ class BuildProgress:
         """parallel: rows made at a time."""
         self.stages = {s.key: s for s in stages}
         self.done = {s.key: s.done for s in stages}
-        self.clock, self.last, self.parallel = clock, clock(), parallel
+        self.clock = clock
+        self.last = clock()
+        self.parallel = parallel
         self.open: dict[int, list[str]] = {}  # process -> keys of its running stages, the innermost last
         self.spent: dict[str, float] = {}  # kind -> seconds of this run, summed over processes
         self.gained: dict[str, float] = {}  # kind -> estimated seconds of the work that this run did

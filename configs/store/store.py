@@ -76,7 +76,9 @@ class Store:
             checked: keys of results that the main process has just verified; they are not hashed again.
             lends: for a read-only store, make missing results in a temporary folder.
         """
-        self.root, self.say, self.tell = Path(root), say, tell
+        self.root = Path(root)
+        self.say = say
+        self.tell = tell
         self.made_with = versions() if made_with is None else made_with
         self.checked = frozenset(checked)
         self.lends, self._told = lends, set[str]()

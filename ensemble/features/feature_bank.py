@@ -15,7 +15,9 @@ from configs.store.atomic_files import save_array, write_text
 from configs.store.store import Store
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 
-FEATS, NAMES, MATRICES = "feats.npy", "names.json", ("qq", "qg", "gg")
+FEATS = "feats.npy"
+NAMES = "names.json"
+MATRICES = ("qq", "qg", "gg")
 
 
 @dataclass(frozen=True)

@@ -339,7 +339,9 @@ def evaluate_blocks(
     for rows, dist in _pairs(blocks):
         if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
             raise ValueError(f"block {rows} of shape {dist.shape}: want consecutive rows of {n_gallery} distances")
-        cams, groups, matrix = labels.query_camids[rows], group[rows], np.ascontiguousarray(dist, np.float32)
+        cams = labels.query_camids[rows]
+        groups = group[rows]
+        matrix = np.ascontiguousarray(dist, np.float32)
 
         def count(
             part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams

@@ -81,7 +81,9 @@ class HalfBlocks:
     """Products of rows with the columns `cols` in half precision."""
 
     def __init__(self, source: MemberFeatures, chosen: BlockPrecision, cols: slice) -> None:
-        self.source, self.filter, self.cols = source, chosen, cols
+        self.source = source
+        self.filter = chosen
+        self.cols = cols
         groups = 2 * -(-(cols.stop - cols.start) // 32)
         self.right = np.empty((groups, sum(self._steps()), 512), np.uint16)
         for part in spans(cols.stop, STEP, cols.start):
@@ -89,7 +91,9 @@ class HalfBlocks:
             left = self._packed(part)
             half_precision.turn(left, self.right[start : start + len(left)])
         self.config = np.zeros(64, np.uint8)
-        self.config[0], self.config[16:32:2], self.config[48:56] = 1, 64, 16
+        self.config[0] = 1
+        self.config[16:32:2] = 64
+        self.config[48:56] = 16
 
     def _steps(self) -> list[int]:
         """Tiles per row, for each member."""
@@ -158,7 +162,9 @@ class TopKBuffers:
     """Candidates of some images: the k most similar and the k_low least similar images."""
 
     def __init__(self, rows: int, k: int, k_low: int = 1) -> None:
-        self.k, self.k_low, self.rows = k, k_low, rows
+        self.k = k
+        self.k_low = k_low
+        self.rows = rows
         self.top = topk.empty_buffer(rows, topk.capacity(k))
         self.low = topk.empty_buffer(rows, topk.LEAST_CAPACITY if k_low == 1 else topk.capacity(k_low))
 
@@ -191,7 +197,9 @@ def run_search_task(
 ) -> tuple[SearchTask, Flats, Flats | None]:
     """Find the candidates of the rows among the columns and, for symmetric similarities, of the columns among rows."""
     settle_in(home)
-    rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
+    rows = pair.rows
+    cols = pair.cols
+    slack = np.float32(chosen.slack)
     diagonal = rows == cols
     mine = TopKBuffers(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
     theirs = mine if diagonal else TopKBuffers(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
@@ -228,7 +236,9 @@ def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jo
     def work(part: slice) -> None:
         (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(slack), part)
         again[part] = (held < 0) | (low_held < 0)
-        ids, tops, lows = np.arange(part.start, part.stop), _pointers(held), _pointers(low_held)
+        ids = np.arange(part.start, part.stop)
+        tops = _pointers(held)
+        lows = _pointers(low_held)
         order[part], dist[part] = exact_distances.best(tops, top, source.pairs(ids, tops, top), k)
         farthest[part] = exact_distances.greatest(lows, source.pairs(ids, lows, low))
 

@@ -209,7 +209,10 @@ class Search:
         n_jobs: int,
         k_low: int = 1,
     ) -> None:
-        self.source, self.k, self.filter, self.n_jobs = source, k, chosen, n_jobs
+        self.source = source
+        self.k = k
+        self.filter = chosen
+        self.n_jobs = n_jobs
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
@@ -269,7 +272,9 @@ class Search:
     def run(self, superblock: int, progress: Progress | None) -> Neighbours:
         """Search all pairs and return the lists."""
         self.all_pairs(superblock, progress)
-        slack, total, made_of = self.filter.slack, self.source.total, self.source.fingerprint
+        slack = self.filter.slack
+        total = self.source.total
+        made_of = self.source.fingerprint
         order, dist, farthest = exact_lists(self.source, self.own, slack, self.n_jobs, self.own_sides)
         if not self.n_query:
             return Neighbours(order, dist, farthest, total, made_of=made_of)

@@ -138,7 +138,9 @@ def estimate_search_cost(
     """
     if choose(device) == "cuda" and any(dims):
         return _on_card(n_query, n_gallery, list(dims), k, top_k, memory)
-    n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
+    n = n_query + n_gallery
+    count = workers(n_jobs)
+    total = sum(dims)
     superblock, need = block_size_that_fits(n, n_query, dims, k, top_k, count, memory)
     per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
     gathered = 1.5 * (n * k + n_query * top_k) * 4 * total

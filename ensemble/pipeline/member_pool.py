@@ -61,7 +61,9 @@ class WorkerPool:
     """The workers of a build."""
 
     def __init__(self, job: BuildContext, work: BuildPlan, count: int) -> None:
-        self.job, self.work, self.count = job, work, count
+        self.job = job
+        self.work = work
+        self.count = count
         self.order: tuple[Any, ...] = ()
         self.workers: list[Worker] = []
         self.gone: list[Worker] = []

@@ -59,7 +59,9 @@ def first_by_reranking(
     """
     source, plain = as_source(feats, weights), first_by_cosine(neighbours)
     setting.check(neighbours, source, 1, None)
-    v, lam, farthest = encode(neighbours, source, setting, n_jobs), np.float32(setting.lam), neighbours.farthest
+    v = encode(neighbours, source, setting, n_jobs)
+    lam = np.float32(setting.lam)
+    farthest = neighbours.farthest
     inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, 0)
 
     def scaled(dist: NDArray, rows: NDArray) -> NDArray:

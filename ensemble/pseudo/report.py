@@ -52,7 +52,9 @@ def score_round(labels: NDArray[np.int64], pids: NDArray[np.int64] | None = None
     both, sizes = np.unique(np.stack((labels, pids))[:, grouped], axis=1, return_counts=True)
     groups, start = np.unique(both[0], return_index=True)
     most = np.maximum.reduceat(sizes, start) if len(groups) else np.zeros(0, int)
-    right, grouped_pairs, true_pairs = _pairs(sizes), _pairs(_counts(labels[grouped])), _pairs(_counts(pids))
+    right = _pairs(sizes)
+    grouped_pairs = _pairs(_counts(labels[grouped]))
+    true_pairs = _pairs(_counts(pids))
     return Round(
         *counted,
         purity=_share(int(most.sum()), int(grouped.sum())),

@@ -57,7 +57,9 @@ def describe_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
     """The last known round's plan, the cost to the end, and a text on what the rounds will do."""
     if job.plan.ensemble.rounds == 1:
         return work, estimate_build_cost(job, work), ""
-    pool, first, lines = unlabelled_pool(job, work, benchmark), work, []
+    pool = unlabelled_pool(job, work, benchmark)
+    first = work
+    lines = []
     for number in range(2, job.plan.ensemble.rounds + 1):
         lines.append(f"round {number - 1}: {kept_members(job, pool.within(work))}")
         address = labels_address(job, pool, work, number)
@@ -94,7 +96,9 @@ def labels_address(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, num
 
 def label(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int) -> Address:
     """Label the images with the members of the previous round, unless cached."""
-    address, e, within = labels_address(job, pool, work, number), job.plan.ensemble, pool.within(work)
+    address = labels_address(job, pool, work, number)
+    e = job.plan.ensemble
+    within = pool.within(work)
 
     def make(folder: Path) -> None:
         make_members(job, within)

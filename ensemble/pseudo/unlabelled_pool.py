@@ -21,7 +21,9 @@ from models.data.batches import pack_joined
 from models.data.images import PLAIN
 from models.data.split import Benchmark, Split, join, make_split
 
-UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
+UNLABELLED = "unlabelled"
+TEST = "test"
+GUESSED = "guessed"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
     how = job.plan.ensemble.pseudo
     if not work.members:
         raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is external, nothing is trained")
-    tests, images, lists = {}, {}, {}
+    tests = {}
+    images = {}
+    lists = {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
         none, some = (images_of(job, UNLABELLED, split, {}) for split in tests[UNLABELLED])
@@ -111,7 +115,9 @@ def plan_with_pseudo_labels(
     known, guessed = first.training.split, pool.split.take(rows)
     guessed = replace(guessed, pids=int(known.pids.max()) + 1 + labels[rows])
     training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
-    source, images, makers = pool.within(first), {}, {}
+    source = pool.within(first)
+    images = {}
+    makers = {}
     for member, listed in first.train_images.items():
         parts = [(listed, np.arange(len(known))), *pool.parts(rows, member)]
         contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest

@@ -203,7 +203,9 @@ class Reranked:
         """See `distance_blocks.Rows`. To first order, an error e of d gives an error power * e / largest d of s."""
         plain = self.plain.near(rows)
         held = self._mix(plain.dist, rows)
-        farthest, lam, power = self.farthest[rows], np.float32(self.setting.lam), self.setting.power
+        farthest = self.farthest[rows]
+        lam = np.float32(self.setting.lam)
+        power = self.setting.power
         # s is at most 1, so its error is too. In a row of zeros s is 0, without error
         reach = np.minimum(np.divide(plain.bound, farthest, out=np.zeros_like(farthest), where=farthest > 0), 1)
         bound = lam * (power * reach + reach**2) + np.float32(8 * 2.0**-24)
@@ -325,7 +327,9 @@ def k_reciprocal(
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:
     """Lists of length K from each query's nearest gallery images and the images that overlap with it."""
-    n_query, setting, n_jobs = rows.n_query, rows.setting, rows.n_jobs
+    n_query = rows.n_query
+    setting = rows.setting
+    n_jobs = rows.n_jobs
     k = min(top_k, rows.n_gallery)
     near, near_dist, complete = _candidates(neighbours, source, rows, k)
     settings = setting.power, np.float32(setting.lam)
@@ -356,7 +360,9 @@ def _candidates(
     if rows.setting.lam == 0:
         order = np.tile(np.arange(k, dtype=np.int32), (n_query, 1))
         return order, np.zeros(order.shape, np.float32), True
-    near, dist, wide = neighbours.near_order, neighbours.near_dist, min(k + 1, n_gallery)
+    near = neighbours.near_order
+    dist = neighbours.near_dist
+    wide = min(k + 1, n_gallery)
     if near is None or dist is None or len(near) != n_query or near.shape[1] < wide:
         near, dist = nearest_gallery(source, n_query, min(k + SPARE, n_gallery), device="cpu", n_jobs=rows.n_jobs)
     trimmed = np.ascontiguousarray(near[:, : k + SPARE]), np.ascontiguousarray(dist[:, : k + SPARE])

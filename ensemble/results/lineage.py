@@ -19,7 +19,9 @@ def used_by(past: ResultHistory, keys: Iterable[str]) -> set[str]:
     one of their results is missing, every trained member counts as used.
     """
     by_key = {m.key: m for m in past.manifests}
-    left, used, lost = list(keys), set[str](), False
+    left = list(keys)
+    used = set[str]()
+    lost = False
     while left:
         key = left.pop()
         if key in by_key and key not in used:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from configs.store.atomic_files import save_array, write_text
 
-ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
+ORDER = "order.npy"
+DIST = "dist.npy"
+FACTS = "ranking.json"
 
 
 @dataclass(frozen=True)

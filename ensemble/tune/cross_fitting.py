@@ -152,7 +152,10 @@ def tune(
     asked = ~np.isnan(before)
     parts = split_persons(pids, asked, seed)
     rungs: list[TuningStep] = []
-    taken, over, held, starts = base, "default", before, (base, base, base)
+    taken = base
+    over = "default"
+    held = before
+    starts = (base, base, base)
     for name in RUNGS[: min(2, len(base.weights))]:
         out = [() if name == RUNGS[0] else noise_among(fast, base, pids, part, chance) for part in (*parts, asked)]
         chosen = tuple(
@@ -169,7 +172,9 @@ def tune(
         rungs.append(rung)
         starts = rung.chosen
         if rung.taken:
-            taken, over, held = chosen[2], name, crossed
+            taken = chosen[2]
+            over = name
+            held = crossed
     counted = persons_asking(pids, asked), int(asked.sum())
     return TuningResult(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
 

@@ -241,11 +241,9 @@ class FastScorer:
         self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
-        self.near, self.overlaps, self.jaccards = (
-            RecentResults(3 + members),
-            RecentResults(1 + members),
-            RecentResults(2),
-        )
+        self.near = RecentResults(3 + members)
+        self.overlaps = RecentResults(1 + members)
+        self.jaccards = RecentResults(2)
 
     def totals(self, mix: FusionSettings) -> NDArray[np.float64]:
         """(Q,) approximate total of each query; NaN for queries that cannot be scored."""
@@ -325,9 +323,13 @@ class FastScorer:
             raise RuntimeError("the candidates have no gallery lists")
         if not isinstance(own, KReciprocal):
             return near.near_order
-        order, dist, out = near.near_order, near.near_dist, np.empty_like(near.near_order)
+        order = near.near_order
+        dist = near.near_dist
+        out = np.empty_like(near.near_order)
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-        lam, overlaps, k = np.float32(own.lam), self._overlap(mix.weights, own), near.near_order.shape[1]
+        lam = np.float32(own.lam)
+        overlaps = self._overlap(mix.weights, own)
+        k = near.near_order.shape[1]
 
         def work(span: slice) -> None:
             for rows, found in overlaps[span]:

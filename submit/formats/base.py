@@ -77,7 +77,9 @@ def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
     token = dict(zip(names.gallery, tokens.gallery, strict=True))
     found = [token[name] for name in ranking.gallery_names]
     row = {name: i for i, name in enumerate(ranking.query_names)}
-    order, dist, length = ranking.order.tolist(), ranking.dist.tolist(), ranking.order.shape[1]
+    order = ranking.order.tolist()
+    dist = ranking.dist.tolist()
+    length = ranking.order.shape[1]
     far = float(ranking.dist.max()) if ranking.dist.size else 0.0
     lists = [[found[i] for i in order[row[q]]] if q in row else found[:length] for q in names.query]
     return Answers(tokens.query, lists, [dist[row[q]] if q in row else [far] * length for q in names.query])

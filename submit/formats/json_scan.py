@@ -27,7 +27,10 @@ class Scan:
     """A position in a JSON text."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self._line, self._counted = text, 0, 1, 0
+        self.text = text
+        self.at = 0
+        self._line = 1
+        self._counted = 0
         self.skip()
 
     @property

@@ -75,7 +75,10 @@ def read(content: bytes) -> ParsedSubmission:
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
     text, notes = decoded
-    queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
+    queries = list[str]()
+    dists = list[list[float]]()
+    lines = list[int]()
+    faults = list[Fault]()
     try:
         rows = csv_rows(text)
         header = next(rows, (1, []))[1]

@@ -44,7 +44,9 @@ class Pages:
         self, folder: Path, subject: ReportInput, findings: Sequence[EvaluationPages], extra: Sequence[str]
     ) -> None:
         """extra: further kinds of pages that exist: pairs, map."""
-        self.folder, self.subject, self.findings = folder, subject, findings
+        self.folder = folder
+        self.subject = subject
+        self.findings = findings
         self.environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,

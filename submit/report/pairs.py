@@ -38,7 +38,9 @@ def nearest_pairs(
     forward = one < other
     mutual = forward | ~np.isin(other * len(order) + one, (one * len(order) + other)[forward])
     keep = mutual & (one != other)
-    one, other, similar = one[keep], other[keep], similar[keep]
+    one = one[keep]
+    other = other[keep]
+    similar = similar[keep]
     pids = np.concatenate([trial.query.pids, trial.gallery.pids])
     unlike = (pids[one] != pids[other]) & (pids[one] >= 0) & (pids[other] >= 0)
     return _best(one, other, similar), _best(one[unlike], other[unlike], similar[unlike])

@@ -40,7 +40,9 @@ class Finder:
         from models.extraction.extract import load_member
         from models.registry import resampling
 
-        self.subject, self.trial, self.lock = subject, trial, threading.Lock()
+        self.subject = subject
+        self.trial = trial
+        self.lock = threading.Lock()
         self.device, _ = choose_device("cpu")
         self.nets = []
         members = {m.name: m for m in subject.plan.members}

@@ -25,7 +25,11 @@ from submit.report.report_input import ReportedEvaluation
 
 WIDE, TALL = 4.6, 2.9  # inches of 72 user units
 DENSE = 1500  # queries above which points become a density
-INK, SOFT, RULE, RIGHT, WRONG = "#010101", "#010102", "#010103", "#010104", "#010105"
+INK = "#010101"
+SOFT = "#010102"
+RULE = "#010103"
+RIGHT = "#010104"
+WRONG = "#010105"
 MEMBERS = tuple(f"#0102{i:02d}" for i in range(8))
 PAINT = {INK: "--ink", SOFT: "--soft", RULE: "--rule", RIGHT: "--right", WRONG: "--wrong"}
 PAINT |= {colour: f"--m{i}" for i, colour in enumerate(MEMBERS)}

@@ -13,7 +13,9 @@ from configs.store.store import Address
 from submit.report.report_input import ReportedEvaluation, ReportInput
 
 FEW = 3000  # t-SNE is used up to this number of images
-SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024
+SAMPLE = 2000
+COMPONENTS = 50
+BLOCK = 1024
 ITERATIONS = 500
 
 

@@ -94,9 +94,13 @@ class _QueryPass:
     """One pass over the queries per system. The last system is first: its lists decide which ranks are recorded."""
 
     def __init__(self, subject: ReportInput, trial: ReportedEvaluation, step: Step) -> None:
-        self.subject, self.trial, self.step = subject, trial, step
+        self.subject = subject
+        self.trial = trial
+        self.step = step
         n_query, n_gallery = len(trial.query), len(trial.gallery)
-        self.k, count, members = min(SHOWN, n_gallery), len(trial.systems), len(trial.banks)
+        self.k = min(SHOWN, n_gallery)
+        count = len(trial.systems)
+        members = len(trial.banks)
         self.ap = np.full((count, n_query), np.nan, np.float32)
         self.hit = self.ap.copy()
         self.top = np.full((n_query, self.k), -1, np.int32)

@@ -45,7 +45,9 @@ class Server(ThreadingHTTPServer):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family, _, _, _, at = min(found, key=lambda one: one[0] != socket.AF_INET)
         super().__init__((str(at[0]), int(at[1])), Handler)
-        self.folder, self.page, self.find = folder.resolve(), page, find
+        self.folder = folder.resolve()
+        self.page = page
+        self.find = find
         bound = ipaddress.ip_address(str(self.server_address[0]).partition("%")[0])
         self.token = "" if bound.is_loopback else secrets.token_urlsafe()
         self.cookie = f"report-{self.server_port}"  # browsers share cookies between ports
@@ -91,7 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         """Search with an uploaded photograph."""
         if not self._ours():
             return
-        found, complaint, status = None, "", HTTPStatus.OK
+        found = None
+        complaint = ""
+        status = HTTPStatus.OK
         try:
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
