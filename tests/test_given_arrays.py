@@ -71,7 +71,7 @@ BAD = {
     "a dict": ({"feats": X}, f"features: dict is not an array: want {WANT}"),
     "nothing": (None, f"features: NoneType is not an array: want {WANT}"),
     "sparse": (torch.from_numpy(X).to_sparse(), f"features: Tensor is not an array of one shape: want {WANT}"),
-    "masked": (np.ma.array(X, mask=X > 0.5), f"features: a masked array; fill what is masked, want {WANT}"),
+    "masked": (np.ma.array(X, mask=X > 0.5), f"features: a masked array: fill the masked values, want {WANT}"),
 }
 
 

@@ -109,7 +109,7 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
     finished_build(tmp_path / "few", feats, evaluation, ["r50"])
     finished_build(tmp_path / "unlabelled", feats, unlabelled, ["r50"])
     for argv, words in (
-        ([tmp_path / "few"], ["8 persons", "at least 10", "ensemble.split"]),
+        ([tmp_path / "few"], ["8 query identities", "at least 10", "ensemble.split"]),
         ([tmp_path / "unlabelled"], ["has no identities", "--holdout 0.2"]),
         ([tmp_path / "few", "--build", "builds/x-1"], ["'builds/x-1'", "builds/drawn-"]),
         ([tmp_path / "few", "--evaluation", "holdout"], ["'holdout'", "has test"]),
