@@ -9,7 +9,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from configs.schema import BuildConfig
 from configs.store.store import Store
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import cuda_problem
+from ensemble.pipeline.auto_settings import asks_auto, settle_k
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import plan_build, record_address
@@ -138,7 +139,8 @@ def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: P
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
-    wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
+    learned_from = bool(plan.members) or asks_auto(plan.ensemble)
+    wanted = ("train", "query", "gallery") if learned_from else ("query", "gallery")
     benchmark = read_layout(layout, data, competition.skip, wanted)
     for finding in benchmark.found:
         progress.say(str(finding))
@@ -210,12 +212,12 @@ def build(
     return open_build(args.runs, key) if key else None
 
 
-def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:
-    """Everything from the plan to the record: the build's key; None of a dry run."""
-    if "tensorboard" in args.log:
-        need("report", "tensorboard")
-    progress = make_progress(args.log, quiet)
-    begun = time.monotonic()
+def read_config(args: argparse.Namespace) -> BuildConfig:
+    """What is to be built, with every member's network and recipe checked.
+
+    Raises:
+        ConfigError: something of it cannot be.
+    """
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     plan = load_build_config(
@@ -228,6 +230,16 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = Fal
     for member in plan.members:
         check(member, plan.recipe_of(member))
         check_views(member, plan)
+    return plan
+
+
+def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:
+    """Everything from the plan to the record: the build's key; None of a dry run."""
+    if "tensorboard" in args.log:
+        need("report", "tensorboard")
+    progress = make_progress(args.log, quiet)
+    begun = time.monotonic()
+    plan = read_config(args)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
         raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
@@ -237,6 +249,11 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = Fal
     store.sweep()
     job = BuildContext(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.runs, progress)
+    ensemble, chosen = settle_k(plan.ensemble, benchmark.train)
+    if chosen:
+        progress.say(chosen)
+        plan = plan.model_copy(update={"ensemble": ensemble})
+        job = replace(job, plan=plan)
     work = plan_build(job, benchmark, args.holdout)
     job, parallel = choose_parallelism(args.parallel, job, work)
     if parallel:

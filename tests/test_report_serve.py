@@ -216,7 +216,7 @@ def test_each_member_has_its_maps_and_every_image_a_place(written):
 
 @pytest.mark.parametrize(("last", "ticks"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "2", "3"])])
 def test_epochs_are_counted_in_whole_numbers(last, ticks):
-    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0) for e in range(1, last + 1))
+    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0, 0.3, {"id": 1.0}) for e in range(1, last + 1))
     unlabelled = SimpleNamespace(labelled=False)
     found = figures(unlabelled, None, [Trained("a", None, epochs, "cpu", "float32", "", {})], None)
     (figure,) = (f for f in found if f.title == "Learning rate by epoch")

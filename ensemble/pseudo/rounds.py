@@ -7,6 +7,7 @@ Every round starts from the same initial weights as the first, and labels all im
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,17 @@ def _whole(parts: list[NDArray]) -> NDArray:
 def cost_of_rounds(
     job: BuildContext, first: BuildPlan, pool: UnlabelledPool, work: BuildPlan, number: int
 ) -> BuildCost:
-    """Cost of rounds `number` and later. Assumes that all images get a label, since no later labels exist yet."""
+    """Cost of rounds `number` and later. Assumes that all images get a label, since no later labels exist yet.
+
+    Labels come from the extracted features: only the last round whitens.
+    """
     ahead = []
+    plan = job.plan
+    bare = plan.ensemble.model_copy(update={"whiten": None})
+    labelling = replace(job, plan=plan.model_copy(update={"ensemble": bare}))
     for following in range(number + 1, job.plan.ensemble.rounds + 1):
         within = pool.within(work)
-        items = [i for i in list_planned_results(job, within) if i.kind in FOR_LABELS and i.count]
+        items = [i for i in list_planned_results(labelling, within) if i.kind in FOR_LABELS and i.count]
         ahead.append(estimate_cost(job, within, items))
         work = plan_if_all_join(job, first, pool, following)
     return combined_cost([*ahead, estimate_build_cost(job, work)])
