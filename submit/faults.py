@@ -71,7 +71,7 @@ def find_faults(
     lengths = {len(names) for names in answers.lists}
     if len(lengths) == 1 and len(answers.lists) > 1 and not lengths & {0, length}:
         (one,) = lengths
-        told = f"each of its {len(answers.lists):,} lists has {one:,} images; wanted {length:,}"
+        told = f"each of its {len(answers.lists):,} lists has length {one:,}; wanted {length:,}"
         does = f". Where {one:,} are right: --set competition.top_k={one}" if settable and one <= len(there) else ""
         faults.append(Fault(None, told + does))
         length = one

@@ -73,7 +73,7 @@ def test_as_a_command(naic, good, tmp_path):
     )
     assert done.returncode == 1 and done.stderr == ""
     assert done.stdout.splitlines() == [
-        f"{path}: each of its 4 lists has 4 images; wanted 5. Where 4 are right: --set competition.top_k=4",
+        f"{path}: each of its 4 lists has length 4; wanted 5. Where 4 are right: --set competition.top_k=4",
         f"{path}: not a valid naic_json, 1 fault; naic2020 wants 4 queries, lists of 5 from 12 images",
     ]
 

@@ -210,7 +210,7 @@ def test_lists_of_another_length_are_one_fault(folder, tmp_path, capsys):
     asked = [tmp_path / "sub.json", "--competition", "market1501", "--data", folder, "--set", "competition.top_k=5"]
     status, out = scored(capsys, *asked)
     (fault,) = (line for line in out.splitlines() if "wanted 5" in line)
-    assert status == 1 and f"each of its {len(handed)} lists has 4 images; wanted 5. Where 4 are right: --set" in fault
+    assert status == 1 and f"each of its {len(handed)} lists has length 4; wanted 5. Where 4 are right: --set" in fault
     assert scored(capsys, *asked[:-1], fault.rpartition("--set ")[2])[0] == 0
 
 
