@@ -24,7 +24,7 @@ def test_the_build_the_table_and_the_score_say_so(tmp_path, capsys):
     _, (row,) = built(root, tmp_path / "runs", write_member(tmp_path / "m.npz", MEMBER))
     assert row["rank1"] == 1 and "|itself=6|" in row["signature"]
     said = capsys.readouterr()
-    assert "hurts: 6 queries are gallery images themselves (cat1.jpg, cat2.jpg, fox1.jpg): rank 1 comes" in said.err
+    assert "6 queries are gallery images themselves (cat1.jpg, cat2.jpg, fox1.jpg): a query is its own best" in said.err
     assert "6 queries find their own image" in said.out
     argv = [str(tmp_path / "runs/out/submission.json"), "--data", str(root), "--set", "competition.top_k=6"]
     assert score.main(argv) == 0
