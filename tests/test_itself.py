@@ -68,7 +68,7 @@ def test_by_path_or_by_contents(tmp_path):
 def test_scores_with_and_without_do_not_compare():
     says = "ap=hits|k=200|junk=none|scored=6|skipped=0|weights=1*rank1+0*map"
     assert "6 queries find their own image" in describe(f"{says}|itself=6")
-    assert differences(says, f"{says}|itself=6") == ["itself is not said in one and 6 in the other"]
+    assert differences(says, f"{says}|itself=6") == ["itself is missing in one and 6 in the other"]
 
 
 def test_copies_are_found_where_pictures_are_read(tiny_build, tmp_path, capsys):

@@ -165,9 +165,9 @@ def handed_in(order, top_k):
 
 
 def test_lists_that_break_the_rules_are_never_written():
-    with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
+    with pytest.raises(SubmissionError, match=r"'g1.png' occurs 2 times"):
         handed_in([[0, 0], [1, 2]], 2)
-    with pytest.raises(SubmissionError, match=r"each of its 2 lists is of 1; wanted 2$"):
+    with pytest.raises(SubmissionError, match=r"each of its 2 lists has length 1; wanted 2$"):
         handed_in([[0], [1]], 2)
     assert handed_in([[2, 0], [1, 2]], 2).startswith(b'{\n"q1.png": ["g3.png", "g1.png"]')
 

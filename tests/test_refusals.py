@@ -85,12 +85,12 @@ def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
         (
             ["--threshold", "1e-9"],
             "loop_search with threshold 1e-09 labels none of ",
-            "take a threshold above that, with --threshold (in a build --set ensemble.pseudo.threshold=...)",
+            "use a larger --threshold (in a build --set ensemble.pseudo.threshold=...)",
         ),
         (
             ["--method", "dbscan", "--eps", "1e-3"],
             "dbscan with eps 0.001 labels none of ",
-            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)",
+            "use a larger --eps or a smaller --least (in a build --set ensemble.pseudo.eps=...)",
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
 )
 def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    want = f'error: {module} is not installed; pip install ".[report]" brings what is missing'
+    want = f'error: {module} is not installed; run pip install ".[report]"'
     assert sentence(capsys, command, argv) == want
 
 

@@ -145,7 +145,7 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
     finished_build(tmp_path / "few", feats, evaluation, ["r50"])
     finished_build(tmp_path / "unlabelled", feats, unlabelled, ["r50"])
     for argv, words in (
-        ([tmp_path / "few"], ["8 persons", "at least 10", "ensemble.split"]),
+        ([tmp_path / "few"], ["8 query identities", "at least 10", "ensemble.split"]),
         ([tmp_path / "unlabelled"], ["has no identities", "--holdout 0.2"]),
         ([tmp_path / "few", "--build", "builds/x-1"], ["'builds/x-1'", "builds/drawn-"]),
         ([tmp_path / "few", "--evaluation", "holdout"], ["'holdout'", "has test"]),
@@ -223,7 +223,7 @@ def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 6)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     out, first = tuned(tmp_path, capsys)
-    assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 persons ask here" in out
+    assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 query identities" in out
     own = load_build_config(MEMBERS[:2], sets=kept(out)["sets"]).ensemble.domain_settings
     assert own["day"].weights == {"r50": 1, "rx50": 1} and own["day"].k1 == 20 and own["night"].weights["rx50"] == 1
     found = kept(out)
@@ -236,7 +236,7 @@ def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
 def test_too_few_persons_in_every_domain(tmp_path):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), n_people=15, spreads=(1, 1, None)), 7)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
-    with pytest.raises(ValueError, match="8 persons ask here"):
+    with pytest.raises(ValueError, match="8 query identities"):
         tune.main(["--runs", str(tmp_path)])
 
 
