@@ -10,7 +10,7 @@
     ├── MismatchedBanks       members list different images
     └── SubmissionError       a submission breaks its format's rules
 
-Each message says what came, what is allowed and what to do. Everything else is a defect and keeps its traceback.
+Each message says what came, what is allowed and what to do. Any other exception is a defect and shows its traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the models of the config files are made of: frozen, without unknown keys; and rows of tables with options."""
+"""Base classes of the config models: frozen models without unknown keys, and registry entries with options."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Frozen(BaseModel):
-    """Immutable, and refuses keys it does not know."""
+    """Immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, regex_engine="python-re")
 
 
 class ComponentConfig(BaseModel):
-    """A row of a table and its options: `{name: resnet, depth: 101}`.
+    """A registry entry and its options: `{name: resnet, depth: 101}`.
 
-    The tables are in `models/registry.py` and `ensemble/rerank/registry.py`. Options are checked against the row's own,
-    before any work starts.
+    The registries are in `models/registry.py` and `ensemble/rerank/registry.py`.
+    Options are checked against the entry's parameters before any work starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

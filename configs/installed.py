@@ -1,4 +1,4 @@
-"""How the package is installed: what begins its modules' names, and the extras that bring what not everybody needs."""
+"""How the package is installed: the prefix of its module names, and its optional dependencies (extras)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import importlib.util
 
 from configs.errors import ConfigError
 
-PREFIX = __name__.removesuffix("configs.installed")  # nothing in a clone, the wheel's one name and a dot as installed
+PREFIX = __name__.removesuffix("configs.installed")  # "" in a clone, "reid_ensemble." as installed
 
 
 def need(extra: str, *modules: str) -> None:
-    """What an extra brings must be there.
+    """Check that the modules of an extra are installed.
 
     Raises:
-        ConfigError: it is not; the sentence says what to type.
+        ConfigError: one is missing. The message has the command that installs it.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        raise ConfigError(f"{' and '.join(missing)} {are} not installed; {install(extra)} brings what is missing")
+        raise ConfigError(f"{' and '.join(missing)} {are} not installed; run {install(extra)}")
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra; in a clone it is typed in its folder."""
+    """The command that installs an extra; in a clone, it runs in the clone's folder."""
     return f'pip install "{"reid-ensemble" if PREFIX else "."}[{extra}]"'

@@ -268,7 +268,7 @@ def checked(model: type[M], value: Any, where: str) -> M:
 
 def _sentence(model: type[BaseModel], err: dict[str, Any]) -> str:
     """One pydantic complaint in words, with the keys that are known where one is not."""
-    at = ".".join(str(x) for x in err["loc"])
+    at = ".".join(str(x) for x in err["loc"] if not str(x).startswith(("constrained-", "literal[")))  # a union's sides
     if err["type"] == "extra_forbidden":
         return f"unknown key {at!r}; it knows: {', '.join(_keys_at(model, err['loc'][:-1]))}"
     if err["type"] == "missing":

@@ -1,4 +1,4 @@
-"""The recipe: everything about training that is a number or a choice."""
+"""The recipe: all settings of training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.frozen import ComponentConfig, Frozen
 
-ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # the same thing, under the same address
-MOST_PIXELS = 2**24  # of a picture that is trained on
+ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # second names; the address is the same
+MOST_PIXELS = 2**24  # of a training image
 
 
 class Resample(Frozen):
-    """Which identities have their images doubled: each with 2 images or more and fewer than so many, with p."""
+    """Oversampling: an identity with at least 2 and fewer than so many images is doubled with probability p."""
 
     p: float = Field(default=0.5, ge=0, le=1)
     fewer_than: int = Field(default=100, ge=3)
 
 
 class Recipe(Frozen):
-    """Everything about training that is a number or a choice."""
+    """All settings of training."""
 
     size: tuple[int, int] = Field(description="height, width in pixels")
     epochs: int = Field(ge=1)
@@ -46,17 +46,17 @@ class Recipe(Frozen):
         default=None, ge=1, description="epochs between the checkpoints that a killed run resumes from"
     )
     checkpoint_minutes: float | None = Field(
-        default=None, gt=0, description="minutes between them, within an epoch too; whichever of the two comes first"
+        default=None, gt=0, description="minutes between checkpoints, also within an epoch; the earlier limit counts"
     )
     feed: Literal["auto", "device", "loader"] = Field(
-        default="auto", description="where images are augmented: on the device, or on the host, one after another"
+        default="auto", description="where images are augmented: on the device in batches, or on the host one by one"
     )
     launch: Literal["auto", "eager", "graph", "compile"] = Field(
-        default="auto", description="how a step reaches a GPU; graph and eager make the same weights to the bit"
+        default="auto", description="how a step runs on a GPU; graph and eager give bit-identical weights"
     )
 
     def feed_on(self, device: str) -> str:
-        """`feed`, settled for cpu or cuda: device or loader."""
+        """`feed` resolved for cpu or cuda: device or loader."""
         return {"cpu": "loader", "cuda": "device"}[device] if self.feed == "auto" else self.feed
 
     @field_validator("augment")
@@ -79,7 +79,7 @@ class Recipe(Frozen):
     def _checkpoints(self) -> Recipe:
         if self.checkpoint_every is None and self.checkpoint_minutes is None:
             raise ValueError(
-                "checkpoint_every and checkpoint_minutes are both null, so nothing would be kept of a killed training; "
+                "checkpoint_every and checkpoint_minutes are both null, so a killed training could not be resumed; "
                 "set one, such as checkpoint_minutes: 3"
             )
         return self

@@ -11,6 +11,7 @@ from configs.frozen import ComponentConfig, Frozen
 from configs.recipe import Recipe
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
+Count = Annotated[int, Field(ge=1)]
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
 
 
@@ -154,6 +155,26 @@ class Expansion(Frozen):
         return {"name": value} if isinstance(value, str) else value
 
 
+class Whitening(Frozen):
+    """Features whitened, each member by itself, before anything is averaged or ranked: `ensemble/rerank/whitening.py`.
+
+    A bare name will do.
+    """
+
+    name: Literal["train", "test"] = Field(
+        description="learned on the training images, or on query and gallery, which some competitions forbid"
+    )
+    shrinkage: float = Field(default=0.5, ge=0, le=1, description="of the covariance, towards equal variances")
+    center: Literal["none", "camera", "domain"] = Field(
+        default="none", description="take the mean of each camera or domain from its images, not that of all"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
@@ -163,8 +184,8 @@ class Ensemble(Frozen):
         default=(), description="of each image; its feature is the mean over them"
     )
     rerank: ComponentConfig = Field(description="a row of ensemble/rerank/registry.py")
-    k1: int = Field(ge=1)
-    k2: int = Field(ge=1)
+    k1: Count | Literal["auto"] = Field(description="auto: by the images an identity has in training")
+    k2: Count | Literal["auto"] = Field(description="auto: by k1")
     lam: float = Field(ge=0, le=1)
     power: Literal[1, 2]
     fusion: Literal["sum_then_rerank", "rerank_then_sum"] = Field(
@@ -181,8 +202,14 @@ class Ensemble(Frozen):
     )
     rounds: int = Field(default=1, ge=1, le=9, description="of training; before each but the first, labels are guessed")
     pseudo: Pseudo = Pseudo()
+    whiten: Whitening | None = None
     expand: Expansion | None = None
     camera_penalty: Weight = Field(default=0.0, description="added to the distance of two images of one camera")
+
+    @field_validator("whiten", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
     @property
     def k_reciprocal(self) -> dict[str, Any]:
@@ -203,6 +230,12 @@ class Ensemble(Frozen):
     def _penalty_alone(self) -> Ensemble:
         if self.camera_penalty and (self.domains, self.tracks) != ("none", "none"):
             raise ValueError("camera_penalty goes with domains none and tracks none: it is not built for parts")
+        return self
+
+    @model_validator(mode="after")
+    def _domains_to_center(self) -> Ensemble:
+        if self.whiten and self.whiten.center == "domain" and self.domains == "none":
+            raise ValueError("whiten.center domain goes by ensemble.domains, which is none: set colours or table")
         return self
 
 

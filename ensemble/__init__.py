@@ -1,4 +1,4 @@
-"""Many members: features in, ranking out. In Python: `ensemble.build(...)`, `ensemble.open_build(...)`."""
+"""Ensembles of members: features in, ranking out. In Python: `ensemble.build(...)`, `ensemble.open_build(...)`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Both are imported when they are asked for: torch takes seconds."""
-        if name == "build":  # the module, which may be called
+        """Import `build` and `open_build` on first use: torch takes seconds to import."""
+        if name == "build":  # the module, which is callable
             return import_module(f"{__name__}.build")
         if name == "open_build":
             return import_module(f"{__name__}.finished").open_build

@@ -9,7 +9,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from configs.schema import BuildConfig, Member
 from configs.store.store import Store
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import cuda_problem
+from ensemble.pipeline.auto_settings import asks_auto, settle_k
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import BuildPlan, plan_build, record_address
@@ -141,7 +142,8 @@ def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: P
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
-    wanted = ("train", "query", "gallery") if plan.members else ("query", "gallery")
+    learned_from = bool(plan.members) or asks_auto(plan.ensemble)
+    wanted = ("train", "query", "gallery") if learned_from else ("query", "gallery")
     benchmark = read_layout(layout, data, competition.skip, wanted)
     for finding in benchmark.found:
         progress.say(str(finding))
@@ -221,14 +223,22 @@ def build(
 
 
 def load_config(args: argparse.Namespace, members: Sequence[str], sets: Sequence[str]) -> BuildConfig:
-    """The plan of a build of these members with these changes."""
-    return load_build_config(
+    """The plan of a build of these members with these changes, each network and recipe checked.
+
+    Raises:
+        ConfigError: something of it cannot be.
+    """
+    plan = load_build_config(
         members,
         competition=args.competition or ("own" if args.data else "drawn"),
         layout=args.layout,
         recipe=args.recipe,
         sets=[*sets, *([f"ensemble.rounds={args.rounds}"] if args.rounds is not None else [])],
     )
+    for member in plan.members:
+        check(member, plan.recipe_of(member))
+        check_views(member, plan)
+    return plan
 
 
 def prepare_build(
@@ -240,9 +250,6 @@ def prepare_build(
     if args.budget:
         check_alone(args.set)
     plan = load_config(args, words_of(args.members), args.set)
-    for member in plan.members:
-        check(member, plan.recipe_of(member))
-        check_views(member, plan)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
         raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
@@ -252,6 +259,10 @@ def prepare_build(
     store.sweep()
     job = BuildContext(plan, store, progress, device.type, precision, args.workers, team)
     benchmark = load_benchmark(plan, args.data, args.runs, progress)
+    ensemble, chosen = settle_k(plan.ensemble, benchmark.train)
+    if chosen:
+        progress.say(chosen)
+        job = replace(job, plan=plan.model_copy(update={"ensemble": ensemble}))
     work = plan_build(job, benchmark, args.holdout)
     job, parallel = choose_parallelism(args.parallel, job, work)
     if parallel:
@@ -265,12 +276,9 @@ def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, .
     if not names or any(m.own for m in plan.members):
         return ()
     try:
-        members = load_config(args, names, [s for s in args.set if not s.strip().startswith("ensemble.")]).members
-        for member in members:
-            check(member, plan.recipe_of(member))
+        return load_config(args, names, [s for s in args.set if not s.strip().startswith("ensemble.")]).members
     except ConfigError:
         return ()
-    return members
 
 
 def carry_out(args: argparse.Namespace, team: ProcessGroup, *, quiet: bool = False) -> str | None:

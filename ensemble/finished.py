@@ -1,4 +1,4 @@
-"""A finished build, to look into: its rankings, features, weights and labels, by name."""
+"""Read a finished build: its rankings, features, weights and labels."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class BuiltEvaluation:
-    """Query and gallery, and what a build made of them. Arrays are opened when asked for, and stay on disk.
+    """The results for one query list and gallery. Arrays are opened on demand as memory maps.
 
-    weights: member -> its weight in the sum.
+    Attributes:
+        weights: member -> its weight in the sum.
     """
 
     name: str
@@ -41,14 +42,14 @@ class BuiltEvaluation:
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The answer to every query: `order` and `dist` (Q, K), `query_names`, `gallery_names`, `lists()`."""
+        """The ranked lists: `order` and `dist` (Q, K), `query_names`, `gallery_names`, `lists()`."""
         return load_ranking(self.store.open(self.record.ranking))
 
     def answers(self, query: str, most: int | None = None) -> list[tuple[str, float]]:
-        """The gallery images of one query with their distances, best first.
+        """The gallery images of one query with their distances, nearest first; most: at most so many.
 
         Raises:
-            DataError: there is no such query.
+            DataError: unknown query.
         """
         names = self.ranking.query_names
         if query not in names:
@@ -58,27 +59,27 @@ class BuiltEvaluation:
         return [(self.ranking.gallery_names[i], float(d)) for i, d in found]
 
     def features(self, member: str) -> tuple[tuple[str, ...], Feats]:
-        """One member's names (N,) and features (N, D) float32, unit rows, queries first: a memory map.
+        """One member's names (N,) and features (N, D) float32, unit rows, queries first, as a memory map.
 
-        Of a member that was given as distances it is these.
+        An external member given as distances has distances instead.
 
         Raises:
-            ConfigError: there is no such member.
+            ConfigError: unknown member.
         """
         bank = self._bank(member)
         return bank.query_names + bank.gallery_names, bank.feats
 
     @property
     def n_query(self) -> int:
-        """Q: features of so many queries come before those of the gallery."""
+        """Q: the first Q rows of the features are the queries."""
         return len(self.ranking.query_names)
 
     @property
     def labels(self) -> tuple[Ids, Ids, Ids | None, Ids | None]:
-        """Identities of query and gallery, -1 unknown, and their cameras, as `ensemble.metrics` takes them.
+        """Identities and cameras of query and gallery, -1 for unknown, as `ensemble.metrics` takes them.
 
         Raises:
-            DataError: nobody knows them.
+            DataError: the identities are unknown.
         """
         e = self.record
         if not e.query_pids:
@@ -100,8 +101,12 @@ class BuiltEvaluation:
 class Build:
     """A finished build.
 
-    runs: the store that it lies in. key: its name there. record: what it wrote down. plan: what it carried out.
-    evaluations: `test`, and `holdout` where one was asked for.
+    Attributes:
+        runs: its store.
+        key: its name in the store.
+        record: its build record.
+        plan: its settings.
+        evaluations: `test`, and `holdout` if the build has one.
     """
 
     runs: Path
@@ -117,18 +122,19 @@ class Build:
 
     @property
     def command(self) -> str:
-        """The command line that makes it."""
+        """The command line that makes this build."""
         return self.record.command
 
 
 def open_build(runs: str | os.PathLike[str] = RUNS, build: str | None = None) -> Build:
-    """A build that was made earlier, by the command or in Python.
+    """Open a finished build.
 
     Args:
-        runs: the folder of results. build: its key, such as `builds/drawn-0123456789ab`; None is the last one.
+        runs: the folder of results.
+        build: its key, such as `builds/drawn-0123456789ab`. None: the last build.
 
     Raises:
-        ResultError: no such folder, no such build, or it is damaged.
+        ResultError: no such folder, no such build, or a damaged build.
     """
     folder = Path(runs)
     check_runs(folder)

@@ -1,4 +1,4 @@
-"""What a store holds, and what of it nothing needs any more: `python -m ensemble.runs`."""
+"""List the cached results, and remove unused ones: `python -m ensemble.runs`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ from ensemble.results.build_record import LAST
 from ensemble.results.lineage import used_by
 from ensemble.results.manifests import ResultHistory
 
-WHAT = "List the results of a store: their sizes, their age, and which builds use them; remove what none uses."
+WHAT = "List the cached results with size, age and the builds that use them. Remove unused results with --prune."
 EXAMPLE = """
   python -m ensemble.runs
   python -m ensemble.runs --prune
 """
-SILENT_S = 3600.0  # a build that said nothing for so long is dead
+SILENT_S = 3600.0  # a build without events for so long counts as dead
 
 
 @dataclass(frozen=True)
 class Result:
-    """One folder of a store. used: `last build`, `a build` or `no build`; `interrupted` for half-made ones."""
+    """One folder of a store.
+
+    Attributes:
+        used: `last build`, `a build`, `no build`, or `interrupted` for an unfinished result.
+    """
 
     path: Path
     size: int
@@ -50,13 +54,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.runs", WHAT, EXAMPLE)
     add_runs(parser)
-    parser.add_argument("--prune", action="store_true", help="remove what no recorded build uses; asks first")
+    parser.add_argument("--prune", action="store_true", help="remove results that no recorded build uses; asks first")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(argv)
 
 
 def results_of(store: Store) -> list[Result]:
-    """Every result and every interrupted one, by kind and age."""
+    """All results and unfinished results, sorted by kind and age."""
     past = ResultHistory(store)
     last = used_by(past, [_last(store)])
     every = used_by(past, [m.key for m in past.manifests if m.key.startswith("builds/")])
@@ -82,7 +86,7 @@ def _size(folder: Path) -> int:
 
 
 def at_work(store: Store) -> float | None:
-    """Seconds since a build of this store was last heard of that has not ended; None where every one has."""
+    """Seconds since the last event of a running build; None if no build is running."""
     log = store.root / LOGS / EVENTS
     heard = {e.get("run"): e for e in (read_events(log) if log.exists() else ())}
     silent = [_age(e) for e in heard.values() if e["event"] not in ("built", "failed")]
@@ -97,7 +101,7 @@ def _age(event: Mapping[str, Any]) -> float:
 
 
 def table(results: Iterable[Result]) -> Table:
-    """A line a result."""
+    """One line per result."""
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name, side in (("kind", "left"), ("result", "left"), ("size", "right"), ("age", "right"), ("used by", "left")):
         shown.add_column(name, justify=side, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
@@ -108,40 +112,40 @@ def table(results: Iterable[Result]) -> Table:
 
 
 def _told(age: float) -> str:
-    """A file may be of a machine whose clock is ahead."""
+    """The age as text; negative if another machine's clock is ahead."""
     return duration(age) if age > -1 else f"{duration(-age)} ahead"
 
 
 def prune(store: Store, results: Iterable[Result], *, sure: bool) -> str:
-    """Remove what no build uses, after asking; says what came of it."""
+    """Remove results that no build uses, after a question unless `sure`. Returns a message."""
     idle = [r for r in results if r.used in ("no build", "interrupted")]
     total = sum(r.size for r in idle)
     if not idle:
         return "nothing to remove: every result is used by a recorded build"
     if (silent := at_work(store)) is not None:
         raise ResultError(
-            f"{store.root}: a build that has not ended was heard of {duration(silent)} ago. Let it end, or start it "
-            f"again; one that was silent for {duration(SILENT_S)} counts as dead"
+            f"{store.root}: a build that is not finished logged an event {duration(silent)} ago. Let it finish, or "
+            f"start it again; after {duration(SILENT_S)} without events it counts as dead"
         )
     for path in sorted(store.root.glob("builds/[!.]*")):
         if (damage := find_damage(path)) is not None:
             raise ResultError(
-                f"{path}: {damage}, so what this build was made from cannot be told, and nothing is removed. Run the "
-                "build again, which writes its record anew, or remove this folder"
+                f"{path}: {damage}, so it is unknown which results this build uses, and nothing is removed. Run the "
+                "build again to restore its record, or remove this folder"
             )
     if not sure:
         if not sys.stdin.isatty():
-            return f"{len(idle)} results, {format_bytes(total)}, would be removed; nothing was: add --yes"
+            return f"{len(idle)} results, {format_bytes(total)}, would be removed; nothing was removed: add --yes"
         if input(f"remove {len(idle)} results, {format_bytes(total)}? [y/N] ").strip().lower() not in ("y", "yes"):
             return "nothing was removed"
     gone = [r for r in idle if store.remove(r.path)]
     held = len(idle) - len(gone)
     said = f"removed {len(gone)} results, {format_bytes(sum(r.size for r in gone))}"
-    return said + (f"; {held} are at work and stay" if held else "")
+    return said + (f"; {held} are in use and stay" if held else "")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """List, and prune where asked."""
+    """List the results, or remove unused ones with --prune."""
     args = parse(argv)
     check_runs(args.runs)
     store = Store(args.runs)

@@ -1,4 +1,4 @@
-"""A held-out split of labelled data, shaped like the board, as a table: `python -m ensemble.split --data DIR`."""
+"""Make a held-out split of labelled data, shaped like the test lists: `python -m ensemble.split --data DIR`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from models.data.layouts.table_writer import write_table
 from models.data.split import UNKNOWN, Split, scorable
 
 WHAT = (
-    "Make a held-out split of labelled training images, identities disjoint, shaped like the data set's own test "
-    "lists, and write it as a table that a build reads. No picture is copied."
+    "Split labelled training images by identity into training, query and gallery lists. The lists are shaped like the "
+    "data set's test lists. They are written as a table that a build reads. No picture is copied."
 )
 EXAMPLE = """
   python -m ensemble.split --data /data/naic --competition naic2020 --out held
@@ -33,7 +33,7 @@ EXAMPLE = """
 
 COLUMNS = (
     *("train images", "identities", "queries", "gallery", "ratio"),
-    *("persons", "images a person", "strangers", "cameras"),
+    *("persons", "images per person", "distractors", "cameras"),
 )
 
 
@@ -42,25 +42,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = CommandLine("python -m ensemble.split", WHAT, EXAMPLE)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of the data set")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the folder to write; it has no table yet"
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write; must not have a table yet"
     )
-    parser.add_argument("--layout", metavar="NAME", help=f"how the data lies: {', '.join((AUTO, *LAYOUTS))}")
+    parser.add_argument("--layout", metavar="NAME", help=f"the folder layout: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
-    )
-    parser.add_argument(
-        "--share", type=float, default=0.2, metavar="SHARE", help="of the identities to ask for (default: 0.2)"
-    )
-    parser.add_argument("--images", metavar="LOW:HIGH", help="fewest and most images of one of them, such as 2:20")
-    parser.add_argument("--queries", type=at_least(1), metavar="N", help="queries of one of them")
-    parser.add_argument("--ratio", type=float, metavar="R", help="queries to gallery images, reached by distractors")
-    parser.add_argument(
-        "--distractors", type=float, metavar="SHARE", help="of the gallery that shows nobody who is asked for"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or a FILE.yaml (default: own)"
     )
     parser.add_argument(
-        "--cameras", choices=("auto", "yes", "no"), default="auto", help="default: as the data has them"
+        "--share", type=float, default=0.2, metavar="SHARE", help="share of the identities to hold out (default: 0.2)"
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of every choice (default: 0)")
+    parser.add_argument("--images", metavar="LOW:HIGH", help="images per held-out identity, such as 2:20")
+    parser.add_argument("--queries", type=at_least(1), metavar="N", help="queries per held-out identity")
+    parser.add_argument("--ratio", type=float, metavar="R", help="ratio of queries to gallery images, by distractors")
+    parser.add_argument(
+        "--distractors", type=float, metavar="SHARE", help="share of distractors: gallery images without a query"
+    )
+    parser.add_argument(
+        "--cameras", choices=("auto", "yes", "no"), default="auto", help="auto: if the data has them (default)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="random seed (default: 0)")
     return parser.parse_args(argv)
 
 
@@ -85,17 +85,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def asked_shape(args: argparse.Namespace, seen: Shape) -> Shape:
-    """The shape that was seen, and what the command line changes of it.
+    """The shape of the test lists, changed by the command line's options.
 
     Raises:
-        ConfigError: a number out of bounds.
+        ConfigError: a number out of range.
     """
     if not 0 < args.share < 1:
         raise ConfigError(f"--share {args.share:g}: wanted a share of the identities above 0 and below 1, such as 0.2")
     if args.distractors is not None and not 0 <= args.distractors < 1:
-        raise ConfigError(f"--distractors {args.distractors:g}: wanted a share of the gallery, 0 or more and below 1")
+        raise ConfigError(f"--distractors {args.distractors:g}: wanted a share of the gallery, at least 0 and below 1")
     if args.ratio is not None and not args.ratio > 0:
-        raise ConfigError(f"--ratio {args.ratio:g}: wanted queries to gallery images, above 0, such as 0.2")
+        raise ConfigError(f"--ratio {args.ratio:g}: wanted a ratio of queries to gallery images above 0, such as 0.2")
     if args.queries is not None and args.queries < 1:
         raise ConfigError(f"--queries {args.queries}: wanted 1 or more")
     changes: dict[str, object] = {"images": _span(args.images)} if args.images else {}
@@ -103,7 +103,7 @@ def asked_shape(args: argparse.Namespace, seen: Shape) -> Shape:
     if args.ratio is not None:
         changes |= {"ratio": args.ratio, "distractors": args.distractors}
     if args.cameras == "yes" and not seen.cameras:
-        raise ConfigError("--cameras yes: some list of the data set tells no cameras, or there is one camera alone")
+        raise ConfigError("--cameras yes: a list of the data set has no cameras, or there is only one camera")
     return replace(seen, **changes, cameras=seen.cameras and args.cameras != "no")  # type: ignore[arg-type]
 
 
@@ -119,7 +119,7 @@ def _span(text: str) -> tuple[int, int | None]:
 
 
 def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
-    """A row a benchmark: what shapes it."""
+    """A table of sizes, one row per benchmark."""
     table = plain_table([""], COLUMNS)
     for name, (train, query, gallery) in lists.items():
         sizes = len(train), len(set(train.pids.tolist()) - {UNKNOWN}), len(query), len(gallery)
@@ -129,11 +129,11 @@ def compared(lists: Mapping[str, Sequence[Split]]) -> Table:
 
 
 def _persons(query: Split, gallery: Split) -> list[str]:
-    """How many are asked for, their median images and range, strangers in the gallery, cameras."""
+    """Number of query identities, their images (median and range), share of distractors, cameras."""
     cameras = set(query.camids.tolist()) | set(gallery.camids.tolist())
     seen = f"{len(cameras - {UNKNOWN})}" if query.cameras and gallery.cameras else "none"
     if not scorable(query, gallery):
-        return ["not told", "not told", "not told", seen]
+        return ["unknown", "unknown", "unknown", seen]
     asked = np.unique(query.pids[query.pids != UNKNOWN])
     right = np.isin(gallery.pids, asked)
     sizes = [int((query.pids == p).sum() + (gallery.pids == p).sum()) for p in asked]

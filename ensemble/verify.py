@@ -1,4 +1,4 @@
-"""Hash every kept result and say which are damaged: `python -m ensemble.verify`. A build checks what it reads alone."""
+"""Check all cached results for damage: `python -m ensemble.verify`. A build checks only what it reads."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from configs.store.manifest import find_damage
 from configs.store.store import Store
 from ensemble.results.build_record import LAST, last_build
 
-WHAT = "Hash every file of every kept result against its manifest. Exit status 1 where one is damaged."
+WHAT = "Check the SHA-256 of every file of every cached result. Exit status 1 if one is damaged."
 EXAMPLE = """
   python -m ensemble.verify
-  python -m ensemble.verify --remove     and the next build makes anew what it needs of it
+  python -m ensemble.verify --remove     the next build rebuilds what it needs
 """
-KEPT = "; it stays, since it says what was made for it: the same build makes it anew"
+KEPT = "; not removed, since it lists the results of a build: run the same build to rebuild it"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.verify", WHAT, EXAMPLE)
     add_runs(parser)
-    parser.add_argument("--remove", action="store_true", help="remove what is damaged")
+    parser.add_argument("--remove", action="store_true", help="remove damaged results")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check, say, and remove if asked to; 1 where something is damaged."""
+    """Check all results; remove damaged ones with --remove. Returns 1 if something is damaged."""
     args = parse(argv)
     check_runs(args.runs)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))
@@ -53,13 +53,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_address(path: Path) -> bool:
-    """Whether a folder's name ends as an address does; the drawn people and the logs lie here too."""
+    """Whether a folder's name ends in a digest. Other folders, such as the logs, are in the store too."""
     digest = path.name.rpartition("-")[2]
     return len(digest) == 12 and set(digest) <= set("0123456789abcdef")
 
 
 def _pointer(store: Store) -> str:
-    """What is wrong with the note of the last build."""
+    """What is wrong with the pointer to the last build, as text; empty if nothing."""
     try:
         if (store.root / LAST).exists():
             last_build(store)

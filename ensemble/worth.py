@@ -1,9 +1,9 @@
-"""What each member of a build is worth: alone, and by what the ensemble loses without it: `python -m ensemble.worth`.
+"""Each member's contribution: its score alone, and the loss when it is left out: `python -m ensemble.worth`.
 
-All with the build's own weights and re-ranking, by domain and track where the build went by them, on the lists that are
-handed in, by the competition's rule. Intervals and differences come from a bootstrap over persons
-(`ensemble/metrics/bootstrap.py`), the differences query by query. Members that err on the same queries add little to
-each other: the correlation is Pearson's of their errors 1 - AP, query by query.
+Scores use the build's weights, re-ranking, domains and tracks, and the competition's rule and list length.
+Intervals come from a bootstrap over persons (`ensemble/metrics/bootstrap.py`); differences are paired by query.
+The correlation is Pearson's r of the members' errors 1 - AP over queries. Members with correlated errors add little to
+each other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ensemble.results.manifests import training_seconds
 from ensemble.results.open_evaluation import add_arguments, open_evaluation
 from ensemble.tune.exact_scorer import ExactScorer, of_parts
 
-WHAT = "What each member of a build is worth: alone, and by what the ensemble loses without it."
+WHAT = "Show each member's score alone, and how much the ensemble loses without the member."
 EXAMPLE = """
   python -m ensemble.worth
   python -m ensemble.worth --runs runs --evaluation holdout
@@ -45,8 +45,15 @@ WORTH = "worth.json"
 
 @dataclass(frozen=True)
 class MemberWorth:
-    """One member. weights: one a part, in the order of their names. alone: its total by itself. left_out: the
-    ensemble's total less that without it; None for the only one. seconds: of training; None where not known."""
+    """One member.
+
+    Attributes:
+        name: of the member.
+        weights: one per partition, in the order of their names.
+        alone: total of the member alone.
+        left_out: total of the ensemble minus its total without this member; None for a single member.
+        seconds: of training; None if unknown.
+    """
 
     name: str
     weights: tuple[float, ...]
@@ -57,7 +64,14 @@ class MemberWorth:
 
 @dataclass(frozen=True)
 class Worth:
-    """Of a build. total: of all members. correlation: (M, M) of errors; 0 where a member errs on all alike."""
+    """The contributions of all members.
+
+    Attributes:
+        members: one entry per member.
+        total: of the ensemble.
+        correlation: (M, M) of errors; 0 if a member's error is the same for all queries.
+        signature: of the score.
+    """
 
     members: tuple[MemberWorth, ...]
     total: Interval
@@ -68,10 +82,10 @@ class Worth:
 def worth_of(
     store: Store, name: str, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> Worth | None:
-    """What the members of an evaluation are worth, kept under its own address; None where there is nothing to score.
+    """The members' contributions in an evaluation, cached; None without identities.
 
     Args:
-        name: of the evaluation: test, or holdout.
+        name: of the evaluation: test or holdout.
     """
     if not evaluation.query_pids:
         return None
@@ -100,7 +114,7 @@ def worth_of(
 
 
 def measure(judge: ExactScorer, mixes: Sequence[FusionSettings], members: list[str]) -> Worth:
-    """Score the whole mix, or that of one mix a part; each member alone; and the whole without each."""
+    """Score the ensemble, each member alone, and the ensemble without each member; mixes: one, or one per partition."""
     persons = np.array(judge.evaluation.query_pids)
     whole = judge.totals(*mixes)
     found, errors = [], []
@@ -108,7 +122,7 @@ def measure(judge: ExactScorer, mixes: Sequence[FusionSettings], members: list[s
         alone = [replace(mix, weights=tuple(float(i == m) for i in range(len(members)))) for mix in mixes]
         others = [replace(mix, weights=tuple(0.0 if i == m else w for i, w in enumerate(mix.weights))) for mix in mixes]
         errors.append(1 - judge.score(*alone).ap_per_query)
-        left = all(any(mix.weights) for mix in others)  # somebody, in every part
+        left = all(any(mix.weights) for mix in others)  # a weight remains in every partition
         lost = difference(whole, judge.totals(*others), groups=persons) if left else None
         weights = tuple(mix.weights[m] for mix in mixes)
         found.append(MemberWorth(name, weights, interval(judge.totals(*alone), groups=persons), lost, seconds=None))
@@ -117,7 +131,7 @@ def measure(judge: ExactScorer, mixes: Sequence[FusionSettings], members: list[s
 
 
 def correlation(errors: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    """Pearson's, of the rows of errors (M, Q), queries that any skipped left out; 0 where a row has no spread."""
+    """Pearson correlation of the rows of errors (M, Q). Queries with a NaN are left out; a constant row gives 0."""
     kept = errors[:, ~np.isnan(errors).any(axis=0)]
     centred = kept - kept.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
@@ -142,7 +156,7 @@ def _read(raw: dict[str, Any], store: Store, banks: Mapping[str, str]) -> Worth:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print what the members of a build are worth."""
+    """Print the contributions of the members of a build."""
     parser = CommandLine("python -m ensemble.worth", WHAT, EXAMPLE)
     add_arguments(parser)
     args = parser.parse_args(argv)
@@ -154,13 +168,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show(console: Console, found: Worth, name: str) -> None:
-    """Two tables: alone and left out, and the correlation of errors."""
+    """Print two tables: the contributions, and the correlation of errors."""
     console.print(f"{name}; {describe(found.signature)}; intervals over persons, 95 %", soft_wrap=True, markup=False)
     reranked = ", re-ranked" if parse(found.signature).get("rerank", "none") != "none" else ""
     table = plain_table([""], ["weight", f"alone{reranked}", "lost without it", "", "trained"])
     for member in found.members:
         lost = member.left_out
-        verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "chance could do it"
+        verdict = "" if lost is None else "more than chance" if lost.beyond_zero else "could be chance"
         weights = member.weights if len(set(member.weights)) > 1 else member.weights[:1]
         cells = [
             ", ".join(f"{w:g}" for w in weights),
@@ -172,7 +186,7 @@ def show(console: Console, found: Worth, name: str) -> None:
     table.add_row("all", "", format_interval(found.total), "", "", "")
     console.print(table)
     if len(found.members) > 1:
-        console.print("\ncorrelation of errors, query by query")
+        console.print("\ncorrelation of errors over queries")
         table = plain_table([""], [member.name for member in found.members])
         for member, row in zip(found.members, found.correlation, strict=True):
             table.add_row(member.name, *(f"{x:.2f}" for x in row))
@@ -180,7 +194,7 @@ def show(console: Console, found: Worth, name: str) -> None:
 
 
 def format_interval(one: Interval, sign: str = "") -> str:
-    """In per cent: `61.4 (57.2 to 63.8)`."""
+    """An interval in per cent: `61.4 (57.2 to 63.8)`."""
     mean, low, high = (format(100 * x, f"{sign}.1f") for x in (one.mean, one.low, one.high))
     return f"{mean} ({low} to {high})"
 

@@ -1,7 +1,8 @@
-"""Where a member looks: the mean absolute activation of its last feature map, without any class.
+"""Activation maps: the mean absolute activation of a member's last feature map.
 
-No gradient and no label are needed (Zagoruyko & Komodakis, ICLR 2017, section 3.1, F_sum of absolute values): a bright
-place is one where many channels respond, be it for or against.
+Zagoruyko and Komodakis, ICLR 2017, section 3.1: F_sum of absolute values.
+No gradient and no label are needed.
+A bright pixel is one where many channels respond, with either sign.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from models.net import Net
 
 
 def activations(net: Net, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Maps of the images' own size, each from 0 to 1.
+    """Maps of the images' own size, each scaled to 0..1.
 
-    Averaged with the map of the mirrored image, mirrored back, as features are: strided convolutions see one edge's
-    padding and not the other's, and that edge would be bright in every image.
+    The map of the mirrored image, mirrored back, is averaged in, as for features.
+    Without it one edge is bright in every image, since strided convolutions see the padding of one edge only.
 
     Args:
         net: a trained member. images: (n, H, W, 3) uint8, of the size it was trained on.

@@ -1,4 +1,4 @@
-"""The CUDA devices that this process sees, for worker processes that each see one of them."""
+"""CUDA devices that this process sees, one for each worker process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def cards(device: str) -> tuple[str, ...]:
-    """For each CUDA device the CUDA_VISIBLE_DEVICES of a process that is to see it alone; none where device is cpu."""
+    """CUDA_VISIBLE_DEVICES for processes that see one CUDA device each. Empty if `device` is not cuda."""
     count = torch.cuda.device_count() if device == "cuda" else 0
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [name.strip() for name in named.split(",")] if named else [str(i) for i in range(count)]
@@ -16,10 +16,10 @@ def cards(device: str) -> tuple[str, ...]:
 
 
 def free_bytes() -> int:
-    """Bytes of memory that are free on the current CUDA device."""
+    """Free bytes of memory on the current CUDA device."""
     return int(torch.cuda.mem_get_info()[0])
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a device had no room for a tensor."""
+    """Whether the error is torch's out-of-memory error."""
     return isinstance(error, torch.OutOfMemoryError)

@@ -1,4 +1,4 @@
-"""Which device a member runs on, and the number format it computes in there."""
+"""The device of a member, and its precision."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(asked: str) -> tuple[torch.device, str]:
-    """The device, and why.
+    """The device, and a text that describes it.
 
     Raises:
-        ConfigError: `cuda` was asked for and there is none.
+        ConfigError: `cuda` without a CUDA device.
     """
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
-        raise ConfigError("device 'cuda' cannot be used: torch finds no CUDA device here; use 'cpu' or 'auto'")
+        raise ConfigError("device 'cuda': torch finds no CUDA device here; use 'cpu' or 'auto'")
     if asked == "cuda" or (asked == "auto" and there):
         return torch.device("cuda"), torch.cuda.get_device_name()
     return torch.device("cpu"), f"cpu, {torch.get_num_threads()} threads" + ("" if there else ", no CUDA device")
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """`auto` is bfloat16 where the device computes in it, else float32.
+    """The precision. `auto` is bfloat16 if the device supports it natively, else float32.
 
     Raises:
-        ConfigError: float16 on a CPU, where it only costs.
+        ConfigError: float16 on a CPU.
     """
     if asked == "float16" and device.type == "cpu":
-        raise ConfigError("precision float16 on a CPU: it has no such arithmetic; use auto, bfloat16 or float32")
+        raise ConfigError("precision float16: a CPU does not compute in it; use auto, bfloat16 or float32")
     if asked != "auto":
         return asked
     if device.type == "cuda":
@@ -43,13 +43,13 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 
 def _native_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; emulated it is slower than float32."""
+    """Whether the CPU multiplies bfloat16 in hardware. Emulated it is slower than float32."""
     flags = torch.backends.cpu.get_cpu_capability()
     return bool(torch.cpu._is_avx512_bf16_supported()) or flags == "AMX"
 
 
 def made_with() -> dict[str, str]:
-    """What besides the request a result's last bits depend on: the packages, the threads, the CPU's arithmetic."""
+    """Packages, threads and CPU instruction set: the last bits of a result depend on them."""
     return {
         **versions(),
         "threads": str(torch.get_num_threads()),
@@ -58,7 +58,7 @@ def made_with() -> dict[str, str]:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Compute in the precision; weights stay float32."""
+    """Compute in this precision. Weights stay float32."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
@@ -66,16 +66,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 @contextmanager
 def computing(device: torch.device) -> Iterator[None]:
-    """Where work on a GPU repeats to the bit and can be captured; on a CPU nothing changes.
+    """A context in which work on a GPU is deterministic and can be captured. No effect on a CPU.
 
-    cuDNN takes algorithms that repeat, and chooses them by rule: by timing, two processes might choose two. All of it
-    is on a stream of its own, since the default one cannot be captured.
+    cuDNN uses deterministic algorithms and does not choose them by timing, since two processes could choose
+    differently.
+    The work runs on a separate stream, since the default stream cannot be captured.
     """
     if device.type != "cuda":
         yield
         return
     cudnn = torch.backends.cudnn
-    before, stream = (cudnn.deterministic, cudnn.benchmark), torch.cuda.Stream(device)
+    before = (cudnn.deterministic, cudnn.benchmark)
+    stream = torch.cuda.Stream(device)
     cudnn.deterministic, cudnn.benchmark = True, False
     stream.wait_stream(torch.cuda.current_stream())
     try:

@@ -13,19 +13,19 @@ EVENT_FILES = "events.out.tfevents.*"
 
 
 class Curves:
-    """A listener of `Progress`: a folder of curves for each member, a point for each epoch.
+    """A listener of `Progress`: one folder of curves per member, one point per epoch.
 
-    The folder bears the name of the member's result, so that another recipe's curves lie beside and not on top. A
-    training that goes on after a kill writes its curves anew, from the epochs that stand: none is there twice.
+    The folder is named after the member's cached result, so another recipe gets a folder of its own.
+    A resumed training writes its curves again from the completed epochs, so no epoch is there twice.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names: dict[int, str] = {}  # worker process, 0 for this one -> the result that it trains
+        self.names: dict[int, str] = {}  # process id of the worker, 0 for this process -> name of the member's result
         self.writers: dict[int, SummaryWriter] = {}
 
     def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Follow the trainings among the results."""
+        """Handle one event of the build log."""
         process = int(fields.get("pid", 0))
         if event == "begun" and fields.get("kind") == "members":
             self.names[process] = str(fields["key"]).split("/")[1]
@@ -38,13 +38,13 @@ class Curves:
             self._close(process)
 
     def write_kept(self, name: str, metrics: Path) -> None:
-        """The curves of a member that was trained when nobody asked for them."""
+        """Write the curves of a member that was trained without TensorBoard."""
         if not any((self.folder / name).glob(EVENT_FILES)) and metrics.is_file():
             self._open(0, name, metrics, None)
             self._close(0)
 
     def close(self) -> None:
-        """Write out what is still in memory."""
+        """Flush and close all files."""
         for process in list(self.writers):
             self._close(process)
 
@@ -53,7 +53,7 @@ class Curves:
             writer.close()
 
     def _open(self, process: int, name: str, metrics: Path, done: int | None) -> None:
-        """A new file, with the epochs that stand: `done` of them, or all."""
+        """Start a new file with the first `done` epochs, or with all of them."""
         self._close(process)
         folder = self.folder / name
         for old in folder.glob(EVENT_FILES):
@@ -67,14 +67,14 @@ class Curves:
 
 
 def add_epoch(writer: SummaryWriter, epoch: Mapping[str, Any]) -> None:
-    """A point on every curve: each number of a line of `epochs.jsonl`, `terms/triplet` for those within."""
+    """Add a point to every curve: one per number of a line of `epochs.jsonl`. Nested ones are named `terms/triplet`."""
     for name, value in numbers(epoch).items():
         writer.add_scalar(name, value, int(epoch["epoch"]))
     writer.flush()
 
 
 def numbers(epoch: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number by its name; the step itself is none, and the speed is one more."""
+    """Every number of an epoch by its name, without the epoch itself, and the images per second."""
     found: dict[str, float] = {}
     for name, value in epoch.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The competition: ranking in; files, scores and the table out. In Python: `submit.make(...)`."""
+"""Competitions: ranking in; files, scores and the score table out. In Python: `submit.make(...)`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """It is imported when it is asked for: numba takes seconds."""
-        if name == "make":  # the module, which may be called
+        """Import `make` on first use: numba takes seconds to import."""
+        if name == "make":  # the module, which is callable
             return import_module(f"{__name__}.make")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -24,6 +24,7 @@ from ensemble.metrics.competition_score import describe, parse, score_stream, to
 from ensemble.results.build_record import Evaluation
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.pseudo_settings import guessed_labels
+from ensemble.results.whitening_settings import whitened_features
 from submit.signature import differences
 from submit.systems import System, systems_of
 
@@ -105,10 +106,11 @@ def _measure(
     store: Store, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> list[Row]:
     banks = open_banks(store, evaluation.banks)
-    guessed, systems = guessed_labels(ensemble), systems_of(store, evaluation, banks, ensemble, device)
+    notes = guessed_labels(ensemble) | whitened_features(ensemble)
+    systems = systems_of(store, evaluation, banks, ensemble, device)
     persons, rows, before = np.array(evaluation.query_pids), list[Row](), None
     for system in systems:
-        row, totals = _row(system, evaluation, competition, guessed)
+        row, totals = _row(system, evaluation, competition, notes)
         if not np.isnan(totals).all():
             spread = interval(totals, groups=persons)
             row = replace(row, spread=(spread.low, spread.high))
@@ -121,10 +123,10 @@ def _measure(
 
 
 def _row(
-    system: System, evaluation: Evaluation, competition: Competition, guessed: Mapping[str, str]
+    system: System, evaluation: Evaluation, competition: Competition, notes: Mapping[str, str]
 ) -> tuple[Row, NDArray[np.float64]]:
     """A system's line; and (Q,) each query's share of its total."""
-    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **guessed, "code": _code()}
+    said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **notes, "code": _code()}
     score = score_stream(system.stream(), evaluation, competition, said)
     row = Row(
         system.name,

@@ -1,4 +1,4 @@
-"""Check anybody's submission file: `python -m submit.check FILE --competition NAME --data DIR`."""
+"""Check a submission file: `python -m submit.check FILE --competition NAME --data DIR`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from configs.console.command import CommandLine, run
 from submit.submission import add_arguments, check_file, open_rules, print_faults
 
-WHAT = "Say by line what is wrong with a submission. Exit status: 0 valid, 1 not valid, 2 it could not be checked."
+WHAT = "List the faults of a submission file by line. Exit status: 0 valid, 1 not valid, 2 not checked."
 EXAMPLE = """
   python -m submit.check submission.json --competition naic2020 --data DIR
   python -m submit.check track2.txt --competition aicity --data DIR --all
@@ -18,14 +18,14 @@ EXAMPLE = """
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m submit.check", WHAT, EXAMPLE)
-    parser.add_argument("file", type=Path, metavar="FILE", help="what is handed in")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the submission file")
     add_arguments(parser)
     parser.add_argument("--all", action="store_true", help="print every fault, not the first 20")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check one file; the exit status."""
+    """Check one file; returns the exit status."""
     args = parse(argv)
     desk = open_rules(args)
     handed = check_file(args.file, desk)

@@ -1,4 +1,4 @@
-"""How two submissions differ: `python -m submit.diff A B`."""
+"""Compare two submission files: `python -m submit.diff A B`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from submit.formats import FORMATS, format_of
 from submit.formats.base import Format
 from submit.submission import SubmissionRules, add_arguments, open_rules, read_file
 
-WHAT = "Say how two submissions differ: first answers, lists, images in common. With --data also what it is good for."
+WHAT = "Compare two submission files: first images, lists, images in common. With --data, also which answers are right."
 EXAMPLE = """
   python -m submit.diff old.json new.json
   python -m submit.diff old.json new.json --competition market1501 --data DIR --show 50
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def compare(old: Lists, new: Lists, both: Sequence[str]) -> list[str]:
-    """Counts over the queries of both, a line each."""
+    """Counts over the queries of both files, one line each."""
     total = len(both)
     same = sum(list(old[q]) == list(new[q]) for q in both)
     shuffled = sum(list(old[q]) != list(new[q]) and set(old[q]) == set(new[q]) for q in both)
@@ -84,7 +84,7 @@ def _in_common(old: Lists, new: Lists, both: Sequence[str], depth: int) -> str:
 
 
 def change_in_first_answers(old: Lists, new: Lists, changed: Sequence[str], desk: SubmissionRules) -> str:
-    """How many changed first answers became right, became wrong, or stayed what they were."""
+    """How many changed first answers became right, became wrong, or stayed right or wrong."""
     query, gallery = desk.benchmark.query, desk.benchmark.gallery
     pid_of = dict(zip(desk.kept.query, query.pids.tolist(), strict=True))
     found = dict(zip(desk.kept.gallery, gallery.pids.tolist(), strict=True))
@@ -102,10 +102,10 @@ def change_in_first_answers(old: Lists, new: Lists, changed: Sequence[str], desk
 
 
 def _lists(path: Path, form: Format, desk: SubmissionRules | None) -> dict[str, Sequence[str]]:
-    """A file's lists.
+    """A file's lists, checked if there is a data set.
 
     Raises:
-        SubmissionError: it is not of this format, or not valid where there is a data set to hold it against.
+        SubmissionError: it has another format, or is not valid.
     """
     sheet = form.read(read_file(path))
     faults = desk.faults(sheet) if desk else sheet.faults
@@ -113,12 +113,12 @@ def _lists(path: Path, form: Format, desk: SubmissionRules | None) -> dict[str, 
         raise SubmissionError(f"{path}, {faults[0]} ({len(faults):,} in all; python -m submit.check lists them)")
     lists = dict(zip(sheet.answers.queries, sheet.answers.lists, strict=True))
     if len(lists) < len(sheet.answers.queries):
-        raise SubmissionError(f"{path}: a query is answered twice; python -m submit.check says which")
+        raise SubmissionError(f"{path}: a query occurs twice; python -m submit.check names it")
     return lists
 
 
 def _sniffed(path: Path) -> str:
-    """The one format that can read lists from the file."""
+    """The name of the only format that can read lists from the file."""
     content = read_file(path)
     sheets = {name: form.read(content) for name, form in FORMATS.items()}
     able = [name for name, sheet in sheets.items() if not sheet.faults and any(sheet.answers.lists)]

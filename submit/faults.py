@@ -1,4 +1,4 @@
-"""What is wrong with a submission: every query once, lists of the right length, no repeats, only gallery names."""
+"""Faults of a submission: each query once, lists of the right length, no repeats, only gallery names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ LIKE: tuple[Likeness, ...] = (
 
 
 class Guess:
-    """Guesses among the known names; what it looks names up by is made once, for a file with a fault in every line."""
+    """Guesses the intended name. Its lookup tables are made once, for files with many faults."""
 
     def __init__(self, known: Sequence[str], there: set[str], left_out: Collection[str] = ()) -> None:
-        self.known, self.there, self.left_out = known, there, left_out
+        self.known = known
+        self.there = there
+        self.left_out = left_out
         self.by: dict[str, dict[str, str]] = {}
 
     def __call__(self, token: str) -> str:
-        """` (what was probably meant)`, or nothing."""
+        """A guess in brackets, such as ` (names are without folders)`, or ""."""
         if token in self.left_out:
             return " (competition.skip leaves it out)"
         if self.known and is_number(self.known[0]) and is_number(self.known[-1]):
@@ -49,14 +51,14 @@ class Guess:
 def find_faults(
     sheet: ParsedSubmission, tokens: Names, length: int, left_out: Collection[str] = (), settable: bool = True
 ) -> list[Fault]:
-    """All that is wrong, by line; nothing where the file is right.
+    """All faults, sorted by line; empty for a valid file.
 
     Args:
-        sheet: the file as its format read it.
-        tokens: of the data set, in the format's own terms.
+        sheet: the parsed file.
+        tokens: names of the data set as the format's tokens.
         length: of every list.
-        left_out: those of gallery images that no list may hold.
-        settable: whether competition.top_k says how long lists are.
+        left_out: tokens of gallery images that lists must not have.
+        settable: whether competition.top_k sets the length of lists.
     """
     faults = list(sheet.faults)
     asked, there = set(tokens.query), set(tokens.gallery).difference(left_out)
@@ -69,7 +71,7 @@ def find_faults(
     lengths = {len(names) for names in answers.lists}
     if len(lengths) == 1 and len(answers.lists) > 1 and not lengths & {0, length}:
         (one,) = lengths
-        told = f"each of its {len(answers.lists):,} lists is of {one:,}; wanted {length:,}"
+        told = f"each of its {len(answers.lists):,} lists has length {one:,}; wanted {length:,}"
         does = f". Where {one:,} are right: --set competition.top_k={one}" if settable and one <= len(there) else ""
         faults.append(Fault(None, told + does))
         length = one
@@ -79,19 +81,19 @@ def find_faults(
             faults.append(Fault(line, text))
             continue
         if query in first:
-            faults.append(Fault(line, f"query {query!r} is answered again; line {first[query]} does so already"))
+            faults.append(Fault(line, f"query {query!r} occurs again; its first answer is in line {first[query]}"))
         first.setdefault(query, line)
         faults += [
             Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, length, gallery_guess)
         ]
     missing = [query for query in tokens.query if query not in first]
-    if missing and not (sheet.faults and not answers.queries):  # where nothing could be read, that says it all
+    if missing and not (sheet.faults and not answers.queries):  # if nothing could be read, that fault is enough
         faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
     return sorted(faults, key=lambda fault: fault.line or 0)
 
 
 def _without_zeros(queries: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The queries of a file that are the known ones, each in its place, without the zeros in front; or nothing."""
+    """Queries without their leading zeros, if all match the known ones in order apart from these; else []."""
     lacking = [q for q, wanted in zip(queries, known, strict=False) if q != wanted]
     same = [q.lstrip("0") for q in queries] == [wanted.lstrip("0") for wanted in known]
     return lacking if same and all(is_number(q) for q in lacking) else []
@@ -104,7 +106,7 @@ def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Gues
     if len(distinct) < len(names):
         token, times = next((n, c) for n, c in Counter(names).items() if c > 1)
         others = len(names) - len(distinct) - times + 1
-        yield f"{token!r} is there {times} times" + (f", and {others} more repeats" if others else "")
+        yield f"{token!r} occurs {times} times" + (f", and {others} more repeats" if others else "")
     unknown = distinct - there
     if unknown:
         token = next(n for n in names if n in unknown)
@@ -113,7 +115,7 @@ def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Gues
 
 
 def suspicions(sheet: ParsedSubmission, tokens: Names) -> list[str]:
-    """What is probably meant otherwise: numbers counted from 1 where they count from 0 here, or the reverse."""
+    """Notes on numbers that probably start at 1 instead of 0, or at 0 instead of 1."""
     first = counts_from(tokens.gallery)
     if first is None:
         return []
@@ -125,8 +127,8 @@ def suspicions(sheet: ParsedSubmission, tokens: Names) -> list[str]:
         return []
     if outside in numbers:
         return [
-            f"its numbers run from {min(numbers)} to {max(numbers)}, those here from {first} to {last}: "
-            f"this looks like a file that counts from {other}"
+            f"its numbers run from {min(numbers)} to {max(numbers)}, the data set's from {first} to {last}: "
+            f"the file probably counts from {other}"
         ]
     unused = len(tokens.gallery) - len(numbers & set(range(first, last + 1)))
     if unused <= 0.01 * len(tokens.gallery):
@@ -137,7 +139,7 @@ def suspicions(sheet: ParsedSubmission, tokens: Names) -> list[str]:
 
 
 def counts_from(tokens: Sequence[str]) -> int | None:
-    """0 or 1 where tokens are the numbers of their places, counted from there."""
+    """0 or 1 if the tokens are consecutive numbers from 0 or 1, else None."""
     for first in (0, 1):
         if len(tokens) > 1 and all(t == str(i) for i, t in enumerate(tokens, first)):
             return first

@@ -24,6 +24,7 @@ from configs.console.command import CommandLine, run
 from configs.console.quoting import RUNS
 from configs.console.store_options import add_build, add_device, add_runs
 from configs.errors import ConfigError, ResultError, SubmissionError
+from configs.schema import BuildConfig
 from configs.store.atomic_files import disk_full_message, write_file
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import check_device
@@ -88,7 +89,7 @@ class Submission:
         """Print what the command prints."""
         record, top_k = self.build.record, self.build.plan.competition.top_k
         print_summary(Console(highlight=False), record.evaluations, self.scores, length_of(self.build), top_k)
-        for line in (*map(note_of_round, record.rounds), *self.gains):
+        for line in (*map(note_of_round, record.rounds), *notes_of_whitening(self.build.plan), *self.gains):
             print(line)
         print(self.out, flush=True)
         if record.left_out:
@@ -150,6 +151,7 @@ def carry_out(args: argparse.Namespace) -> Submission:
     gains = compare(scores, earlier, str(args.against)) if earlier is not None else []
     notes = [note for rows in scores.values() for note in notes_of_reranking(rows)]
     notes += [*notes_of_length(length_of(build), plan.competition.top_k), *map(note_of_round, record.rounds)]
+    notes += notes_of_whitening(plan)
     notes += [f"note: {left_out_message(record.left_out)}"] if record.left_out else []
     return Submission(build, out, out / form.file, scores, gains, notes)
 
@@ -186,6 +188,13 @@ def print_summary(
             console.print(note, soft_wrap=True)
     for note in notes_of_length(length, top_k):
         console.print(note, soft_wrap=True)
+
+
+def notes_of_whitening(plan: BuildConfig) -> list[str]:
+    """That query and gallery were learned from."""
+    how = plan.ensemble.whiten
+    forbidden = how is not None and how.name == "test"
+    return ["note: features are whitened by query and gallery, which some competitions forbid"] if forbidden else []
 
 
 def notes_of_length(length: int, top_k: int) -> list[str]:

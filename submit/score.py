@@ -1,4 +1,4 @@
-"""Score anybody's submission file against labels: `python -m submit.score FILE --competition NAME --data DIR`."""
+"""Score submission files against labels: `python -m submit.score FILE --competition NAME --data DIR`."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from submit.submission import (
     print_faults,
 )
 
-WHAT = "Score submissions against the identities of a data set, with intervals. The second is compared with the first."
+WHAT = "Score submission files by a data set's identities, with intervals. Other files are compared with the first."
 EXAMPLE = """
   python -m submit.score submission.json --competition market1501 --data DIR
   python -m submit.score old.json new.json --competition market1501 --data DIR
 """
-SUSPICIOUS = 0.05  # a total that rises by so much when every number is moved by one
+SUSPICIOUS = 0.05  # a note is printed if the total rises by so much when every number is shifted by one
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m submit.score", WHAT, EXAMPLE)
-    parser.add_argument("files", type=Path, metavar="FILE", nargs="+", help="what is handed in")
+    parser.add_argument("files", type=Path, metavar="FILE", nargs="+", help="a submission file")
     add_arguments(parser)
-    parser.add_argument("--ap", choices=AP_RULES, help="in place of the competition's rule")
+    parser.add_argument("--ap", choices=AP_RULES, help="instead of the competition's rule")
     parser.add_argument("--by-person", action="store_true", help="intervals over persons, not over single queries")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Score the files; the exit status is 1 where one of them is not valid."""
+    """Score the files; returns 1 if one is not valid."""
     args = parse(argv)
     desk = open_rules(args)
     if not desk.form.scored:
-        raise ConfigError("a format without lists cannot be scored by ranks; --format names another")
+        raise ConfigError("a format without lists cannot be scored by ranks; name another with --format")
     if not desk.benchmark.scorable:
         raise DataError(f"{desk.benchmark.root}: query or gallery has no identities, so there is nothing to score")
     if args.ap == "market" and desk.length < len(desk.benchmark.gallery):
         raise ConfigError(
-            f"--ap market is over the whole gallery of {len(desk.benchmark.gallery):,} images, and lists here hold "
-            f"{desk.length:,}; --ap relevant counts what is in the lists, --set competition.top_k=N wants longer ones"
+            f"--ap market needs full lists of {len(desk.benchmark.gallery):,} images; these lists have "
+            f"{desk.length:,}. Use --ap relevant for cut lists, or --set competition.top_k=N for longer lists"
         )
     handed = [check_file(path, desk) for path in args.files]
     for one in handed:
@@ -82,16 +82,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def score_file(handed: CheckedSubmission, desk: SubmissionRules, ap: str | None = None) -> Score:
-    """The score of a valid file under the competition's rules."""
+    """Score a valid file by the competition's rules."""
     return score_order(order_of(handed, desk), desk, ap)
 
 
 def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Score:
-    """Lists (Q, K) of places in the gallery, scored.
+    """Score lists (Q, K) of gallery indices.
 
-    `market` is over the whole gallery: where lists are cut, `relevant` stands for it and the signature says so.
+    `market` needs full lists. For cut lists, `relevant` is used instead, and the signature says so.
     """
-    rules, query, gallery = desk.competition, desk.benchmark.query, desk.benchmark.gallery
+    rules = desk.competition
+    query = desk.benchmark.query
+    gallery = desk.benchmark.gallery
     rule = ap or rules.ap
     if rule == "market" and desk.length < len(gallery):
         rule = "relevant"
@@ -114,7 +116,7 @@ def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Scor
 
 
 def misplaced(handed: CheckedSubmission, desk: SubmissionRules, score: Score, ap: str | None) -> list[str]:
-    """A suspicion that labels allow: every number is one too high or too low."""
+    """Notes if the score rises clearly when every number is shifted by one."""
     if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
     order = np.asarray(order_of(handed, desk))
@@ -124,7 +126,7 @@ def misplaced(handed: CheckedSubmission, desk: SubmissionRules, score: Score, ap
         if moved.total > score.total + SUSPICIOUS:
             notes.append(
                 f"with every number one {word} it would score {100 * moved.total:.1f}, not {100 * score.total:.1f}: "
-                "it was probably counted from another first number"
+                "its numbers probably start at another value"
             )
     return notes
 
@@ -136,7 +138,7 @@ def show(
     desk: SubmissionRules,
     groups: NDArray[np.int64] | None,
 ) -> None:
-    """A row a file, with the interval of its total; then what the others gain on the first."""
+    """Print one row per file with the interval of its total, then each file's gain over the first."""
     over = "queries" if groups is None else "persons"
     table = plain_table([""], ["rank-1", "rank-5", "mAP", "total", f"95 %, over {over}"])
     for name, score in zip(names, scores, strict=True):
@@ -147,7 +149,7 @@ def show(
     sizes = f"{len(query):,} queries x {len(gallery):,} gallery images"
     console.print(f"{sizes}; {describe(scores[0].signature)}", soft_wrap=True, markup=False)
     if scores[0].ap == "relevant" and desk.competition.ap == "market":
-        console.print("note: lists are cut, so this mAP is at most the whole gallery's ('market')", soft_wrap=True)
+        console.print("note: lists are cut, so this mAP is at most that of full lists ('market')", soft_wrap=True)
     console.print()
     console.print(table)
     console.print()
@@ -155,7 +157,7 @@ def show(
         gain = bootstrap.difference(
             total_per_query(score, desk.competition), total_per_query(scores[0], desk.competition), groups=groups
         )
-        verdict = "more than chance" if gain.beyond_zero else "chance alone could do it"
+        verdict = "more than chance" if gain.beyond_zero else "could be chance"
         said = (
             f"{name} against {names[0]}: total {100 * gain.mean:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         )

@@ -1,8 +1,8 @@
-"""Score signatures: two scores compare only where their signatures do.
+"""Compare score signatures: two scores are comparable only if their rules and data are the same.
 
-A signature is `key=value|key=value...`, as sacreBLEU has them (Post, WMT 2018): the AP rule, K, the junk rule, queries
-scored and skipped, the weights of the total, the data; and what was scored: the distance, the re-ranking, the members,
-the version of the code.
+A signature is `key=value|key=value...`, as in sacreBLEU (Post, WMT 2018).
+It names the rules: AP, K, junk, scored and skipped queries, weights of the total, data.
+It also names what was scored: distance, re-ranking, members, code version.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ RULES = (
     "itself",
     "weights",
     "data",
-)  # must agree; the others say what was scored
+)  # these must be equal; the others say what was scored
 
 
 def differences(one: str, other: str) -> list[str]:
-    """Each rule by which two scores were not measured alike, as a half-sentence; nothing where they compare."""
+    """The rules that differ between two signatures, one text each; empty if the scores are comparable."""
     a, b = parse(one), parse(other)
     return [
-        f"{key} is {a.get(key, 'not said')} in one and {b.get(key, 'not said')} in the other"
+        f"{key} is {a.get(key, 'missing')} in one and {b.get(key, 'missing')} in the other"
         for key in RULES
         if a.get(key) != b.get(key)
     ]

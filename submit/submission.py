@@ -1,4 +1,4 @@
-"""A submission file from anyone, and the data set it is held against: what check, score and diff begin with."""
+"""Read a submission file and check it against the competition's rules and the data set."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ from submit.faults import find_faults, suspicions
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import MAX_BYTES, Fault, Format, Names, ParsedSubmission, broken
 
-ENTRY, ROOM, LEAST_ROOM = 64, 2, 4 << 20  # bytes beside a name, times what is needed, bytes of any file
-LONGEST = 800  # characters of a fault that are printed
-ALIKE = 3  # faults that are printed of those that differ in names and numbers alone
+ENTRY = 64  # bytes beside a name
+ROOM = 2  # factor of tolerance
+LEAST_ROOM = 4 << 20  # bytes that are always allowed
+LONGEST = 800  # characters printed per fault
+ALIKE = 3  # faults printed of each group that differs only in names and numbers
 SPECIAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d,]*")
 
 
 @dataclass(frozen=True)
 class SubmissionRules:
-    """What files are held against: the competition's rules, the data set, and its names in the format's tokens.
+    """What files are checked against: the competition's rules and the data set.
 
-    tokens: of the whole data set. kept: of the images that competition.skip leaves in, whose lists are scored.
+    Attributes:
+        competition: the rules.
+        benchmark: the data set.
+        form: the file format.
+        tokens: image names of the full data set as the format's tokens.
+        kept: tokens without the images of competition.skip; these lists are scored.
     """
 
     competition: Competition
@@ -42,17 +49,17 @@ class SubmissionRules:
 
     @property
     def length(self) -> int:
-        """Of a list."""
+        """Length of a list."""
         return self.form.length(self.tokens, self.competition.top_k, len(self.tokens.gallery) - len(self.kept.gallery))
 
     def faults(self, sheet: ParsedSubmission) -> list[Fault]:
-        """All that is wrong with a file that the form has read."""
+        """All faults of a parsed file."""
         left_out = {*self.tokens.gallery} - {*self.kept.gallery}
         return find_faults(sheet, self.tokens, self.length, left_out, settable=not self.form.whole)
 
     @cached_property
     def most_bytes(self) -> int:
-        """Of a file that is read: a valid one of generous spaces, names escaped and distances written out, and more."""
+        """Largest file that is read: above any valid file, even with many spaces, escapes and long distances."""
         asked, there = (
             sum(len(json.dumps(t)) + ENTRY for t in side) for side in (self.tokens.query, self.tokens.gallery)
         )
@@ -62,7 +69,7 @@ class SubmissionRules:
 
 @dataclass(frozen=True)
 class CheckedSubmission:
-    """One file as it was read, and all that is wrong or odd about it."""
+    """One parsed file with its faults and notes."""
 
     path: Path
     sheet: ParsedSubmission
@@ -71,15 +78,13 @@ class CheckedSubmission:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say what a file is held against."""
+    """Add the options for the competition and the data set."""
     parser.add_argument(
-        "--competition", default="own", metavar="NAME", help="of configs/competitions, or any FILE.yaml (default: own)"
+        "--competition", default="own", metavar="NAME", help="of configs/competitions, or a FILE.yaml (default: own)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
-    parser.add_argument(
-        "--layout", metavar="NAME", help=f"in place of the competition's: {', '.join((AUTO, *LAYOUTS))}"
-    )
-    parser.add_argument("--format", metavar="NAME", help=f"in place of the competition's: {', '.join(FORMATS)}")
+    parser.add_argument("--layout", metavar="NAME", help=f"instead of the competition's: {', '.join((AUTO, *LAYOUTS))}")
+    parser.add_argument("--format", metavar="NAME", help=f"instead of the competition's: {', '.join(FORMATS)}")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as competition.top_k=100; may be repeated"
     )
@@ -89,7 +94,8 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
     """Read the rules and the data set that the command line names.
 
     Raises:
-        ConfigError: no such competition, layout or format, or no folder. DataError: the folder is not laid out so.
+        ConfigError: unknown competition, layout or format, or no folder.
+        DataError: the folder has another layout.
     """
     competition = load_competition(args.competition, layout=args.layout, sets=args.set)
     form = format_of(args.format or competition.format)
@@ -113,13 +119,13 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
 
 
 def _kept(names: Sequence[str], tokens: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
-    """The tokens of those names that were not left out."""
+    """The tokens of the names that are kept."""
     token_of = dict(zip(names, tokens, strict=False))
     return tuple(token_of[name] for name in kept if name in token_of)
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes; of one that is too large, as many as show it.
+    """A file's bytes, at most MAX_BYTES + 1.
 
     Raises:
         SubmissionError: it cannot be opened.
@@ -128,11 +134,11 @@ def read_file(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as e:
-        raise SubmissionError(f"{path}: cannot be opened ({e.strerror}); give the file that is handed in") from e
+        raise SubmissionError(f"{path}: cannot be opened ({e.strerror}); give the submission file") from e
 
 
 def check_file(path: Path, desk: SubmissionRules) -> CheckedSubmission:
-    """Read a file and hold it against the desk.
+    """Read a file and check it.
 
     Raises:
         SubmissionError: it cannot be opened.
@@ -140,20 +146,20 @@ def check_file(path: Path, desk: SubmissionRules) -> CheckedSubmission:
     content = read_file(path)
     if len(content) > desk.most_bytes:
         size = f"{len(content):,}" if len(content) <= MAX_BYTES else f"more than {MAX_BYTES:,}"
-        text = f"{size} bytes; a valid file has some {desk.most_bytes // ROOM:,} at the most. It is not read"
+        text = f"{size} bytes; a valid file has at most about {desk.most_bytes // ROOM:,}. It is not read"
         return CheckedSubmission(path, broken(None, text), (Fault(None, text),), ())
     sheet = desk.form.read(content)
     faults = tuple(desk.faults(sheet))
     notes = (*sheet.notes, *suspicions(sheet, desk.tokens))
     if desk.form.ordered and not faults and [*sheet.answers.queries] != [*desk.tokens.query]:
-        notes += ("its rows are in another order than the given ones; some graders go by their place",)
+        notes += ("its rows are not in the given order; some graders read rows by position",)
     if desk.length < desk.competition.top_k and not desk.form.whole and desk.tokens.gallery:
         notes += (f"lists of {desk.length:,}, not {desk.competition.top_k:,}: the gallery has no more",)
     return CheckedSubmission(path, sheet, faults, notes)
 
 
 def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | None = 20) -> None:
-    """Print what is wrong and what is odd, then one line that sums it up."""
+    """Print the faults, the notes, and a summary line; most: faults to print, None for all."""
     kinds: dict[str, list[Fault]] = {}
     for fault in handed.faults:
         kinds.setdefault(SPECIAL.sub("", fault.text), []).append(fault)
@@ -180,7 +186,7 @@ def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | N
 
 
 def order_of(handed: CheckedSubmission, desk: SubmissionRules) -> list[list[int]]:
-    """A valid file's lists as places in the gallery, in the order of the data set's queries."""
+    """The lists of a valid file as gallery indices, in the order of the data set's queries."""
     place = {token: i for i, token in enumerate(desk.kept.gallery)}
     lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))
     return [[*map(place.__getitem__, lists[query])] for query in desk.kept.query]

@@ -1,4 +1,4 @@
-"""The systems that a build is measured as: each member alone, the members' sum, and that re-ranked."""
+"""The systems of a build that are scored: each member alone, the members' sum, and the re-ranked sum."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ensemble.results.build_record import Evaluation, all_camids
 
 @dataclass(frozen=True)
 class System:
-    """One way to answer.
+    """One system to score.
 
     Attributes:
         members, settings: for the signature.
-        stream: its distances, block by block, when called.
-        plain: whether these are the summed distances as they are.
+        stream: function that returns its distances in blocks.
+        plain: whether these are the summed distances without re-ranking.
     """
 
     name: str
@@ -36,7 +36,7 @@ class System:
 def systems_of(
     store: Store, evaluation: Evaluation, banks: Sequence[FeatureBank], ensemble: Ensemble, device: str
 ) -> list[System]:
-    """A system a member, then `sum` where there are several, then that re-ranked, or by domains, as the plan has it."""
+    """One system per member, then `sum` for several members, then the sum re-ranked or by domain, as in the plan."""
     mix = fusion_settings(ensemble, [bank.member for bank in banks])
     feats, n_query = [bank.feats for bank in banks], banks[0].n_query
     prints = [bank.fingerprint.split("/")[1] for bank in banks]

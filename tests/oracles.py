@@ -633,3 +633,37 @@ def database_augmentation(feats: np.ndarray, k: int, alpha: float = 0) -> np.nda
     """
     rows = np.asarray(feats, dtype=np.float64).tolist()
     return np.array([_expand(rows[i], rows[:i] + rows[i + 1 :], k, alpha) for i in range(len(rows))])
+
+
+def whitened_cosines(feats: np.ndarray, shrinkage: float, groups: Sequence[int] | None = None) -> np.ndarray:
+    """Cosines of whitened features (N, N): (x - m)^T C^-1 (y - m), scaled to 1 on the diagonal. No eigenvector is used.
+
+    C is the covariance about the means of the groups, shrunk: (1 - a) C + a tr(C) / D I (Jegou & Chum 2012, Ledoit &
+    Wolf 2004); the inverse comes by Gauss-Jordan elimination with pivots.
+    """
+    n, dim = feats.shape
+    of = [0] * n if groups is None else list(groups)
+    rows = []
+    for i in range(n):
+        own = [j for j in range(n) if of[j] == of[i]]
+        rows.append([float(feats[i, d]) - math.fsum(float(feats[j, d]) for j in own) / len(own) for d in range(dim)])
+    cov = [[math.fsum(row[a] * row[b] for row in rows) / n for b in range(dim)] for a in range(dim)]
+    mean = math.fsum(cov[d][d] for d in range(dim)) / dim
+    left = [[(1 - shrinkage) * cov[a][b] + shrinkage * mean * (a == b) for b in range(dim)] for a in range(dim)]
+    right = [[float(a == b) for b in range(dim)] for a in range(dim)]
+    for a in range(dim):
+        pivot = max(range(a, dim), key=lambda r: abs(left[r][a]))
+        left[a], left[pivot], right[a], right[pivot] = left[pivot], left[a], right[pivot], right[a]
+        over = left[a][a]
+        left[a], right[a] = [x / over for x in left[a]], [x / over for x in right[a]]
+        for b in range(dim):
+            if b != a:
+                times = left[b][a]
+                left[b] = [x - times * y for x, y in zip(left[b], left[a], strict=True)]
+                right[b] = [x - times * y for x, y in zip(right[b], right[a], strict=True)]
+    out = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            out[i, j] = math.fsum(rows[i][a] * right[a][b] * rows[j][b] for a in range(dim) for b in range(dim))
+    length = [math.sqrt(out[i, i]) for i in range(n)]
+    return np.array([[out[i, j] / (length[i] * length[j]) for j in range(n)] for i in range(n)])

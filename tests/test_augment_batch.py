@@ -97,7 +97,7 @@ def test_hue_by_pillows_arithmetic_to_the_bit(red):
 
 
 def test_a_plain_function_is_refused_with_what_to_do():
-    with pytest.raises(ConfigError, match=r"one image at a time; .*recipe\.feed=loader"):
+    with pytest.raises(ConfigError, match=r"single images only; .*recipe\.feed=loader"):
         make_chain([lambda image, rng: image], SIZE)
 
 

@@ -63,7 +63,7 @@ def test_the_seed_is_of_what_is_drawn_and_of_the_patches(tmp_path):
     [
         ("blur", [], "unknown augmentation 'blur'; models/registry.py has: flip, pad_crop"),
         ("erase", ["colour=red"], "has no option 'colour'; it has: p, area"),
-        ("erase", ["fill"], "wanted KEY=VALUE"),
+        ("erase", ["fill"], "must be KEY=VALUE"),
         ("random_patch", ["area=[0.99, 0.99]"], "no patch of area"),
     ],
 )

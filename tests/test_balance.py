@@ -28,7 +28,7 @@ def test_by_hand():
 def test_no_dead_row_nobody_too_rare_nobody_unknown(pids, least):
     enough = sorted({p for p in pids if p >= 0 and pids.count(p) >= least})
     if len(enough) < 2:
-        with pytest.raises(DataError, match=f"{least} images or more; at least 2 are needed"):
+        with pytest.raises(DataError, match=f"{least} images or more; at least 2 identities are needed"):
             balance(split_of(pids), least)
         return
     training = balance(split_of(pids), least)

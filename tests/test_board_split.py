@@ -111,9 +111,9 @@ def test_the_shape_of_a_board_without_labels_is_its_ratio():
     ("cameras", "shape", "words"),
     [
         ([[0, 1]] * 4, Shape(share=0.1), "0.1 of 4 identities"),
-        ([[0, 0]] * 20, Shape(cameras=True), "0 identities with 2 images or more by two cameras"),
-        ([[0, 1]] * 20, Shape(images=(5, None)), "0 identities with 5 images"),
-        ([[0, 1]] * 5, Shape(share=0.9), "leaves 1 to train on"),
+        ([[0, 0]] * 20, Shape(cameras=True), "0 identities with at least 2 images by two cameras"),
+        ([[0, 1]] * 20, Shape(images=(5, None)), "0 identities with at least 5 images"),
+        ([[0, 1]] * 5, Shape(share=0.9), "leaves 1 for training"),
     ],
 )
 def test_too_few_to_split(cameras, shape, words):

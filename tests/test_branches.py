@@ -204,7 +204,7 @@ def test_part_has_a_neck_without_bias():
             "4 stripes do not divide a feature map of 12 rows, .* and then made 2 times lower",
         ),
         (["members.r50.head={name: mgn, fork: layer5.0}"], "block 'layer5.0'; the trunk has layer1.0, layer1.1"),
-        (["members.r50.head={name: mgn, pool: mean}"], "there are avg, max, gem"),
+        (["members.r50.head={name: mgn, pool: mean}"], "there are: avg, max, gem"),
         (["members.r50.head={name: mgn, width: 0}"], "width 0"),
         (["members.r50.head=mgm"], "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl"),
     ],

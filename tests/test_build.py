@@ -14,8 +14,12 @@ import torch
 from PIL import Image
 
 from configs.console.command import run
+from configs.store.store import Store
 from ensemble import build
-from ensemble.rerank import query_expansion
+from ensemble.features.feature_bank import load_bank
+from ensemble.rerank import query_expansion, whitening
+from ensemble.results.lineage import used_by
+from ensemble.results.manifests import ResultHistory, extracted
 from submit import make
 from tests.conftest import ROOT, TINY
 
@@ -104,6 +108,38 @@ def test_expansion_and_penalty_make_features_and_lists_of_their_own(again, runs,
     make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
     rows = json.loads((tmp_path / "out" / "score.json").read_text())["scores"]["test"]
     assert "camera_penalty=0.1" in rows[-1]["signature"] and made["expanded"][0].split("/")[1] in rows[-1]["signature"]
+
+
+@pytest.mark.parametrize("name", ["test", "train"])
+def test_whitening_makes_features_of_its_own(again, runs, tmp_path, capsys, name):
+    """Before averaging; nothing is trained; the signature says on what it was learned; nothing of it is prunable."""
+    before = kept(runs)
+    more = [f"ensemble.whiten={{name: {name}, shrinkage: 0.2, center: camera}}", "ensemble.expand={name: database}"]
+    argv = [*again, *(x for change in more for x in ("--set", change))]
+    assert "whitening" not in say_build(capsys, *argv, "--dry-run") and kept(runs) == before
+    said = say_build(capsys, *argv)
+    on = {"test": "query and gallery", "train": "the training images"}[name]
+    assert f"a, test: whitened by {on}: 512 dimensions, " in said and "training a" not in said
+    made = {kind: new(before, runs, kind) for kind in ("members", "features", "whitened", "expanded", "rankings")}
+    assert [len(keys) for keys in made.values()] == [0, 2 * (name == "train"), 2, 2, 1]
+    bank = load_bank("a", next(runs.glob("features/a-test-[0-9a-f]*")), "")
+    learned = bank if name == "test" else load_bank("a", next(runs.glob("features/a-train-[0-9a-f]*")), "")
+    cameras = [[int(x.split("_c")[1][0]) for x in (*b.query_names, *b.gallery_names)] for b in (learned, bank)]
+    want = whitening.learn(learned.feats, cameras[0], shrinkage=0.2).apply(bank.feats, cameras[1])
+    np.testing.assert_array_equal(np.load(runs / made["whitened"][0] / "feats.npy"), want)
+    white = [np.load(runs / key / "feats.npy") for key in made["whitened"]]
+    for key, feats in zip(made["expanded"], query_expansion.database(white, 5), strict=True):
+        np.testing.assert_allclose(np.load(runs / key / "feats.npy"), feats, atol=1e-6)
+    make.main(["--runs", str(runs), "--out", str(tmp_path / "out")])
+    told = capsys.readouterr().out
+    assert ("whitened by query and gallery, which some competitions forbid" in told) == (name == "test")
+    signatures = [r["signature"] for r in json.loads((tmp_path / "out/score.json").read_text())["scores"]["test"]]
+    where = {"test": "query+gallery", "train": "training"}[name]
+    assert all(f"|whiten={name}(shrinkage=0.2,center=camera),{where}|" in x for x in signatures)
+    store = Store(runs)
+    assert {extracted(store, key).split("-")[0] for key in made["expanded"]} == {"features/a", "features/b"}
+    used = used_by(ResultHistory(store), [made["rankings"][0]])
+    assert used >= {key for keys in made.values() for key in keys} and len([k for k in used if "members/" in k]) == 2
 
 
 def test_another_recipe_makes_another_member_and_keeps_the_old(again, runs, capsys):
@@ -308,7 +344,7 @@ def test_weights_of_another_backbone(people, tmp_path, capsys):
     weights = f"members.a.weights={{file: {tmp_path / 'other.pth'}}}"
     argv = ["--members", "a", "--data", people, *TINY, "--set", "recipe.pretrained=true", "--set", weights]
     said = refused(capsys, tmp_path / "runs", *argv)
-    assert "other.pth" in said and "match" in said
+    assert "other.pth" in said and "of the backbone's 140 names are in it" in said
 
 
 def test_features_that_are_not_numbers(people, tmp_path, capsys):

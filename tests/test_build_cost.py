@@ -24,6 +24,7 @@ from ensemble.planning.build_cost import (
 from ensemble.planning.planned_results import PlannedResult
 from models.model_cost import footprint
 from models.step_time import seconds_per_image
+from tests import tiny
 from tests.conftest import TINY
 
 
@@ -202,3 +203,16 @@ def test_bytes_on_the_disk_are_as_forecast(tiny_build):
 )
 def test_amount(size, text):
     assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "writes"),
+    [
+        ({"checkpoint_minutes": 3}, True),
+        ({"checkpoint_minutes": None, "checkpoint_every": 2}, True),
+        ({"checkpoint_minutes": None, "checkpoint_every": 3}, False),
+        ({"checkpoint_minutes": 3, "checkpoint_every": 3}, True),
+    ],
+)
+def test_checkpoints_are_counted_where_a_training_of_two_epochs_writes_one(changes, writes):
+    assert module._writes(tiny.recipe(epochs=2, **changes)) == writes

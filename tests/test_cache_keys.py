@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.schema import Ensemble, Expansion
+from configs.schema import Ensemble, Expansion, Whitening
 from configs.store.store import Address
 from ensemble.fusion.strategy import rerank_request
+from ensemble.pipeline.groups import groups_request
 from ensemble.results import cache_keys
+from models.data.split import Split
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -131,6 +133,35 @@ def test_expanded_features():
     assert len({expanded(), *(expanded(**change) for change in changes)}) == 1 + len(changes)
 
 
+def whitened(member="a", bank="x", train=None, groups=None, **how):
+    banks = [None if of is None else Address("features", of, {"x": of}) for of in (bank, train)]
+    chosen = Whitening.model_validate({"name": "test"} | how)
+    return cache_keys.whitened_address("test", member, banks[0], banks[1], chosen, groups or {}).key
+
+
+def test_whitened_features():
+    changes = [{"member": "b"}, {"bank": "y"}, {"name": "train"}, {"train": "t"}, {"shrinkage": 0.2}]
+    changes += [{"center": "camera"}, {"groups": {"camids": "c"}}, {"groups": {"camids": "d"}}]
+    assert len({whitened(), *(whitened(**change) for change in changes)}) == 1 + len(changes)
+
+
+def test_what_features_are_centred_by_is_in_the_request():
+    def split(camids, domains):
+        at = np.full(len(camids), -1), np.array(camids)
+        return Split(tuple("abc"), tuple(map(Path, "abc")), *at, domains=tuple(domains))
+
+    def request(camids=(0, 1, 1), domains="xxy", center="camera"):
+        settings = Ensemble.model_validate(
+            ENSEMBLE | {"whiten": {"name": "test", "center": center}, "domains": "table"}
+        )
+        return groups_request(settings, [split(camids, domains)])
+
+    assert request(center="none") == request(camids=(1, 1, 1), domains="zzz", center="none") == {}
+    assert request() != request(camids=(0, 0, 1)) and request() == request(domains="xyy")
+    assert request(center="domain") != request(center="domain", domains="xyy")
+    assert request(center="domain") == request(center="domain", camids=(0, 0, 1))
+
+
 # ------------------------------------------------------------------------------------------------ the code behind each
 
 
@@ -226,3 +257,9 @@ def test_the_code_of_expansion_is_counted_whole(monkeypatch):
     made = counted(monkeypatch, expanded)
     assert closure("ensemble/rerank/query_expansion.py", "ensemble/features/feature_bank.py") - IDLE - made == set()
     assert "ensemble/pipeline/ranking_stage.py" in made
+
+
+def test_the_code_of_whitening_is_counted_whole(monkeypatch):
+    made = counted(monkeypatch, whitened)
+    assert closure("ensemble/rerank/whitening.py", "ensemble/features/feature_bank.py") - IDLE - made == set()
+    assert {"ensemble/pipeline/whitening_stage.py", "ensemble/pipeline/groups.py"} <= made

@@ -87,7 +87,7 @@ def test_it_feeds_the_reranking(members, pool):
 def test_bad_input_is_named(members, pool):
     with pytest.raises(ValueError, match="2 weights for 3"):
         candidates.nearest(pool, [1, 1])
-    with pytest.raises(ValueError, match="one at least above 0"):
+    with pytest.raises(ValueError, match="at least one above 0"):
         candidates.nearest(pool, [0, 0, 0])
     with pytest.raises(ValueError, match="k is 0"):
         candidates.collect_candidates(members, 0, 100, 30)

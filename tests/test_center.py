@@ -84,5 +84,5 @@ def test_bfloat16_features():
 
 
 def test_a_rate_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"rate 0; wanted a number above 0"):
+    with pytest.raises(ValueError, match=r"rate 0; must be above 0"):
         CenterLoss(dim=4, classes=4, rate=0)

@@ -111,7 +111,7 @@ def test_another_number_of_threads_is_said(tmp_path, monkeypatch, begun, now):
         save_checkpoint(tmp_path, TrainingPosition(1), *make(), SCALER)
         patch.setattr(checkpoint.torch, "get_num_threads", lambda: now)
         assert load_checkpoint(tmp_path, *make(), SCALER, say=said.append) == TrainingPosition(1)
-    assert [f"begun on {begun} threads, gone on with on {now}: " in text for text in said] == [True] * (begun != now)
+    assert [f"started with {begun} threads, resumed with {now}: " in text for text in said] == [True] * (begun != now)
 
 
 def test_only_the_last_checkpoint_stays(tmp_path):
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_said_and_changes_nothing(tmp_path, spoil):
     before = {k: v.clone() for k, v in other.state_dict().items()}
     said = []
     assert load_checkpoint(tmp_path, other, fresh, SCALER, say=said.append) == TrainingPosition(0)
-    assert len(said) == 1 and "damaged" in said[0] and "starts over" in said[0]
+    assert len(said) == 1 and "damaged" in said[0] and "starts from epoch 0" in said[0]
     assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
     assert fresh.state_dict()["state"] == {}
 

@@ -53,8 +53,8 @@ def test_a_mistake_is_one_sentence(line, capsys, argv, words):
         (0, 0, ""),
         (1, 1, ""),
         (ConfigError("no member 'r5O'"), 2, "error: no member 'r5O'\n"),
-        (KeyboardInterrupt(), 130, "stopped; what was finished is kept. To go on:\n  python "),
-        (Stopped(signal.SIGTERM, "r50 is saved after epoch 3"), 143, "stopped; r50 is saved after epoch 3; what was"),
+        (KeyboardInterrupt(), 130, "stopped; finished results are kept. To resume:\n  python "),
+        (Stopped(signal.SIGTERM, "r50 is saved after epoch 3"), 143, "stopped; r50 is saved after epoch 3; finished"),
         (BrokenPipeError(), 0, ""),
     ],
 )
@@ -76,7 +76,7 @@ def test_sigterm_leaves_with_143_and_the_command_that_goes_on():
     code += "run(lambda: os.kill(os.getpid(), signal.SIGTERM))"
     done = subprocess.run([sys.executable, "-c", code, "--set", "a b"], capture_output=True, text=True, check=False)
     assert done.returncode == 143 and "Traceback" not in done.stderr
-    assert done.stderr.endswith("To go on:\n  python -c --set 'a b'\n")
+    assert done.stderr.endswith("To resume:\n  python -c --set 'a b'\n")
 
 
 def test_an_installed_command_goes_on_by_its_own_name(tmp_path):
@@ -88,7 +88,7 @@ def test_an_installed_command_goes_on_by_its_own_name(tmp_path):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     argv = [sys.executable, script, "--set", "a b"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-    assert done.stderr.endswith(f"To go on:\n  {script} --set 'a b'\n")
+    assert done.stderr.endswith(f"To resume:\n  {script} --set 'a b'\n")
 
 
 @pytest.mark.parametrize(

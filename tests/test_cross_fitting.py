@@ -47,7 +47,7 @@ def test_halves_share_no_identity_and_leave_none_out():
 
 
 def test_too_few_persons_to_halve():
-    with pytest.raises(DataError, match=r"9 persons .* at least 10.*--holdout"):
+    with pytest.raises(DataError, match=r"9 query identities.* at least 10.*--holdout"):
         split_persons(np.arange(9), np.ones(9, bool), 0)
 
 

@@ -131,8 +131,8 @@ def test_words_and_disagreement(run_team):
             print(e)
     """
     leader, follower = run_team(code, 2)
-    assert leader.startswith("0 1\nrank: 0 for process 0 of 2, and another one for others")
-    assert follower.startswith("1000 None\n0 1\nrank: 1 for process 1 of 2, and another")
+    assert leader.startswith("0 1\nrank: process 0 of 2 has 0, another process has a different value")
+    assert follower.startswith("1000 None\n0 1\nrank: process 1 of 2 has 1, another")
 
 
 def test_a_team_of_one_is_no_team(monkeypatch):
@@ -165,9 +165,11 @@ def test_each_process_sees_the_pixels_that_one_would():
 
 def test_a_batch_that_cannot_be_shared_equally():
     check_shares(16, 4, ProcessGroup(0, 32))
-    with pytest.raises(ConfigError, match=r"4 x 2 = 8 images .* by 3 processes; torchrun with 1, 2, 4, or"):
+    with pytest.raises(
+        ConfigError, match=r"4 x 2 = 8 images .* over 3 processes; start torchrun with 1, 2, 4 processes, or"
+    ):
         check_shares(4, 2, ProcessGroup(0, 3))
-    with pytest.raises(ConfigError, match="by 8 processes"):  # a norm of one image
+    with pytest.raises(ConfigError, match="over 8 processes"):  # a norm of one image
         check_shares(4, 2, ProcessGroup(0, 8))
 
 
@@ -175,5 +177,5 @@ def test_a_norm_that_is_more_than_a_norm_is_not_replaced():
     class Activated(torch.nn.BatchNorm2d):
         pass
 
-    with pytest.raises(ConfigError, match="0 is a Activated, which several processes cannot share"):
+    with pytest.raises(ConfigError, match="0: Activated cannot be synchronized over processes"):
         spread(torch.nn.Sequential(Activated(3)), ProcessGroup(0, 2), torch.device("cpu"))

@@ -163,7 +163,7 @@ def test_how_a_step_is_launched_and_what_is_said():
         assert choose_launch(asked, device, ProcessGroup(), said.append) == how
     assert said == []
     assert choose_launch("auto", CUDA, ProcessGroup(0, 2), said.append) == "eager"
-    assert len(said) == 1 and "not captured: 2 processes pass messages" in said[0]
+    assert len(said) == 1 and "not captured as a CUDA graph: 2 processes exchange messages" in said[0]
 
 
 @pytest.mark.parametrize(("device", "team"), [(CPU, ProcessGroup()), (CUDA, ProcessGroup(0, 2))])
@@ -227,7 +227,7 @@ def test_a_step_that_cannot_be_captured_is_said_and_made_all_the_same(monkeypatc
     for i in range(6):
         one([torch.tensor(i)])
     assert done == list(range(6))
-    assert said == ["  steps are launched piece by piece, they cannot be captured: operation not permitted when stream "
+    assert said == ["  steps cannot be captured as a CUDA graph: operation not permitted when stream "
                     "is capturing"]  # fmt: skip
     must = Captured(lambda inputs: None, None)
     with pytest.raises(ConfigError, match=r"cannot be captured \(operation not permitted .*--set recipe\.launch=eager"):

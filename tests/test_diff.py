@@ -71,7 +71,7 @@ def test_labels_say_what_a_change_was_worth(people, tmp_path, capsys):
 
 def test_files_that_cannot_be_compared(files, tmp_path):
     (tmp_path / "bad.json").write_text('{"q1.png": ["a.png"], "q1.png": []}')
-    with pytest.raises(SubmissionError, match="answered twice"):
+    with pytest.raises(SubmissionError, match="occurs twice"):
         diff.main([files[0], str(tmp_path / "bad.json")])
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(SubmissionError, match="not naic_json"):

@@ -105,7 +105,7 @@ def test_planted_defects_are_found(people, tmp_path, capsys):
 def test_what_it_cannot_look_at(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     for argv, words in (
-        (["--data", tmp_path], "no layout is recognised; it holds photos/"),
+        (["--data", tmp_path], "no layout is recognised; the folder has photos/"),
         (["--data", tmp_path / "none"], "no such folder"),
         (["--data", tmp_path, "--layout", "markt"], "unknown layout 'markt'"),
         ([], "--data"),
@@ -125,7 +125,7 @@ def test_a_label_list_by_itself(tmp_path, capsys):
         "3.png": 4,
     }
     assert [(f.weight, f.text, f.examples) for f in found] == [
-        ("hurts", "1 name has a second identity", ("line 5: 1.png is person 4 here and 0 further up",)),
+        ("hurts", "1 name has a second identity", ("line 5: 1.png is person 4 here and 0 earlier",)),
         ("note", "1 line repeats a name", ("line 4: 2.png is person 0 again",)),
     ]
     status, lines = examined(capsys, "--data", path)
@@ -134,7 +134,7 @@ def test_a_label_list_by_itself(tmp_path, capsys):
     assert read_label_list(path)[0].train.pids.tolist() == [15178, 3]
     for line in ("1.png", " :5", ":5"):
         path.write_text(f"{line}\n")
-        with pytest.raises(DataError, match=r"line 1: '.*'; wanted lines"):
+        with pytest.raises(DataError, match=r"line 1: '.*'; must be lines"):
             read_label_list(path)
 
 
@@ -155,7 +155,7 @@ def test_why_a_file_is_not_decoded_is_all_of_the_reason(tmp_path, name):
     """Whatever the file's name and the reason hold: nothing is cut out of a sentence."""
     (tmp_path / name).write_bytes(b"no image")
     assert inspect_file(tmp_path / name).trouble == (
-        "cannot be decoded (not an image (8 bytes) of a kind that is read: JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
+        "cannot be decoded (not an image of a known format (8 bytes); known are JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)"
     )
 
 

@@ -134,7 +134,7 @@ def test_ai_citys_tracks(tmp_path):
     assert read_layout("aicity", tmp_path).gallery.tracks.tolist() == [0, 1, 0, -1, 2, -1, -1, -1, -1, 1, 1]
     for text, words in (
         ("1 2\n2 3\n", "line 2: '2' is in another track"),
-        ("1 99\n", "'99' is no image of image_test"),
+        ("1 99\n", "'99' is not in image_test"),
     ):
         (tmp_path / "test_track_id.txt").write_text(text)
         with pytest.raises(ValueError, match=words):

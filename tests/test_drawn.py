@@ -223,7 +223,7 @@ def test_the_same_request_keeps_the_folder(drawn: Path, monkeypatch: pytest.Monk
 
 def test_another_request_for_the_folder_is_an_error_and_leaves_it(drawn: Path) -> None:
     before = contents(drawn)
-    with pytest.raises(DrawnFolderError, match=r"seed 3 there, 9 asked.*choose another folder or remove it"):
+    with pytest.raises(DrawnFolderError, match=r"seed 3, not 9.*choose another folder or remove it"):
         draw_people(drawn, **{**REQUEST, "seed": 9})
     assert contents(drawn) == before
 
@@ -242,7 +242,7 @@ def test_a_folder_that_lost_a_picture_is_an_error(tmp_path: Path) -> None:
     folder = draw_people(tmp_path / "people", **REQUEST, n_jobs=1)
     total = json.loads((folder / world.MANIFEST).read_text())["images"]
     next((folder / TRAIN).iterdir()).unlink()
-    with pytest.raises(DrawnFolderError, match=f"holds {total - 1} of its {total} pictures"):
+    with pytest.raises(DrawnFolderError, match=f"holds {total - 1} of its {total} images"):
         draw_people(folder, **REQUEST)
 
 
@@ -281,7 +281,7 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--ids", "3"], "3 people asked for; between 12 and 8,000 can be drawn"),
+        (["--ids", "3"], "3 people; must be 12 to 8,000"),
         (["--size", "4x4"], "size 4x4 .* is out of bounds"),
         (["--level", "brutal"], "unknown level 'brutal'; there are: easy, normal, hard"),
         (["--out", "FILE/people"], "cannot be written"),

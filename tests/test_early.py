@@ -77,8 +77,8 @@ def test_a_penalty_without_cameras(data):
     assert "no camera is known here" in refused(data, "ensemble.camera_penalty=0.1")
 
 
-@pytest.mark.parametrize("change", ["ensemble.expand=queries", "ensemble.tracks=mean"])
-def test_distances_cannot_be_averaged(data, tmp_path, change):
+@pytest.mark.parametrize("change", ["ensemble.expand=queries", "ensemble.tracks=mean", "ensemble.whiten=test"])
+def test_distances_cannot_be_averaged_or_whitened(data, tmp_path, change):
     folder = tmp_path / "dist"
     folder.mkdir()
     (folder / "names.json").write_text('{"query": ["fox0.jpg", "owl0.jpg"], "gallery": ["fox1.jpg", "fox2.jpg", '
@@ -86,8 +86,23 @@ def test_distances_cannot_be_averaged(data, tmp_path, change):
     for name, shape in (("qq", (2, 2)), ("qg", (2, 4)), ("gg", (4, 4))):
         np.save(folder / f"{name}.npy", 1 - np.eye(*shape, dtype=np.float32))
     write_table(data, HEADER + ",track", [f"{row},{row[:3]}" for row in ROWS])
-    with pytest.raises(ConfigError, match=r"averages features, and member 'd' gives distances"):
+    with pytest.raises(ConfigError, match=r"s features, and member 'd' gives distances"):
         build.main(["--members", f"d={folder}", "--data", str(data), "--runs", str(tmp_path / "r"), "--set", change])
+
+
+@pytest.mark.parametrize(
+    ("how", "cameras", "says"),
+    [
+        ("train", "112212", "'m' comes from outside with those of query and gallery alone"),
+        ("{name: test, center: camera}", "", "center=camera: none is known of the query list"),
+        ("{name: test, center: camera}", "112213", "camera 3 has a single image"),
+        ("{name: test, center: domain}", "112212", "whiten.center domain goes by ensemble.domains, which is none"),
+    ],
+)
+def test_whitening_that_cannot_be(data, how, cameras, says):
+    bare = [row.rpartition(",")[0] for row in ROWS]
+    write_table(data, HEADER, [f"{row},{camid}" for row, camid in zip(bare, cameras or [""] * len(bare), strict=True)])
+    assert says in refused(data, f"ensemble.whiten={how}")
 
 
 def test_nothing_that_counts_is_said_before_and_handed_in_all_the_same(data, capsys):

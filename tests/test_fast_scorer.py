@@ -117,7 +117,7 @@ def test_settings_beyond_the_reach_are_refused(fusion):
     """Lists of 6 neighbours would be read to the 21st."""
     tried = FastScorer(judge_of("hits"), 6)
     for settings, wanted in (({"k1": 20}, 21), ({"k1": 6}, 7), ({"k1": 3, "k2": 7}, 7)):
-        with pytest.raises(ValueError, match=f"read {wanted} neighbours a row: a reach of 6"):
+        with pytest.raises(ValueError, match=f"read {wanted} neighbours per image, but the candidates have 6"):
             tried.totals(FusionSettings((1.0, 1.0, 1.0), KReciprocal(**{"k2": 2} | settings), fusion=fusion))
     assert np.isfinite(tried.totals(FusionSettings((1.0, 1.0, 1.0), KReciprocal(k1=5, k2=6), fusion=fusion))).all()
 

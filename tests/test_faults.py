@@ -29,21 +29,21 @@ def test_a_right_file_has_no_faults():
         (GOOD | {"q3.png": GOOD["q1.png"]}, "line 3: query 'q3.png' is not one of the 2 queries"),
         (
             [*GOOD.items(), ("q1.png", GOOD["q1.png"])],
-            "line 3: query 'q1.png' is answered again; line 1 does so already",
+            "line 3: query 'q1.png' occurs again; its first answer is in line 1",
         ),
         (GOOD | {"q2.png": ["g2.png", "g3.png"]}, "line 2: query 'q2.png': a list of 2; wanted 3"),
         (GOOD | {"q2.png": []}, "line 2: query 'q2.png': a list of 0; wanted 3"),
-        (GOOD | {"q2.png": ["g2.png", "g2.png", "g3.png"]}, "line 2: query 'q2.png': 'g2.png' is there 2 times"),
+        (GOOD | {"q2.png": ["g2.png", "g2.png", "g3.png"]}, "line 2: query 'q2.png': 'g2.png' occurs 2 times"),
         (
             GOOD | {"q2.png": ["g2.png", "g2.png", "g2.png", "g4.png", "g4.png"]},
             [
                 "line 2: query 'q2.png': a list of 5; wanted 3",
-                "line 2: query 'q2.png': 'g2.png' is there 3 times, and 1 more repeats",
+                "line 2: query 'q2.png': 'g2.png' occurs 3 times, and 1 more repeats",
             ],
         ),
         (
             [*GOOD.items(), *[("q1.png", GOOD["q1.png"])] * 2],
-            [f"line {i}: query 'q1.png' is answered again; line 1 does so already" for i in (3, 4)],
+            [f"line {i}: query 'q1.png' occurs again; its first answer is in line 1" for i in (3, 4)],
         ),
         (GOOD | {"q2.png": ["g2.png", "g3.png", "g9.png"]}, "line 2: query 'q2.png': 'g9.png' is not in the gallery"),
         (

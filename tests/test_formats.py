@@ -147,7 +147,7 @@ def test_what_is_no_file_of_the_kind(name, content):
         ('{"0001.png": ["a.png"], "0001.png": ["b.png"]}', None, None),
         ('{\n"0001.png": ["a.png", NaN]\n}', 2, "nan (not JSON) in place 2"),
         ('{\n"0001.png": ["a.png", 3]\n}', 2, "a number in place 2"),
-        ('{"0001.png": "a.png"}', 1, "came a text"),
+        ('{"0001.png": "a.png"}', 1, "found a text"),
         ('{"0001.png": [["a.png"]]}', 1, "a list in place 1"),
         ('["0001.png"]', 1, "wanted one object"),
         ('{"0001.png": ["a.png"],}', 1, "wanted a query's name"),
@@ -237,7 +237,7 @@ def test_a_pair_without_a_distance_is_refused():
     cut = Ranking(QUERY, GALLERY, RANKING.order[:, :1], RANKING.dist[:, :1], "")
     with pytest.raises(SubmissionError, match=r"row 'x': .*competition.top_k=3"):
         written("pairs_csv", cut, (("x", "0001.png", "a.png"),))
-    with pytest.raises(SubmissionError, match=r"no distance of 'who.png'"):
+    with pytest.raises(SubmissionError, match=r"the distance of 'who.png'"):
         written("pairs_csv", RANKING, (("x", "who.png", "a.png"),))
 
 

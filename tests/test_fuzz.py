@@ -205,6 +205,7 @@ CHOICES = {
     "ensemble.fusion": "rerank_then_sum sum_then_rerank",
     "ensemble.domains": "table none colours",
     "ensemble.tracks": "mean none",
+    "ensemble.whiten": "none train test {name:test,center:camera} {name:test,center:domain} {name:test,shrinkage:0}",
     "ensemble.expand": "queries database {name:database,k:999999999999} {name:queries,alpha:1000}",
     "ensemble.camera_penalty": "0 1 1e6 1e308",
     "ensemble.domain_settings": "{a:{k1:99999999999}} {b:{rerank:none}} {a:{weights:{m:0}}} {c:{k1:1}}",

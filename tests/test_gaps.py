@@ -43,7 +43,7 @@ def test_one_missing_camera_leaves_the_junk_rule_on(tmp_path, member, capsys):
     capsys.readouterr()
     hole = scored(tmp_path, member, "hole", stray_camera="")
     said = capsys.readouterr().err
-    assert "hurts: 1 image of 13 in gallery without camera (stray.jpg): its camera is unknown" in said
+    assert "hurts: 1 image of 13 in gallery without camera (stray.jpg): its camera counts as different" in said
     keys = ("rank1", "map", "total", "scored", "skipped")
     assert [hole[k] for k in keys] == [whole[k] for k in keys] and whole["total"] < 1
     assert "junk=same_pid_same_cam" in hole["signature"]
@@ -53,7 +53,7 @@ def test_one_missing_label_is_never_right(tmp_path, member, capsys):
     whole = scored(tmp_path, member, "whole")
     hole = scored(tmp_path, member, "hole", stray_label="")
     said = capsys.readouterr().err
-    assert "hurts: 1 image of 13 in gallery without identity (stray.jpg): it is never a right answer" in said
+    assert "hurts: 1 image of 13 in gallery without identity (stray.jpg): it is never a correct match" in said
     assert (hole["total"], hole["scored"]) == (whole["total"], 6)
 
 

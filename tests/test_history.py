@@ -107,7 +107,7 @@ def test_scores_by_other_rules_are_not_subtracted(record, sets, said):
     now = record(sets=sets)
     found = previous(now, scores(now))
     assert found.gains == () and len(found.notes) == 1
-    assert found.notes[0].startswith("test: not measured alike: " + said)
+    assert found.notes[0].startswith("test: scores are not comparable: " + said)
 
 
 def test_scores_that_are_not_there_are_said(record):

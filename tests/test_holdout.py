@@ -112,5 +112,5 @@ def test_a_share_that_is_none(share):
     ("cameras", "share"), [([[0, 1]] * 8, 0.01), ([[0, 1]] * 8, 0.95), ([[0]] * 8, 0.5), ([], 0.5)]
 )
 def test_too_few_to_keep_any(cameras, share):
-    with pytest.raises(DataError, match="at least 2 are needed on either side"):
+    with pytest.raises(DataError, match="at least 2 identities are needed on both sides"):
         hold_out(split_of(cameras or [[0]]), share, 0)

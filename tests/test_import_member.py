@@ -174,7 +174,7 @@ def test_every_form_is_matched_by_name_and_needs_no_training(data, rows, tmp_pat
     FORMS[form](tmp_path / form, data, rows)
     got, said = built(data, tmp_path, capsys, "--members", f"m={tmp_path / form}")
     assert got == expected(data, [(rows, 1.0)])
-    assert "nothing to train" in said and "rows of length" in said and "made 1" in said
+    assert "nothing to train" in said and "rows of length" in said and "normalised to 1" in said
 
 
 def test_a_sum_of_members_from_outside_with_weights_by_name(data, rows, tmp_path, capsys):
@@ -220,11 +220,11 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     members = f"d={folder},{tmp_path / 'one.npz'}"
     got, said = built(data, tmp_path, capsys, "--members", members, "--set", "ensemble.weights.d=0.3")
     assert got == expected(data, [(dist, 0.3), (rows, 1.0)])
-    assert "distances as they are" in said
+    assert "distances, unchanged" in said
     with pytest.raises(ConfigError, match=r"d: distances from outside; tuning wants features\. Build"):
         __main__.main(["--runs", str(tmp_path / "runs")])
     twice = refused(data, tmp_path / "a", capsys, "--members", f"d={folder}", "--rounds", 2)
-    assert "every member is from outside, nothing is trained" in twice
+    assert "every member is external, nothing is trained" in twice
     got, _ = built(
         data, tmp_path, capsys, "--members", f"{folder}/,{tmp_path / 'one.npz'}", "--set", "ensemble.rerank=none"
     )
@@ -235,7 +235,7 @@ def test_distances_from_outside_beside_features(data, rows, tmp_path, capsys):
     np.save(folder / "gg.npy", np.where(np.arange(n - q) == 2, np.nan, turned[q:, q:]))
     assert "are NaN, infinite or negative" in refused(data, tmp_path / "c", capsys, "--members", f"d={folder}")
     np.save(folder / "gg.npy", turned)
-    assert "its names want floats of shape (18, 18)" in refused(
+    assert "its names need floats of shape (18, 18)" in refused(
         data, tmp_path / "d", capsys, "--members", f"d={folder}"
     )
 
@@ -289,15 +289,15 @@ def test_the_same_name_in_query_and_gallery_needs_its_folder(tmp_path, capsys):
             lambda n, f: ([*n, "stranger.png"], np.vstack([f, f[:1]])),
             "has 1 name that the data set does not have: 'stra",
         ),
-        (lambda n, f: ([*n, n[0]], np.vstack([f, f[:1]])), "1 name is there more than once: '"),
+        (lambda n, f: ([*n, n[0]], np.vstack([f, f[:1]])), "1 name occurs more than once: '"),
         (lambda n, f: (["x" + x for x in n], f), "has no row for 30 of 30 images: "),
         (lambda n, f: (n, np.where(np.arange(30)[:, None] == 4, np.nan, f)), "is not finite (NaN or infinite)"),
         (lambda n, f: (n, np.where(np.arange(30)[:, None] == 4, np.inf, f)), "is not finite (NaN or infinite)"),
         (lambda n, f: (n, np.where(np.arange(30)[:, None] == 4, 0, f)), "is zero: it has no direction"),
-        (lambda n, f: (n, (f * 100).astype(np.int32)), "feats is int32; wanted floating-point features"),
+        (lambda n, f: (n, (f * 100).astype(np.int32)), "feats is int32; want floating-point features"),
         (lambda n, f: (n[:-1], f), "feats has shape (30, 12) for 29 names"),
-        (lambda n, f: (list(range(30)), f), "names hold '0', of int; wanted one text a row"),
-        (lambda n, f: (np.array(n, object), f), "never unpickled: save names as np.array(names)"),
+        (lambda n, f: (list(range(30)), f), "names hold '0', of int; want one text per row"),
+        (lambda n, f: (np.array(n, object), f), "never unpickled; save names as np.array(names)"),
     ],
 )
 def test_what_is_not_of_these_images_is_refused(data, rows, tmp_path, capsys, change, words):
@@ -335,7 +335,7 @@ def layumi(data, rows, **changes):
 def test_layumis_file_without_names(data, rows, tmp_path, capsys):
     savemat(tmp_path / "pytorch_result.mat", layumi(data, rows))
     got, said = built(data, tmp_path, capsys, "--members", tmp_path / "pytorch_result.mat")
-    assert got == expected(data, [(rows, 1.0)]) and "no names in it: taken in the order of the names" in said
+    assert got == expected(data, [(rows, 1.0)]) and "no names in the file: rows taken in the order of the names" in said
     turned = layumi(data, rows)
     for key in ("gallery_f", "gallery_label", "gallery_cam"):
         turned[key] = turned[key][::-1]
@@ -364,7 +364,7 @@ def test_layumis_file_without_names(data, rows, tmp_path, capsys):
         ("m.safetensors", b"\xff" * 40, "cannot be read"),
         ("m.mat", b"MATLAB 7.3 MAT-file" + b"\0" * 105 + b"\x00\x02IM", "v7.3"),
         ("m.mat", b"nothing", "cannot be read"),
-        ("m.npy", b"", "a bare array has no names"),
+        ("m.npy", b"", "a single array has no names"),
         ("m.pth", b"", "pickles are not read"),
         ("m.h5", None, "unknown member 'm.h5'"),
         ("none.npz", None, "no such file"),
@@ -380,7 +380,7 @@ def test_files_that_cannot_be_read(data, tmp_path, capsys, name, content, words)
 @pytest.mark.parametrize("arrays", [{"a": np.ones(3)}, {"names": np.array(["a"])}, {"feats": np.ones((2, 2))}])
 def test_files_of_other_arrays(data, tmp_path, capsys, arrays):
     np.savez(tmp_path / "m.npz", **arrays)
-    assert "wanted are names (N,) and feats (N, D), or query_names" in refused(
+    assert "want names (N,) and feats (N, D), or query_names" in refused(
         data, tmp_path, capsys, "--members", tmp_path / "m.npz"
     )
 
@@ -389,7 +389,7 @@ def test_the_address_is_the_contents(data, rows, tmp_path, capsys):
     write_npz(tmp_path / "m.npz", data, rows)
     built(data, tmp_path, capsys, "--members", tmp_path / "m.npz")
     again = built(data, tmp_path, capsys, "--members", tmp_path / "m.npz")[1]
-    assert "kept: m; to make: none" in again and "made 1" not in again
+    assert "kept: m; to make: none" in again and "normalised" not in again
     changed = rows | {"0_0.png": -rows["0_0.png"]}
     write_npz(tmp_path / "m.npz", data, changed)
     got, said = built(data, tmp_path, capsys, "--members", tmp_path / "m.npz")
@@ -438,10 +438,10 @@ def test_save_refuses_what_is_not_whole(tmp_path):
     with pytest.raises(ConfigError, match=r"ends in .npz or .safetensors"):
         external.save(tmp_path / "m.pkl", ["a"], np.ones((1, 3)))
     for names, feats, says in (
-        (["a", "a"], np.ones((2, 3)), "1 names are there more than once, first 'a'"),
+        (["a", "a"], np.ones((2, 3)), "1 names occur more than once, first 'a'"),
         (["a", "b"], [[1.0, 2.0], [np.nan, 1.0]], "the row of 'b' is zero or not finite"),
-        (["a", "b"], np.eye(2, dtype=int), "feats is int64; wanted floating-point"),
-        (["a", "b"], [[1.0], [1.0, 2.0]], "feats: list is no array of one shape"),
+        (["a", "b"], np.eye(2, dtype=int), "feats is int64; want floating-point"),
+        (["a", "b"], [[1.0], [1.0, 2.0]], "feats: list is not an array of one shape"),
     ):
         with pytest.raises(ConfigError, match=says):
             external.save(tmp_path / "m.npz", names, feats)

@@ -24,7 +24,7 @@ def test_the_build_the_table_and_the_score_say_so(tmp_path, capsys):
     _, (row,) = built(root, tmp_path / "runs", write_member(tmp_path / "m.npz", MEMBER))
     assert row["rank1"] == 1 and "|itself=6|" in row["signature"]
     said = capsys.readouterr()
-    assert "hurts: 6 queries are gallery images themselves (cat1.jpg, cat2.jpg, fox1.jpg): rank 1 comes" in said.err
+    assert "6 queries are gallery images themselves (cat1.jpg, cat2.jpg, fox1.jpg): a query is its own best" in said.err
     assert "6 queries find their own image" in said.out
     argv = [str(tmp_path / "runs/out/submission.json"), "--data", str(root), "--set", "competition.top_k=6"]
     assert score.main(argv) == 0
@@ -68,7 +68,7 @@ def test_by_path_or_by_contents(tmp_path):
 def test_scores_with_and_without_do_not_compare():
     says = "ap=hits|k=200|junk=none|scored=6|skipped=0|weights=1*rank1+0*map"
     assert "6 queries find their own image" in describe(f"{says}|itself=6")
-    assert differences(says, f"{says}|itself=6") == ["itself is not said in one and 6 in the other"]
+    assert differences(says, f"{says}|itself=6") == ["itself is missing in one and 6 in the other"]
 
 
 def test_copies_are_found_where_pictures_are_read(tiny_build, tmp_path, capsys):

@@ -151,7 +151,7 @@ def test_penalty_is_inside_the_distance():
         (30, {}, "n_query is 30"),
         (5, {"k1": 0}, "k1 is 0"),
         (5, {"k2": 0}, "k2 is 0"),
-        (5, {"k1": 21}, "search for 22"),
+        (5, {"k1": 21}, "search with k=22"),
         (5, {"lam": 1.5}, "lam is 1.5"),
         (5, {"lam": float("nan")}, "lam is nan"),
         (5, {"power": 3}, "power is 3"),
@@ -163,7 +163,7 @@ def test_bad_input_is_named(n_query, setting, says):
     near = neighbours.nearest(feats, 21)
     with pytest.raises(ValueError, match=says):
         rerank.k_reciprocal(near, feats, n_query, **setting)
-    with pytest.raises(ValueError, match="neighbours are of 30"):
+    with pytest.raises(ValueError, match="the neighbours have 30"):
         rerank.k_reciprocal(near, feats[:29], 5)
 
 

@@ -105,7 +105,7 @@ def test_memory_maps_and_shortened_lists(tmp_path):
     np.save(tmp_path / "a.npy", feats)
     near = neighbours.nearest(np.load(tmp_path / "a.npy", mmap_mode="r"), 20)
     np.testing.assert_array_equal(near.shortened(7).order, neighbours.nearest(feats, 7).order)
-    with pytest.raises(ValueError, match="hold 1 to 20"):
+    with pytest.raises(ValueError, match="want 1 to 20"):
         near.shortened(21)
 
 
@@ -156,7 +156,7 @@ def spoilt(value):
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"weights": [-1.0]}, "finite and >= 0"),
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"weights": [0.0]}, "above 0"),
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"n_query": 9, "top_k": 2}, "n_query is 9"),
-        (unit_rows(np.random.default_rng(0), 9, 4), 2, {"n_query": 3}, "go together"),
+        (unit_rows(np.random.default_rng(0), 9, 4), 2, {"n_query": 3}, "belong together"),
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"device": "gpu"}, "unknown device"),
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"precision": "int4"}, "unknown precision"),
         (unit_rows(np.random.default_rng(0), 9, 4), 2, {"n_jobs": 0}, "n_jobs is 0"),

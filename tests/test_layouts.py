@@ -207,15 +207,15 @@ def test_market_in_its_own_subfolder(root):
 def test_a_folder_that_is_nothing_or_two_things(root):
     touch(root, {"photos": ["a.jpg"], "more": []})
     with pytest.raises(
-        DataError, match=r"it holds more/, photos/\. The layouts are: drawn, market1501, .* table\. Name"
+        DataError, match=r"the folder has more/, photos/\. The layouts are: drawn, market1501, .* table\. Give one"
     ):
         recognise(root)
     touch(root, {"bounding_box_train": [], "query": []})
-    with pytest.raises(DataError, match=r"photos/, query/\. market1501 lacks bounding_box_test\. Name one"):
+    with pytest.raises(DataError, match=r"photos/, query/\. market1501 lacks bounding_box_test\. Give one"):
         recognise(root)
     market(root)
     table(root)
-    with pytest.raises(DataError, match="could be market1501 or table; name one with --layout"):
+    with pytest.raises(DataError, match="could be market1501 or table; give one with --layout"):
         recognise(root)
     with pytest.raises(DataError, match="no such folder"):
         recognise(root / "none")
@@ -229,24 +229,24 @@ ITEM = "<Item imageName='000001.jpg' vehicleID='7'/>"
 @pytest.mark.parametrize(
     ("name", "file", "text", "words"),
     [
-        ("msmt17", "list_train.txt", "0000/0000_000.jpg 0\n", "line 1: .*camera as its third field"),
+        ("msmt17", "list_train.txt", "0000/0000_000.jpg 0\n", "line 1: .*camera as third field"),
         ("msmt17", "list_query.txt", "\n0000/0000_000_xx_a_b.jpg 0\n", r"line 2: the camera, .* 'xx'"),
-        ("msmt17", "list_query.txt", "../../0000_000_01_a_b.jpg 0\n", "path '../../0000.*; wanted one inside"),
-        ("msmt17", "list_gallery.txt", "/0000_000_01_a_b.jpg 0\n", "wanted one inside"),
+        ("msmt17", "list_query.txt", "../../0000_000_01_a_b.jpg 0\n", "path '../../0000.*; must be inside"),
+        ("msmt17", "list_gallery.txt", "/0000_000_01_a_b.jpg 0\n", "must be inside"),
         ("msmt17", "list_gallery.txt", "a/0000_000_01_a_b.jpg \u0661\n", "the id is"),
-        ("naic2019", "train_list.txt", "train/345382995.png\n", "wanted a whole number"),
+        ("naic2019", "train_list.txt", "train/345382995.png\n", "must be a whole number"),
         ("naic2019", "train_list.txt", "train/5.png 0\ntrain/5.png 1\n", "line 2: 5.png is person 1 here"),
         ("naic2019", "query_a_list.txt", "query_a/6.png 0\n", "'6.png' is not in"),
         ("aicity", "train_label.xml", "<Items><Item vehicleID='1'/></Items>", "item 1: has no imageName"),
         ("aicity", "train_label.xml", "<Items><Item imageName='9.jpg' vehicleID='1'/></Items>", "'9.jpg' is not in"),
         ("aicity", "train_label.xml", "<Items>", "cannot be read"),
         ("aicity", "train_label.xml", "<!DOCTYPE x [<!ENTITY a 'b'>]><Items/>", "declares entities"),
-        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33\n", "line 1: '0000.jpg 1 33'; wanted"),
-        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 0\n0001.jpg 1 33 0\n", "index 0 is there already"),
-        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 1\n0001.jpg 1 33 2\n", "2 indices are not 0 to 1"),
-        ("visda2020", "index_test_query.txt", "", "wanted one file index_"),
-        ("naic2020", "train/label.txt", "1.png 15178\n", "line 1: .*wanted 'name.png:id'"),
-        ("naic2020", "train/label.txt", "1.png:1\n1.png:2\n", "line 2: 1.png is person 2 here and 1 further up"),
+        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33\n", "line 1: '0000.jpg 1 33'; must be"),
+        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 0\n0001.jpg 1 33 0\n", "index 0 occurs twice"),
+        ("visda2020", "index_validation_query.txt", "0000.jpg 1 33 1\n0001.jpg 1 33 2\n", "2 indices must be 0 to 1"),
+        ("visda2020", "index_test_query.txt", "", "needs one file index_"),
+        ("naic2020", "train/label.txt", "1.png 15178\n", "line 1: .*must be 'name.png:id'"),
+        ("naic2020", "train/label.txt", "1.png:1\n1.png:2\n", "line 2: 1.png is person 2 here and 1 earlier"),
         ("naic2020", "train/label.txt", f"1.png:{2**70}\n", "line 1: the id is '1180"),
         ("aicity", "train_label.xml", f"<I>{ITEM}{ITEM.replace('7', '8')}</I>", "item 2: '000001.jpg' is"),
     ],
@@ -261,7 +261,7 @@ def test_lists_that_are_wrong(root, name, file, text, words):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_an_empty_folder_is_an_error_in_words(root, name):
     root.mkdir()
-    with pytest.raises(DataError, match=r"wants? a folder|no such folder|cannot be read|wanted one file"):
+    with pytest.raises(DataError, match=r"needs a folder|no such folder|cannot be read|needs one file"):
         read_layout(name, root)
 
 
@@ -293,14 +293,14 @@ def test_lists_are_read_with_any_line_ends(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "/a.png", "../a.png", "a/../../b.png", "a\\b.png", "a\0.png"])
 def test_paths_stay_inside(tmp_path, text):
-    with pytest.raises(DataError, match="wanted one inside"):
+    with pytest.raises(DataError, match="must be inside"):
         inside(tmp_path, text, "here")
 
 
 def test_numbers_are_plain():
     assert [whole_number(t, "x", "here") for t in ("0", "-1", "007")] == [0, -1, 7]
     for text in ("", "1.0", "1_0", "\u0661", "--1", " 1", "9" * 19):
-        with pytest.raises(DataError, match="wanted a whole number"):
+        with pytest.raises(DataError, match="must be a whole number"):
             whole_number(text, "x", "here")
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 ASKING = ("submit.make", "submit.report", "ensemble.worth")
-NOTE = "so what is made anew is not kept there"
+NOTE = "so new results are not saved there"
 
 
 @pytest.fixture(scope="module")

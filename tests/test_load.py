@@ -64,6 +64,8 @@ def test_a_competitions_recipe_can_be_set_and_the_recipe_itself_still_wins():
         ("recipe.augment=[]", lambda p: p.recipe.augment == ()),
         ("recipe.augment=[flip, {name: erase, p: 1}]", lambda p: p.recipe.augment[1].options == {"p": 1}),
         ("ensemble.lam=.5", lambda p: p.ensemble.lam == 0.5),
+        ("ensemble.whiten=none", lambda p: p.ensemble.whiten is None),
+        ("ensemble.whiten=train", lambda p: p.ensemble.whiten.name == "train"),
         ("ensemble.expand=queries", lambda p: p.ensemble.expand.k == 5 and p.ensemble.expand.alpha == 0),
         ("ensemble.expand={name: database, k: 3, alpha: 2}", lambda p: p.ensemble.expand.alpha == 2),
         ("ensemble.camera_penalty=.1", lambda p: p.ensemble.camera_penalty == 0.1),
@@ -100,6 +102,7 @@ REFUSED = {
     "ensemble.lam=2": r"lam: .*less than or equal to 1",
     "ensemble.lam=.nan": r"lam: .*finite",
     "ensemble.k1=0": r"k1: ",
+    "ensemble.whiten=both": r"whiten.name: .*'train' or 'test'",
     "ensemble.expand=both": r"expand.name: .*'queries' or 'database'",
     "ensemble.camera_penalty=-1": r"camera_penalty: .*greater than or equal to 0",
     "ensemble.power=3": r"power: ",
@@ -220,6 +223,7 @@ NUMBERS = {  # key -> numbers that are allowed, and that are not
     "ensemble.pseudo.eps": ([0.01, 0.99], [0, 1]),
     "ensemble.pseudo.least": ([2], [1]),
     "ensemble.pseudo.k1": ([1], [0]),
+    "ensemble.whiten.shrinkage": ([0, 1], [-0.01, 1.01]),
     "ensemble.expand.k": ([1], [0]),
     "ensemble.expand.alpha": ([0], [-0.01]),
     "ensemble.domain_settings.green.k1": ([1], [0]),
@@ -242,7 +246,11 @@ NUMBERS = {  # key -> numbers that are allowed, and that are not
 
 @pytest.mark.parametrize("key", NUMBERS)
 def test_how_far_a_number_may_go(key):
-    needs = {"expand": "ensemble.expand={name: queries}", "resample": "recipe.resample={}"}
+    needs = {
+        "whiten": "ensemble.whiten={name: test}",
+        "expand": "ensemble.expand={name: queries}",
+        "resample": "recipe.resample={}",
+    }
     needs["domain_settings"] = "ensemble.domains=colours"
     with_it = [needs[part] for part in key.split(".") if part in needs]
     allowed, refused = NUMBERS[key]

@@ -114,12 +114,12 @@ def test_a_batch_that_is_passed_over_is_not_counted():
     [
         ("{name: cosine, then: constant}", "schedule 'cosine' has no option 'then'; it has: lowest"),
         ("{name: cosine, lowest: 2}", "lowest 2"),
-        ("{name: gradual_warmup, multiplier: 0.5}", "multiplier 0.5; wanted 1 or more"),
-        ("{name: gradual_warmup, warmup: 120}", "less than the run"),
+        ("{name: gradual_warmup, multiplier: 0.5}", "multiplier 0.5; must be 1 or more"),
+        ("{name: gradual_warmup, warmup: 120}", "shorter than the run"),
         ("{name: gradual_warmup, then: {name: cosin}}", "unknown schedule 'cosin'; models/registry.py has: steps"),
         ("{name: constant_warmup, factor: 0}", "factor 0"),
         ("{name: error_warmup, factor: 0}", "factor 0"),
-        ("{name: error_warmup, error: 80}", "error 80; wanted a share of the images"),
+        ("{name: error_warmup, error: 80}", "error 80; must be a share of the images"),
     ],
 )
 def test_refused(text, said):

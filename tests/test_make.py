@@ -165,9 +165,9 @@ def handed_in(order, top_k):
 
 
 def test_lists_that_break_the_rules_are_never_written():
-    with pytest.raises(SubmissionError, match=r"'g1.png' is there 2 times"):
+    with pytest.raises(SubmissionError, match=r"'g1.png' occurs 2 times"):
         handed_in([[0, 0], [1, 2]], 2)
-    with pytest.raises(SubmissionError, match=r"each of its 2 lists is of 1; wanted 2$"):
+    with pytest.raises(SubmissionError, match=r"each of its 2 lists has length 1; wanted 2$"):
         handed_in([[0], [1]], 2)
     assert handed_in([[2, 0], [1, 2]], 2).startswith(b'{\n"q1.png": ["g3.png", "g1.png"]')
 
@@ -224,7 +224,9 @@ def test_advice_on_re_ranking_comes_with_its_interval(capsys, gain, said):
     lists = Evaluation({}, "", None, [1], [1], [1], [1])
     rules = "ap=market|k=9|junk=none|skipped=0|weights=x"
     rows = [Row(name, 0.5, 0.5, 0.5, 0.5, (0.5,) * 3, 5, 0, rules) for name in ("a", "sum", "sum, re-ranked")]
-    make.tell(Console(width=200), {"test": lists}, {"test": [*rows[:-1], replace(rows[-1], gain=gain)]}, 200, 200)
+    make.print_summary(
+        Console(width=200), {"test": lists}, {"test": [*rows[:-1], replace(rows[-1], gain=gain)]}, 200, 200
+    )
     out = capsys.readouterr().out
     assert (said in out) if said else ("lowers" not in out)
     assert ("rerank=none" in out) == ("rerank=none" in said)
@@ -233,7 +235,7 @@ def test_advice_on_re_ranking_comes_with_its_interval(capsys, gain, said):
 def test_shorter_lists_are_said(capsys):
     lists = Evaluation({}, "", None, [1], [1], [1], [1])
     rows = [Row("a", 0.5, 0.5, 0.5, 0.5, (0.5,) * 3, 5, 0, "ap=market|k=9|junk=none|skipped=0|weights=x")]
-    make.tell(Console(), {"test": lists}, {"test": rows}, 61, 200)
+    make.print_summary(Console(), {"test": lists}, {"test": rows}, 61, 200)
     assert "note: lists of 61, not 200: the gallery has no more" in capsys.readouterr().out
 
 

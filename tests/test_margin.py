@@ -146,10 +146,10 @@ def test_several_branches_are_averaged():
         ({"margin": "soft", "start": 0.1}, "start 0.1 with margin 'soft'"),
         ({"start": 0.1, "rise": [40, 10]}, r"rise \[40, 10\]"),
         ({"start": 0.1, "rise": [40]}, r"rise \[40\]"),
-        ({"start": 0.1, "by": "score"}, "by 'score'; there are time, gap"),
-        ({"by": "gap"}, "by gap with margin 0.3 and start None; wanted two numbers"),
-        ({"start": 0.1, "by": "gap", "every": 0}, "every 0.0 epochs of this run, step 0.05; wanted numbers above 0"),
-        ({"start": 0.1, "by": "gap", "step": -1}, "step -1; wanted"),
+        ({"start": 0.1, "by": "score"}, "by 'score'; there are: time, gap"),
+        ({"by": "gap"}, "by gap with margin 0.3 and start None; both must be numbers"),
+        ({"start": 0.1, "by": "gap", "every": 0}, "every 0.0 epochs of this run, step 0.05; both must be above 0"),
+        ({"start": 0.1, "by": "gap", "step": -1}, "step -1; both must be above 0"),
     ],
 )
 def test_refused(options, said):
@@ -173,5 +173,5 @@ def test_all_is_torchs_own():
 
 
 def test_another_convention_is_refused():
-    with pytest.raises(ValueError, match="there are others, all"):
+    with pytest.raises(ValueError, match="there are: others, all"):
         identity_loss(over="some")

@@ -35,7 +35,7 @@ def test_how_many(text, count):
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
 def test_how_many_not(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="wanted how many members are trained at a time, 1 or more"):
+    with pytest.raises(argparse.ArgumentTypeError, match="wanted a number of members to train at a time"):
         members_at_a_time(text)
 
 
@@ -66,9 +66,9 @@ def job(monkeypatch):
 @pytest.mark.parametrize(
     ("seen", "need", "free", "count", "why"),
     [
-        ((), 0, 0, 1, "uses every core"),
-        (("0", "1", "2"), 0, 0, 3, "a member on each GPU"),
-        (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU, and a member takes some 10"),
+        ((), 0, 0, 1, "uses all cores"),
+        (("0", "1", "2"), 0, 0, 3, "one member per GPU"),
+        (("0",), 10e9, 140e9, 2, "140 GB are free on the GPU and a member takes about 10"),
         (("0",), 50e9, 90e9, 1, "90 GB are free"),
         (("0",), 50e9, 20e9, 1, "20 GB are free"),
         (("0",), 0, 20e9, 2, "20 GB are free"),
@@ -84,7 +84,7 @@ def test_auto(job, seen, need, free, count, why):
     ("asked", "seen", "threads", "said"),
     [
         (1, (), 8, []),
-        (4, (), 2, ["members: 4 at a time on the CPU, each in a process of its own"]),
+        (4, (), 2, ["members: 4 at a time on the CPU, each in its own process"]),
         (5, (), 2, ["members: 5 at a time on the CPU", "5 processes of 2 threads on 8 cores", "OMP_NUM_THREADS=1"]),
         (2, (), 8, ["2 at a time", "2 processes of 8 threads on 8 cores slow each other down", "OMP_NUM_THREADS=4"]),
         (5, ("0",), 8, ["members: 5 at a time on one GPU"]),

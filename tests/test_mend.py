@@ -38,7 +38,7 @@ def test_a_jpeg_without_its_last_two_bytes(tmp_path, cut, quality, mode):
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-cut])
     pixels, remark = read(tmp_path / "cut.jpg")
     np.testing.assert_array_equal(pixels, decode(tmp_path / "whole.jpg"))
-    assert remark == "a JPEG without its last bytes; its pixels are all there"
+    assert remark == "a JPEG without its last bytes; its pixels are complete"
 
 
 @pytest.mark.parametrize("cut", [3, 4, 5, 10, 50, 300, 600])
@@ -60,7 +60,7 @@ def test_a_png_with_a_long_text(tmp_path, size, packed):
     (tmp_path / "x.png").write_bytes(png("a" * size, packed))
     pixels, remark = read(tmp_path / "x.png")
     np.testing.assert_array_equal(pixels, NOISE)
-    assert remark == "a PNG with more text than is read; its text is left out"
+    assert remark == "a PNG with too much text; the text is ignored"
     (tmp_path / "y.png").write_bytes(png("a" * 3_000_000, packed=True)[:-400])
     with pytest.raises(DataError, match="truncated"):
         decode(tmp_path / "y.png")
@@ -71,7 +71,7 @@ def test_a_build_and_the_doctor_say_so(tmp_path, capsys):
     (tmp_path / "b.jpg").write_bytes(jpeg())
     lists = make_split([(n, tmp_path / n, 1, 1) for n in ("a.jpg", "b.jpg")])
     pack(lists, (32, 32), tmp_path, Progress())
-    remark = f"{tmp_path / 'a.jpg'}: a JPEG without its last bytes; its pixels are all there"
+    remark = f"{tmp_path / 'a.jpg'}: a JPEG without its last bytes; its pixels are complete"
     assert f"note: 1 file is not as it should be and read all the same: {remark}" in capsys.readouterr().err
     found = find_in_files({"train": (lists, [inspect_file(path) for path in lists.paths])})
     assert [(f.weight, f.text, f.examples) for f in found] == [("note", "1 file is not as they should be", (remark,))]

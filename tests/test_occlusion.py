@@ -130,7 +130,7 @@ def test_some_probability():
 
 
 def test_without_its_seat_an_image_cannot_know_what_came_before():
-    with pytest.raises(ValueError, match="seat in its epoch is wanted"):
+    with pytest.raises(ValueError, match="needs the image's seat"):
         random_patch(images=numbered(3), p=1)(numbered(1)[0], image_rng(0, 0, 0))
 
 
@@ -191,7 +191,7 @@ def test_erasing_by_the_data_sets_own_mean(monkeypatch):
     )
     top, left, h, w = covered(images[0], seen)
     assert set(map(tuple, seen[top : top + h, left : left + w, :2].reshape(-1, 2).tolist())) == {(30, 1)}
-    with pytest.raises(ValueError, match="training images are wanted"):
+    with pytest.raises(ValueError, match="needs the training images"):
         random_erasing(fill="data")
 
 
@@ -244,16 +244,16 @@ def test_what_can_fit_is_not_refused(bounds):
 @pytest.mark.parametrize(
     ("make", "options", "said"),
     [
-        (cutout, {"size": (1.2, 0.5)}, "inside the image"),
-        (cutout, {"size": (0, 0.5)}, "inside the image"),
+        (cutout, {"size": (1.2, 0.5)}, "above 0 and at most 1"),
+        (cutout, {"size": (0, 0.5)}, "above 0 and at most 1"),
         (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "aspect": (8, 10)}, "no patch of area"),
         (random_patch, {"images": numbered(2), "area": (0.97, 0.99), "attempts": 1}, "in 1 attempts; lower the area"),
         (random_patch, {"images": numbered(2), "area": (0.5, 0.1)}, "area"),
-        (random_erasing, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (0.1, 0.9)}, "aspect nearer to 2"),
+        (random_erasing, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (0.1, 0.9)}, "aspect towards 2"),
         (random_erasing, {"images": numbered(2), "area": (0.5, 0.6), "aspect": (4.1, 9)}, "no rectangle of area"),
         (random_erasing, {"images": numbered(2), "area": (1, 1), "aspect": (2, 2)}, "no rectangle of area"),
         (random_patch, {"images": numbered(2), "pool": 0}, "pool 0"),
-        (random_patch, {"images": numbered(2), "pool": 100, "back": 99}, "pool 100, back 99; wanted a pool of 1"),
+        (random_patch, {"images": numbered(2), "pool": 100, "back": 99}, "pool 100, back 99; pool must be 1 or more"),
     ],
 )
 def test_refused(make, options, said):

@@ -190,7 +190,7 @@ def test_mistakes_are_one_sentence_of_the_installed(installed):
         ),
         (
             ["python", "-m", f"{NAME}.submit.report"],
-            'jinja2 and matplotlib are not installed; pip install "reid-ensemble[report]" brings ',
+            'jinja2 and matplotlib are not installed; run pip install "reid-ensemble[report]"',
         ),
     ):
         done = typed(*words)

@@ -70,5 +70,5 @@ def test_only_gem_has_a_parameter():
 
 
 def test_unknown():
-    with pytest.raises(ValueError, match="there are avg, max, gem"):
+    with pytest.raises(ValueError, match="there are: avg, max, gem"):
         Pool("mean")

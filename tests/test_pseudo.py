@@ -205,7 +205,7 @@ def test_dbscan_finds_people():
 
 def test_dbscan_that_labels_nothing_says_what_to_change():
     feats, _ = people(30, 1)
-    with pytest.raises(ConfigError, match=r"eps 0\.05 labels none of 30 images.*larger eps, with --eps"):
+    with pytest.raises(ConfigError, match=r"eps 0\.05 labels none of 30 images.*larger --eps"):
         dbscan(nearest(feats, 31), feats, 0.05, k1=5)
 
 

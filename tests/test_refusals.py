@@ -32,37 +32,38 @@ ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("members.a.head=mgm", "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl"),
+        ("members.a.head=mgm", "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl, token"),
         ("recipe.losses={circle: {}}", "unknown loss 'circle'; models/registry.py has: id, triplet, center"),
         (
             ["recipe.size=[32,32]", "members.a.head=mgn"],
-            "3 stripes of a feature map of 2 rows: each needs a row at least. Raise the height in recipe.size (a "
-            "resnet's map has one row for 16 pixels), or take fewer stripes",
+            "member 'a' cannot take images of [32, 32]: 3 stripes of a feature map of 2 rows: each needs at least one "
+            "row. Raise the height in recipe.size (a resnet's map has one row per 16 pixels), or use fewer stripes",
         ),
         (
             ["recipe.size=[64,48]", "members.a.head=mgn_grid"],
-            "a 2x2 grid does not divide a feature map of 4x3; change recipe.size (a resnet's map has one row or column "
-            "for 16 pixels)",
+            "member 'a' cannot take images of [64, 48]: a 2x2 grid does not divide a feature map of 4x3; change "
+            "recipe.size (a resnet's map has one row or column for 16 pixels)",
         ),
         (
             "members.a.head={name: rmgl, stripes: [3]}",
-            "3 stripes do not divide a feature map of 4 rows, which is cut before the branch's blocks; change "
-            "recipe.size (a resnet's last map has one row for 16 pixels), or the number of stripes",
+            "member 'a' cannot take images of [64, 32]: 3 stripes do not divide a feature map of 4 rows, which is cut "
+            "before the branch's blocks; change recipe.size (a resnet's last map has one row for 16 pixels), or the "
+            "number of stripes",
         ),
         (
             PATCH,
             "augmentation 'random_patch': no patch of area [0.9, 1] and aspect [8, 10] fits into 64x32 pixels; lower "
-            "the area, or take the aspect nearer to 2",
+            "the area, or move the aspect towards 2",
         ),
         (
             ERASE,
             "augmentation 'erase': no rectangle of area [0.9, 1] and aspect [3, 3.3] fits into 64x32 pixels; lower the "
-            "area, or take the aspect nearer to 2",
+            "area, or move the aspect towards 2",
         ),
         (
             "recipe.augment=[{name: cutout, size: [1.5, 0.5]}]",
-            "augmentation 'cutout': size [1.5, 0.5]: the rectangle must lie inside the image; wanted two shares of its "
-            "height and width, above 0 and not above 1",
+            "augmentation 'cutout': size [1.5, 0.5]: must be two shares, of the image's height and width, above 0 and "
+            "at most 1",
         ),
         (
             "recipe.identities_per_batch=7",
@@ -84,12 +85,12 @@ def test_a_recipe_that_cannot_be(people, tmp_path, capsys, change, said):
         (
             ["--threshold", "1e-9"],
             "loop_search with threshold 1e-09 labels none of ",
-            "take a threshold above that, with --threshold (in a build --set ensemble.pseudo.threshold=...)",
+            "use a larger --threshold (in a build --set ensemble.pseudo.threshold=...)",
         ),
         (
             ["--method", "dbscan", "--eps", "1e-3"],
             "dbscan with eps 0.001 labels none of ",
-            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)",
+            "use a larger --eps or a smaller --least (in a build --set ensemble.pseudo.eps=...)",
         ),
     ],
 )
@@ -115,7 +116,7 @@ def test_a_device_that_is_not_there(command, tmp_path, capsys, monkeypatch):
 )
 def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    want = f'error: {module} is not installed; pip install ".[report]" brings what is missing'
+    want = f'error: {module} is not installed; run pip install ".[report]"'
     assert sentence(capsys, command, argv) == want
 
 

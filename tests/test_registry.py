@@ -75,12 +75,12 @@ def test_what_the_caller_hands_over_is_no_option(what, name):
 @pytest.mark.parametrize(
     ("what", "options", "said"),
     [
-        ("backbone", {"name": "resnet", "depth": 51}, "backbone 'resnet': depth 51; the family has 26, 50, 101, 152"),
+        ("backbone", {"name": "resnet", "depth": 51}, "backbone 'resnet': depth 51; allowed: 26, 50, 101, 152"),
         ("backbone", {"name": "resnet", "ibn": "c"}, "ibn 'c'"),
         ("backbone", {"name": "resnet", "groups": "many"}, "backbone 'resnet': "),
-        ("loss", {"name": "id", "eps": 1}, "loss 'id': eps 1; wanted 0 or more and less than 1"),
-        ("loss", {"name": "triplet", "margin": "hard"}, "loss 'triplet': margin 'hard'; wanted"),
-        ("augmentation", {"name": "flip", "p": 2}, "augmentation 'flip': p 2; wanted"),
+        ("loss", {"name": "id", "eps": 1}, "loss 'id': eps 1; must be 0 or more and less than 1"),
+        ("loss", {"name": "triplet", "margin": "hard"}, "loss 'triplet': margin 'hard'; must be 0 or more"),
+        ("augmentation", {"name": "flip", "p": 2}, "augmentation 'flip': p 2; must be from 0 to 1"),
         ("augmentation", {"name": "erase", "area": 0.4}, "augmentation 'erase': "),
         ("augmentation", {"name": "pad_crop", "pad": -1}, "augmentation 'pad_crop': pad -1"),
         ("schedule", {"name": "steps", "milestones": [70, 40]}, "schedule 'steps': "),

@@ -202,6 +202,20 @@ def test_curves_follow_the_page_and_bring_no_style_of_their_own(written):
         assert "<style" not in figure.svg and "var(--" in figure.svg and "#0" not in figure.svg.replace('"#', "")
 
 
+def test_a_line_a_member_and_a_mark_a_query_that_moved(written):
+    """Marks are as many as queries that re-ranking helped or hurt, and one more each in the legend."""
+    by_title = {figure.title: figure.svg for figure in written.findings[0].figures}
+    trial, found = written.findings[0].trial, written.findings[0].found
+    for i in range(len(trial.banks)):
+        line = by_title["Learning rate by epoch"].count(f"var(--m{i})")
+        assert line >= 2, "drawn, and in the legend"
+    before, after = (np.asarray(found.ap[s], np.float64) for s in (trial.before, trial.after))
+    marks = re.findall(r"<use [^>]*", by_title["Re-ranking, query by query"])
+    assert (after > before).sum() and (after < before).sum()
+    for paint, moved in (("right", after > before), ("wrong", after < before)):
+        assert sum(f"--{paint}" in mark for mark in marks) == moved.sum() + 1
+
+
 def test_each_member_has_its_maps_and_every_image_a_place(written):
     looks = written.findings[0].looks
     assert looks and all([name for name, _ in look.members] == ["a", "b"] for look in looks)
@@ -216,7 +230,7 @@ def test_each_member_has_its_maps_and_every_image_a_place(written):
 
 @pytest.mark.parametrize(("last", "ticks"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "2", "3"])])
 def test_epochs_are_counted_in_whole_numbers(last, ticks):
-    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0) for e in range(1, last + 1))
+    epochs = tuple(Epoch(e, 10.0**-e, 1.0, 0.5, 1.0, 0.3, {"id": 1.0}) for e in range(1, last + 1))
     unlabelled = SimpleNamespace(labelled=False)
     found = figures(unlabelled, None, [Trained("a", None, epochs, "cpu", "float32", "", {})], None)
     (figure,) = (f for f in found if f.title == "Learning rate by epoch")

@@ -159,7 +159,7 @@ def test_tuning_scores_it_as_a_whole_search_does(whole, monkeypatch):
     for fusion in ("sum_then_rerank", EACH_FIRST):
         mix = FusionSettings((1.0, 0.5, 0.0), LocalScaling(3, 1.0), fusion)
         np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
-    with pytest.raises(ValueError, match="k 30, share 1 read 31 neighbours a row: a reach of 21"):
+    with pytest.raises(ValueError, match="k 30, share 1 read 31 neighbours per image, but the candidates have 21"):
         tried.totals(FusionSettings((1.0, 1.0, 1.0), LocalScaling(30, 1.0)))
 
 

@@ -64,7 +64,7 @@ def test_parameters_of_the_narrower_ones():
     net = resnet(depth=26, base=base)
     assert sum(p.numel() for p in net.parameters()) == want
     assert net(torch.zeros(1, 3, 64, 32)).shape == (1, net.channels, 4, 2) and net.channels == 512
-    with pytest.raises(ValueError, match="base 20; wanted a multiple of 8"):
+    with pytest.raises(ValueError, match="base 20; must be a multiple of 8"):
         resnet(base=20)
 
 
@@ -280,5 +280,5 @@ def test_every_block_is_of_the_house():
 
 @pytest.mark.parametrize("options", [{"depth": 18}, {"depth": "50"}, {"ibn": "c"}])
 def test_what_the_family_does_not_have_is_refused(options):
-    with pytest.raises(ValueError, match=r"family has 26, 50, 101, 152|there is a, b"):
+    with pytest.raises(ValueError, match=r"allowed: 26, 50, 101, 152|allowed: a, b"):
         resnet(**options)

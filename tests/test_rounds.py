@@ -160,7 +160,7 @@ def test_another_threshold_keeps_the_first_round(two, capsys):
     _, argv, _ = two
     said = say_build(capsys, *argv, "--set", "ensemble.pseudo.threshold=0.2", "--dry-run")
     assert "round 1: kept: a, b; to make: none" in said
-    assert "by loop_search(threshold=0.2), and trains again with them; what of it is kept" in said
+    assert "by loop_search(threshold=0.2), and trains again with them; the cost assumes" in said
 
 
 def test_all_rounds_are_forecast(two, people, tmp_path, capsys):

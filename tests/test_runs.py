@@ -60,7 +60,7 @@ def test_a_file_of_a_clock_that_is_ahead_is_of_no_negative_age(store, capsys):
 
 def test_without_a_yes_nothing_is_removed(store, capsys, monkeypatch):
     before = sorted(store.root.rglob("*"))
-    assert "nothing was: add --yes" in prune(capsys, store)
+    assert "nothing was removed: add --yes" in prune(capsys, store)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert prune(capsys, store) == "nothing was removed"
@@ -83,14 +83,14 @@ def test_what_no_build_uses_goes_and_the_build_stands(store, tiny_build, tmp_pat
 
 def test_what_somebody_works_on_stays(store, capsys):
     with store._lock("members", next(store.root.glob("members/old-*")).name):
-        assert prune(capsys, store, "--yes").endswith("1 are at work and stay")
+        assert prune(capsys, store, "--yes").endswith("1 are in use and stay")
     assert list(store.root.glob("members/old-*"))
 
 
 def test_a_build_that_has_not_ended_forbids_it(store, capsys, monkeypatch):
     assert at_work(store) is None  # the tiny build has ended
     EventLog(store.root / "logs" / "build.jsonl")("build", {"command": "x"})
-    with pytest.raises(ResultError, match="has not ended"):
+    with pytest.raises(ResultError, match="is not finished"):
         prune(capsys, store, "--yes")
     late = time.time() + 4000
     monkeypatch.setattr(runs.time, "time", lambda: late)
@@ -108,10 +108,10 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_fall(store, capsys):
         record.write_text(json.dumps([1]))
     assert {r.used for r in results_of(store)} == {"no build", "last build", "interrupted"}
     for _ in range(2):
-        with pytest.raises(ResultError, match=r"build\.json is damaged .*, so what this build was made from cannot be"):
+        with pytest.raises(ResultError, match=r"build\.json is damaged .*, so it is unknown which results this build"):
             prune(capsys, store, "--yes")
         assert verify.main(["--runs", str(store.root), "--remove"]) == 1
-        assert "it stays, since it says what was made for it" in capsys.readouterr().out
+        assert "not removed, since it lists the results of a build" in capsys.readouterr().out
 
 
 def flip(path):

@@ -20,7 +20,7 @@ def test_blocks_shrink_to_fit_and_refuse_with_advice():
     assert tight.superblock < wide.superblock
     assert tight.work_bytes <= wide.work_bytes * 0.75
     with pytest.raises(
-        search_cost.DoesNotFit, match=r"need 0\.\d\d GiB above the features, 0\.01 GiB allowed: allow more"
+        search_cost.DoesNotFit, match=r"need 0\.\d\d GiB beside the features; allowed are 0\.01 GiB\. Allow more"
     ):
         search_cost.estimate_search_cost(3368, 15913, [2048], top_k=200, n_jobs=2, memory=10**7)
     with pytest.raises(search_cost.DoesNotFit):

@@ -29,7 +29,7 @@ def test_members_may_differ_and_rules_may_not():
         "ap is hits in one and relevant in the other",
         "k is 2 in one and 3 in the other",
     ]
-    assert differences("", "ap=hits")[0] == "ap is not said in one and hits in the other"
+    assert differences("", "ap=hits")[0] == "ap is missing in one and hits in the other"
 
 
 @pytest.mark.parametrize("key", ["ap", "k", "junk", "scored", "skipped", "weights", "data"])

@@ -71,9 +71,9 @@ def test_matrices_alone_and_weights_of_zero():
 def test_what_is_refused():
     rng = np.random.default_rng(0)
     feats, (distances, _) = unit_rows(rng, 20, 8), parted(matrix(rng, 21, 1.0), 5)
-    with pytest.raises(ValueError, match=r"members of \[20, 21\] images"):
+    with pytest.raises(ValueError, match=r"members with \[20, 21\] images"):
         as_source([feats, distances])
-    with pytest.raises(ValueError, match="penalties are added to members' features"):
+    with pytest.raises(ValueError, match="penalties need members with features"):
         as_source([distances], penalties=[(np.zeros(21), 0.1)])
     distances.gg[3, 4] = np.nan
     with pytest.raises(ValueError, match="NaN"):

@@ -77,7 +77,7 @@ def test_a_gallery_image_that_is_left_out_keeps_its_number(aicity, tmp_path, cap
     assert numbers((out / "track2.txt").read_text()) == by_hand(gallery=[6])
     err = capsys.readouterr().err
     assert "1 image is left out of gallery by competition.skip (000006.jpg)" in err
-    assert "plain competition.skip meant images of several lists (000006.jpg: train, gallery)" in err
+    assert "plain competition.skip match images in several lists (000006.jpg: train, gallery)" in err
     assert (
         "; left out by competition.skip: 1 image of train (000006.jpg), 1 image of gallery (000006.jpg); next:" in err
     )
@@ -99,7 +99,7 @@ def test_a_query_that_is_left_out_is_answered_by_the_stated_rule(aicity, tmp_pat
         aicity, tmp_path, member(tmp_path / "m.npz", query=[2]), "aicity", "competition.skip={query: [000002.jpg]}"
     )
     assert numbers((out / "track2.txt").read_text()) == by_hand(query=[2])
-    assert "is answered with the gallery in the data set's own order" in capsys.readouterr().err.splitlines()[-1]
+    assert "gets the gallery in the data set's order as its ranking" in capsys.readouterr().err.splitlines()[-1]
     argv = [str(out / "track2.txt"), "--competition", "aicity", "--data", str(aicity), "--set", "competition.top_k=3"]
     assert check.main(argv) == 0
 
@@ -169,16 +169,16 @@ def test_what_an_entry_means(tmp_path, skip, left):
 
 
 def test_an_entry_of_several_images_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"'a\.jpg' could be any of 2 images of unlabelled .* more of the path"):
+    with pytest.raises(ConfigError, match=r"'a\.jpg' matches 2 images of unlabelled .* longer path"):
         leave_out(benchmark(tmp_path), {"unlabelled": ["a.jpg"]})
 
 
 def test_an_entry_of_no_image_is_told(tmp_path):
     told = [str(f) for f in leave_out(benchmark(tmp_path), {"every": ["z.jpg"], "query": ["b.jpg"]}).found]
     assert told == [
-        "hurts: 1 entry of competition.skip for every is no image (z.jpg): nothing is left out for it",
-        "hurts: 1 entry of competition.skip for query is no image, though another list has it (b.jpg): nothing is left "
-        "out for it",
+        "hurts: 1 entry of competition.skip for every without an image (z.jpg): it leaves nothing out",
+        "hurts: 1 entry of competition.skip for query without an image, but another list has it (b.jpg): it leaves "
+        "nothing out",
     ]
 
 

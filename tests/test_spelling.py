@@ -41,7 +41,7 @@ def test_a_table_finds_its_pictures(tmp_path, written, there):
     found = read_layout("table", root, wanted=("query", "gallery"))
     assert found.query.names == (there.rpartition("/")[2],) and found.query.paths == (root / there,)
     (told,) = map(str, found.found)
-    assert told.startswith("note: 1 picture is there under another spelling than the table's (") and repr(there) in told
+    assert told.startswith("note: 1 image file has another spelling than in the table (") and repr(there) in told
 
 
 def test_a_table_leaves_what_is_unclear_or_not_there(tmp_path):
@@ -55,7 +55,7 @@ def test_a_table_leaves_what_is_unclear_or_not_there(tmp_path):
 @pytest.mark.parametrize("path", ["..\\x.jpg", "a\\..\\..\\x.jpg", "\\x.jpg"])
 def test_the_other_slash_leads_nowhere_either(tmp_path, path):
     (tmp_path / "df.csv").write_text(f"{HEADER}\nfox,{path},test,1,0\n")
-    with pytest.raises(DataError, match=r"line 2: path .*; wanted a path inside"):
+    with pytest.raises(DataError, match=r"line 2: path .*; must be inside"):
         read_layout("table", tmp_path, wanted=())
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_says_what_is(tmp_path):
 def test_an_entry_of_skip_says_what_is_there(tmp_path):
     root = write_table(tmp_path / "t", HEADER, ["fox,a.jpg,test,1,0", "fox,g.jpg,test,0,1"])
     found = leave_out(read_layout("table", root, wanted=()), {"query": ["A.JPG"]})
-    assert "is no image (A.JPG (there is 'a.jpg')): nothing is left out for it" in str(found.found[-1])
+    assert "without an image (A.JPG (there is 'a.jpg')): it leaves nothing out" in str(found.found[-1])
 
 
 def test_members_from_outside_are_matched(tmp_path):
@@ -123,5 +123,5 @@ def test_two_such_folders_are_not_chosen_between(tmp_path):
         (tmp_path / name).mkdir()
         test_layouts.MAKERS["market1501"](tmp_path / name)
     assert find_root("market1501", tmp_path) == tmp_path
-    with pytest.raises(DataError, match=r"no layout is recognised; it holds a/, b/"):
+    with pytest.raises(DataError, match=r"no layout is recognised; the folder has a/, b/"):
         settle_layout("auto", tmp_path)

@@ -48,7 +48,7 @@ def test_pictures_that_were_moved_are_asked_for(people, tmp_path):
     shutil.copytree(people, tmp_path / "people")
     made(tmp_path / "people", tmp_path / "held")
     (tmp_path / "people").rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=r"is no folder.*write their new place"):
+    with pytest.raises(ValueError, match=r"is not a folder.*write the new path"):
         read_layout("table", tmp_path / "held")
     note = tmp_path / "held" / "pictures.json"
     named = json.loads(note.read_text())["folder"].replace("/people/", "/moved/")
@@ -108,5 +108,5 @@ def test_the_edges_of_what_may_be_asked_for(argv, field, value):
 
 def test_a_table_that_is_there_stays(people, tmp_path):
     made(people, tmp_path / "held")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists; give another folder"):
         made(people, tmp_path / "held")

@@ -152,7 +152,7 @@ def test_damage_is_found_and_the_result_made_again_aloud(store, said, what):
         store.open(ASKED.key)
     assert complaint in find_damage(path, ASKED)
     assert store.get(ASKED, write_two).made
-    assert len(said) == 1 and complaint in said[0] and "again" in said[0]
+    assert len(said) == 1 and complaint in said[0] and "rebuilding" in said[0]
     assert find_damage(path, ASKED) is None
 
 
@@ -164,7 +164,7 @@ def test_a_result_moved_under_another_address_is_not_taken_for_it(store):
 
 
 def test_a_result_that_is_not_there_says_what_to_do(store):
-    with pytest.raises(ResultError, match=r"is not there\. Run the build again"):
+    with pytest.raises(ResultError, match=r"does not exist\. Run the build again"):
         store.open("things/none-0123456789ab")
 
 
@@ -297,7 +297,7 @@ def test_two_processes_asking_for_one_address_make_it_once(store):
 
 def test_a_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultError, match=r"cannot be made .* --runs"):
+    with pytest.raises(ResultError, match=r"cannot be created .* --runs"):
         Store(tmp_path / "file" / "runs")
 
 
@@ -363,7 +363,7 @@ def test_a_quota_is_said_and_the_old_file_stands(store, monkeypatch):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(atomic_files.os, "fsync", over)
-    words = r"Disk quota exceeded\); {} takes [\d,.]+ K?B, a quota is reached in .*; have it raised"
+    words = r"Disk quota exceeded\); {} takes [\d,.]+ K?B, the quota of .* is reached; have it raised"
     with pytest.raises(ResultError, match=words.format("last.json")):
         store.point_at("last.json", {"name": "new"})
     with pytest.raises(ResultError, match=words.format("x.txt")):

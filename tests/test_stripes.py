@@ -114,5 +114,5 @@ def test_rows_of_the_largest_responses():
 
 @pytest.mark.parametrize("cut", [lambda: equal_stripes(2, 3), lambda: adaptive_stripes(torch.rand(1, 4, 2, 2), 3)])
 def test_more_stripes_than_rows(cut):
-    with pytest.raises(ConfigError, match="3 stripes of a feature map of 2 rows: each needs a row at least"):
+    with pytest.raises(ConfigError, match="3 stripes of a feature map of 2 rows: each needs at least one row"):
         cut()

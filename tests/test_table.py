@@ -31,8 +31,8 @@ def test_nothing_is_said_of_a_table_that_is_read_whole(tmp_path):
 def test_columns_that_are_not_read_are_told(tmp_path, capsys):
     root = table(tmp_path, *(f"{r},red,{i // 2}" for i, r in enumerate(ROWS)), header=HEADER + ",colour,sequence")
     (said,) = told(root)
-    assert said.startswith("hurts: df.csv has 2 columns that no list reads: 'colour', 'sequence': ")
-    assert "Images of a query's own sequence stay in its list" in said
+    assert said.startswith("hurts: df.csv has 2 unknown columns: 'colour', 'sequence': ")
+    assert "Images of the query's own sequence stay in its ranked list" in said
     built(
         root, tmp_path / "runs", write_member(tmp_path / "m.npz", {"q0.jpg": 0, "g0.jpg": 0, "q1.jpg": 1, "g1.jpg": 1})
     )
@@ -41,7 +41,7 @@ def test_columns_that_are_not_read_are_told(tmp_path, capsys):
 
 def test_boxes_are_refused(tmp_path):
     lines = [f"{r},0,32,0,64" for r in ROWS]
-    with pytest.raises(DataError, match=r"line 2: a box in columns x_1, x_2, y_1, y_2, and pictures are taken whole"):
+    with pytest.raises(DataError, match=r"line 2: a box in columns x_1, x_2, y_1, y_2, but images are used whole"):
         read(table(tmp_path, *lines, header=HEADER + ",x_1,x_2,y_1,y_2"))
     assert told(table(tmp_path, *(f"{r},,,," for r in ROWS), header=HEADER + ",x_1,x_2,y_1,y_2")) == []
 
@@ -54,7 +54,7 @@ def test_nobody_is_no_one(tmp_path, word):
     assert (found.query.pids == -1).all() and not found.scorable
     assert len(told(root)) == (1 if word else 0)
     if word:
-        assert told(root)[0].startswith(f"hurts: df.csv has words that mean 'not known': label {word!r} (4): ")
+        assert told(root)[0].startswith(f"hurts: df.csv has words that mean 'unknown': label {word!r} (4): ")
 
 
 def test_cameras_may_be_any_text(tmp_path):
@@ -69,14 +69,14 @@ def test_cameras_may_be_any_text(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "header", "says"),
     [
-        (["fox,q0.jpg,test,1,0", 'fox,"g0.jpg,test,0,1'], HEADER, r"line 3: no row of CSV .*is a quote open"),
-        (['fox,"g0.jpg,test,0,1', *["owl,g1.jpg,test,0,1"] * 10_000], HEADER, r"line 2: no row of CSV"),
-        (["fox,q,0.jpg,test,1,0"], HEADER, r"line 2: 6 fields, and the header has 5; quote its commas"),
-        (["fox,q0.jpg,test,1,0,owl"], HEADER + ",label", r"column 'label' is there more than once"),
-        (["fox;q0.jpg;test;1;0"], HEADER.replace(",", ";"), r"no column 'label'; .* set off by commas"),
+        (["fox,q0.jpg,test,1,0", 'fox,"g0.jpg,test,0,1'], HEADER, r"line 3: not valid CSV .*is a quote not closed"),
+        (['fox,"g0.jpg,test,0,1', *["owl,g1.jpg,test,0,1"] * 10_000], HEADER, r"line 2: not valid CSV"),
+        (["fox,q,0.jpg,test,1,0"], HEADER, r"line 2: 6 fields, the header has 5; quote fields with commas"),
+        (["fox,q0.jpg,test,1,0,owl"], HEADER + ",label", r"column 'label' occurs more than once"),
+        (["fox;q0.jpg;test;1;0"], HEADER.replace(",", ";"), r"no column 'label'; .* separated by commas"),
         (["fox,q0.jpg,test,1,0", "owl,q0.jpg,test,0,1"], HEADER, r"line 3: 'q0.jpg' is 'owl' here and 'fox' in line 2"),
         (["fox,q0.jpg,test,1,0", "fox,q0.jpg,test,1,1"], HEADER, r"lines 2 and 3: 'q0.jpg' is in one list more than"),
-        (["fox,a/\x07q0.jpg,test,1,0"], HEADER, r"line 2: path 'a/\\x07q0.jpg'; wanted"),
+        (["fox,a/\x07q0.jpg,test,1,0"], HEADER, r"line 2: path 'a/\\x07q0.jpg'; must be inside"),
         (["nan,q0.jpg,train,,"], HEADER, r"line 2: a train row without a label"),
     ],
 )
@@ -111,8 +111,8 @@ def test_files_of_other_endings_are_counted_aloud(tmp_path):
     root = market(tmp_path, gallery=["0001_c2_0.jfif", "0001_c3_0.JPG_orig", "0001_c3_1.heic", "-1_c1_0.jpg", "x.txt"])
     found = read_layout("market1501", root)
     assert found.gallery.names == ("0001_c2_0.jfif",)
-    assert [str(f).partition(": none of")[0] for f in found.found] == [
-        "hurts: 2 files beside the images of other endings: .JPG_orig (1), .heic (1) "
+    assert [str(f).partition(": not read")[0] for f in found.found] == [
+        "hurts: 2 files with other endings next to the images: .JPG_orig (1), .heic (1) "
         f"({root}/bounding_box_test/0001_c3_0.JPG_orig, {root}/bounding_box_test/0001_c3_1.heic)",
         f"note: 1 image that no list names ({root}/bounding_box_test/-1_c1_0.jpg)",
     ]
@@ -120,7 +120,7 @@ def test_files_of_other_endings_are_counted_aloud(tmp_path):
 
 def test_a_folder_of_files_none_of_which_is_called_an_image(tmp_path):
     root = market(tmp_path, query="0001_c1_0.JPG_orig")
-    with pytest.raises(DataError, match=r"query: 1 files, first '0001_c1_0.JPG_orig', and none is called an image"):
+    with pytest.raises(DataError, match=r"query: 1 files, first '0001_c1_0.JPG_orig', and no image"):
         read_layout("market1501", root)
     (root / "query/0001_c1_0.JPG_orig").unlink()
     assert list_images(root / "query") == []

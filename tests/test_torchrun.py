@@ -93,8 +93,8 @@ def test_processes_asked_to_stop_in_different_batches_stop_after_one(trained, tm
     """The first to be asked is in batch 10, which is the third of the second epoch; one says how to go on."""
     stopped = trained("stopped", "1:10 0:12", "SIGTERM")
     assert stopped.returncode != 0
-    assert stopped.stderr.count("stopped; a is saved after epoch 1 and 3 batches; what was finished is kept.") == 1
-    assert stopped.stderr.count("To go on:\n  torchrun --nproc-per-node 2 ") == 1
+    assert stopped.stderr.count("stopped; a is saved after epoch 1 and 3 batches; finished results are kept.") == 1
+    assert stopped.stderr.count("To resume:\n  torchrun --nproc-per-node 2 ") == 1
     again, whole = trained("stopped"), trained("whole")
     assert (again.returncode, whole.returncode) == (0, 0), again.stderr
     assert "a: going on after epoch 1 and 3 batches of 4" in again.stderr

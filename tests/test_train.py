@@ -321,9 +321,9 @@ def test_the_batch_that_broke_is_named(tmp_path, monkeypatch):
     """A batch of NaN, the second of its epoch: the message names that batch and its images."""
     real, seen = step.normalise, []
 
-    def broken(raw, device, *, channels_last):
+    def broken(raw, *args, **options):
         seen.append(raw)
-        batch = real(raw, device, channels_last=channels_last)
+        batch = real(raw, *args, **options)
         return batch * float("nan") if len(seen) == 2 else batch
 
     monkeypatch.setattr(step, "normalise", broken)

@@ -142,8 +142,8 @@ def test_another_margin_is_refused(margin):
 
 
 def test_what_the_distance_cannot_be():
-    with pytest.raises(ValueError, match="distance 'l2'; there are cosine, euclidean"):
+    with pytest.raises(ValueError, match="distance 'l2'; there are: cosine, euclidean"):
         triplet_loss(distance="l2")
-    with pytest.raises(ValueError, match="margin 3 with distance cosine, which goes from 0 to 2; wanted 2 at most"):
+    with pytest.raises(ValueError, match="margin 3; must be at most 2, since the distance cosine is from 0 to 2"):
         triplet_loss(margin=3)
     triplet_loss(margin=3, distance="euclidean")

@@ -15,6 +15,7 @@ from ensemble.fusion import partitions
 from ensemble.fusion.strategy import FusionSettings, fusion_settings
 from ensemble.rerank.registry import KReciprocal, NoReranking
 from ensemble.results.build_record import DomainsAndTracks
+from ensemble.results.open_evaluation import open_evaluation
 from ensemble.tune import __main__ as tune
 from ensemble.tune.exact_scorer import ExactScorer
 from tests.boards import finished_build, grid, people
@@ -64,6 +65,41 @@ def test_a_member_of_noise_gets_no_weight_and_the_build_takes_the_line(runs, cap
     assert mix.as_dict() == found["mix"]
 
 
+def stained(rng):
+    """People by two members, on whose features lies what is no person's: three directions, thrice as wide."""
+    feats, evaluation = people(rng, n_people=40, each=5, queries=2, d=24, spreads=(0.9, 0.9))
+    out = []
+    for one in feats:
+        raw = one + 3 * rng.standard_normal((len(one), 3)) @ np.linalg.qr(rng.standard_normal((24, 3)))[0].T
+        out.append((raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32))
+    return out, evaluation
+
+
+def test_whitening_is_chosen_where_it_is_worth_something(tmp_path, capsys):
+    finished_build(tmp_path, *stained(np.random.default_rng(5)), MEMBERS[:2], sets=["ensemble.k1=9"])
+    out, found = tuned(tmp_path, capsys)
+    assert found["rungs"][0]["taken"] and found["mix"]["whiten"] == 0.1 and found["rungs"][0]["gain"]["mean"] > 0.2
+    assert (
+        "ensemble.whiten={name: test, shrinkage: 0.1}" in out
+        and "whitened by query and gallery, which some competitions forbid" in out
+    )
+    plan = load_build_config(MEMBERS[:2], sets=kept(out)["sets"])
+    assert (plan.ensemble.whiten.name, plan.ensemble.whiten.shrinkage) == ("test", 0.1)
+
+
+def test_features_that_are_whitened_already_are_not_whitened_again(tmp_path, capsys):
+    finished_build(tmp_path, *stained(np.random.default_rng(5)), MEMBERS[:2], sets=["ensemble.whiten=test"])
+    out, found = tuned(tmp_path, capsys)
+    assert "whiten" not in found["mix"] and "ensemble.whiten" not in out
+
+
+def test_the_builds_own_settings_are_tried_as_a_whole(tmp_path):
+    """Such as `auto` chose: no line search need come by them."""
+    finished_build(tmp_path, *stained(np.random.default_rng(5)), MEMBERS[:2], sets=["ensemble.k1=9", "ensemble.k2=5"])
+    case = open_evaluation(tune.parse(["--runs", str(tmp_path)]))
+    assert {"k1": 9, "k2": 5, "lam": 0.3, "power": 2} in tune.grid_of(case).known["k_reciprocal"]
+
+
 def test_a_second_run_only_reads(runs, capsys):
     first, _ = tuned(runs, capsys)
     before = {p: p.stat().st_mtime_ns for p in runs.glob("tuned/*/*")}
@@ -109,7 +145,7 @@ def test_few_persons_no_labels_no_such_build(tmp_path, capsys):
     finished_build(tmp_path / "few", feats, evaluation, ["r50"])
     finished_build(tmp_path / "unlabelled", feats, unlabelled, ["r50"])
     for argv, words in (
-        ([tmp_path / "few"], ["8 persons", "at least 10", "ensemble.split"]),
+        ([tmp_path / "few"], ["8 query identities", "at least 10", "ensemble.split"]),
         ([tmp_path / "unlabelled"], ["has no identities", "--holdout 0.2"]),
         ([tmp_path / "few", "--build", "builds/x-1"], ["'builds/x-1'", "builds/drawn-"]),
         ([tmp_path / "few", "--evaluation", "holdout"], ["'holdout'", "has test"]),
@@ -187,7 +223,7 @@ def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), **shape), 6)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
     out, first = tuned(tmp_path, capsys)
-    assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 persons ask here" in out
+    assert first["name"] == "night" and "day: keeps equal weights and the default settings: 6 query identities" in out
     own = load_build_config(MEMBERS[:2], sets=kept(out)["sets"]).ensemble.domain_settings
     assert own["day"].weights == {"r50": 1, "rx50": 1} and own["day"].k1 == 20 and own["night"].weights["rx50"] == 1
     found = kept(out)
@@ -200,7 +236,7 @@ def test_a_domain_of_few_persons_keeps_the_defaults(tmp_path, capsys):
 def test_too_few_persons_in_every_domain(tmp_path):
     feats, evaluation = by_domain(*people(np.random.default_rng(3), n_people=15, spreads=(1, 1, None)), 7)
     finished_build(tmp_path, feats, evaluation, MEMBERS[:2], sets=TABLE)
-    with pytest.raises(ValueError, match="8 persons ask here"):
+    with pytest.raises(ValueError, match="8 query identities"):
         tune.main(["--runs", str(tmp_path)])
 
 

@@ -1,4 +1,4 @@
-"""How far a whole build is, and how long it will take: stages weighed by seconds, kept ones counted as done."""
+"""Progress and remaining time of a build: stages weighted by seconds, cached stages counted as done."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 
-SETTLED_S = 3.0  # after so long a stage's own pace is believed
-PARALLEL = ("members", "features")  # kinds that several processes make at once, each for a row of its own
+SETTLED_S = 3.0  # after so many seconds the measured speed of a stage is used
+PARALLEL = ("members", "features")  # kinds that several processes make at once, one row per process
 
 
 @dataclass(frozen=True)
 class ProgressStage:
-    """One result on the way.
+    """One result of a build.
 
-    key: of its address. row: whom it is for. doing, made: `training`, `trained`. total: steps that its tasks count;
-    images: that a step stands for. seconds: what it is thought to take; measured: whether that rests on something
-    measured. done: the share that stood before this run, 1 for a kept one.
+    Attributes:
+        key: of its address.
+        row: table row, such as a member's name.
+        doing, made: verbs, such as `training` and `trained`.
+        total: steps that its tasks count.
+        images: per step.
+        seconds: estimated time.
+        measured: whether the estimate is based on measurements.
+        done: share finished before this run, 1 for a cached result.
     """
 
     key: str
@@ -33,12 +39,12 @@ class ProgressStage:
 
     @property
     def kept(self) -> bool:
-        """Whether there is nothing to make."""
+        """Whether the result is cached."""
         return self.done >= 1
 
 
 def makespan(loads: Iterable[float], workers: int) -> float:
-    """Seconds until all is done, when whoever of the workers is free takes the next load."""
+    """Seconds until all loads are done, if each free worker takes the next load."""
     busy = [0.0] * workers
     for load in loads:
         heapreplace(busy, busy[0] + load)
@@ -46,7 +52,7 @@ def makespan(loads: Iterable[float], workers: int) -> float:
 
 
 def wall_seconds(loads: Iterable[tuple[str, str, float]], parallel: int) -> float:
-    """How long (kind, row, seconds) take together: rows of the PARALLEL kinds so many at a time, the rest by itself."""
+    """Seconds for loads (kind, row, seconds): `parallel` rows of the PARALLEL kinds at a time, the rest in sequence."""
     alone, rows = 0.0, dict[str, float]()
     for kind, row, seconds in loads:
         if kind in PARALLEL:
@@ -57,24 +63,26 @@ def wall_seconds(loads: Iterable[tuple[str, str, float]], parallel: int) -> floa
 
 
 class BuildProgress:
-    """Follows the stages of a build as they begin, advance and end. Those of one process may lie in each other.
+    """Tracks the stages of a build. Stages of one process may be nested.
 
-    process: which one a stage is under way in; 0 is this one.
+    `process` is the number of a worker process; 0 is this one.
     """
 
     def __init__(
         self, stages: Sequence[ProgressStage], clock: Callable[[], float] = time.monotonic, *, parallel: int = 1
     ) -> None:
-        """parallel: rows that are made at a time."""
+        """parallel: rows made at a time."""
         self.stages = {s.key: s for s in stages}
         self.done = {s.key: s.done for s in stages}
-        self.clock, self.last, self.parallel = clock, clock(), parallel
-        self.open: dict[int, list[str]] = {}  # process -> keys of what is under way in it, the innermost last
-        self.spent: dict[str, float] = {}  # kind -> seconds of this run, of each process
-        self.gained: dict[str, float] = {}  # kind -> seconds that were thought to go into what this run made
+        self.clock = clock
+        self.last = clock()
+        self.parallel = parallel
+        self.open: dict[int, list[str]] = {}  # process -> keys of its running stages, the innermost last
+        self.spent: dict[str, float] = {}  # kind -> seconds of this run, summed over processes
+        self.gained: dict[str, float] = {}  # kind -> estimated seconds of the work that this run did
 
     def renew(self, stages: Sequence[ProgressStage]) -> None:
-        """What is left is another list now; what was made, or is under way, stays as it is."""
+        """Replace the list of open stages. Finished and running stages stay."""
         under_way = {key for keys in self.open.values() for key in keys}
         self.stages = {key: s for key, s in self.stages.items() if self.done[key] >= 1 or key in under_way}
         for stage in stages:
@@ -82,7 +90,7 @@ class BuildProgress:
                 self.stages[stage.key], self.done[stage.key] = stage, stage.done
 
     def current(self, process: int = 0) -> ProgressStage | None:
-        """The innermost stage under way in a process that is on the list."""
+        """The innermost running stage of a process."""
         return next((self.stages[k] for k in reversed(self.open.get(process, [])) if k in self.stages), None)
 
     def under_way(self) -> dict[int, ProgressStage]:
@@ -90,12 +98,12 @@ class BuildProgress:
         return {process: stage for process in self.open if (stage := self.current(process))}
 
     def begin(self, key: str, process: int = 0) -> None:
-        """A result begins to be made."""
+        """A stage starts."""
         self._count_time()
         self.open.setdefault(process, []).append(key)
 
     def end(self, key: str, process: int = 0, *, finished: bool) -> None:
-        """It was made, or given up."""
+        """A stage is finished, or failed."""
         self._count_time()
         keys = self.open.get(process, [])
         if key in keys:
@@ -104,31 +112,31 @@ class BuildProgress:
             self._gain(self.stages[key], 1.0)
 
     def keep(self, key: str) -> None:
-        """It was there."""
+        """A result was cached."""
         if key in self.stages:
             self.done[key] = 1.0
 
     def resume(self, steps: float, process: int = 0) -> None:
-        """So many steps of the current stage were done by an earlier run."""
+        """An earlier run did `steps` steps of the current stage."""
         if stage := self.current(process):
             self.done[stage.key] = min(1.0, steps / stage.total)
 
     def step(self, steps: float, process: int = 0) -> None:
-        """So many more steps of the current stage are done."""
+        """`steps` more steps of the current stage are done."""
         if stage := self.current(process):
             self._count_time()
             self._gain(stage, self.done[stage.key] + steps / stage.total)
 
     def share(self) -> float:
-        """Of the whole, 0 to 1."""
+        """The finished share of the build, 0 to 1."""
         whole = sum(s.seconds for s in self.stages.values())
         return sum(s.seconds * self.done[s.key] for s in self.stages.values()) / whole if whole else 1.0
 
     def left(self) -> float | None:
-        """Seconds, or None where nothing tells yet.
+        """Remaining seconds; None while unknown.
 
-        Each kind of stage goes on at the pace that this run had in it; another kind at its measured pace, or off by as
-        much as what ran so far was.
+        A kind of stage that ran in this build uses the speed of this run. Other kinds use their measured speed, or the
+        estimate scaled by the error so far.
         """
         overall = None
         if sum(self.spent.values()) >= SETTLED_S and sum(self.gained.values()) > 0:

@@ -1,4 +1,4 @@
-"""A command as a Python call: keywords become the words of a command line, so that both have the same checks."""
+"""Call a command from Python: keywords become command-line arguments, so both have the same checks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from configs.errors import ConfigError
 
 
 def read_call(parser: CommandLine, given: Mapping[str, Any]) -> argparse.Namespace:
-    """What the parser makes of keywords, as it would of a command line.
+    """Parse keywords as if they were a command line.
 
     Raises:
-        ConfigError: a value that the command would refuse.
+        ConfigError: a value that the command rejects.
     """
     words = as_words(parser, given)
     parser.exit_on_error = False
@@ -32,11 +32,12 @@ def read_call(parser: CommandLine, given: Mapping[str, Any]) -> argparse.Namespa
 
 
 def as_words(parser: CommandLine, given: Mapping[str, Any]) -> list[str]:
-    """The command line that asks for the same; what is at its default is left out.
+    """The equivalent command line, without options at their defaults.
 
     Args:
-        given: the names of options, `_` for `-`, with texts, numbers, paths; True or False for a flag; several texts
-            for an option that may be repeated. What `parser` made of a command line is such a mapping.
+        parser: the command's parser.
+        given: option name, with `_` for `-`, -> text, number or path; True or False for a flag; a list for an option
+            that may be repeated. A namespace that `parser` returned also works.
     """
     options = {action.dest: action for action in parser._actions if action.help != argparse.SUPPRESS}
     words: list[str] = []
@@ -56,10 +57,10 @@ def as_words(parser: CommandLine, given: Mapping[str, Any]) -> list[str]:
 
 
 def settings(given: Mapping[str, Any] | Iterable[str] | str) -> Iterable[str]:
-    """`{"ensemble.k1": 20}` as `--set` takes it, `ensemble.k1=20`; texts stay as they are.
+    """Settings as `--set` takes them: `{"ensemble.k1": 20}` becomes `ensemble.k1=20`. Texts are unchanged.
 
     Raises:
-        ConfigError: a value that YAML has no word for.
+        ConfigError: a value that YAML cannot express.
     """
     if not isinstance(given, Mapping):
         return given
@@ -70,7 +71,7 @@ def settings(given: Mapping[str, Any] | Iterable[str] | str) -> Iterable[str]:
 
 
 def call_as(name: str, function: Callable[..., Any]) -> None:
-    """A call of the module of this name is a call of its function, however the module was imported."""
+    """Make a module callable: calling it calls the function."""
 
     class Called(ModuleType):
         def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -99,7 +100,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, and paths as texts."""
+    """NumPy numbers as Python numbers, and paths as text."""
     if isinstance(value, Mapping):
         return {_plain(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
-"""How a command begins and ends: `--help` opens with an example; status 0 done, 2 the user can mend it.
+"""How a command starts and ends: `--help` begins with an example; exit status 0: done, 2: an error the user can fix.
 
-Ctrl-C leaves with 130, SIGTERM with 143: each with the command that goes on from there, and no traceback.
+Ctrl-C ends with status 130, SIGTERM with 143. Both print the command that resumes, without a traceback.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ WIDTH = 100
 
 
 class CommandLine(argparse.ArgumentParser):
-    """argparse with house manners: the example comes first, a mistake is one sentence, no option is guessed."""
+    """argparse with the example first, one-line errors, and no abbreviated options."""
 
     def __init__(self, prog: str, what: str, example: str) -> None:
-        """prog: `python -m submit.make`. what: the sentence that says what it does. example: its lines."""
+        """prog: such as `python -m submit.make`. what: one sentence on what it does. example: example lines."""
         self.example = example.strip("\n")
         super().__init__(
             prog=prog,
@@ -38,13 +38,13 @@ class CommandLine(argparse.ArgumentParser):
         return f"example:\n{self.example}\n\n{super().format_help().strip()}\n"
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, and leave with status 2."""
-        print(f"error: {message}; {self.prog} --help lists what there is", file=sys.stderr)
+        """Print what is wrong with the command line, and exit with status 2."""
+        print(f"error: {message}; {self.prog} --help lists all options", file=sys.stderr)
         sys.exit(2)
 
 
 def at_least(low: int) -> Callable[[str], int]:
-    """For `type=` of an option: a whole number, `low` or more, of 31 bits."""
+    """An argparse type: a whole number of 31 bits, at least `low`."""
 
     def read(text: str) -> int:
         try:
@@ -59,10 +59,10 @@ def at_least(low: int) -> Callable[[str], int]:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a command's main function and leave with its exit status; none is 0."""
+    """Run a command's main function and exit with its status; None is 0."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
-            stream.reconfigure(errors="backslashreplace")  # a name may hold what a terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")  # names may have characters that the terminal cannot encode
     try:
         with signal_handler(stop):
             sys.exit(main() or 0)
@@ -72,28 +72,28 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt as e:
         stopped = e if isinstance(e, Stopped) else Stopped()
         kept = f" {stopped.kept};" if stopped.kept else ""
-        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one says it for all
-            print(f"stopped;{kept} what was finished is kept. To go on:\n  {same_command()}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun, one process prints
+            print(f"stopped;{kept} finished results are kept. To resume:\n  {same_command()}", file=sys.stderr)
         sys.exit(128 + stopped.number)
     except BrokenPipeError:
         sys.exit(0)
-    except OSError as e:  # of a path that was typed: a name too long, a folder that may not be read
+    except OSError as e:  # from a typed path: name too long, folder not readable
         print(f"error: {shortened(str(e.filename or 'the system'))}: {e.strerror or e}", file=sys.stderr)
         sys.exit(2)
     except MemoryError as e:
-        print(f"error: more memory is wanted than there is ({e or 'no size told'})", file=sys.stderr)
+        print(f"error: out of memory ({e or 'size unknown'})", file=sys.stderr)
         sys.exit(2)
 
 
 def shortened(text: str, most: int = 2000) -> str:
-    """A sentence without its middle where a name of megabytes stands in it."""
+    """Cut the middle out of a message that is too long, such as one with a huge name."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
 
 
 def same_command() -> str:
-    """The command line that started this process, or on one machine torchrun's, as it may be typed again.
+    """The command line that started this process, quoted for the shell; torchrun's on one machine.
 
-    A command that was installed is typed without `python`.
+    An installed command has no `python` in front.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     begin = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]

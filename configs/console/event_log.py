@@ -1,8 +1,8 @@
-"""What happened, as JSON lines: one line an event, whole lines even from processes that are killed.
+"""Event log as JSON lines: one line per event, complete lines even from killed processes.
 
     {"time": "2026-03-01T21:04:05.678+00:00", "run": "1a2b3c4d", "pid": 4242, "event": "epoch", "member": "r50", ...}
 
-Every line goes out in one write to a file opened for appending, under a lock, so several processes may share a file.
+Each line is one locked write to a file opened for appending, so several processes may share the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOGS, EVENTS = "logs", "build.jsonl"
 
 
 class EventLog:
-    """A listener of `Progress` that appends what it hears to a file. It never stops the work that it tells of."""
+    """A listener of `Progress` that appends events to a file. A write error never stops the work."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, uuid.uuid4().hex[:8]
@@ -38,11 +38,11 @@ class EventLog:
             append_line(self.path, line_of(event, {"run": self.run, "pid": os.getpid()} | dict(fields)))
         except OSError as e:
             self.broken = True
-            print(f"note: {self.path} cannot be written ({e.strerror or e}); no more events go there", file=sys.stderr)
+            print(f"note: {self.path} cannot be written ({e.strerror or e}); logging stops", file=sys.stderr)
 
 
 class EventStream:
-    """The same lines on a stream, for those who collect a container's output."""
+    """A listener that writes the same lines to a stream, for container logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -54,13 +54,13 @@ class EventStream:
 
 
 def line_of(event: str, fields: Mapping[str, Any]) -> str:
-    """One event as a line of JSON, that any reader takes: ASCII, no NaN."""
+    """One event as a line of strict JSON: ASCII, no NaN."""
     when = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": when, "event": event} | _plain(fields), default=str) + "\n"
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinities: they become their names."""
+    """Replace NaN and infinities, which JSON lacks, by their names."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line whole or not at all; a torn one that a full disk left there is closed first."""
+    """Append a full line or nothing. A partial line that a full disk left is ended first."""
     data = line.encode("ascii")
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -85,7 +85,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log, in their order; a line that is not whole is passed over."""
+    """The events of a log, in order; incomplete lines are skipped."""
     with open(path, encoding="ascii", errors="replace") as f:
         for line in f:
             try:

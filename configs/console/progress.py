@@ -1,7 +1,6 @@
-"""What a person sees while waiting: a bar with the time left on a terminal, plain lines elsewhere.
+"""Progress output: bars with the remaining time on a terminal, plain lines elsewhere.
 
-Everybody calls `say`, `warn`, `task` and `event`; who else wants to hear of it (a file of JSON lines, the table of a
-whole build) is a listener.
+Code calls `say`, `warn`, `task` and `event`. Listeners, such as the event log and the build table, receive the same.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from configs.store.store import Address
 
 Step = Callable[[float], None]
 Listener = Callable[[str, Mapping[str, Any]], None]
-QUIET_S = 2.0  # a task shorter than this says nothing
+QUIET_S = 2.0  # shorter tasks print nothing
 LINE_EVERY_S = 15.0
-LINE_EVERY_SHARE = 0.02  # of the time that has passed: a night's log has some hundred lines, not thousands
+LINE_EVERY_SHARE = 0.02  # of the elapsed time: a log of one night has about a hundred lines
 
 
 class Display(Protocol):
-    """Shows tasks in a way of its own, in the place of a bar for each."""
+    """Shows tasks in its own way, instead of one bar per task."""
 
     def task(self, name: str, total: float, done: float, process: int = 0) -> Step:
-        """A task begins, of which `done` were done before; its steps are told to what this gives.
+        """Start a task, of which `done` steps are finished; the result receives further steps.
 
-        process: the worker process that it runs in, 0 for this one.
+        process: number of its worker process, 0 for this one.
         """
 
 
 class Progress:
-    """Says what is going on, on standard error, so that standard output stays for results."""
+    """Prints progress to standard error; standard output is for results."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
@@ -45,22 +44,22 @@ class Progress:
         self.display: Display | None = None
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.event("said", text=text)
         self._print(text)
 
     def warn(self, text: str) -> None:
-        """One line that should not be overlooked."""
+        """Print one warning line."""
         self.event("warning", text=text)
         self._print(f"warning: {text}")
 
     def event(self, event: str, /, **fields: Any) -> None:
-        """Something that listeners may want to know: an epoch's metrics, a result begun or done."""
+        """Send an event to the listeners, such as an epoch's metrics, or a result begun or done."""
         for listener in self.listeners:
             listener(event, fields)
 
     def tell(self, what: str, address: Address) -> None:
-        """What becomes of a result, as `Store` tells it: kept, begun, done or stopped."""
+        """Receive a result's state from `Store`: kept, begun, done or stopped."""
         self.event(what, kind=address.kind, name=address.name, key=address.key)
 
     def _print(self, text: str) -> None:
@@ -69,7 +68,7 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, total: float, done: float = 0.0) -> Iterator[Step]:
-        """Count steps of something that takes a while, of which `done` were done before."""
+        """Count the steps of a long task, of which `done` are finished."""
         if self.display:
             yield self.display.task(name, total, done)
         elif self.quiet:

@@ -1,4 +1,4 @@
-"""Commands and options as they may be typed: quoted for YAML and for the shell, so that they do what they say."""
+"""Quote commands and options for YAML and the shell, so that printed commands can be pasted."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from typing import Any
 
 from configs.installed import PREFIX
 
-RUNS = Path("runs")  # the store of a command that is told of none
-PLAIN = re.compile(r"(?=.*[g-wyz])[a-z0-9/][\w./-]*", re.ASCII | re.IGNORECASE)  # with a letter that no number has
-WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # which YAML takes for something else
+RUNS = Path("runs")  # the default folder of results
+PLAIN = re.compile(r"(?=.*[g-wyz])[a-z0-9/][\w./-]*", re.ASCII | re.IGNORECASE)  # has a letter that no number has
+WORDS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # YAML reads these as other types
 
 
 def set_option(key: str, value: Any) -> str:
-    """`--set 'competition.skip={query: [a.jpg]}'`, which the shell and then YAML read back as this key and value."""
+    """A `--set` option quoted for the shell and YAML, such as `--set 'competition.skip={query: [a.jpg]}'`."""
     return f"--set {shlex.quote(f'{key}={yaml_flow(value)}')}"
 
 
 def command(module: str, *words: object) -> str:
-    """`python -m submit.make --runs 'my runs'`, as it may be typed; as installed the module has its longer name."""
+    """A command quoted for the shell, such as `python -m submit.make --runs 'my runs'`.
+
+    As installed, the module has its longer name.
+    """
     return shlex.join(["python", "-m", PREFIX + module, *map(str, words)])
 
 
 def runs_option(runs: Path) -> list[str]:
-    """The option that names a store, where it is not the default."""
+    """`--runs` and its value, unless it is the default."""
     return [] if runs == RUNS else ["--runs", str(runs)]
 
 
@@ -39,10 +42,10 @@ def yaml_flow(value: Any) -> str:
         return "[" + ", ".join(map(yaml_flow, value)) + "]"
     if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return value
-    text = json.dumps(value, ensure_ascii=False)  # JSON's quoted text is YAML's, but for what cannot be printed
+    text = json.dumps(value, ensure_ascii=False)  # JSON text is YAML, except for unprintable characters
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
 
 
 def visible(text: str) -> str:
-    """A text from elsewhere as a terminal may have it: what would move its cursor or colour it is written out."""
+    """Escape the control characters in untrusted text, so that it cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

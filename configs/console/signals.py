@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: work that can be saved goes on to the next point where it can be, and then the command stops."""
+"""Ctrl-C and SIGTERM: work continues to the next point where it can be saved, then the command stops."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to stop; the command's exit status is 128 and its number."""
+    """A signal stopped the command. The exit status is 128 plus the signal's number."""
 
     def __init__(self, number: int = signal.SIGINT, kept: str = "") -> None:
-        """kept: what was saved before, in words."""
+        """kept: text that says what was saved."""
         super().__init__(kept)
         self.number, self.kept = int(number), kept
 
 
 @contextmanager
 def signal_handler(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Inside, `hear` is called for either signal. Signals reach the main thread alone; elsewhere nothing changes."""
+    """Inside, `hear` is called for either signal. In other threads than the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -35,7 +35,7 @@ def signal_handler(hear: Callable[[int, FrameType | None], None]) -> Iterator[No
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """The handler that stops at once.
+    """Signal handler that stops at once.
 
     Raises:
         Stopped: always.
@@ -45,9 +45,9 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def deferred_stop() -> Iterator[Callable[[], int]]:
-    """Inside, the first signal only makes `asked()` its number instead of 0; a second one stops at once.
+    """Inside, the first signal only sets the result of `asked()` from 0 to its number. A second signal stops at once.
 
-    Whoever leaves without having answered a signal is stopped at the end.
+    If the block ends without a check of the signal, the command stops there.
     """
     came: list[int] = []
 

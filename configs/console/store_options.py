@@ -1,4 +1,4 @@
-"""Options that commands have in common: the folder of results, a build in it, the device."""
+"""Options shared by the commands: the folder of results, a build in it, the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 def add_build(parser: argparse.ArgumentParser) -> None:
     """`--build KEY`."""
-    parser.add_argument("--build", metavar="KEY", help="another build than the last, such as builds/drawn-0123456789ab")
+    parser.add_argument("--build", metavar="KEY", help="a build, such as builds/drawn-0123456789ab (default: last)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def check_runs(runs: Path) -> None:
-    """Refuse a folder of results that is not there.
+    """Check that the folder of results exists.
 
     Raises:
-        ResultError: it says what to do.
+        ResultError: it does not exist.
     """
     if not runs.is_dir():
         raise ResultError(f"{runs}: no such folder. Run python -m ensemble.build first, or name it with --runs")

@@ -1,4 +1,4 @@
-"""The one look of printed tables."""
+"""The style of all printed tables."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def plain_table(left: Sequence[str], right: Sequence[str] = ()) -> Table:
-    """A table with these columns, aligned left, and then right; a line under the head, no frame."""
+    """A table with left-aligned, then right-aligned columns, a line under the head, and no frame."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in left:
         table.add_column(column)

@@ -1,1 +1,1 @@
-"""Results kept on disk: addresses, manifests, atomic writes, versions of the code."""
+"""Results cached on disk: addresses, manifests, atomic writes, code versions."""

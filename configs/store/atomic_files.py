@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and a disk that refuses: said with what was needed and what is free."""
+"""Atomic file writes, and messages for a full disk with the needed and the free size."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, a quota reached, a file larger than may be
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota reached, file too large
 CHECK = "check"
-FEW_FILES = 100  # left on a disk, which are then said
+FEW_FILES = 100  # with fewer free inodes, the message names them
 
 
 class NoRoom(OSError):
-    """A file for which the disk, a quota or a limit leaves no room; `needed` bytes were to be written."""
+    """A full disk, quota or size limit stopped a write of `needed` bytes."""
 
     needed: int = 0
 
 
 @contextmanager
 def room_for(path: Path, size: int) -> Iterator[None]:
-    """Whatever says inside that there is no room says how much was needed.
+    """Add the needed size to any disk-full error raised inside.
 
     Args:
-        path: what is written. size: of it, in bytes.
+        path: the file that is written.
+        size: its bytes.
 
     Raises:
-        NoRoom: there was none.
+        NoRoom: the disk is full.
     """
     try:
         yield
     except OSError as e:
-        short = e.errno is None and "requested and" in str(e)  # numpy.tofile tells a short write in its own words
+        short = e.errno is None and "requested and" in str(e)  # numpy.tofile's message for a short write
         if e.errno not in FULL and not short:
             raise
         told = NoRoom(e.errno or errno.ENOSPC, e.strerror or os.strerror(errno.ENOSPC), str(path))
@@ -48,7 +49,7 @@ def room_for(path: Path, size: int) -> Iterator[None]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file in one step: the old content stands until the new is on disk."""
+    """Replace a file atomically: the old content stays until the new content is on disk."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with room_for(path, len(content)), open(part, "wb") as f:
@@ -61,18 +62,18 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step."""
+    """Replace a text file atomically."""
     write_file(path, text.encode())
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as `.npy`; one of Python objects, which would be a pickle, is refused."""
+    """Write an array as `.npy`. An array of Python objects is an error, since it would be pickled."""
     with room_for(path, array.nbytes):
         np.save(path, array, allow_pickle=False)
 
 
 def clear(path: Path) -> None:
-    """Remove a folder, a file or a link, if it is there; what a link points to stays."""
+    """Remove a folder, file or link if it exists. The target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -80,7 +81,7 @@ def clear(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Put a file, or the names in a folder, on disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -95,17 +96,17 @@ def file_digest(path: Path) -> str:
 
 
 def with_checksum(values: Mapping[str, Any]) -> str:
-    """JSON that holds its own SHA-256, so that a flipped bit in it is found."""
+    """JSON with its own SHA-256, so that damage is detected."""
     body = json.dumps(values, indent=1, sort_keys=True)
     check = hashlib.sha256(body.encode()).hexdigest()
     return json.dumps({**values, CHECK: check}, indent=1, sort_keys=True) + "\n"
 
 
 def check_checksum(text: str) -> dict[str, Any]:
-    """What `with_checksum` wrote, without its check.
+    """Read what `with_checksum` wrote, without the checksum.
 
     Raises:
-        ValueError: it is not exactly what was written.
+        ValueError: the text was changed.
     """
     try:
         values = json.loads(text)
@@ -114,17 +115,17 @@ def check_checksum(text: str) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"not a mapping with a {CHECK!r}") from e
     if text != again or not found:
-        raise ValueError("its contents are not those of its SHA-256")
+        raise ValueError("its contents do not match its SHA-256")
     return dict(values)
 
 
 def disk_full_message(folder: Path, e: OSError, option: str) -> str:
-    """What was needed, as far as it is known, what is free, and what to do; the option names another folder."""
+    """Message: the needed size if known, the free size, and the advice to use `option`."""
     needed = f"{Path(str(e.filename)).name} takes {format_bytes(e.needed)}, " if isinstance(e, NoRoom) else ""
     if e.errno == errno.EDQUOT:
-        return f"{needed}a quota is reached in {folder}; have it raised, or give another folder with {option}"
+        return f"{needed}the quota of {folder} is reached; have it raised, or give another folder with {option}"
     free, disk = format_bytes(shutil.disk_usage(folder).free), os.statvfs(folder)
-    if disk.f_files and disk.f_favail < FEW_FILES:  # bytes may be left where names are not
+    if disk.f_files and disk.f_favail < FEW_FILES:  # inodes can run out before bytes do
         free += f" and {disk.f_favail:,} of {disk.f_files:,} files"
     return f"{needed}{free} are free in {folder}; make room, or give another folder with {option}"
 

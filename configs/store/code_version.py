@@ -1,4 +1,4 @@
-"""The version of a stage's code, for the address of what it makes."""
+"""The version of a stage's code, for the addresses of its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ BODIES = "body", "orelse", "finalbody", "handlers", "cases"  # fields of a state
 
 
 class Digest(str):
-    """Some hex digits, which is all that an address counts; `parts` says what they were made from: name -> digest."""
+    """Hex digits that an address counts.
+
+    Attributes:
+        parts: name -> digest of each part that they were made from. Addresses do not count it.
+    """
 
     parts: Mapping[str, str]
 
@@ -26,20 +30,19 @@ class Digest(str):
         made.parts = dict(parts)
         return made
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, Mapping[str, str]]]:  # a worker process is sent addresses
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Mapping[str, str]]]:  # addresses are sent to worker processes
         return type(self), (str(self), self.parts)
 
 
 class CodeVersion(Digest):
-    """The version of some files, by their places in the project. A manifest keeps them, so that a changed one can be
-    named."""
+    """The version of some files, with one digest per file. Manifests store them, so a changed file can be named."""
 
 
 @cache
 def code_version(*folders_or_files: Path) -> CodeVersion:
-    """12 hex digits of the parsed source of these files and packages; comments and docstrings do not count.
+    """12 hex digits of the parsed source of these files and packages. Comments and docstrings do not count.
 
-    Read once a process: what runs was loaded then, whatever is edited since.
+    The source is read once per process: later edits do not change the running code.
     """
     digest, files = hashlib.sha256(), {}
     for root in folders_or_files:
@@ -61,15 +64,15 @@ def code_files(request: object) -> dict[str, str]:
 
 
 def _place(path: Path, root: Path) -> str:
-    """models/training/train.py; of a file outside the project, its name below the folder that was given."""
+    """Path in the project, such as models/training/train.py; outside the project, path below the given folder."""
     return path.relative_to(PROJECT if path.is_relative_to(PROJECT) else root.parent).as_posix()
 
 
 @cache
 def _source(path: Path) -> str:
-    """A file without its comments, blanks at the ends of lines aside; the same in a clone and as installed.
+    """A file's code without comments and docstrings; the same in a clone and as installed.
 
-    Several versions count the same file, which is parsed once.
+    Cached: several versions count the same file.
     """
     text = path.read_text(encoding="utf-8").replace(PREFIX, "")
     if path.suffix == ".py":
@@ -80,7 +83,7 @@ def _source(path: Path) -> str:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     left: list[ast.AST] = [tree]
-    while left:  # through statements alone: no expression holds a docstring
+    while left:  # statements only: expressions have no docstrings
         node = left.pop()
         body: list[ast.stmt] = getattr(node, "body", [])
         if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):

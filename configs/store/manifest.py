@@ -1,4 +1,4 @@
-"""What a kept result says of itself: its address, and `manifest.json` with the request and a SHA-256 of every file."""
+"""A result's address, and its `manifest.json` with the request and the SHA-256 of every file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from configs.store.atomic_files import check_checksum, file_digest, flush, with_
 from configs.store.code_version import code_files
 
 MANIFEST = "manifest.json"
-RESUME = "resume"  # a folder in a part folder: work to go on with. It is no part of the result, and goes last
+RESUME = "resume"  # folder of a part folder with data to resume from. It is not part of the result, and is removed last
 PACKAGES = ("numpy", "torch", "torchvision", "pillow", "numba")
 
 
 @dataclass(frozen=True)
 class Address:
-    """What was asked: a kind of result, a readable name, and the whole request as JSON values."""
+    """A cache key: a kind of result, a readable name, and the full request as JSON values."""
 
     kind: str
     name: str
@@ -36,12 +36,12 @@ class Address:
 
     @property
     def key(self) -> str:
-        """The folder, relative to the store."""
+        """The result's folder, relative to the store."""
         return f"{self.kind}/{self.name}-{self.digest}"
 
 
 def seal(folder: Path, address: Address, made_with: Mapping[str, str] | None = None) -> None:
-    """Flush every file, then write the manifest, last."""
+    """Flush every file, then write the manifest."""
     files = {name: file_digest(folder / name) for name in _contents(folder)}
     for name in files:
         flush(folder / name)
@@ -60,7 +60,7 @@ def seal(folder: Path, address: Address, made_with: Mapping[str, str] | None = N
 
 
 def find_damage(path: Path, address: Address | None = None) -> str | None:
-    """What is wrong with a kept result, in words, or None: every file is hashed and held against the manifest."""
+    """What is wrong with a cached result, as text, or None. Every file is hashed and compared with the manifest."""
     try:
         manifest = check_checksum((path / MANIFEST).read_text(encoding="utf-8"))
         listed = dict(manifest["sha256"])
@@ -78,7 +78,7 @@ def find_damage(path: Path, address: Address | None = None) -> str | None:
     for name, digest in listed.items():
         try:
             if file_digest(path / name) != digest:
-                return f"{name} is damaged (its SHA-256 is not the manifest's)"
+                return f"{name} is damaged (its SHA-256 differs from the manifest's)"
         except OSError as e:
             return f"{name} cannot be read ({e.strerror})"
     return None
@@ -91,7 +91,7 @@ def _contents(folder: Path) -> list[str]:
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Package -> its version, and Python's; nothing is imported for it."""
+    """Package -> version, Python included. Nothing is imported."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -102,5 +102,5 @@ def versions() -> Mapping[str, str]:
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """`torch 2.11.0, now 2.15.0` for each package of another version than before; empty where there is none."""
+    """`torch 2.11.0, now 2.15.0` for each package whose version changed; empty if none did."""
     return ", ".join(f"{p} {then[p]}, now {now[p]}" for p in PACKAGES if p in then and p in now and then[p] != now[p])

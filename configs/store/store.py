@@ -1,9 +1,11 @@
-"""Results have addresses: `runs/<kind>/<name>-<12 hex of everything that was asked>/`.
+"""A cache of results on disk. A result's folder is `runs/<kind>/<name>-<12 hex digits of the request>/`.
 
-A result is made in `.<name>-<hex>.part/` beside its place, flushed to disk, described by `manifest.json` (written last,
-with the request in readable form and a SHA-256 of every file) and renamed into place. A lock per address lets two
-builds at once make each thing once; the operating system drops it when its holder dies. So whatever has its final name
-is whole, whatever is not was interrupted, and nothing stale can be read: another request has another address.
+A result is made in `.<name>-<hex>.part/`, flushed to disk and renamed. `manifest.json` is written last; it has the
+request and the SHA-256 of every file.
+There is one lock per address, so two builds at once make each result once. The operating system frees the lock of a
+process that dies.
+So a result with its final name is complete, and a part folder was interrupted. Another request has another address, so
+no stale result can be read.
 """
 
 from __future__ import annotations
@@ -31,20 +33,20 @@ Tell = Callable[[str, Address], None]
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A result that stands: its folder, and whether this call made it."""
+    """A complete result: its folder, and whether this call made it."""
 
     path: Path
     made: bool
 
 
 class NotWritable(ResultError):
-    """The store may be read and not written. why: the sentence without what to do."""
+    """The store is read-only. why: the message without advice."""
 
     why: str = ""
 
 
 def refused(why: str, what_to_do: str, e: OSError) -> ResultError:
-    """What is raised where the disk refuses a result."""
+    """The error for a result that cannot be written."""
     if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResultError(f"{why}; {what_to_do}")
     told = NotWritable(f"{why}; {what_to_do}")
@@ -53,7 +55,7 @@ def refused(why: str, what_to_do: str, e: OSError) -> ResultError:
 
 
 class Store:
-    """A folder of results, by default `runs/`. It `tell`s what becomes of an address: kept, begun, done or stopped."""
+    """A folder of results, by default `runs/`. `tell` receives each address's state: kept, begun, done or stopped."""
 
     def __init__(
         self,
@@ -64,14 +66,19 @@ class Store:
         checked: Collection[str] = (),
         lends: bool = False,
     ) -> None:
-        """A folder that is made where it is not there.
+        """Open the folder; create it if it does not exist.
 
         Args:
-            made_with: what is written into each manifest beside the request, by default the versions of the packages.
-            checked: keys of results that this build's main process has just found whole; they are not hashed again.
-            lends: of a store that may be read and not written, what is asked and is not there is made elsewhere.
+            root: the folder.
+            say: receives messages.
+            tell: receives an address's state and the address.
+            made_with: versions that manifests record; default: of the packages.
+            checked: keys of results that the main process has just verified; they are not hashed again.
+            lends: for a read-only store, make missing results in a temporary folder.
         """
-        self.root, self.say, self.tell = Path(root), say, tell
+        self.root = Path(root)
+        self.say = say
+        self.tell = tell
         self.made_with = versions() if made_with is None else made_with
         self.checked = frozenset(checked)
         self.lends, self._told = lends, set[str]()
@@ -79,29 +86,29 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except (OSError, UnicodeError) as e:
-            why = e.strerror if isinstance(e, OSError) else "its name is no text"
-            raise ResultError(f"{self.root}: cannot be made ({why}); give another folder with --runs") from e
+            why = e.strerror if isinstance(e, OSError) else "its name is not text"
+            raise ResultError(f"{self.root}: cannot be created ({why}); give another folder with --runs") from e
 
     def path(self, address: Address) -> Path:
-        """Where the result of this address stands, or would."""
+        """The folder of this address's result, which may not exist."""
         return self.root / address.key
 
     def has(self, address: Address) -> bool:
-        """Whether the result is there, by its manifest; `get` and `open` also check its contents."""
+        """Whether the result has a manifest. `get` and `open` also check its contents."""
         return (self.path(address) / MANIFEST).is_file()
 
     def get(self, address: Address, make: Callable[[Path], None], *, resume: bool = False) -> StoredResult:
-        """The result of an address: kept if it is there and whole, else made by `make(folder)`.
+        """The result of an address: the cached one if it is undamaged, else a new one from `make(folder)`.
 
-        Where `lends` and the store cannot be written, a result that is not there goes with this object.
+        With `lends`, a result that a read-only store lacks is temporary: it is removed with this object.
 
         Args:
-            address: what is asked.
-            make: writes its files into the folder it is given. With `resume` it may find its own earlier files there.
-            resume: an interrupted attempt that left a folder `resume/` is handed back to `make`.
+            address: the request.
+            make: writes its files into the given folder. With `resume` it may find its own earlier files there.
+            resume: pass the folder of an interrupted attempt that left `resume/` to `make`.
 
         Raises:
-            ResultError: the disk refuses (full, read-only); what was there before still stands.
+            ResultError: the disk is full or read-only. What was there before is unchanged.
         """
         path = self.path(address)
         if address.key in self.checked:
@@ -113,7 +120,7 @@ class Store:
                 raise
             if path.exists() and find_damage(path, address) is None:
                 return StoredResult(path, made=False)
-            self._say_once(f"note: {e.why}, so what is made anew is not kept there")
+            self._say_once(f"note: {e.why}, so new results are not saved there")
         if self._aside is None:
             self._folder = TemporaryDirectory(prefix="reid-")
             self._aside = Store(Path(self._folder.name), self.say, self.tell, self.made_with)
@@ -129,17 +136,17 @@ class Store:
             if path.exists():
                 damage = find_damage(path, address)
                 if damage is None:
-                    shutil.rmtree(path / RESUME, ignore_errors=True)  # of a run killed between its last two steps
+                    shutil.rmtree(path / RESUME, ignore_errors=True)  # from a run killed between its last two steps
                     self._tell_packages(path)
                     self.tell("kept", address)
                     return StoredResult(path, made=False)
-                self.say(f"{path}: {damage}; making it again")
+                self.say(f"{path}: {damage}; rebuilding it")
             self.tell("begun", address)
             try:
                 self._make(address, make, resume)
             except OSError as e:
                 if e.filename is not None and self.root.absolute() not in Path(e.filename).absolute().parents:
-                    raise  # not the store's: a file that `make` wanted to read
+                    raise  # an error of `make`, reading a file outside the store
                 raise refused(
                     f"{path}: cannot be written ({e.strerror or e})", disk_full_message(self.root, e, "--runs"), e
                 ) from e
@@ -147,12 +154,12 @@ class Store:
         return StoredResult(path, made=True)
 
     def _tell_packages(self, path: Path) -> None:
-        """Say once which packages have other versions than those a kept result was made with."""
+        """Report once which packages have other versions than a cached result was made with."""
         then = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["made_with"]
         told = differences(then, self.made_with)
         if told and told not in self._told:
             self._told.add(told)
-            self.say(f"note: {path} is kept, though made with {told}; remove its folder to make it anew")
+            self.say(f"note: {path} is reused, though made with {told}; remove its folder to rebuild it")
 
     def _make(self, address: Address, make: Callable[[Path], None], resume: bool) -> None:
         path = self.path(address)
@@ -176,19 +183,19 @@ class Store:
         shutil.rmtree(path / RESUME, ignore_errors=True)
 
     def open(self, key: str) -> Path:
-        """The folder of a kept result by its key (`features/r50-0123456789ab`), every file checked.
+        """The folder of a cached result by its key (`features/r50-0123456789ab`). Every file is checked.
 
         Raises:
-            ResultError: it is not there, or it is damaged.
+            ResultError: it does not exist, or is damaged.
         """
         path = self.root / key
-        damage = find_damage(path) if path.exists() else "is not there"
+        damage = find_damage(path) if path.exists() else "does not exist"
         if damage:
-            raise ResultError(f"{path}: {damage}. Run the build again; it makes what is missing and keeps the rest")
+            raise ResultError(f"{path}: {damage}. Run the build again; it makes only what is missing")
         return path
 
     def sweep(self) -> list[Path]:
-        """Remove what killed runs left half-made, unless it can be resumed or somebody is at work on it."""
+        """Remove unfinished results of killed runs, unless they can be resumed or a process is making them."""
         swept = []
         for part in sorted(self.root.glob("*/.*.part")):
             if (part / RESUME).exists():
@@ -197,18 +204,18 @@ class Store:
                 with self._lock(part.parent.name, part.name[1:].removesuffix(".part")).acquire(timeout=0):
                     clear(part)
                     swept.append(part)
-            except (Timeout, OSError):  # at work on, or a disk that can only be read: it is no harm there
+            except (Timeout, OSError):  # a process is making it, or the disk is read-only
                 continue
         return swept
 
     def remove(self, path: Path) -> bool:
-        """Remove a result, or what an interrupted run left of one; False where somebody is at work on it."""
+        """Remove a result, finished or not; False if a process is making it."""
         name = path.name.removeprefix(".").removesuffix(".part")
         try:
             with self._lock(path.parent.name, name).acquire(timeout=0):
-                gone = path.with_name(f".{name}.gone.part")  # in one step: half a result is never there
+                gone = path.with_name(f".{name}.gone.part")  # one rename: no half of a result is ever visible
                 os.replace(path, gone)
-                shutil.rmtree(gone / RESUME, ignore_errors=True)  # first: without it a sweep takes the rest
+                shutil.rmtree(gone / RESUME, ignore_errors=True)  # first: a sweep removes what has no resume folder
                 clear(gone)
         except Timeout:
             return False
@@ -217,13 +224,13 @@ class Store:
         return True
 
     def point_at(self, name: str, values: Mapping[str, Any]) -> None:
-        """Replace a small file at the store's root, such as which build is the last.
+        """Replace a small file at the store's root, such as the pointer to the last build.
 
         Raises:
-            ResultError: the disk refuses; the old file still stands.
+            ResultError: it cannot be written. The old file is unchanged.
         """
         try:
-            with self._lock("pointers", name):  # one writer at a time, so what is left of another was killed
+            with self._lock("pointers", name):  # one writer at a time: other part files are from killed writers
                 for torn in self.root.glob(f".{name}.*.part"):
                     torn.unlink()
                 write_text(self.root / name, with_checksum(values))
@@ -232,7 +239,7 @@ class Store:
             raise ResultError(f"{told}; {disk_full_message(self.root, e, '--runs')}") from e
 
     def _lock(self, kind: str, name: str) -> FileLock:
-        """One lock an address. Its file stays, empty; the system drops the lock with its holder."""
+        """The lock of an address. Its empty file stays; the system frees the lock when its process ends."""
         folder = self.root / ".locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{kind}-{name}.lock", mode=0o666)  # and the umask

@@ -1,1 +1,1 @@
-"""Feature banks of the members, and features that other code made."""
+"""Feature banks of the members, and external features."""

@@ -1,4 +1,4 @@
-"""One member's features with the names of the images they are of. Banks of different images refuse to be fused."""
+"""One member's features with the names of their images. Banks of different images cannot be fused."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from configs.store.atomic_files import save_array, write_text
 from configs.store.store import Store
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 
-FEATS, NAMES, MATRICES = "feats.npy", "names.json", ("qq", "qg", "gg")
+FEATS = "feats.npy"
+NAMES = "names.json"
+MATRICES = ("qq", "qg", "gg")
 
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """feats: (N, D) float32 unit rows, query first; N = Q + G; or, of a member from outside, distances of the N images.
+    """One member's features and image names.
 
-    fingerprint: the digest of everything they come from.
+    Attributes:
+        member: its name.
+        feats: (N, D) float32 unit rows, queries first, N = Q + G; or distances of an external member.
+        query_names: Q names.
+        gallery_names: G names.
+        fingerprint: digest of everything the features were made from.
     """
 
     member: str
@@ -43,13 +50,13 @@ class FeatureBank:
 
 
 def check_same_images(banks: Sequence[FeatureBank]) -> None:
-    """Every bank lists the images of the first, in its order.
+    """Check that all banks list the same images in the same order.
 
     Raises:
-        MismatchedBanks: there is no bank, or two of them differ; the message names the first difference.
+        MismatchedBanks: there is no bank, or two banks differ. The message names the first difference.
     """
     if not banks:
-        raise MismatchedBanks("no feature bank given; at least one is wanted")
+        raise MismatchedBanks("no feature bank given; want at least one")
     first = banks[0]
     for other in banks[1:]:
         for side in ("query_names", "gallery_names"):
@@ -64,15 +71,15 @@ def check_same_images(banks: Sequence[FeatureBank]) -> None:
 
 
 def feature_arrays(banks: Sequence[FeatureBank], what: str) -> list[NDArray[np.float32]]:
-    """Each bank's features, for what can use nothing else.
+    """Each bank's features, for uses that need features; what: the use, for the message.
 
     Raises:
-        ConfigError: a bank holds distances.
+        ConfigError: a bank has distances instead.
     """
     feats = [bank.feats for bank in banks if not isinstance(bank.feats, DistanceMatrices)]
     if len(feats) < len(banks):
         name = next(bank.member for bank in banks if isinstance(bank.feats, DistanceMatrices))
-        raise ConfigError(f"{what} need features, and member {name!r} gives distances; leave it out of --members")
+        raise ConfigError(f"{what} need features, but member {name!r} has distances: remove it from --members")
     return feats
 
 
@@ -91,7 +98,7 @@ def save_names(folder: Path, query_names: Sequence[str], gallery_names: Sequence
 
 
 def load_bank(member: str, folder: Path, fingerprint: str) -> FeatureBank:
-    """Open a bank; the features, or the distances, stay on disk as memory maps."""
+    """Open a bank with its features or distances as memory maps."""
     names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
     feats: Feats
     if (folder / FEATS).exists():
@@ -106,7 +113,7 @@ def _at(names: tuple[str, ...], place: int) -> str:
 
 
 def open_banks(store: Store, keys: Mapping[str, str]) -> list[FeatureBank]:
-    """Banks by their keys, checked file by file and against each other."""
+    """Open banks by their keys; check every file, and that the images are the same."""
     banks = [load_bank(member, store.open(key), key) for member, key in keys.items()]
     check_same_images(banks)
     return banks

@@ -1,9 +1,8 @@
-"""Retrieval by parts: each domain searched by itself, tracks found as one; every query is answered once, over all.
+"""Retrieval by partition: each domain is searched separately, and the images of a track are ranked as one unit.
 
-A query's list begins with the gallery images of its own part, by the part's own re-ranking. Then come the other images,
-by the plain summed distance: they fill the list of a query whose domain has fewer images than a list is long, or none.
-As one distance: the others' is added to the largest of the query's own part, so the order of a list is that of its
-distances.
+A query's list starts with the gallery images of its own partition, by that partition's re-ranking.
+The other images follow, by the summed distance without re-ranking. They fill lists longer than the partition.
+To get one distance, the largest distance in the query's partition is added to that of the other images.
 """
 
 from __future__ import annotations
@@ -23,12 +22,17 @@ from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.results.build_record import DomainsAndTracks
 
 ALL = "all"
-BLOCK = 256  # rows at a time, as `distance_blocks.blocks` and `rerank.blocks` have them
+BLOCK = 256  # rows at a time, as in `distance_blocks.blocks` and `rerank.blocks`
 
 
 @dataclass(frozen=True)
 class Partition:
-    """query: rows of the queries asked in it. units: the gallery rows of each image, or track, that is found as one."""
+    """A partition of a test.
+
+    Attributes:
+        query: rows of its queries.
+        units: gallery rows of each unit: an image, or the images of a track.
+    """
 
     name: str
     query: NDArray[np.intp]
@@ -36,26 +40,26 @@ class Partition:
 
     @property
     def gallery(self) -> NDArray[np.intp]:
-        """Its gallery rows, unit by unit."""
+        """Its gallery rows, in the order of the units."""
         return np.concatenate([*self.units, np.empty(0, np.intp)])
 
     def others(self, n_gallery: int) -> NDArray[np.intp]:
-        """The gallery rows that are not in it."""
+        """The gallery rows of the other partitions."""
         return np.setdiff1d(np.arange(n_gallery), self.gallery)
 
 
 def make_partitions(
     query_domains: Sequence[str], gallery_domains: Sequence[str], gallery_tracks: Sequence[int], n_query: int, n: int
 ) -> list[Partition]:
-    """The parts of a test; of Q queries and G = n - Q gallery images.
+    """The partitions of a test with Q queries and G = n - Q gallery images.
 
     Args:
-        query_domains, gallery_domains: one an image, or nothing where domains do not count.
-        gallery_tracks: the track of each gallery image, -1 for none, or nothing where tracks do not count. Images of a
-            track are one unit; a track that lies in two domains is one in each.
+        query_domains, gallery_domains: one per image; empty if domains are not used.
+        gallery_tracks: track of each gallery image, -1 for none; empty if tracks are not used. The images of a track
+            are one unit. A track in two domains is one unit in each.
 
     Returns:
-        By name; every query is in one part, a gallery image in one at most (in none where nobody asks in its domain).
+        Partitions sorted by name. Every query is in one. A gallery image is in none if its domain has no query.
     """
     asked = np.array(query_domains or [ALL] * n_query)
     there = np.array(gallery_domains or [ALL] * (n - n_query))
@@ -68,12 +72,12 @@ def make_partitions(
 
 
 def partitions_of(kinds: DomainsAndTracks, n_query: int, n: int) -> list[Partition]:
-    """The parts that a record's domains and tracks make."""
+    """The partitions from a record's domains and tracks."""
     return make_partitions(kinds.query_domains, kinds.gallery_domains, kinds.gallery_tracks, n_query, n)
 
 
 def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
-    """Rows by track, in the order of each one's first image; an image without a track is a unit by itself."""
+    """Rows grouped by track, in the order of each track's first image. An image without a track is its own unit."""
     members: dict[int, list[int]] = {}
     for row, track in zip(rows.tolist(), tracks.tolist(), strict=True):
         members.setdefault(track if track >= 0 else -1 - row, []).append(row)
@@ -81,15 +85,15 @@ def _units(rows: NDArray[np.intp], tracks: NDArray[np.int64]) -> tuple[NDArray[n
 
 
 def mixes_of(ensemble: Ensemble, members: Sequence[str], parts: Sequence[Partition]) -> tuple[FusionSettings, ...]:
-    """What a plan asks for of these members, one a part: a domain's own settings in place of the general ones."""
+    """Fusion settings per partition: a domain's own settings have priority over the general ones."""
     own = ensemble.domain_settings
     return tuple(fusion_settings(ensemble, members, own.get(part.name)) for part in parts)
 
 
 def describe(mixes: Sequence[FusionSettings], parts: Sequence[Partition], weights: Sequence[float]) -> str:
-    """What was done, for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks were found as one.
+    """Text for signatures: `green:k_reciprocal(...)+normal:...`, and whether tracks are used.
 
-    weights: the general ones; a part that has others says so, in the order of the members: `green[1,0.5]:...`.
+    weights: the general ones. A partition with other weights shows them in the order of members: `green[1,0.5]:...`.
     """
     said = []
     for mix, part in zip(mixes, parts, strict=True):
@@ -100,7 +104,7 @@ def describe(mixes: Sequence[FusionSettings], parts: Sequence[Partition], weight
 
 
 def name_suffix(ensemble: Ensemble) -> str:
-    """` by domain`, ` by track`, ` by domain and track`, for the name of a row."""
+    """Suffix of a table row's name: ` by domain`, ` by track` or ` by domain and track`."""
     asked = {"domain": ensemble.domains, "track": ensemble.tracks}
     return " by " + " and ".join(word for word, how in asked.items() if how != "none")
 
@@ -112,13 +116,11 @@ def blocks(
     n_query: int,
     device: str = "auto",
 ) -> Iterator[distance_blocks.Block]:
-    """Distances to the whole gallery of the queries that are in these parts: (slice of those queries, (b, G) float32).
-
-    Each part answers its queries in their order, so a block takes its rows from the parts in turn.
+    """Stream the distances of the partitions' queries to the whole gallery: (slice of queries, (b, G) float32).
 
     Args:
-        mixes: one a part.
-        n_query: rows of `feats` that are queries, whether the parts have them all or not.
+        mixes: one per partition.
+        n_query: query rows of `feats`, also those outside these partitions.
     """
     part_of = np.full(n_query, -1)
     for number, part in enumerate(parts):
@@ -132,7 +134,7 @@ def blocks(
 def _rows(
     mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
 ) -> Iterator[NDArray[np.float32]]:
-    """The distances of a part's queries to the whole gallery, (G,) each."""
+    """Yield the distances of a partition's queries to the whole gallery, (G,) each."""
     n_gallery = len(feats[0]) - n_query
     others = part.others(n_gallery)
     feats, mix = drop_unweighted(feats, mix)
@@ -150,7 +152,7 @@ def _rows(
 def _own(
     mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
 ) -> Iterator[distance_blocks.Block]:
-    """Distances of a part's queries to its units, (b, U)."""
+    """Distances of a partition's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
     return distance_stream(
@@ -166,7 +168,7 @@ def distances_to_others(
     n_query: int,
     device: str,
 ) -> Iterator[distance_blocks.Block]:
-    """Summed distances of a part's queries to the images that are not in it, (b, O)."""
+    """Summed distances of a partition's queries to the images outside it, (b, O)."""
     if not len(others):
         return _nothing(len(part.query))
     apart = [select_features(a, part.query, tuple(others[:, None]), n_query) for a in feats]
@@ -178,17 +180,17 @@ def _nothing(n_query: int) -> Iterator[distance_blocks.Block]:
 
 
 def drop_unweighted(feats: Sequence[Feats], mix: FusionSettings) -> tuple[list[Feats], FusionSettings]:
-    """Those members alone that have a weight: the others cost no product."""
+    """Remove members with weight 0, which would cost products."""
     pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
     return [a for a, _ in pairs], replace(mix, weights=tuple(w for _, w in pairs))
 
 
 def select_features(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:
-    """The features of some queries and units, a unit of several images by the unit-length mean of theirs."""
+    """The features of some queries and units. A unit of several images has their normalised mean."""
     single = all(len(unit) == 1 for unit in units)
     if isinstance(feats, DistanceMatrices):
         if not single:
-            raise ConfigError("ensemble.tracks=mean needs features; a member that gives distances has no mean")
+            raise ConfigError("ensemble.tracks=mean needs features; a member with distances has no mean")
         rows = np.concatenate(units)
         return DistanceMatrices(
             feats.qq[np.ix_(query, query)], feats.qg[np.ix_(query, rows)], feats.gg[np.ix_(rows, rows)]

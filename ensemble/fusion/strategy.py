@@ -27,12 +27,14 @@ class FusionSettings:
         reranker: a row of `ensemble/rerank/registry.py`, with its options.
         fusion: sum_then_rerank re-ranks the summed distances; rerank_then_sum sums what it makes of each member's.
         camera: added to the distance of two images of one camera, in the sum or in each.
+        whitened: the shrinkage of features that tuning whitened by query and gallery; a build whitens beforehand.
     """
 
     weights: tuple[float, ...]
     reranker: Reranker = field(default_factory=KReciprocal)
     fusion: str = SUM_FIRST
     camera: float = 0.0
+    whitened: float | None = None
 
     @property
     def reranks(self) -> bool:
@@ -49,7 +51,8 @@ class FusionSettings:
         options = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.options.items())
         penalty = f",camera_penalty={self.camera:g}" if self.camera else ""
         each = f",{EACH_FIRST}" if self.each_first else ""
-        return name_of(self.reranker) + (f"({options})" if options else "") + each + penalty
+        white = f",whiten=test({self.whitened:g})" if self.whitened is not None else ""
+        return name_of(self.reranker) + (f"({options})" if options else "") + each + penalty + white
 
     @property
     def options(self) -> dict[str, Any]:
@@ -58,8 +61,10 @@ class FusionSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        told = {"weights": list(self.weights), "rerank": name_of(self.reranker), "options": self.options}
-        return told | {"fusion": self.fusion, "camera": self.camera}
+        told: dict[str, Any] = {"weights": list(self.weights), "rerank": name_of(self.reranker)}
+        told["options"] = self.options
+        told |= {"fusion": self.fusion, "camera": self.camera}
+        return told | ({"whiten": self.whitened} if self.whitened is not None else {})
 
     def penalties(self, camids: ArrayLike | None) -> Penalties | None:
         """What `ensemble.neighbours` takes by that name.

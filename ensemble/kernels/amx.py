@@ -62,10 +62,9 @@ _CLOBBERS = "~{rax},~{rcx},~{r8},~{r9},~{r10},~{r11},~{memory},~{cc}"
 
 @functools.cache
 def formats() -> tuple[int, ...]:
-    """The formats this CPU and this kernel multiply, best first: float16 errs eight times less than bfloat16.
+    """The formats that this CPU and Linux kernel can multiply, best first: float16 has an eighth of bfloat16's error.
 
-    Linux lends the tile registers to a process that asks. Without this call, made in each process, their first use
-    kills it.
+    Linux gives the tile registers only on request. Without this call, their first use kills the process.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return ()
@@ -80,7 +79,7 @@ def formats() -> tuple[int, ...]:
 
 
 def _machine_code(text: str, constraints: str, n_arguments: int) -> Emitted:
-    """A function of n addresses or counts (int64) that is this machine code and returns nothing."""
+    """A function of n addresses or counts (int64) that runs this machine code and returns nothing."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * n_arguments)

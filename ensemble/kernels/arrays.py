@@ -1,4 +1,4 @@
-"""What callers hand over as an array: lists, NumPy arrays, tensors of any device."""
+"""Convert arguments to arrays: lists, NumPy arrays, tensors on any device."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 
 def as_array(values: Any, name: str, want: str) -> NDArray[Any]:
-    """A list, a NumPy array or a tensor of any device, as a NumPy array; one that is an array already is not copied.
+    """A list, a NumPy array or a tensor on any device as a NumPy array. NumPy arrays are not copied.
 
     Raises:
-        ValueError: its rows are of different lengths, some of it is masked, or it is no array at all.
+        ValueError: rows of different lengths, a masked array, or not an array.
     """
     if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{name}: a masked array; fill what is masked, want {want}")
-    if isinstance(values, np.memmap):  # it stays one: workers open its file
+        raise ValueError(f"{name}: a masked array: fill the masked values, want {want}")
+    if isinstance(values, np.memmap):  # stays a memory map: workers open its file
         return values
     try:
         if hasattr(values, "detach"):
             values = values.detach().cpu()
-            values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # NumPy has no such numbers
+            values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # NumPy has no bfloat16
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as e:
-        raise ValueError(f"{name}: {type(values).__name__} is no array of one shape: want {want}") from e
+        raise ValueError(f"{name}: {type(values).__name__} is not an array of one shape: want {want}") from e

@@ -6,7 +6,6 @@ This file alone names numba. The other kernels take `jit`, `fast`, `inlined` and
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ class _Index(IndexDataCacheFile):
     def _load_index(self) -> dict[Any, str]:
         try:
             found: dict[Any, str] = super()._load_index()
-        except (AttributeError, ImportError, EOFError, pickle.UnpicklingError):
+        except Exception:  # whatever reading it ends in: a class that is gone, half a file
             return {}
         return found
 

@@ -1,4 +1,4 @@
-"""Which device the retrieval runs on, and why."""
+"""Choose the device of the retrieval."""
 
 import functools
 import importlib.util
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def cuda_problem() -> str | None:
-    """None where a CUDA device can be used through CuPy, else why not."""
+    """None if a CUDA device can be used through CuPy, else the reason."""
     if importlib.util.find_spec("cupy") is None:
         return f"CuPy is not installed ({install('cuda13')}, or cuda12 for an older driver)"
     from ensemble.kernels.cuda import card
@@ -24,16 +24,16 @@ def cuda_problem() -> str | None:
 
 
 def lies_on_card(array: Any) -> bool:
-    """Whether something is an array on a CUDA device: CuPy's, torch's, anything that speaks DLPack."""
+    """Whether a value is an array on a CUDA device: of CuPy, torch or any library with DLPack."""
     says = getattr(array, "__dlpack_device__", None)
     return says is not None and says()[0] == CUDA
 
 
 def check_device(asked: str) -> None:
-    """`--device cuda` wants a card, before anything is opened.
+    """Check early that `--device cuda` is possible.
 
     Raises:
-        ConfigError: there is none that can be used.
+        ConfigError: no usable CUDA device.
     """
     problem = cuda_problem() if asked == "cuda" else None
     if problem is not None:
@@ -41,12 +41,13 @@ def check_device(asked: str) -> None:
 
 
 def choose(device: str, feats: Any = ()) -> str:
-    """cpu or cuda; auto takes cuda where there is one, and logs which it took and why.
+    """Resolve the device to cpu or cuda. auto uses cuda if there is one, and logs its choice.
 
-    feats: what is to be read, an array or several.
+    feats: the array or arrays to read.
 
     Raises:
-        ConfigError: cuda where there is none. ValueError: unknown device, or cpu for arrays that lie on a CUDA device.
+        ConfigError: cuda without a usable device.
+        ValueError: unknown device, or cpu for arrays on a CUDA device.
     """
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}; there are: {', '.join(DEVICES)}")
@@ -54,7 +55,7 @@ def choose(device: str, feats: Any = ()) -> str:
         given = feats if isinstance(feats, list | tuple) else getattr(feats, "members", [feats])
         if any(lies_on_card(a) for a in given):
             raise ValueError(
-                "device 'cpu' and features on a CUDA device: use 'auto' or 'cuda', or bring them here first"
+                "device 'cpu' and features on a CUDA device: use 'auto' or 'cuda', or copy them to the host first"
             )
         return "cpu"
     problem = cuda_problem()

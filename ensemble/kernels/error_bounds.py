@@ -1,4 +1,4 @@
-"""How far products in float32 or half precision are from the exact similarities at most."""
+"""Error bounds of similarities from float32 or half-precision products."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ UNIT_ROUNDOFF = 2.0**-24
 
 
 class Measures(Protocol):
-    """What a bound is made of: the sum of the weights, each member's numbers a row, each penalty's amount."""
+    """The inputs of a bound: sum of the weights, D of each member, amount of each penalty."""
 
     @property
     def total(self) -> float: ...
@@ -22,7 +22,7 @@ class Measures(Protocol):
 
 
 def product_bound(source: Measures, lost: float, roundoff: float, deviation: float) -> float:
-    """How far a product is from the exact similarity at most; lost: |x - x'| of a row; roundoff: of its sums."""
+    """Bound on the error of a product. lost: |x - x'| of a rounded row x'. roundoff: unit roundoff of the sums."""
     length, penalties = np.sqrt(source.total) * (1 + deviation), sum(source.amounts)
     operations = sum(source.widths) + 8 * len(source.widths) + 2 * len(source.amounts) + 4
     sums = operations * roundoff * ((length + lost) ** 2 + penalties)

@@ -1,4 +1,4 @@
-"""Exact distances on the CPU: of chosen pairs, in float64, and the best of each row."""
+"""Exact distances of chosen pairs on the CPU, in float64, and the nearest of each row."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ UNIT_TOLERANCE = 1e-3
 
 
 def not_unit(bad: NDArray[np.intp], norm: NDArray[np.float64]) -> str:
-    """What to say of rows `bad` that are not of unit length; norm: of all rows."""
+    """Message for rows `bad` that are not unit length; norm: of all rows."""
     shown = ", ".join(f"{i} (norm {norm[i]:.4g})" for i in bad[:5])
     more = f" and {bad.size - 5} more" if bad.size > 5 else ""
     return f"rows not of unit length: {shown}{more}; L2-normalise the features first"
@@ -21,7 +21,7 @@ def not_unit(bad: NDArray[np.intp], norm: NDArray[np.float64]) -> str:
 
 @fast
 def _four_dots(a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, out: Sums) -> None:
-    """Products of a with b, c, d and e, summed in float64; each sum in the same order as its neighbours."""
+    """Products of a with b, c, d and e, summed in float64, all in the same order."""
     t0 = t1 = t2 = t3 = 0.0
     for k in range(a.size):
         x = np.float64(a[k])
@@ -34,7 +34,7 @@ def _four_dots(a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, out: Sums)
 
 @jit
 def _print(bits: NDArray[np.uint32]) -> np.uint64:
-    """A number that tells a row of floats from another: whole numbers, so the same in any order, on any device."""
+    """A hash of a row of floats, from integer sums, so it is equal for any summation order and device."""
     total = np.uint64(0)
     for d in range(bits.size):
         total += np.uint64(bits[d]) * (np.uint64(2 * d + 1) * np.uint64(0x9E3779B97F4A7C15))
@@ -43,7 +43,7 @@ def _print(bits: NDArray[np.uint32]) -> np.uint64:
 
 @jit
 def measured(feats: Floats, start: int, stop: int) -> tuple[Sums, Prints]:
-    """Of rows start..stop the squared length, (B,) float64, NaN where the row holds one, and the print (B,)."""
+    """Squared lengths (B,) float64 and hashes (B,) of rows start..stop. A row with NaN has length NaN."""
     squares, prints, four = np.empty(stop - start), np.empty(stop - start, np.uint64), np.empty(4)
     for i in range(start, stop):
         row = feats[i]
@@ -59,7 +59,7 @@ def add_distances(
 ) -> None:
     """Add weight * (1 - cos(feats[rows[i]], feats[j])) to out (nnz,) for each j of row i's index[indptr[i]:...].
 
-    squares: squared lengths, from `measured`: a row's distance from a copy of itself is 0 exactly.
+    squares: squared lengths from `measured`. The distance of a row to a copy of itself is exactly 0.
     """
     four = np.empty(4)
     for i in range(rows.size):
@@ -75,7 +75,7 @@ def add_distances(
 
 @jit
 def best(indptr: Pointers, index: Ints, value: Floats, k: int) -> tuple[Ints, Floats]:
-    """The k of each row with the smallest value, ties by lower index: order (R, k), -1 where a row has fewer, value."""
+    """The k smallest values of each row, ties by lower index: order (R, k), -1 for missing entries; value (R, k)."""
     rows = indptr.size - 1
     order = np.full((rows, k), -1, np.int32)
     out = np.full((rows, k), np.inf, np.float32)
@@ -105,9 +105,9 @@ def greatest(indptr: Pointers, value: Floats) -> Floats:
 
 @jit
 def rounded(dist: Sums, bound: float) -> tuple[Floats, Pointers, Ints]:
-    """Rows of distances (B, C), each within `bound` of the truth, as float32, 0 at least; and where that is in doubt.
+    """Round distances (B, C), each within `bound` of the exact value, to float32 >= 0.
 
-    Returns (B, C) float32, and (indptr (B + 1,), columns) of those whose true value may round to another number.
+    Returns (B, C) float32, and (indptr (B + 1,), columns) of values whose exact value may round to another number.
     """
     rows, width = dist.shape
     out, indptr = np.empty((rows, width), np.float32), np.zeros(rows + 1, np.int64)
@@ -131,7 +131,7 @@ def rounded(dist: Sums, bound: float) -> tuple[Floats, Pointers, Ints]:
 
 @jit
 def penalise(sim: Floats, row0: int, col0: int, labels: NDArray[np.int64], amount: Real) -> None:
-    """Take amount off sim (B, C) wherever two different images share a label; a label below 0 is shared by none."""
+    """Subtract amount from sim (B, C) for pairs of different images with the same label >= 0."""
     for i in range(sim.shape[0]):
         label = labels[row0 + i]
         if label >= 0:

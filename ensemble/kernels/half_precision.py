@@ -1,8 +1,9 @@
-"""Features as half-precision tiles, their products, and the exact size of the error that rounding makes.
+"""Features as half-precision tiles, their products, and the exact rounding error.
 
-A tile is 16 images by 32 numbers. As the left factor each image's 32 numbers lie in a row; as the right factor pairs
-of numbers lie in rows of 16 images, as the instructions want them. Features are scaled by a power of two so that
-float16 holds them without subnormals; what is smaller is set to zero, and counted in the error.
+A tile has 16 images by 32 numbers. A left tile has one image per row. A right tile has pairs of numbers in rows of 16
+images, as the instructions need.
+Features are scaled by a power of two so that float16 needs no subnormals. Smaller numbers become zero, which the error
+includes.
 """
 
 import numpy as np
@@ -27,7 +28,7 @@ SMALLEST_FLOAT16 = np.float32(2.0**-14)
 
 @jit
 def _float16(x: Real) -> np.uint16:
-    """The 16 bits of x as float16, to nearest, ties to even; zero where it would be subnormal."""
+    """The 16 bits of x as float16, to nearest, ties to even; subnormals become zero."""
     return bits_of_float16(x) if abs(np.float32(x)) >= SMALLEST_FLOAT16 else np.uint16(0)
 
 
@@ -60,7 +61,7 @@ def _error_bfloat16(row: Floats, scale: Real) -> np.float32:
 
 @jit
 def survey(feats: Floats, start: int, stop: int, scale: Real, kind: int) -> NDArray[np.float64]:
-    """|scale * row - what its tile holds|^2 (B,) float64, to six digits."""
+    """(B,) float64 squared rounding error |scale * row - tile|^2, to six digits."""
     error = np.empty(stop - start)
     for i in range(start, stop):
         error[i - start] = _error_float16(feats[i], scale) if kind == FLOAT16 else _error_bfloat16(feats[i], scale)
@@ -88,7 +89,7 @@ def pack_left(feats: Floats, start: int, stop: int, scale: Real, kind: int, step
 
 @jit
 def turn(tiles: Tiles, out: Tiles) -> None:
-    """Write left tiles (groups, steps, 512) as right tiles to out: each tile's 16 x 16 pairs transposed."""
+    """Convert left tiles (groups, steps, 512) to right tiles in out: transpose each tile's 16 x 16 pairs."""
     for g in range(tiles.shape[0]):
         for s in range(tiles.shape[1]):
             pairs, turned = tiles[g, s].view(np.uint32), out[g, s].view(np.uint32)
@@ -101,7 +102,7 @@ def turn(tiles: Tiles, out: Tiles) -> None:
 def multiply(left: Tiles, right: Tiles, config: NDArray[np.uint8], kind: int, out: Floats) -> None:
     """out (16 * left groups, 16 * right groups) float32 = left tiles times right tiles; both have an even count.
 
-    config is the 64 bytes that shape the tile registers: 16 rows of 64 bytes each.
+    config: 64 bytes that set the tile registers to 16 rows of 64 bytes.
     """
     steps = left.shape[1]
     tile, stride = 1024 * steps, 4 * out.shape[1]

@@ -1,9 +1,8 @@
-"""Rows shared out over workers: threads here, or the machines of a joblib backend.
+"""Split rows over workers: threads of this process, or a joblib backend.
 
-Heavy, independent tasks go through `tasks`, which obeys `joblib.parallel_config`: a Dask or Ray backend given there
-runs them on a cluster. Cheap steps over rows already in memory go through `over_rows`, always threads of this process:
-the kernels release the interpreter lock. Each worker's matrix products are single-threaded; two thread pools that take
-turns on the same cores cost more than either.
+Heavy, independent tasks use `tasks`, which obeys `joblib.parallel_config`: Dask or Ray can run them on a cluster.
+Cheap steps over rows in memory use `over_rows`: threads of this process, since kernels release the interpreter lock.
+Matrix products in workers are single-threaded, since two thread pools on the same cores are slower than one.
 """
 
 import os
@@ -20,34 +19,34 @@ from joblib.parallel import SequentialBackend, ThreadingBackend
 
 
 def workers(n_jobs: int) -> int:
-    """How many workers n_jobs means here (-1: one a core); raises ValueError for 0."""
+    """The number of workers for n_jobs (-1: one per core); ValueError for 0."""
     if n_jobs == 0:
-        raise ValueError("n_jobs is 0: want a number of workers, or -1 for one a core")
+        raise ValueError("n_jobs is 0: want a number of workers, or -1 for one per core")
     return int(joblib.effective_n_jobs(n_jobs))
 
 
 def here() -> tuple[str, int]:
-    """What tells this process from a worker process, on this machine or on another."""
+    """An identifier of this process that differs from that of worker processes on any machine."""
     return socket.gethostname(), os.getpid()
 
 
 @contextmanager
 def one_thread_products() -> Iterator[None]:
-    """Matrix products on one thread each while inside; restored after."""
+    """Inside, matrix products use one thread each."""
     with threadpoolctl.threadpool_limits(1, "blas"):
         yield
 
 
 def settle_in(home: tuple[str, int]) -> None:
-    """In a worker process other than `home`: products on one thread from now on, one worker a core."""
+    """In a process other than `home`, set matrix products to one thread for good."""
     if here() != home:
         threadpoolctl.threadpool_limits(1, "blas")
 
 
 def tasks(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int) -> Iterator[Any]:
-    """Results of function(*a), as they come in; function and arguments must pickle where the backend needs it.
+    """Yield results of function(*a) as they finish. Some backends need arguments that can be pickled.
 
-    Arguments are drawn as workers come free, so that later ones can use what earlier results taught.
+    Arguments are taken when a worker is free, so later ones can use earlier results.
     """
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     with one_thread_products():
@@ -59,7 +58,7 @@ def tasks(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int)
 
 
 def _threads(function: Callable[..., Any], arguments: Iterable[tuple], count: int) -> Iterator[Any]:
-    """The same on threads of this process: joblib's own poll for results, which costs more than a small search."""
+    """`tasks` on threads of this process, without joblib's polling, which takes longer than a small search."""
     waiting: set[Future] = set()
     left = iter(arguments)
     with ThreadPoolExecutor(count) as pool:

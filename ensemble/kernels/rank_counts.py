@@ -1,7 +1,7 @@
-"""Ranks of the right images, by counting in rows of distances: no row is sorted.
+"""Ranks of the right images by counting in rows of distances, without sorting.
 
-A query's facts are four numbers: the sum of k / rank_k over the right images found, how many were found, the first
-one's rank and the last one's, ranks from 1 and counted without junk.
+The facts of a query are four numbers over its right images found: the sum of k / rank_k, their number, the first rank
+and the last rank. Ranks start at 1 and do not count junk.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
 
 @jit
 def _nearer_and_equal(row: NDArray[np.float32], c: Real, d: Real) -> tuple[Whole, Whole, Whole, Whole]:
-    """How many of a row are below c, and how many are c; the same for d. Two at a time share the row's loads.
+    """Count the values of a row below c and equal to c, and the same for d, in one pass.
 
-    Sums are kept to 32 bits: twice as many fit a register as of 64.
+    Sums have 32 bits: a register holds twice as many as with 64.
     """
     nearer, equal, nearer2, equal2 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for g in range(row.size):
@@ -62,7 +62,7 @@ def has_nan(row: NDArray[np.float32]) -> bool:
 
 @jit
 def _ranks_together(row: NDArray[np.float32], targets: Ints) -> Ints:
-    """The same for many targets: each image is put between two of them by bisection."""
+    """`ranks` for many targets: bisection finds each image's position among them."""
     by_dist = targets[np.argsort(row[targets], kind="mergesort")]
     counts = np.zeros(targets.size + 1, np.int64)
     for g in range(row.size):
@@ -92,8 +92,8 @@ def _ranks_in(row: NDArray[np.float32], targets: Ints) -> Ints:
 def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
     """Rank from 1 of each target column, ascending, in a row of distances (G,), ties by lower index.
 
-    None of what is farther than the farthest target has a part in it: where that leaves few, only they are counted.
-    Raises nothing for NaN: all ranks are then -1.
+    Images beyond the farthest target do not matter: if few remain, only these are counted.
+    For a row with NaN, all ranks are -1.
     """
     bar = row[targets].max() if targets.size else np.float32(-np.inf)
     near, count = np.empty(row.size // SHARE + WIDE, np.int64), 0
@@ -119,9 +119,10 @@ def ranks(row: NDArray[np.float32], targets: Ints) -> Ints:
 def doubtful(
     dist: NDArray[np.float32], bound: NDArray[np.float32], right_ptr: Ints, right: NDArray[np.float32]
 ) -> tuple[Ints, NDArray[np.int32]]:
-    """Images of which rows (B, G), within bound (B,) of the truth, do not say which side of a right one they are on.
+    """Images whose approximate distance does not decide whether they rank before a right image.
 
-    right: exact distances of row i's right images, right[right_ptr[i]:right_ptr[i + 1]]. Returns (indptr, columns).
+    Rows (B, G) are within bound (B,) of the exact distances. Row i's right images have the exact distances
+    right[right_ptr[i]:right_ptr[i + 1]]. Returns (indptr, columns).
     """
     rows, width = dist.shape
     indptr = np.zeros(rows + 1, np.int64)
@@ -168,7 +169,7 @@ def from_distances(
     junk: bool,
     top_k: int,
 ) -> Facts:
-    """Facts of rows of distances (B, G), as if each row were sorted, ties by lower index; NaN for a row with NaN."""
+    """Facts of rows of distances (B, G), as for sorted rows with ties by lower index; NaN for a row with NaN."""
     rows = len(dist)
     total, found = np.zeros(rows), np.zeros(rows, np.int64)
     first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)

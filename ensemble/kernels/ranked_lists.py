@@ -1,4 +1,4 @@
-"""Ranked lists on the CPU: rows of distances sorted, and exact first-K lists that never see a whole row."""
+"""Ranked lists on the CPU: sorted rows of distances, and exact lists of length K without full rows."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _mixed(s: Real, t: Real, lam: Real) -> Any:
 
 @jit
 def mix_rows(dist: Floats, farthest: Floats, indptr: Pointers, gallery: Ints, t: Floats, power: int, lam: Real) -> None:
-    """Rows of distances (B, G) become (1 - lam) J + lam s in place; (indptr, gallery, t): where J is not 1."""
+    """Replace rows of distances (B, G) by (1 - lam) J + lam s in place; (indptr, gallery, t): overlaps, where J < 1."""
     rows, width = dist.shape
     overlap = np.zeros(width, np.float32)
     for q in range(rows):
@@ -65,7 +65,7 @@ def mix_pairs(
     power: int,
     lam: Real,
 ) -> None:
-    """The same of chosen gallery images asked[asked_ptr[q]:asked_ptr[q + 1]] of row q, dist (nnz,) in place."""
+    """`mix_rows` for chosen gallery images asked[asked_ptr[q]:asked_ptr[q + 1]] of row q, dist (nnz,) in place."""
     overlap = np.zeros(max(asked.max() if asked.size else 0, gallery.max() if gallery.size else 0) + 1, np.float32)
     for q in range(farthest.size):
         for e in range(indptr[q], indptr[q + 1]):
@@ -88,10 +88,11 @@ def unlisted(
     power: int,
     lam: Real,
 ) -> tuple[Pointers, Pointers]:
-    """Of the gallery images that overlap with a query (indptr, gallery, t), those that may enter its first k unlisted.
+    """Overlapping gallery images (indptr, gallery, t) that are not in near but may be in a query's first k.
 
-    near (B, K) are its nearest, K >= k. What is not among them is no nearer than the last of them, so that its final
-    distance has a lower bound; k listed ones have an upper. Returns (indptr (B + 1,), positions in gallery).
+    near (B, K) are the nearest images, K >= k. Other images are at least as far as the last of them, which bounds their
+    final distance from below. The listed images bound the k-th distance from above.
+    Returns (indptr (B + 1,), positions in gallery).
     """
     rows, wide = near.shape
     listed = np.full(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, -1, np.int64)
@@ -131,9 +132,9 @@ def merged(
     power: int,
     lam: Real,
 ) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """Final first-k lists from the nearest and the unlisted extras: order (B, k) int32, dist (B, k) float32, sure (B,).
+    """Final lists of length k from the nearest images and the extras.
 
-    sure: whether the last of the list is nearer than what is in neither, so that nothing of that belongs into it.
+    Returns order (B, k) int32, dist (B, k) float32, and sure (B,): whether no other image can be in the list.
     """
     rows, wide = near.shape
     overlap = np.zeros(near.max() + 1 if gallery.size == 0 else max(near.max(), gallery.max()) + 1, np.float32)
@@ -164,7 +165,7 @@ def merged(
 
 @jit
 def _at_most(values: Floats, k: int) -> np.float32:
-    """A number that the k-th smallest of values does not exceed: the k-th smallest of the least of each run of them."""
+    """An upper bound on the k-th smallest value: the k-th smallest among the minima of runs."""
     run = max(1, values.size // (2 * k))
     runs = values.size // run
     least = np.empty(runs, np.float32)
@@ -181,8 +182,8 @@ def weighed(
 ) -> tuple[Ints, Floats, Floats]:
     """Rows start..stop of candidates (indptr, index ascending) under weights (M,) of the members' dist (M, C).
 
-    Returns the k of each row that are nearest among index >= first, ties by lower index: order (B, k), -1 where a row
-    has fewer, and value (B, k) float32; and the largest distance of each row (B,).
+    Returns the k nearest of each row among index >= first, ties by lower index: order (B, k), -1 for missing entries;
+    value (B, k) float32; and the largest distance of each row (B,).
     """
     order, value = np.full((stop - start, k), -1, np.int32), np.full((stop - start, k), np.inf, np.float32)
     farthest = np.full(stop - start, -np.inf, np.float32)
@@ -218,8 +219,8 @@ def jaccards(
 ) -> Floats:
     """Jaccard distances 1 - t / (2 - t) of queries start..stop to their candidates: 1 for images before `first`.
 
-    indptr, index: the candidates of every query, images first.. being the gallery. found_ptr, gallery, t: the overlaps
-    of queries start..stop. Returns (indptr[stop] - indptr[start],) float32.
+    indptr, index: the candidates of every query; images from `first` on are the gallery.
+    found_ptr, gallery, t: the overlaps of queries start..stop. Returns (indptr[stop] - indptr[start],) float32.
     """
     top = 0
     for e in range(indptr[start], indptr[stop]):
@@ -257,8 +258,8 @@ def summed(
 ) -> Ints:
     """The k nearest candidates by sum_m w_m ((1 - lam) J_m + lam s_m) of queries start..stop: (B, k) int32.
 
-    member_dist, jaccard: (M, C) of every candidate; farthest: (M, Q) each row's largest distance, for s = (dist /
-    farthest)^power. Places in the gallery, ties by lower index; every query must have k candidates from `first` on.
+    member_dist, jaccard: (M, C) of every candidate. farthest: (M, Q) each row's largest distance, for s = (dist /
+    farthest)^power. Returns gallery indices, ties by lower index. Every query needs k candidates from `first` on.
     """
     members = weights.size
     out = np.empty((stop - start, k), np.int32)

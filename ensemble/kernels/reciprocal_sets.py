@@ -1,10 +1,11 @@
-"""Set algebra of k-reciprocal re-ranking on the CPU (Zhong, Zheng, Cao & Li, CVPR 2017), a range of rows at a time.
+"""Set operations of k-reciprocal re-ranking on the CPU (Zhong, Zheng, Cao & Li, CVPR 2017), for a range of rows.
 
-As sparse algebra, with A the N x N 0/1 matrix of the k1 + 1 nearest and A_h that of the half sets: R = A o A^T,
-R_h = A_h o A_h^T, inter = R o (R R_h^T), E = [inter > 2/3 |R_h|], the expanded sets are the pattern of R + E R_h, and
-with P the first-k2 matrix over k2, query expansion is P V. Each function returns arrays of the rows start..stop alone.
+As sparse algebra: A is the N x N 0/1 matrix of the k1 + 1 nearest, and A_h that of the half sets.
+R = A o A^T, R_h = A_h o A_h^T, inter = R o (R R_h^T), E = [inter > 2/3 |R_h|].
+The expanded sets are the pattern of R + E R_h. With P the first-k2 matrix divided by k2, query expansion is P V.
+Each function returns arrays for rows start..stop only.
 
-Weights are whole numbers in units of 2^-30: their sums are the same in any order, so on any device.
+Weights are integers in units of 2^-30, so their sums are equal in any order and on any device.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ UNIT = 2.0**30
 def reciprocal(order: Ints, c: int, start: int, stop: int) -> tuple[Ints, Ints]:
     """Each row's c-reciprocal neighbours: the j among its first c that have i among theirs.
 
-    Returns members (stop - start, c) int32, in the list's order, and how many of them are valid (stop - start,).
+    Returns members (stop - start, c) int32 in the list's order, and the number of valid ones (stop - start,).
     """
     members = np.empty((stop - start, c), np.int32)
     size = np.zeros(stop - start, np.int32)
@@ -40,7 +41,7 @@ def reciprocal(order: Ints, c: int, start: int, stop: int) -> tuple[Ints, Ints]:
 
 @jit
 def expanded(full: Ints, full_size: Ints, half: Ints, half_size: Ints, start: int, stop: int) -> tuple[Pointers, Ints]:
-    """Reciprocal sets joined by those half sets that lie in them by more than two thirds.
+    """Reciprocal sets, expanded by the half sets of which more than two thirds are in them.
 
     Returns (indptr (B + 1,) int64, members (nnz,) int32), the set's own members first.
     """
@@ -74,7 +75,7 @@ def expanded(full: Ints, full_size: Ints, half: Ints, half_size: Ints, start: in
 
 @jit
 def known(indptr: Pointers, members: Ints, order: Ints, dist: Floats, start: int, stop: int) -> Floats:
-    """Distances of the members that a row's own list holds; NaN for the rest. Shapes as `expanded`'s."""
+    """Distances of the members that are in the row's own list; NaN for the others. Shapes as in `expanded`."""
     n, k = order.shape
     mark = np.full(n, -1, np.int64)
     place = np.empty(n, np.int32)
@@ -92,8 +93,9 @@ def known(indptr: Pointers, members: Ints, order: Ints, dist: Floats, start: int
 def weighed(indptr: Pointers, dist: Floats, farthest: Floats, power: int, unit: float) -> Wholes:
     """Weights of the members of some rows: exp(-s) over the row's sum, times unit, rounded: (nnz,) uint32.
 
-    dist: (nnz,) distances; farthest: (B,) of each row; s = (dist / farthest)^power. The exponential is exp(1/2 - s) by
-    its series, for s from 0 to 1 within 1.3e-11: plain sums and products, which every device rounds alike.
+    dist: (nnz,) distances. farthest: (B,) of each row. s = (dist / farthest)^power.
+    exp(1/2 - s) is computed by its series, for s from 0 to 1 with error below 1.3e-11. It needs only sums and products,
+    which all devices round alike.
     """
     out = np.empty(dist.size, np.uint32)
     whole = np.empty(dist.size, np.int64)
@@ -188,7 +190,7 @@ def overlap(
     start: int,
     stop: int,
 ) -> tuple[Pointers, Ints, Floats]:
-    """t = sum_c min(V(q, c), V(g, c)) of queries start..stop with every gallery image it is not zero for.
+    """t = sum_c min(V(q, c), V(g, c)) of queries start..stop with every gallery image for which it is not zero.
 
     Returns (indptr (B + 1,), gallery (nnz,) int32, t (nnz,) float32, 1 for equal rows).
     """

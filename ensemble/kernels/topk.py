@@ -1,8 +1,8 @@
 """Neighbour search on the CPU: scan blocks of similarities and keep the candidates.
 
-A block of similarities may be approximate. If each is within e of the truth, everything that belongs to a row's k
-nearest lies within 2 e of the row's k-th largest approximation; `slack` is that 2 e. A row's least similarity is found
-in the same way, as the largest of the negated. All kernels release the interpreter lock.
+A block of similarities may be approximate. If each is within e of the exact value, then all of a row's k nearest are
+within 2 e of the row's k-th largest approximation. `slack` is 2 e.
+A row's least similarity is found the same way, from negated values. All kernels release the interpreter lock.
 """
 
 from typing import NamedTuple
@@ -21,9 +21,12 @@ Whole = int | np.int32
 
 
 class TopKBuffer(NamedTuple):
-    """Candidates of R rows: value and where (R, C); how many are held (R,), -1 where they did not fit; the bar (R,).
+    """Candidates of R rows.
 
-    What is below its row's bar cannot belong to the row's k largest.
+    Attributes:
+        value, where: (R, C) similarities and images.
+        held: (R,) number of candidates, -1 if they did not fit.
+        bar: (R,) threshold: values below it cannot be among the row's k largest.
     """
 
     value: Floats
@@ -36,25 +39,25 @@ Flat = tuple[Ints, Floats, Floats, Ints]
 
 
 def empty_buffer(rows: int, capacity: int) -> TopKBuffer:
-    """An empty pool."""
+    """An empty buffer."""
     shape, bar = (rows, capacity), np.full(rows, -np.inf, np.float32)
     return TopKBuffer(np.empty(shape, np.float32), np.empty(shape, np.int32), np.zeros(rows, np.int32), bar)
 
 
 def rows_of(p: TopKBuffer, rows: slice | None) -> TopKBuffer:
-    """Some rows of a pool, shared with it; None is all."""
+    """A view of some rows of a buffer; None: all."""
     some = rows or slice(None)
     return TopKBuffer(p.value[some], p.where[some], p.held[some], p.bar[some])
 
 
 def capacity(k: int) -> int:
-    """Room for a row's k largest, what slack adds to them, and some to gather before the next selection."""
+    """Capacity for a row's k largest, those within slack, and some more before the next selection."""
     return 3 * k + 64
 
 
 @jit
 def kth_largest(values: Floats, k: int) -> np.float32:
-    """The k-th largest of values, which it reorders (Hoare's selection)."""
+    """The k-th largest value (Hoare's selection). Reorders `values`."""
     low, high, want = 0, values.size - 1, k - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -79,7 +82,7 @@ def kth_largest(values: Floats, k: int) -> np.float32:
 
 @jit
 def _tighten(p: TopKBuffer, r: int, k: int, slack: Real) -> int:
-    """Raise row r's bar to its k-th largest less slack and drop what is below; how many stay."""
+    """Raise row r's threshold to its k-th largest minus slack, drop lower values, and return how many stay."""
     n = p.held[r]
     if n < k:
         return n
@@ -96,7 +99,7 @@ def _tighten(p: TopKBuffer, r: int, k: int, slack: Real) -> int:
 
 @jit
 def _crowded(p: TopKBuffer, r: int, v: Real, j: int, k: int, slack: Real) -> None:
-    """Put v among row r's candidates, of which there are as many as fit."""
+    """Add v to row r's full buffer."""
     if _tighten(p, r, k, slack) == p.value.shape[1]:
         p.held[r], p.bar[r] = -1, np.inf
     if v >= p.bar[r]:
@@ -106,7 +109,7 @@ def _crowded(p: TopKBuffer, r: int, v: Real, j: int, k: int, slack: Real) -> Non
 
 @inlined
 def _hits(run: Floats, bar: Real, low: Real, bars: Floats, lows: Floats) -> Whole:
-    """How many of RUN similarities pass a row's bars, or their columns'."""
+    """How many of RUN similarities pass the thresholds of the row or of their columns."""
     hits = np.int32(0)
     for j in range(RUN):
         v = run[j]
@@ -115,9 +118,9 @@ def _hits(run: Floats, bar: Real, low: Real, bars: Floats, lows: Floats) -> Whol
 
 
 class Side(NamedTuple):
-    """Where one side of a block puts candidates: pools of the k largest and of the k_low largest of the negated.
+    """The buffers for one side of a block: of the k largest, and of the k_low largest negated values.
 
-    first: the side's first row in the pools.
+    first: the side's first row in the buffers.
     """
 
     top: TopKBuffer
@@ -129,9 +132,9 @@ class Side(NamedTuple):
 
 @jit
 def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: Real) -> None:
-    """Give rows and columns that have no bar yet the one that this block alone proves.
+    """Set the thresholds of rows and columns that have none yet, from this block alone.
 
-    The k-th largest of some columns is no more than that of all. Without it a new row takes in everything it meets.
+    The k-th largest of some columns is at most that of all columns. Without a threshold, a row accepts every value.
     """
     if rows.k <= width:
         for i in range(height):
@@ -151,10 +154,9 @@ def seed(sim: Floats, height: int, width: int, rows: Side, cols: Side, slack: Re
 
 @jit
 def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side, cols: Side, slack: Real) -> None:
-    """Offer sim[:height, :width] of images row0.. by col0.. to the rows' pools and to the columns'.
+    """Offer sim[:height, :width] of images row0.. by col0.. to the buffers of rows and columns.
 
-    A run of a row is tested as a whole, without branches, before any of its elements is. Columns with k = 0 want
-    nothing.
+    A run of a row is first tested as a whole, without branches. Columns with k = 0 take nothing.
     """
     tv, tw, th, tb = rows.top
     lv, lw, lh, lb = rows.low
@@ -203,7 +205,7 @@ def scan(sim: Floats, height: int, width: int, row0: int, col0: int, rows: Side,
 
 @jit
 def flattened(p: TopKBuffer, k: int, slack: Real) -> Flat:
-    """Tightened candidates as (held (R,), bar (R,), value, where), rows one after another."""
+    """The reduced candidates as (held (R,), bar (R,), value, where), rows concatenated."""
     total = 0
     for r in range(p.held.size):
         if p.held[r] > 0:
@@ -219,7 +221,7 @@ def flattened(p: TopKBuffer, k: int, slack: Real) -> Flat:
 
 @jit
 def merge(p: TopKBuffer, first: int, flat: Flat, k: int, slack: Real) -> None:
-    """Offer flattened candidates of rows first.. to pool p, whose bars rise at least to theirs."""
+    """Offer flattened candidates of rows first.. to buffer p; its thresholds rise at least to theirs."""
     held, bar, value, where = flat
     at, room = 0, p.value.shape[1]
     for i in range(held.size):

@@ -1,4 +1,4 @@
-"""CMC, mAP, mINP and the competition's score, of ranked lists or of distances."""
+"""CMC, mAP, mINP and the competition's score, from ranked lists or from distances."""
 
 from ensemble.metrics.retrieval_metrics import (
     AP_RULES,

@@ -1,9 +1,10 @@
-"""How far a score or a difference of two could be by the luck of the queries: the paired bootstrap over queries.
+"""Confidence intervals of scores and score differences: the paired bootstrap over queries.
 
-Queries are drawn again with replacement, as many as there are, and the mean is taken each time (Efron & Tibshirani,
-An Introduction to the Bootstrap, 1993, chapter 13: percentile intervals). Two submissions are compared on the same
-draws, so what makes a query hard for both does not widen the difference (Koehn, EMNLP 2004, section 4). Queries of one
-person resemble each other: with `groups` whole persons are drawn, which is the more careful answer.
+Q queries are drawn with replacement, and the mean is computed for each draw. Intervals are percentiles (Efron &
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+Two submissions are compared on the same draws, so queries that are hard for both do not widen the interval (Koehn,
+EMNLP 2004, section 4).
+Queries of one person are correlated. With `groups`, whole persons are drawn: the intervals are wider and safer.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 DRAWS = 5000
-CELLS = 4_000_000  # of a block of draws
+CELLS = 4_000_000  # per block of draws
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the bounds that `level` of the draws lie within. beyond_zero: zero lies outside them."""
+    """A mean, and the bounds that contain a share `level` of the draws."""
 
     mean: float
     low: float
@@ -28,7 +29,7 @@ class Interval:
 
     @property
     def beyond_zero(self) -> bool:
-        """Whether chance alone is an unlikely cause of a difference."""
+        """Whether zero is outside the bounds: a difference is then significant."""
         return self.low > 0 or self.high < 0
 
 
@@ -40,23 +41,24 @@ def interval(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """The interval of a mean over queries.
+    """The confidence interval of a mean over queries.
 
     Args:
-        values: (Q,) one number a query; NaN where it was skipped, and left out.
-        groups: (Q,) whose queries are drawn together, such as identities; None draws queries one by one.
-        level: share of the draws that the interval holds, in (0, 1).
+        values: (Q,) one number per query. NaN marks a skipped query; it is left out.
+        groups: (Q,) queries of one group, such as an identity, are drawn together. None: each query separately.
+        level: share of the draws inside the interval, in (0, 1).
+        draws: number of draws.
         seed: of the draws.
 
     Raises:
-        ValueError: nothing to draw from, or settings out of range.
+        ValueError: no values, or arguments out of range.
     """
     numbers = np.asarray(values, np.float64).ravel()
     kept = ~np.isnan(numbers)
     if not kept.any():
-        raise ValueError("no query has a number: nothing to draw from")
+        raise ValueError("every query is NaN: want at least one number")
     if groups is not None and np.size(groups) != numbers.size:
-        raise ValueError(f"{np.size(groups)} groups for {numbers.size} queries: want one each")
+        raise ValueError(f"{np.size(groups)} groups for {numbers.size} queries: want one per query")
     if not 0 < level < 1 or draws < 1:
         raise ValueError(f"level is {level} and draws {draws}: want a share between 0 and 1, and at least 1 draw")
     sums, counts = _grouped(numbers[kept], None if groups is None else np.asarray(groups).ravel()[kept])
@@ -74,21 +76,23 @@ def difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """The interval of mean(ours - theirs) over the same queries; one skipped in either is left out of both.
+    """The confidence interval of mean(ours - theirs) over the same queries.
+
+    A query that is NaN in either is left out of both. Other arguments as in `interval`.
 
     Raises:
-        ValueError: as `interval`, or the two are of different queries.
+        ValueError: as in `interval`, or different numbers of queries.
     """
     a, b = (np.asarray(x, np.float64).ravel() for x in (ours, theirs))
     if a.shape != b.shape:
-        raise ValueError(f"{a.size} and {b.size} queries: a paired comparison wants the same ones")
+        raise ValueError(f"{a.size} and {b.size} queries: a paired comparison needs the same queries")
     return interval(a - b, groups=groups, level=level, draws=draws, seed=seed)
 
 
 def _grouped(
     values: NDArray[np.float64], groups: NDArray | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Sums and sizes of what is drawn as one; no sizes where each is a single query."""
+    """Sum and size of each unit that is drawn; no sizes if each unit is one query."""
     if groups is None:
         return values, None
     _, which = np.unique(groups, return_inverse=True)

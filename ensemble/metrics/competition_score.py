@@ -1,4 +1,4 @@
-"""Streams of distances scored by a competition's rule, and signed with it."""
+"""Score streams of distances by a competition's rule, with a signature that names the rule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = -1
 
 
 def data_digest(*lists: Iterable[int]) -> str:
-    """8 hex digits over the identities and cameras of query and gallery: scores of other lists do not compare."""
+    """8 hex digits: a hash of the identities and cameras of query and gallery. Only equal digests are comparable."""
     text = json.dumps([[int(x) for x in numbers] for numbers in lists])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -33,11 +33,11 @@ def score_stream(
     competition: Competition,
     extra: Mapping[str, object],
 ) -> Score:
-    """The score of streamed distances, counted; cameras count where any is known.
+    """Score streamed distances. Cameras are used if both sides know any.
 
     Args:
-        stream: (slice of queries, (b, G) distances) of the evaluation's lists.
-        extra: what the signature should say of what is scored.
+        stream: pairs (slice of queries, (b, G) distances).
+        extra: further entries of the signature.
     """
     e, ap = evaluation, competition.ap
     cams = cameras(e.query_camids, e.gallery_camids)
@@ -59,17 +59,17 @@ def score_stream(
 
 
 def cameras(query: ArrayLike, gallery: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Of the queries and of the gallery, -1 unknown; None where a side tells none, so that no rule speaks of them."""
+    """Cameras of query and gallery, -1 for unknown; None if a side knows none, so that no junk rule uses them."""
     sides = np.asarray(query, np.int64), np.asarray(gallery, np.int64)
     return sides if all((side != UNKNOWN).any() for side in sides) else None
 
 
 def find_themselves(itself: ArrayLike, cams: tuple[NDArray[np.int64], NDArray[np.int64]] | None) -> dict[str, int]:
-    """For a signature: how many queries find their own image.
+    """How many queries find their own image, as an entry of a signature.
 
     Args:
-        itself: (Q,) the gallery row of each query's own image, -1 for none; or nothing.
-        cams: of query and gallery, where an image of the query's own camera is junk.
+        itself: (Q,) gallery row of each query's own image, -1 for none; may be empty.
+        cams: cameras of query and gallery, if images of the query's camera are junk.
     """
     rows = np.asarray(itself, np.int64)
     there = rows >= 0
@@ -79,19 +79,19 @@ def find_themselves(itself: ArrayLike, cams: tuple[NDArray[np.int64], NDArray[np
 
 
 def total_per_query(score: Score, competition: Competition) -> NDArray[np.float64]:
-    """(Q,) each query's share of the total; NaN where it was skipped. Their mean is the total."""
+    """(Q,) total of each query, NaN for skipped queries. Their mean is the total."""
     weights = competition.score
     per_query: NDArray[np.float64] = weights.rank1 * score.hit_per_query + weights.map * score.ap_per_query
     return per_query
 
 
 def parse(signature: str) -> dict[str, str]:
-    """The keys of a signature and their values."""
+    """The entries of a signature: key -> value."""
     return dict(part.partition("=")[::2] for part in signature.split("|") if part)
 
 
 def describe(signature: str) -> str:
-    """The rules for a person: `AP 'hits' at 200, no junk, total = 0.5 rank-1 + 0.5 mAP`."""
+    """The rules in readable form: `AP 'hits' at 200, no junk, total = 0.5 rank-1 + 0.5 mAP`."""
     says = parse(signature)
     at = "" if says["ap"] == "market" else f" at {says['k']}"
     junk = {"same_pid_same_cam": "junk: same person, same camera", "none": "no junk"}.get(says["junk"], says["junk"])

@@ -1,6 +1,6 @@
-"""Identities and cameras as they come, numbers or text, in any kind of array; as whole numbers they go on.
+"""Convert identities and cameras, numbers or text in any kind of array, to integers.
 
-Unknown is whatever is below 0, NaN, None, an empty text or the text "-1".
+Unknown ids are: below 0, NaN, None, an empty text, or the text "-1".
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ Ints = NDArray[np.int64]
 
 
 def as_numbers(query: Any, gallery: Any, what: str) -> tuple[Ints, Ints]:
-    """Ids of both sides, (Q,) and (G,): equal where the ids are equal, -1 where unknown.
+    """Integer ids of both sides, (Q,) and (G,): equal for equal ids, -1 for unknown.
 
     Args:
-        what: `identities` or `cameras`, for a sentence.
+        query: Q ids.
+        gallery: G ids.
+        what: `identities` or `cameras`, for error messages.
 
     Raises:
-        ValueError: something is no id, or one side has texts and the other numbers.
+        ValueError: a value is not an id, or text and numbers are mixed.
     """
     sides = {f"query {what}": query, f"gallery {what}": gallery}
     arrays = {name: _column(values, name) for name, values in sides.items()}
@@ -36,7 +38,7 @@ def as_numbers(query: Any, gallery: Any, what: str) -> tuple[Ints, Ints]:
     found = set().union(*kinds.values())
     if len(found) > 1:
         told = "; ".join(f"{name} are {' and '.join(sorted(map(str, kind)))}" for name, kind in kinds.items() if kind)
-        raise ValueError(f"{told}: one id must be written in one way, as text everywhere or as a number everywhere")
+        raise ValueError(f"{told}: write all ids as text, or all as numbers")
     texts = sorted({x for column in columns.values() for x in column if isinstance(x, str)})
     number = {text: i for i, text in enumerate(texts)}
     one, other = (np.array([_number(x, number) for x in column], np.int64) for column in columns.values())
@@ -44,34 +46,34 @@ def as_numbers(query: Any, gallery: Any, what: str) -> tuple[Ints, Ints]:
 
 
 def _column(values: Any, name: str) -> NDArray[Any]:
-    """One id an image."""
-    array = as_array(values, name, "(N,), one an image")
+    """(N,) ids, one per image."""
+    array = as_array(values, name, "(N,), one per image")
     if array.size != max(array.shape, default=0):
-        raise ValueError(f"{name}: shape {array.shape}: want (N,), one an image")
+        raise ValueError(f"{name}: shape {array.shape}: want (N,), one per image")
     return array.ravel()
 
 
 def _plain(value: Any) -> Any:
-    """None where nobody told, bytes as text."""
+    """None for an unknown id, bytes as text."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return None if value in ("", "-1") or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def _kind(value: Any, name: str) -> str | None:
-    """`text` or `numbers`; None of what nobody told.
+    """`text` or `numbers`; None for an unknown id.
 
     Raises:
-        ValueError: it is no id.
+        ValueError: it is not an id.
     """
     if value is None:
         return None
     if isinstance(value, str):
         return "text"
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
-        raise ValueError(f"{name}: {value!r} is no id: want whole numbers or text, one an image")
+        raise ValueError(f"{name}: {value!r} is not an id: want whole numbers or text, one per image")
     if value >= 2**63:
-        raise ValueError(f"{name}: {value!r} is more than 64 bits hold; give such ids as text")
+        raise ValueError(f"{name}: {value!r} does not fit in 64 bits: give such ids as text")
     return "numbers"
 
 

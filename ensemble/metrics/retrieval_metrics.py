@@ -1,16 +1,16 @@
-"""Rank-1, mAP, CMC and mINP, from ranked lists or from distances counted without sorting.
+"""Rank-1, mAP, CMC and mINP, from ranked lists or from distances without sorting.
 
-The score that teams report is weight * rank-1 + weight * mAP. A query's average precision is not one formula, and a
-score says which it used: the sum of k / rank_k over its k hits is divided by
+The reported total is weight * rank-1 + weight * mAP. There are several formulas for average precision; a score names
+the one it used. All divide the sum of k / rank_k over the query's hits by:
 
-    hits           the hits inside the list; a query without one scores 0 and counts
-    relevant       all relevant gallery images; a query that has none is skipped
-    relevant_at_k  min(relevant, K); the same
-    market         all relevant, over the whole gallery and with junk removed; a query that has none is skipped
+    hits           the hits inside the list; a query without hits scores 0
+    relevant       all relevant gallery images; a query without any is skipped
+    relevant_at_k  min(relevant, K); a query without any is skipped
+    market         all relevant, on full lists with junk removed; a query without any is skipped
 
-Junk is what a query's list drops before ranks are counted: gallery images of its own identity and camera. Identities
-and cameras are whole numbers or text. An unknown identity (see `ids.py`) is never right as a gallery image, and skipped
-as a query; an unknown camera is shared by none.
+Junk are gallery images of the query's identity and camera. They are removed before ranks are counted.
+Identities and cameras are whole numbers or text; `ids.py` says which are unknown.
+An unknown identity is never relevant in the gallery, and is skipped as a query. An unknown camera equals no other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,17 +26,19 @@ Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
 AP_RULES = ("hits", "relevant", "relevant_at_k", "market")
 JUNK_RULES = ("same_pid_same_cam", "none")
 CMC_RANKS = (1, 5, 10)
-CELLS = 2**21  # of lists at a time
+CELLS = 2**21  # entries of lists at a time
 NO_CAMERA = -2
 
 
 def from_lists(
     order: NDArray[np.int32], pids: Ints, cams: Ints, gallery_pids: Ints, gallery_cams: Ints, junk: bool, top_k: int
 ) -> Facts:
-    """Facts of ranked lists order (B, K), of each list's first top_k once junk is gone: (B,) each.
+    """Counts for ranked lists order (B, K): each list's first top_k images after junk is removed.
 
-    The sum of k / rank_k over the right images found, how many were found, the first one's rank and the last one's,
-    ranks from 1 and counted without junk; 0 where nothing was found, as of an identity below 0, which is unknown.
+    Ranks start at 1 and do not count junk. All four are 0 if nothing was found, or the identity is below 0 (unknown).
+
+    Returns:
+        (B,) each: the sum of k / rank_k over the relevant images found, their number, the first rank, the last rank.
     """
     query, place = np.nonzero((gallery_pids[order] == pids[:, None]) & (pids >= 0)[:, None])
     dropped = gallery_cams[order[query, place]] == cams[query] if junk else np.zeros(query.size, bool)
@@ -48,13 +50,13 @@ def from_lists(
     total: NDArray[np.float64] = np.bincount(query, nth / rank, rows).astype(np.float64)
     found = np.bincount(query, minlength=rows).astype(np.int64)
     first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    last[query] = rank  # of several the last is written last
+    last[query] = rank  # the highest rank is written last and stays
     first[query[::-1]] = rank[::-1]
     return total, found, first, last
 
 
 def _running(query: Ints, counted: NDArray[np.bool_]) -> Ints:
-    """How many are counted of the same query up to each entry, itself included; queries in ascending order."""
+    """Running count per query, the entry itself included; queries are in ascending order."""
     before = np.concatenate([[0], np.cumsum(counted)])
     begin = np.searchsorted(query, query)
     out: Ints = before[1:] - before[begin]
@@ -62,9 +64,14 @@ def _running(query: Ints, counted: NDArray[np.bool_]) -> Ints:
 
 
 def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery_cams: Ints, junk: bool) -> Ints:
-    """How many gallery images are right for each query: those of its group that are not junk; group -1 has none.
+    """(Q,) relevant gallery images per query: those of its group that are not junk. Group -1 has none.
 
-    pid_ptr, by_pid: the gallery images of each group, pointers and indices. group, query_cams: (Q,).
+    Args:
+        pid_ptr, by_pid: gallery images of each group, pointers and indices.
+        group: (Q,) group of each query.
+        query_cams: (Q,).
+        gallery_cams: (G,).
+        junk: whether images of the query's identity and camera are junk.
     """
     size = np.diff(pid_ptr)
     right = np.where(group >= 0, size[group], 0)
@@ -73,7 +80,7 @@ def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery
     cams, camera = np.unique(np.concatenate([gallery_cams, query_cams]), return_inverse=True)
     there, asked = camera[: gallery_cams.size], camera[gallery_cams.size :]
     pairs = np.sort(np.repeat(np.arange(size.size), size) * cams.size + there[by_pid])
-    wanted = group * cams.size + asked  # below 0, where nothing lies, for group -1
+    wanted = group * cams.size + asked  # group -1 gives a negative key, which matches nothing
     same = np.searchsorted(pairs, wanted, "right") - np.searchsorted(pairs, wanted, "left")
     out: Ints = right - same
     return out
@@ -81,11 +88,20 @@ def relevant(pid_ptr: Ints, by_pid: Ints, group: Ints, query_cams: Ints, gallery
 
 @dataclass(frozen=True)
 class Score:
-    """One evaluation and what it means.
+    """The result of one evaluation.
 
-    cmc: CMC at ranks 1, 5, 10. minp: mean of relevant / rank of the last relevant (0 where a cut list misses one).
-    total: weighted rank-1 + mAP. scored + skipped = Q.
-    ap_per_query, hit_per_query: (Q,) float64, average precision and rank-1 (1 or 0) of each; NaN where skipped.
+    Attributes:
+        rank1: CMC at rank 1.
+        map: mean average precision.
+        cmc: CMC at ranks 1, 5 and 10.
+        minp: mean of relevant / rank of the last relevant image; 0 for a cut list that misses one.
+        total: weighted sum of rank-1 and mAP.
+        scored: queries that count.
+        skipped: queries that do not count; scored + skipped = Q.
+        ap: rule of average precision.
+        signature: rules and settings as text.
+        ap_per_query: (Q,) float64 average precision, NaN for skipped queries.
+        hit_per_query: (Q,) float64 rank-1, 1 or 0, NaN for skipped queries.
     """
 
     rank1: float
@@ -103,7 +119,7 @@ class Score:
 
 @dataclass(frozen=True)
 class _Labels:
-    """Identities, cameras and rules, checked."""
+    """Checked identities, cameras and rules."""
 
     query_pids: NDArray[np.int64]
     gallery_pids: NDArray[np.int64]
@@ -128,11 +144,11 @@ def _labels(
     if junk is not None and junk not in JUNK_RULES:
         raise ValueError(f"unknown junk rule {junk!r}; the rules are: {', '.join(JUNK_RULES)}")
     if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
-        raise ValueError(f"top_k is {top_k!r}: want a whole number of at least 1, or None for whole lists")
+        raise ValueError(f"top_k is {top_k!r}: want a whole number of at least 1, or None for full lists")
     if ap == "market" and top_k is not None:
-        raise ValueError("ap 'market' is over the whole gallery: give no top_k, or use 'relevant' for cut lists")
+        raise ValueError("ap 'market' needs full lists: give no top_k, or use 'relevant' for cut lists")
     if (query_camids is None) != (gallery_camids is None):
-        raise ValueError("cameras are given for one side alone: give both query_camids and gallery_camids, or neither")
+        raise ValueError("cameras are given for one side only: give both query_camids and gallery_camids, or neither")
     if junk is None:
         junk = "same_pid_same_cam" if ap == "market" and query_camids is not None else "none"
     if junk != "none" and query_camids is None:
@@ -143,13 +159,13 @@ def _labels(
         cams = as_numbers(query_camids, gallery_camids, "cameras")
     for side, p, c in zip(("query", "gallery"), pids, cams, strict=True):
         if p.size != c.size or not p.size:
-            raise ValueError(f"{side}: {p.size} identities and {c.size} cameras; want one each, and at least one")
-    there = np.where(cams[1] < 0, NO_CAMERA, cams[1])  # an unknown camera is no query's, not even an unknown one's
+            raise ValueError(f"{side}: {p.size} identities and {c.size} cameras; want one per image, and at least one")
+    there = np.where(cams[1] < 0, NO_CAMERA, cams[1])  # an unknown camera equals no other, not even an unknown one
     return _Labels(pids[0], pids[1], cams[0], there, junk, ap, top_k)
 
 
 def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Each query's group, -1 for none, and the gallery images of each group: pointers and indices, ascending."""
+    """(Q,) group of each query, -1 for none; gallery images of each group as pointers and ascending indices."""
     pids, members = np.unique(labels.gallery_pids, return_inverse=True)
     at = np.minimum(np.searchsorted(pids, labels.query_pids), pids.size - 1)
     known = (pids[at] == labels.query_pids) & (labels.query_pids >= 0)
@@ -159,7 +175,7 @@ def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
 
 @dataclass(frozen=True)
 class _Facts:
-    """A query's sum of k / rank_k, hits found, first and last rank (see `py`), each (Q,)."""
+    """Sum of k / rank_k, hits found, first and last rank of each query (see `from_lists`), (Q,) each."""
 
     total: NDArray[np.float64]
     found: NDArray[np.int64]
@@ -171,14 +187,14 @@ def _score(
     labels: _Labels, facts: _Facts, length: int, weights: tuple[float, float], extra: Mapping[str, object] | None
 ) -> Score:
     if len(weights) != 2 or not all(np.isfinite(w) and w >= 0 for w in weights):
-        raise ValueError(f"weights are {weights}: want two finite numbers >= 0, of rank-1 and of mAP")
+        raise ValueError(f"weights are {weights}: want two finite numbers >= 0, for rank-1 and mAP")
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
     right = relevant(pointers, by_pid, group, *cams, labels.junk != "none")
-    kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # nothing is right for an unknown one
+    kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # an unknown identity has no relevant image
     scored, n = int(kept.sum()), kept.size
     if not scored:
-        raise ValueError("no query can be scored: none has a right image in the gallery")
+        raise ValueError("no query can be scored: none has a relevant image in the gallery")
     divisors = {"hits": facts.found, "relevant_at_k": np.minimum(right, labels.top_k or length)}
     ap = np.where(kept, facts.total / np.maximum(1, divisors.get(labels.ap, right)), np.nan)
     hit = kept & (facts.found > 0)
@@ -223,20 +239,23 @@ def evaluate(
     """Score ranked lists.
 
     Args:
-        order: (Q, K) gallery indices, nearest first, no repeats. ap 'market' needs the whole gallery, K = G.
-        top_k: keep this many of each list, counted after junk is removed; None keeps all.
-        junk: same_pid_same_cam or none; None is the former for ap 'market' with cameras, else none.
-        weights: of rank-1 and mAP in total.
-        extra: what else the signature should say (settings, members, versions).
+        order: (Q, K) gallery indices, nearest first, no repeats. ap 'market' needs full lists, K = G.
+        query_pids, gallery_pids: (Q,) and (G,) identities.
+        query_camids, gallery_camids: (Q,) and (G,) cameras; give both or neither.
+        ap: rule of average precision: hits, relevant, relevant_at_k or market.
+        top_k: score the first top_k of each list, counted after junk is removed. None: all.
+        junk: same_pid_same_cam or none. None: same_pid_same_cam for ap 'market' with cameras, else none.
+        weights: of rank-1 and mAP in the total.
+        extra: further entries of the signature, such as settings, members, versions.
 
     Raises:
-        ValueError: unknown rule, shapes that do not agree, no indices of the gallery each once, nothing to score.
+        ValueError: unknown rule, shapes that do not match, invalid or repeated indices, no query to score.
     """
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
     lists = _indices(order, n_query, n_gallery)
     if ap == "market" and lists.shape[1] != n_gallery:
-        raise ValueError(f"ap 'market' needs whole lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
+        raise ValueError(f"ap 'market' needs full lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
     gallery = labels.gallery_pids, labels.gallery_camids, labels.junk != "none", top_k or lists.shape[1]
 
     step = max(1, CELLS // lists.shape[1])
@@ -248,14 +267,14 @@ def evaluate(
 
 
 def _indices(order: ArrayLike, n_query: int, n_gallery: int) -> NDArray[np.int32]:
-    """Lists of gallery indices (Q, K), checked before they are made smaller numbers."""
+    """Gallery indices (Q, K) as int32, checked before the cast."""
     lists = as_array(order, "order", f"({n_query}, K), gallery indices, nearest first")
     if lists.ndim != 2 or len(lists) != n_query or not lists.size:
         raise ValueError(f"order has shape {lists.shape}: want ({n_query}, K)")
     if lists.dtype.kind not in "iu":
         raise ValueError(
-            f"order holds {lists.dtype}: want gallery indices, whole numbers. Distances become an order by "
-            "np.argsort(dist, axis=1), or go to evaluate_blocks as [(slice(0, len(dist)), dist)]"
+            f"order holds {lists.dtype}: want gallery indices, whole numbers. For distances, use "
+            "np.argsort(dist, axis=1), or evaluate_blocks with [(slice(0, len(dist)), dist)]"
         )
     if lists.min() < 0 or lists.max() >= n_gallery:
         raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
@@ -271,12 +290,12 @@ def _check_distinct(lists: NDArray[np.int32], start: int) -> None:
 
 
 def _pairs(blocks: object) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Blocks of distances, each checked for being one."""
+    """Yield the blocks of distances, checked."""
     for block in blocks if isinstance(blocks, Iterable) else [blocks]:
         if not isinstance(block, tuple | list) or len(block) != 2 or not isinstance(block[0], slice):
             raise ValueError(
-                f"blocks hold {type(block).__name__}: want pairs (slice of queries, their distances to the gallery); a "
-                "whole matrix is [(slice(0, len(dist)), dist)]"
+                f"blocks hold {type(block).__name__}: want pairs (slice of queries, their distances to the gallery). "
+                "Give a full matrix as [(slice(0, len(dist)), dist)]"
             )
         yield block[0], as_array(block[1], f"block {block[0]}", "(b, G) distances")
 
@@ -295,18 +314,18 @@ def evaluate_blocks(
     extra: Mapping[str, object] | None = None,
     n_jobs: int = -1,
 ) -> Score:
-    """Score streamed distances, (slice of queries, (b, G)) each, by counting: nothing is sorted.
+    """Score streamed distances, pairs (slice of queries, (b, G)), by counting, without sorting.
 
-    The same score as `evaluate` gives for those rows sorted with ties by lower index. Arguments as there.
+    The score is that of `evaluate` for the rows sorted with ties by lower index. Other arguments as there.
     """
-    from ensemble.kernels import rank_counts  # a quarter of a second, which scores of lists do without
+    from ensemble.kernels import rank_counts  # imported here: 0.25 s that `evaluate` does not need
     from ensemble.kernels.parallel import over_rows
 
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
     group, pointers, by_pid = _groups(labels)
     rest = pointers, by_pid, labels.gallery_camids, labels.junk != "none", top_k or n_gallery
-    there = getattr(blocks, "facts", None)  # of a stream on a CUDA device
+    there = getattr(blocks, "facts", None)  # a stream on a CUDA device counts by itself
     if there is not None:
         if (blocks.n_query, blocks.n_gallery) != (n_query, n_gallery):  # type: ignore[attr-defined]
             shape = blocks.n_query, blocks.n_gallery  # type: ignore[attr-defined]
@@ -320,7 +339,9 @@ def evaluate_blocks(
     for rows, dist in _pairs(blocks):
         if rows.start != seen or dist.shape != (rows.stop - rows.start, n_gallery) or rows.stop > n_query:
             raise ValueError(f"block {rows} of shape {dist.shape}: want consecutive rows of {n_gallery} distances")
-        cams, groups, matrix = labels.query_camids[rows], group[rows], np.ascontiguousarray(dist, np.float32)
+        cams = labels.query_camids[rows]
+        groups = group[rows]
+        matrix = np.ascontiguousarray(dist, np.float32)
 
         def count(
             part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams

@@ -1,4 +1,4 @@
-"""Distances of images by the members' features, and exact nearest neighbours."""
+"""Distances between images from the members' features, and exact nearest neighbours."""
 
 from ensemble.neighbours.distance_blocks import blocks, rank, ranked, summed
 from ensemble.neighbours.distances import DistanceMatrices

@@ -1,8 +1,9 @@
-"""The pass over all pairs of images: every row's candidates from fast products, then the exact ones among them.
+"""The pass over all pairs of images: fast products select each row's candidates, exact distances rank them.
 
-S is symmetric, so a block above the diagonal serves its rows and its columns. Blocks are products in half precision
-where the CPU has matrix units for it, else in float32; a bound on their error, not its typical size, decides which
-pairs are measured exactly, so the result is exact either way. A row with more candidates than fit is done again whole.
+S is symmetric, so a block above the diagonal serves its rows and its columns.
+Blocks are multiplied in half precision if the CPU has matrix units for it, else in float32.
+A proved bound on their error decides which pairs are measured exactly, so the result is always exact.
+A row with more candidates than its buffer holds is computed again as a full exact row.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,9 +28,12 @@ Sides = list[tuple[slice, slice]]
 
 @dataclass(frozen=True)
 class BlockPrecision:
-    """How blocks are multiplied: kind, scale of the features, and slack, twice the bound on a block's error.
+    """How blocks are multiplied. Blocks and slack are in units of scale^2.
 
-    Blocks and slack are in units of scale^2.
+    Attributes:
+        kind: 0 for float32, else the AMX format.
+        scale: factor of the features.
+        slack: twice the bound on a block's error.
     """
 
     kind: int
@@ -38,11 +42,14 @@ class BlockPrecision:
 
 
 def choose_block_precision(source: SimilaritySource, precision: str, n_jobs: int) -> BlockPrecision:
-    """The filter for `precision` (auto, float32, float16, bfloat16) and a bound on its error, proved from the features.
+    """The block precision for `precision` (auto, float32, float16, bfloat16), with an error bound from the features.
 
-    With x' the row as a tile holds it, |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'| (Cauchy-Schwarz), and n
-    float32 operations on them err by at most n 2^-24 |x'| |y'| to first order, in any order (Higham 2002, section 3.1).
-    Rows of length 1 +- a make a product that is 2a + a^2 off the cosine; rounding an exact distance to float32 adds.
+    Let x' be row x as rounded in a tile. The bound adds up:
+
+    - |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'| (Cauchy-Schwarz);
+    - n float32 operations, in any order: at most n 2^-24 |x'| |y'| to first order (Higham 2002, section 3.1);
+    - rows of length 1 +- a: their product is off the cosine by at most 2a + a^2;
+    - the rounding of an exact distance to float32.
     """
     if precision != "auto" and precision not in FORMATS:
         raise ValueError(f"unknown precision {precision!r}; there are: auto, {', '.join(FORMATS)}")
@@ -54,7 +61,7 @@ def choose_block_precision(source: SimilaritySource, precision: str, n_jobs: int
     here_possible = amx.formats()
     kind = (here_possible or (0,))[0] if precision == "auto" else FORMATS[precision]
     if kind and kind not in here_possible:
-        raise ValueError(f"this CPU multiplies no {precision}: use precision 'auto' or 'float32'")
+        raise ValueError(f"this CPU cannot multiply {precision}: use precision 'auto' or 'float32'")
     error = np.zeros(source.n)
     scale = 2.0 ** np.floor(np.log2(1024 / np.sqrt(source.total))) if kind == amx.FLOAT16 else 1.0
     for feats, weight in source.used:
@@ -71,10 +78,12 @@ def _surveyor(feats: NDArray, scale: np.float32, kind: int) -> Callable[[slice],
 
 
 class HalfBlocks:
-    """Products of any rows with the columns `cols`, in half precision."""
+    """Products of rows with the columns `cols` in half precision."""
 
     def __init__(self, source: MemberFeatures, chosen: BlockPrecision, cols: slice) -> None:
-        self.source, self.filter, self.cols = source, chosen, cols
+        self.source = source
+        self.filter = chosen
+        self.cols = cols
         groups = 2 * -(-(cols.stop - cols.start) // 32)
         self.right = np.empty((groups, sum(self._steps()), 512), np.uint16)
         for part in spans(cols.stop, STEP, cols.start):
@@ -82,14 +91,16 @@ class HalfBlocks:
             left = self._packed(part)
             half_precision.turn(left, self.right[start : start + len(left)])
         self.config = np.zeros(64, np.uint8)
-        self.config[0], self.config[16:32:2], self.config[48:56] = 1, 64, 16
+        self.config[0] = 1
+        self.config[16:32:2] = 64
+        self.config[48:56] = 16
 
     def _steps(self) -> list[int]:
-        """Tiles that hold a row of each member."""
+        """Tiles per row, for each member."""
         return [-(-a.shape[1] // 32) for a, _ in self.source.used]
 
     def _packed(self, rows: slice) -> NDArray[np.uint16]:
-        """Left tiles of some rows, the members side by side, zeros after the last row and number."""
+        """Left tiles of some rows, the members concatenated, padded with zeros."""
         steps = self._steps()
         out = np.zeros((2 * -(-(rows.stop - rows.start) // 32), sum(steps), 512), np.uint16)
         at = 0
@@ -100,7 +111,7 @@ class HalfBlocks:
         return out
 
     def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """For each part of the columns (B, C) similarities, or more: what lies beyond the part is to be ignored."""
+        """Yield each part of the columns with its (B, C) similarities. The array may be larger: ignore the padding."""
         left = self._packed(rows)
         for part in parts:
             start = (part.start - self.cols.start) // 16
@@ -113,13 +124,13 @@ class HalfBlocks:
 
 
 class FloatBlocks:
-    """The same in float32, in the filter's units, or read from distance matrices."""
+    """Products in float32, scaled as the precision says, or values of distance matrices."""
 
     def __init__(self, source: SimilaritySource, chosen: BlockPrecision) -> None:
         self.source, self.unit = source, np.float32(chosen.scale**2)
 
     def of(self, rows: slice, parts: list[slice]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """For each part of the columns (B, C) similarities."""
+        """Yield each part of the columns with its (B, C) similarities."""
         shared = [self.source.left(rows)] if isinstance(self.source, MemberFeatures) else []
         for part in parts:
             sim = self.source.block(rows, part, *shared)
@@ -128,9 +139,14 @@ class FloatBlocks:
 
 @dataclass(frozen=True)
 class SearchTask:
-    """One task: images `rows` by images `cols`, how many to keep of each, and bars known to be safe.
+    """One task: compare images `rows` with images `cols`.
 
-    k_low: how many of each row's least.
+    Attributes:
+        k_rows: candidates per row to find among the columns.
+        k_cols: candidates per column to find among the rows.
+        row_bars: thresholds of the rows so far.
+        col_bars: thresholds of the columns so far.
+        k_low: least similar images to find per row.
     """
 
     rows: slice
@@ -143,33 +159,35 @@ class SearchTask:
 
 
 class TopKBuffers:
-    """Candidates of some images: their k largest similarities, and their k_low least."""
+    """Candidates of some images: the k most similar and the k_low least similar images."""
 
     def __init__(self, rows: int, k: int, k_low: int = 1) -> None:
-        self.k, self.k_low, self.rows = k, k_low, rows
+        self.k = k
+        self.k_low = k_low
+        self.rows = rows
         self.top = topk.empty_buffer(rows, topk.capacity(k))
         self.low = topk.empty_buffer(rows, topk.LEAST_CAPACITY if k_low == 1 else topk.capacity(k_low))
 
     def bars(self, rows: slice) -> Bars:
-        """Copies of the bars of some rows, to start another pool with."""
+        """Copies of the thresholds of some rows, to start other buffers with."""
         return self.top.bar[rows].copy(), self.low.bar[rows].copy()
 
     def raised(self, bars: Bars) -> "TopKBuffers":
-        """These pools with their bars set."""
+        """Set the thresholds and return these buffers."""
         self.top.bar[:], self.low.bar[:] = bars
         return self
 
     def side(self, first: int, wanted: bool = True) -> topk.Side:
-        """For the kernels."""
+        """These buffers as the kernels take them."""
         return topk.Side(self.top, self.low, self.k if wanted else 0, first, self.k_low)
 
     def flattened(self, slack: np.float32, rows: slice | None = None) -> Flats:
-        """Tightened candidates of the rows (all by default), of the largest and of the least."""
+        """Most similar and least similar candidates of the rows (default: all), reduced to what may still count."""
         top, low = topk.rows_of(self.top, rows), topk.rows_of(self.low, rows)
         return topk.flattened(top, self.k, slack), topk.flattened(low, self.k_low, slack)
 
     def merge(self, first: int, flats: Flats, slack: np.float32) -> None:
-        """Take in candidates of rows first.. that a task found."""
+        """Add the candidates of rows first.. that a task found."""
         topk.merge(self.top, first, flats[0], self.k, slack)
         topk.merge(self.low, first, flats[1], self.k_low, slack)
 
@@ -177,13 +195,15 @@ class TopKBuffers:
 def run_search_task(
     home: tuple[str, int], source: SimilaritySource, chosen: BlockPrecision, pair: SearchTask
 ) -> tuple[SearchTask, Flats, Flats | None]:
-    """Candidates of the pair's rows among its columns and, where similarity is symmetric, the other way round."""
+    """Find the candidates of the rows among the columns and, for symmetric similarities, of the columns among rows."""
     settle_in(home)
-    rows, cols, slack = pair.rows, pair.cols, np.float32(chosen.slack)
+    rows = pair.rows
+    cols = pair.cols
+    slack = np.float32(chosen.slack)
     diagonal = rows == cols
     mine = TopKBuffers(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
     theirs = mine if diagonal else TopKBuffers(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
-    # A worker's CPU may lack the format that the search was begun with: float32 errs less, and the bound holds.
+    # Another machine's CPU may lack this format. float32 has smaller errors, so the bound still holds.
     if isinstance(source, MemberFeatures) and chosen.kind in amx.formats():
         blocks: HalfBlocks | FloatBlocks = HalfBlocks(source, chosen, cols)
     else:
@@ -200,9 +220,14 @@ def run_search_task(
 
 
 def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jobs: int, sides: Sides) -> Lists:
-    """Exact lists of images 0.. from their candidates: order (R, k), -1 where a row has fewer; dist; farthest (R,).
+    """Exact lists of images 0..R-1 from their candidates.
 
-    sides: for which rows which columns the pools were offered.
+    Args:
+        pools: the candidates.
+        sides: (rows, columns) that the buffers cover.
+
+    Returns:
+        order (R, k), -1 for missing entries; dist (R, k); farthest (R,).
     """
     k, rows = pools.k, pools.rows
     order, dist = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32)
@@ -211,7 +236,9 @@ def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jo
     def work(part: slice) -> None:
         (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(slack), part)
         again[part] = (held < 0) | (low_held < 0)
-        ids, tops, lows = np.arange(part.start, part.stop), _pointers(held), _pointers(low_held)
+        ids = np.arange(part.start, part.stop)
+        tops = _pointers(held)
+        lows = _pointers(low_held)
         order[part], dist[part] = exact_distances.best(tops, top, source.pairs(ids, tops, top), k)
         farthest[part] = exact_distances.greatest(lows, source.pairs(ids, lows, low))
 
@@ -222,7 +249,7 @@ def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jo
 
 
 def exact_lists_from_rows(source: SimilaritySource, rows: slice, k: int, cols: slice, n_jobs: int) -> Lists:
-    """The same from whole exact rows, for those whose candidates were too many to keep."""
+    """Exact lists from full rows, for rows whose candidates did not fit the buffer. Returns as `exact_lists`."""
     order = np.full((rows.stop - rows.start, k), -1, np.int32)
     dist, farthest = np.full(order.shape, np.inf, np.float32), np.empty(len(order), np.float32)
     whole, most = exact_rows(source, rows, cols, n_jobs), min(k, cols.stop - cols.start)
@@ -237,9 +264,9 @@ def exact_lists_from_rows(source: SimilaritySource, rows: slice, k: int, cols: s
 
 
 def exact_rows(source: SimilaritySource, rows: slice, cols: slice, n_jobs: int) -> NDArray[np.float32]:
-    """Exact distances of rows to cols, (B, C) float32, the columns shared out over threads.
+    """Exact distances of rows to cols, (B, C) float32, columns split over threads.
 
-    float64 products say all but those few whose true value may round to another float32: these are summed alone.
+    float64 products give most values. The few that might round to another float32 are summed one by one.
     """
     out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
     ids = np.arange(rows.start, rows.stop)
@@ -261,7 +288,7 @@ def _pointers(held: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def runs(rows: NDArray[np.int64], sides: Sides, most: int = 256) -> Sides:
-    """Consecutive rows as slices of at most `most`, none across two sides, with their side's columns."""
+    """Group consecutive rows into slices of at most `most` within one side, each with that side's columns."""
     out = []
     for side, cols in sides:
         mine = rows[(rows >= side.start) & (rows < side.stop)]

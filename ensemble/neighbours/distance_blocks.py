@@ -1,8 +1,9 @@
-"""The plain ensemble: gallery images by the weighted sum of the members' cosine distances, without re-ranking.
+"""Ranking by the weighted sum of the members' cosine distances, without re-ranking.
 
-Whole rows of distances come as a stream, a block of queries at a time. Its blocks are exact: float64 products, and what
-those leave in doubt measured by itself. A score needs less: float32 products say of most images on which side of a
-right one they are, and only the others are measured (`Stream.facts`).
+Full rows of distances come as a stream of blocks of queries.
+Blocks are exact: float64 products, and a separate exact sum for each value whose rounding is in doubt.
+Scores are cheaper (`Stream.facts`): float32 products decide for most images whether they rank before a right image.
+Only the undecided images are measured exactly.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ Pairs = Callable[[Pointers, NDArray[np.int32]], Floats]
 
 @dataclass(frozen=True)
 class Near:
-    """Some queries' distances to the whole gallery, nearly.
+    """Approximate distances of some queries to the whole gallery.
 
-    dist (b, G) float32; bound (b,): how far from the exact ones at most. pairs: (indptr (b + 1,), gallery images) to
-    the exact distances of these, (nnz,) float32.
+    Attributes:
+        dist: (b, G) float32.
+        bound: (b,) bound on the error of each row.
+        pairs: function of indptr (b + 1,) and gallery images (nnz,); returns their exact distances (nnz,) float32.
     """
 
     dist: Floats
@@ -43,7 +46,7 @@ class Near:
 
 
 class Rows(Protocol):
-    """What a stream is made of: rows of distances of queries to the whole gallery."""
+    """Rows of distances from queries to the whole gallery: the source of a stream."""
 
     @property
     def n_query(self) -> int: ...
@@ -52,16 +55,16 @@ class Rows(Protocol):
     def n_gallery(self) -> int: ...
 
     def exact(self, rows: slice) -> Floats:
-        """Of some queries, (b, G)."""
+        """Exact distances of some queries, (b, G)."""
 
     def near(self, rows: slice) -> Near:
-        """The same in less time."""
+        """Approximate distances of some queries, faster than `exact`."""
 
 
 class Stream:
-    """Distances of every query to the whole gallery, a block of queries at a time: (slice of queries, (b, G) float32).
+    """Distances of every query to the whole gallery, in blocks: (slice of queries, (b, G) float32).
 
-    It is read once: as an iterator, or by one of its methods.
+    A stream can be read once: by iteration, or by one of its methods.
     """
 
     def __init__(self, source: Rows, block: int, n_jobs: int) -> None:
@@ -77,10 +80,15 @@ class Stream:
         return rows, self.source.exact(rows)
 
     def summed(self, others: Sequence[Stream], weights: Sequence[float], block: int = 256) -> Stream:
-        """The weighted sum of this stream and others of the same queries and gallery; weights: this one's first.
+        """The weighted sum of this stream and others of the same queries and gallery.
+
+        Args:
+            others: the other streams.
+            weights: this stream's weight first.
+            block: most rows at a time.
 
         Raises:
-            ValueError: streams of other queries or galleries.
+            ValueError: the queries or galleries differ.
         """
         if any((s.n_query, s.n_gallery) != (self.n_query, self.n_gallery) for s in others):
             raise ValueError("the streams hold different queries or galleries")
@@ -97,7 +105,7 @@ class Stream:
         junk: bool,
         top_k: int,
     ) -> rank_counts.Facts:
-        """What `counts.from_distances` gives of the exact rows, of all queries."""
+        """`rank_counts.from_distances` of the exact rows of all queries."""
         gallery = pid_ptr, by_pid, gallery_cams, junk, top_k
         parts: list[rank_counts.Facts] = []
         for rows in self.spans:
@@ -127,13 +135,17 @@ class Stream:
         return total, found_, first, last
 
     def ranked(self, top_k: int | None) -> Ranked:
-        """Each row in order, ties by lower index, the first top_k of it (None: all): order, dist."""
+        """Sort each row, ties by lower index, and return the first top_k (None: all): order, dist."""
         return sorted_rows(self, top_k, self.n_jobs)
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Rows of the summed distance. bound: of a float32 product."""
+    """Rows of the summed distance.
+
+    Attributes:
+        bound: error bound of the float32 distances.
+    """
 
     feats: SimilaritySource
     n_query: int
@@ -161,7 +173,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Summed:
-    """Rows that are the weighted sum of others, member by member in float32."""
+    """Rows that are a weighted sum of other rows, added in float32 in the order of the members."""
 
     parts: tuple[Rows, ...]
     weights: tuple[float, ...]
@@ -207,10 +219,11 @@ def blocks(
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
-    """Stream sum_m w_m (1 - cos): pairs of (slice of query rows, (b, G) float32).
+    """Stream the distances sum_m w_m (1 - cos) as pairs (slice of query rows, (b, G) float32).
 
-    Arguments and errors as `ensemble.neighbours.nearest`'s; `block` is the most rows at a time on a CPU. What a CUDA
-    device makes stays there for `ensemble.metrics.evaluate_blocks` and `ranked`, and comes here where it is iterated.
+    Arguments and errors as in `ensemble.neighbours.nearest`; `block`: most rows at a time on a CPU.
+    Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ranked`. Iteration copies them
+    to the host.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
@@ -223,12 +236,12 @@ def blocks(
 
 
 def product_error(source: SimilaritySource, n_jobs: int) -> float:
-    """How far `distances` is from the exact ones at most, the subtraction included."""
+    """Bound on the error of `distances`, with the subtraction."""
     return choose_block_precision(source, "float32", n_jobs).slack / 2 + 4 * 2.0**-24 * source.total
 
 
 def distances(source: SimilaritySource, rows: slice, n_query: int, n_jobs: int) -> Floats:
-    """Distances of some queries to the whole gallery by float32 products, (b, G), over threads."""
+    """Distances of some queries to the whole gallery by float32 products, (b, G), columns split over threads."""
     out = np.empty((rows.stop - rows.start, source.n - n_query), np.float32)
 
     def work(cols: slice) -> None:
@@ -243,7 +256,7 @@ def distances(source: SimilaritySource, rows: slice, n_query: int, n_jobs: int) 
 def exact_pairs(
     source: SimilaritySource, ids: Pointers, indptr: Pointers, index: NDArray[np.int32], n_jobs: int
 ) -> Floats:
-    """`source.pairs`, the rows shared out over threads."""
+    """`source.pairs`, rows split over threads."""
 
     def work(part: slice) -> Floats:
         own = indptr[part.start : part.stop + 1]
@@ -262,9 +275,12 @@ def rank(
     device: str = "auto",
     n_jobs: int = -1,
 ) -> Ranked:
-    """Gallery images nearest first, ties by lower index: order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
+    """Rank the gallery for each query, nearest first, ties by lower index.
 
-    top_k None ranks the whole gallery. Arguments and errors as `ensemble.neighbours.nearest`'s.
+    top_k: list length; None ranks the whole gallery. Other arguments and errors as in `ensemble.neighbours.nearest`.
+
+    Returns:
+        order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
@@ -275,7 +291,7 @@ def rank(
 
 
 def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Ranked:
-    """Sort streamed distances, ties by lower index, and keep the first top_k (None: all)."""
+    """Sort streamed distances, ties by lower index, and return the first top_k (None: all): order, dist."""
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
     there = getattr(stream, "ranked", None)
@@ -283,7 +299,7 @@ def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Rank
 
 
 def sorted_rows(stream: Iterable[Block], top_k: int | None, n_jobs: int) -> Ranked:
-    """The same of blocks that are here."""
+    """`ranked` for blocks in host memory."""
     orders, dists = [], []
     for _, dist in stream:
         keep = dist.shape[1] if top_k is None else min(top_k, dist.shape[1])
@@ -298,13 +314,13 @@ def _sorter(dist: Floats, keep: int) -> Callable[[slice], Ranked]:
 
 
 def summed(streams: Sequence[Iterable[Block]], weights: Sequence[float]) -> Iterator[Block]:
-    """The weighted sum of several streams of the same queries: re-rank each member, then sum.
+    """The weighted sum of several streams of the same queries, such as one re-ranked stream per member.
 
     Raises:
-        ValueError: weights of another length, or streams cut at different rows.
+        ValueError: not one weight per stream, or streams with different blocks.
     """
     if len(streams) != len(weights) or not streams:
-        raise ValueError(f"{len(weights)} weights for {len(streams)} streams: give one each, and at least one")
+        raise ValueError(f"{len(weights)} weights for {len(streams)} streams: give one per stream, and at least one")
     kinds = {type(stream) for stream in streams}
     together = getattr(streams[0], "summed", None)
     if together is not None and len(kinds) == 1:

@@ -1,4 +1,4 @@
-"""Distance matrices that somebody else computed, in the place of features."""
+"""Precomputed distance matrices, used instead of features."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DistanceMatrices:
-    """Distances computed elsewhere, 0 or more: qq (Q, Q), qg (Q, G), gg (G, G), arrays or memory maps.
+    """Precomputed distances >= 0, as arrays or memory maps.
 
-    Row i of the whole is read as the published port reads it: the matrix [[qq, qg], [qg^T, gg]].
+    They are read as the matrix [[qq, qg], [qg^T, gg]], as in the published port of k-reciprocal re-ranking.
+
+    Attributes:
+        qq: (Q, Q) query to query.
+        qg: (Q, G) query to gallery.
+        gg: (G, G) gallery to gallery.
     """
 
     qq: NDArray
@@ -35,7 +40,7 @@ class DistanceMatrices:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, 0): as many rows as images, and no features."""
+        """(N, 0): one row per image, no features."""
         return self.n, 0
 
     @property
@@ -54,7 +59,7 @@ class DistanceMatrices:
         return self.qg[cols, rows].T if col_query else self.gg[rows, _moved(cols, q)]
 
     def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """Distances of rows to cols, (B, C) float64, as they were given; what rounding left below 0 is 0.
+        """Distances of rows to cols, (B, C) float64. Values that rounding left below 0 become 0.
 
         Raises:
             ValueError: a NaN, infinite or negative distance.
@@ -68,13 +73,13 @@ class DistanceMatrices:
             bad = out[~(np.isfinite(out) & (out >= -self.rounding))]
             raise ValueError(
                 f"distances of rows {rows.start}..{rows.stop - 1} hold {bad.size} NaN, infinite or negative values, "
-                f"the first {bad[0]:.4g}; want 0 or more (down to {-self.rounding:g} is taken for rounding)"
+                f"the first {bad[0]:.4g}; want 0 or more ({-self.rounding:g} or more is accepted as rounding)"
             )
         return np.maximum(out, 0, out=out)
 
     @property
     def rounding(self) -> float:
-        """How far below 0 a distance may be that rounding made: `1 - x @ x.T` gives some 1e-7 in float32."""
+        """How far below 0 a distance may be by rounding. `1 - x @ x.T` in float32 gives about -1e-7."""
         return 1e-2 if any(a.dtype == np.float16 for a in (self.qq, self.qg, self.gg)) else 1e-5
 
     @property
@@ -83,16 +88,16 @@ class DistanceMatrices:
 
     @property
     def fingerprint(self) -> str:
-        """What tells these distances from others: their shape and some of their rows."""
+        """A hash of the shape and of some rows."""
         some = [a[rows] for a in (self.qq, self.qg, self.gg) for rows in ([0, -1],)]
         return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in some)).hexdigest()[:16]
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """Minus the distances of rows to cols, (B, C) float32; errors as `double`'s."""
+        """Negated distances of rows to cols, (B, C) float32. Errors as in `double`."""
         return -self.double(rows, cols).astype(np.float32)
 
     def sums(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Distances of image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float64."""
+        """Distances from image rows[i] to each of index[indptr[i]:indptr[i + 1]], (nnz,) float64."""
         q, left = self.qg.shape[0], np.repeat(rows, np.diff(indptr))
         out = np.empty(index.size)
         for row_query in (True, False):
@@ -102,7 +107,7 @@ class DistanceMatrices:
         return np.maximum(out, 0, out=out)
 
     def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
-        """The same as float32."""
+        """`sums` in float32."""
         return self.sums(rows, indptr, index).astype(np.float32)
 
 
@@ -111,9 +116,9 @@ def _moved(where: Any, by: int) -> Any:
 
 
 def _sides(span: slice, n_query: int) -> list[slice]:
-    """The parts of a slice of images that are queries and gallery."""
+    """Split a slice of images into its query part and its gallery part."""
     parts = slice(span.start, min(span.stop, n_query)), slice(max(span.start, n_query), span.stop)
     return [p for p in parts if p.start < p.stop]
 
 
-Feats = NDArray[np.float32] | DistanceMatrices  # of one member: (N, D) unit rows, or the distances that stand for them
+Feats = NDArray[np.float32] | DistanceMatrices  # one member: (N, D) unit rows, or distances

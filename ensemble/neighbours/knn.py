@@ -1,7 +1,8 @@
 """Nearest neighbours of every image among all images, by the members' summed cosine distance.
 
-`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)> / (|a_m(i)| |a_m(j)|)) = W - s(i, j)`, and `s` is one inner product of the
-features scaled by sqrt(w_m) and laid side by side: no array of N x N, and no such copy of the features, is made.
+`d(i, j) = sum_m w_m (1 - <a_m(i), a_m(j)> / (|a_m(i)| |a_m(j)|)) = W - s(i, j)`.
+`s` is one inner product of the concatenated features, each scaled by sqrt(w_m).
+Neither an N x N array nor a concatenated copy of the features is made.
 """
 
 import logging
@@ -33,24 +34,28 @@ from ensemble.neighbours.similarity import MemberFeatures, Penalties, Similarity
 
 NEAR_SHARE = 0.0625
 OTHER_FEATURES = (
-    "the neighbours were found with other features, weights or penalties: give the same to both calls, or search again"
+    "the neighbours were found with other features, weights or penalties: pass the same ones to both calls, or search "
+    "again"
 )
-SPARE = 4  # gallery images beyond a query's top_k: their distances prove that a re-ranked list misses none
-FLAT = 1e-9  # a row's largest distance, per weight, at which float32 features tell images apart to a percent no more
+SPARE = 4  # gallery images beyond a query's top_k; their distances prove that a re-ranked list is complete
+FLAT = 1e-9  # a row's largest distance over W; below it, float32 features are too coarse to separate images
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Each image's nearest among all N, itself included, nearest first, ties by lower index.
+    """The k nearest of each of N images. An image is its own neighbour. Nearest first, ties by lower index.
 
-    order (N, k) int32; dist (N, k) float32, the summed distance; farthest (N,) float32, the row's largest distance over
-    all N columns; total W, the sum of the weights.
-    near_order, near_dist (Q, K), where asked for: each query's nearest gallery images, 0..G-1, in the same way, some
-    more than were asked for, by which a re-ranking knows that it misses none.
-    made_of: what tells the features, weights and penalties that they are of from others.
-    held: what a search on a CUDA device leaves there (`on_card.CardNeighbours`), so that a re-ranking finds it.
+    Attributes:
+        order: (N, k) int32 image indices.
+        dist: (N, k) float32 summed distances.
+        farthest: (N,) float32, each row's largest distance over all N columns.
+        total: W, the sum of the weights.
+        near_order: (Q, K) each query's nearest gallery images, 0..G-1; None unless top_k was given. K is top_k + SPARE.
+        near_dist: (Q, K) their distances.
+        made_of: fingerprint of the features, weights and penalties.
+        held: device copy of a CUDA search (`on_card.CardNeighbours`), for the re-ranking.
     """
 
     order: NDArray[np.int32]
@@ -71,9 +76,13 @@ class Neighbours:
         return {**self.__dict__, "held": None}
 
     def shortened(self, k: int) -> "Neighbours":
-        """The lists cut to k, as a search for k finds them; ValueError for k below 1 or over what is held."""
+        """The lists cut to k, the same as a search for k finds.
+
+        Raises:
+            ValueError: k is below 1, or above the length of the lists.
+        """
         if not 1 <= k <= self.order.shape[1]:
-            raise ValueError(f"k is {k}: these lists hold 1 to {self.order.shape[1]}")
+            raise ValueError(f"k is {k}: want 1 to {self.order.shape[1]}, the length of these lists")
         return replace(self, order=self.order[:, :k], dist=self.dist[:, :k], held=None)
 
 
@@ -93,32 +102,32 @@ def nearest(
     near_share: float = NEAR_SHARE,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """The k nearest of every image, itself among them; exact for every precision.
+    """Find the k nearest of every image, the image itself included. Exact for every precision.
 
     Args:
-        feats: one (N, D) array or a sequence of (N, D_m), unit rows, queries first; memory maps are read by blocks.
-        k: list length, at least 1; over N it is N. Lists for k also serve any smaller k.
-        weights: one a member, >= 0; None is 1 each.
-        penalties: (labels (N,), amount) each, added to the distance of two different images of one label >= 0: the same
-            camera, say, or the same domain.
-        n_query, top_k: find each query's top_k nearest gallery images, and SPARE more, in the same pass.
-        device: auto, cpu or cuda; distance matrices are read on the CPU. Features that lie on a CUDA device already
-            (CuPy, torch, anything with `__dlpack__`) are used there, and are not copied.
-        n_jobs: workers, -1 for one a core. Inside `joblib.parallel_config` the pass runs on its backend.
+        feats: one (N, D) array or a sequence of (N, D_m). Unit rows, queries first. Memory maps are read by blocks.
+        k: list length, at least 1. A k above N means N.
+        weights: one per member, >= 0. None: 1 each.
+        penalties: pairs (labels (N,), amount). The amount is added to the distance of two different images with the
+            same label >= 0, such as the same camera or domain.
+        n_query, top_k: also find each query's top_k nearest gallery images, and SPARE more, in the same pass.
+        device: auto, cpu or cuda. Distance matrices are read on the CPU. Features on a CUDA device (CuPy, torch,
+            anything with `__dlpack__`) are used there without a copy.
+        n_jobs: workers; -1: one per core. Inside `joblib.parallel_config`, that backend is used.
         precision: of the products that choose candidates: auto, float32, float16 or bfloat16.
-        superblock: rows and columns a task; None fits it to N and the workers.
-        memory: bytes that may be taken above the features: blocks are made to fit, see `ensemble.neighbours`.
-        near_share: no gallery lists are made for a top_k over this share of the gallery: sorting whole rows costs less.
-        progress: called with tasks done and tasks in all.
+        superblock: rows and columns per task. None: chosen from N and the number of workers.
+        memory: most bytes of temporary arrays, features not counted. Block sizes are chosen to fit.
+        near_share: no gallery lists for a top_k above this share of the gallery; sorting full rows costs less.
+        progress: called with the number of finished tasks and of all tasks.
 
     Raises:
-        ValueError: rows that are zero, NaN or not of unit length (named), unequal N, bad weights, k < 1.
-        DoesNotFit: `memory` is too little.
+        ValueError: rows that are zero, NaN or not unit length (the message names them), unequal N, bad weights, k < 1.
+        DoesNotFit: `memory` is too small.
     """
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
     if (n_query is None) != (top_k is None):
-        raise ValueError("n_query and top_k go together: give both, or neither")
+        raise ValueError("n_query and top_k belong together: give both, or neither")
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     if n_query is not None and top_k is not None:
@@ -141,11 +150,11 @@ def nearest(
 
 
 def _told(found: Neighbours) -> Neighbours:
-    """Say so where all images are so near each other that their features are mostly rounding."""
+    """Warn if all distances are so small that they are mostly rounding errors."""
     if np.median(found.farthest) < FLAT * max(found.total, 1e-9) and found.total:
         log.warning(
-            "the features of all images are nearly one: the largest distances are some %.1g, which float32 features "
-            "cannot hold apart; has a member collapsed in training?",
+            "the features of all images are nearly equal: the largest distances are about %.1g, too small for float32 "
+            "features. Check whether a member collapsed in training",
             float(np.median(found.farthest)),
         )
     return found
@@ -161,7 +170,13 @@ def nearest_gallery(
     n_jobs: int = -1,
     precision: str = "auto",
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each query's top_k nearest gallery images alone: order (Q, K) in 0..G-1 and distance (Q, K) float32."""
+    """Find each query's top_k nearest gallery images, and nothing else.
+
+    Arguments and errors as in `nearest`.
+
+    Returns:
+        order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
+    """
     chosen = choose(device, feats)
     source = as_source(feats, weights, None, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
@@ -182,7 +197,7 @@ def check_lists(n_query: int, n: int, top_k: int | None) -> None:
 
 
 class Search:
-    """Pools of candidates, the tasks that fill them, and the lists made of them."""
+    """Candidate buffers, the tasks that fill them, and the exact lists."""
 
     def __init__(
         self,
@@ -194,7 +209,10 @@ class Search:
         n_jobs: int,
         k_low: int = 1,
     ) -> None:
-        self.source, self.k, self.filter, self.n_jobs = source, k, chosen, n_jobs
+        self.source = source
+        self.k = k
+        self.filter = chosen
+        self.n_jobs = n_jobs
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
@@ -202,7 +220,7 @@ class Search:
         self.near = TopKBuffers(self.n_query, self.k_near, k_low)
 
     def _pool(self, rows: slice, cols: slice) -> TopKBuffers:
-        """Where candidates of `rows` among `cols` go."""
+        """The buffer for candidates of `rows` among `cols`."""
         return self.near if rows.start < self.n_query <= cols.start else self.own
 
     def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
@@ -223,38 +241,40 @@ class Search:
 
     @property
     def own_sides(self) -> Sides:
-        """Which columns the rows of `own` meet there: queries each other, gallery images all."""
+        """(rows, columns) that `own` covers: queries with queries, gallery images with all images."""
         q, n = self.n_query, self.source.n
         return [(slice(0, q), slice(0, q)), (slice(q, n), slice(0, n))]
 
     @property
     def near_sides(self) -> Sides:
-        """The same of `near`."""
+        """(rows, columns) that `near` covers: queries with gallery images."""
         return [(slice(0, self.n_query), slice(self.n_query, self.source.n))]
 
     def _near_lists(self) -> Lists:
         return exact_lists(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides)
 
     def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Queries by gallery alone."""
+        """Search the gallery for the queries only."""
         queries = spans(self.n_query, superblock)
         self._fill([(r, c) for r in queries for c in spans(self.source.n, superblock, self.n_query)], None)
         order, dist, _ = self._near_lists()
         return order[:, : self.top_k] - np.int32(self.n_query), dist[:, : self.top_k]
 
     def all_pairs(self, superblock: int, progress: Progress | None) -> None:
-        """Fill both pools: `near` with the queries' candidates in the gallery, `own` with all others."""
+        """Fill both buffers: `near` with the queries' candidates in the gallery, `own` with all others."""
         n = self.source.n
         parts = spans(self.n_query, superblock) + spans(n, superblock, self.n_query)
         symmetric = self.source.symmetric
         blocks = [(r, c) for i, r in enumerate(parts) for c in (parts[i:] if symmetric else parts)]
-        blocks.sort(key=lambda pair: pair[0] != pair[1])  # the diagonal first: it raises every row's bar
+        blocks.sort(key=lambda pair: pair[0] != pair[1])  # diagonal blocks first: they raise every row's threshold
         self._fill(blocks, progress)
 
     def run(self, superblock: int, progress: Progress | None) -> Neighbours:
-        """Lists from all pairs."""
+        """Search all pairs and return the lists."""
         self.all_pairs(superblock, progress)
-        slack, total, made_of = self.filter.slack, self.source.total, self.source.fingerprint
+        slack = self.filter.slack
+        total = self.source.total
+        made_of = self.source.fingerprint
         order, dist, farthest = exact_lists(self.source, self.own, slack, self.n_jobs, self.own_sides)
         if not self.n_query:
             return Neighbours(order, dist, farthest, total, made_of=made_of)
@@ -273,21 +293,24 @@ def _united(
     other_dist: NDArray[np.float32],
     k: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The k best of two lists a row, best first, -1 at the end of short ones; all of the first have lower indices."""
+    """Merge two lists per row into the k nearest, nearest first. Short lists end in -1.
+
+    All indices of the first list are lower than those of the second.
+    """
     both, value = np.hstack([order, other]), np.hstack([dist, other_dist])
     keep = np.argsort(value, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(both, keep, 1), np.take_along_axis(value, keep, 1)
 
 
 def save_neighbours(folder: Path, found: Neighbours) -> None:
-    """Write the lists as arrays; what was not asked for is not there."""
+    """Write one `.npy` file per field; fields that are None are left out."""
     for name, value in vars(found).items():
         if value is not None and name != "held":
             save_array(folder / f"{name}.npy", np.asarray(value))
 
 
 def load_neighbours(folder: Path) -> Neighbours:
-    """Read the lists; the arrays stay on disk as memory maps."""
+    """Read the lists as memory maps."""
     said = {"total": float, "made_of": str}
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.stem not in said}
     return Neighbours(**arrays, **{name: kind(np.load(folder / f"{name}.npy")) for name, kind in said.items()})

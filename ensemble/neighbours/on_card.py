@@ -1,7 +1,7 @@
-"""The engine on CUDA devices behind `ensemble.neighbours`, `ensemble.rerank` and `ensemble.neighbours`.
+"""Search and re-ranking on CUDA devices, for `ensemble.neighbours` and `ensemble.rerank`.
 
-Features and lists stay on the device from the search to the last list; the host sees lists and scores. With several
-devices each searches a part of the rows, and the first goes on with the lists of all.
+Features and lists stay on the device until the end. The host receives final lists and scores only.
+With several devices, each searches a part of the rows. The first device collects all lists and re-ranks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CardNeighbours:
-    """What a search leaves on its device for the re-ranking: the source that it searched, its features, the lists."""
+    """What a search keeps on its device for the re-ranking: its source, features and lists."""
 
     source: MemberFeatures
     feats: CardFeatures
@@ -41,36 +41,36 @@ class CardNeighbours:
 
 
 def work_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
-    """Bytes that a search and a re-ranking take on the device at their peak, above the features, where they fit."""
+    """Peak temporary device bytes of a search and a re-ranking, features not counted, if memory is not short."""
     lists = 8 * (n * k + n_query * top_k)
     block = min(card_search.BLOCK_BYTES, 4 * n * min(n, card_search.BLOCK_ROWS))
     found = min(n, card_search.BLOCK_ROWS) * 8 * (topk.capacity(k) + (topk.capacity(top_k) if top_k else 0))
-    sets = n * (12 * rerank.SET_ROOM + 16 * rerank.GAP_ROOM + 8 * 6 * rerank.SET_ROOM)  # of the usual k2
+    sets = n * (12 * rerank.SET_ROOM + 16 * rerank.GAP_ROOM + 8 * 6 * rerank.SET_ROOM)  # for the usual k2
     overlaps = 8 * 2 * n * rerank.SET_ROOM + min(rerank.SCRATCH_BYTES, 8 * n_query * (n - n_query))
     return lists + max(2 * n * padded(dims) + block + found, sets + overlaps)
 
 
 def least_bytes(n: int, n_query: int, dims: list[int], k: int, top_k: int) -> int:
-    """The least that a search can do with, above the features: by small parts of them."""
+    """Least device bytes of a search, features not counted: it then reads the features in small parts."""
     rows = min(n, LEAST_PART)
     return 8 * (n * k + n_query * top_k) + 2 * 6 * rows * padded(dims) + 4 * rows * rows
 
 
 def product_rate(dims: int) -> float:
-    """Multiplications and additions a second of the products of a search, measured on a block of this size."""
+    """FLOP per second of the products of a search, measured on one block with D = dims."""
     xp, size = card.xp, 4096
     halves, out = xp.zeros((size, padded([dims])), np.uint16), xp.empty((size, size), np.float32)
     best = np.inf
     for _ in range(3):
         begun = time.perf_counter()
         card.half_product(halves, halves, out)
-        out[:1, :1].sum().item()  # until it is done
+        out[:1, :1].sum().item()  # waits for the product
         best = min(best, time.perf_counter() - begun)
     return 2 * size * size * dims / best
 
 
 def device_of(source: MemberFeatures) -> int:
-    """The device that features lie on, else the one in use."""
+    """The device that holds the features, else the current one."""
     lying = [a for a in source.members if lies_on_card(a)]
     return int(lying[0].__dlpack_device__()[1]) if lying else card.current()
 
@@ -83,7 +83,7 @@ def search(
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """Lists of all images and, with n_query and top_k, each query's nearest gallery images; they stay there as well."""
+    """Lists of all images and, with n_query and top_k, each query's nearest gallery images. A device copy is kept."""
     lying = any(lies_on_card(a) for a in source.members)
     numbers = [device_of(source)] if lying else list(range(card.devices()))
     cuts = np.linspace(0, source.n, len(numbers) + 1).astype(int)
@@ -115,7 +115,7 @@ def search(
 
 
 def gallery(source: MemberFeatures, n_query: int, top_k: int) -> Ranked:
-    """Each query's nearest gallery images alone: order (Q, K) in 0..G-1, dist (Q, K)."""
+    """Each query's nearest gallery images only: order (Q, K) in 0..G-1, dist (Q, K)."""
     with card.on(device_of(source)):
         near = _gallery(load(source.members, source.weights, source.penalties), n_query, top_k)
         return card.download(near.order), card.download(near.dist)
@@ -130,7 +130,7 @@ def _gallery(feats: CardFeatures, n_query: int, top_k: int) -> Lists:
 def first_k(
     neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting, top_k: int
 ) -> Ranked:
-    """Re-ranked first-K lists."""
+    """Re-ranked lists of length K: order (Q, K), dist (Q, K)."""
     with card.on(device_of(source)):
         feats, lists, near = _there(neighbours, source)
         k, n_gallery = min(top_k, feats.n - n_query), feats.n - n_query
@@ -141,20 +141,20 @@ def first_k(
 
 
 def stream(neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting) -> CardStream:
-    """Whole rows of re-ranked distances."""
+    """Full rows of re-ranked distances."""
     with card.on(device_of(source)):
         feats, lists, _ = _there(neighbours, source)
         return scores.reranked(lists, feats, n_query, setting)
 
 
 def plain(source: MemberFeatures, n_query: int) -> CardStream:
-    """Whole rows of summed distances."""
+    """Full rows of summed distances."""
     with card.on(device_of(source)):
         return scores.plain(load(source.members, source.weights, source.penalties), n_query)
 
 
 def _there(neighbours: Neighbours, source: MemberFeatures) -> tuple[CardFeatures, Lists, Lists | None]:
-    """Features and lists on the device: what a search left there where it is of this source, else brought there."""
+    """Features and lists on the device: those kept by the search if the source is the same, else uploaded."""
     held: CardNeighbours | None = neighbours.held
     if held is not None and _same(held.source, source):
         return held.feats, held.lists, held.near if held.near.order.shape[1] else None
@@ -169,7 +169,7 @@ def _there(neighbours: Neighbours, source: MemberFeatures) -> tuple[CardFeatures
 
 
 def print_of(source: MemberFeatures, feats: CardFeatures) -> str:
-    """As `MemberFeatures.fingerprint`, of features that were measured on the device."""
+    """As `MemberFeatures.fingerprint`, for features measured on the device."""
     prints = [member_print(rows, a.shape[1]) for rows, a in zip(feats.prints, source.members, strict=True)]
     return fingerprint(prints, source.weights, source.penalties)
 
@@ -180,7 +180,7 @@ def _check_same(neighbours: Neighbours, source: MemberFeatures, feats: CardFeatu
 
 
 def _same(one: MemberFeatures, other: MemberFeatures) -> bool:
-    """Whether two sources are of the same arrays, weights and penalties."""
+    """Whether two sources have the same arrays, weights and penalties."""
     if one is other:
         return True
     arrays = len(one.members) == len(other.members) and all(

@@ -1,7 +1,8 @@
-"""What a retrieval will cost, said before it starts: bytes, seconds, and blocks that fit the memory there is.
+"""Estimate the cost of a search before it starts: bytes, seconds, and block sizes that fit the memory.
 
-Bytes are counted from what the search allocates. Seconds are the products at a rate measured here and now, and the
-other steps at rates measured when this was written (two cores, D = 2048); half or twice the forecast is usual.
+Bytes are counted from the arrays that the search allocates.
+Seconds: the rate of the products is measured on this machine. The rates of the other steps are constants, measured on
+two cores with D = 2048. Expect between half and twice the estimate.
 """
 
 import time
@@ -17,22 +18,32 @@ from ensemble.neighbours.block_search import STEP, BlockPrecision, FloatBlocks, 
 from ensemble.neighbours.similarity import MemberFeatures
 
 SMALLEST_BLOCK = 256
-SCAN_SECONDS = 2e-9  # a pair of images, one worker
-GATHER_BYTES = 10e9  # features read by rescoring, a second, one worker
-SETS_SECONDS = 1.5e-5  # an image in the sparse steps, one worker
-CARD_BYTES = 2e12  # similarities and features that a CUDA device reads or writes a second
-CARD_SETS_SECONDS = 2e-7  # an image in the sparse steps there
+SCAN_SECONDS = 2e-9  # per pair of images, one worker
+GATHER_BYTES = 10e9  # per second, features read by rescoring, one worker
+SETS_SECONDS = 1.5e-5  # per image in the sparse steps, one worker
+CARD_BYTES = 2e12  # per second, similarities and features that a CUDA device reads or writes
+CARD_SETS_SECONDS = 2e-7  # per image in the sparse steps on a CUDA device
 
 
 class DoesNotFit(ValueError):
-    """The memory that was allowed is less than the least a search needs."""
+    """The memory limit is below what a search needs at least."""
 
 
 @dataclass(frozen=True)
 class SearchCost:
-    """Q, G, sum of D; bytes of float32 features and of all else at its peak; seconds; workers; rows of a block.
+    """The estimated cost of a search.
 
-    On a CUDA device there are no workers, and the bytes are of its memory.
+    On a CUDA device `workers` is 0 and bytes mean device memory.
+
+    Attributes:
+        n_query: Q.
+        n_gallery: G.
+        dims: sum of the members' D.
+        feature_bytes: of the float32 features.
+        work_bytes: peak of everything else.
+        seconds: run time.
+        workers: CPU workers.
+        superblock: rows per task.
     """
 
     n_query: int
@@ -48,23 +59,23 @@ class SearchCost:
         features, above = self.feature_bytes / 2**30, self.work_bytes / 2**30
         if not self.workers:
             return (
-                f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: some "
-                f"{self.seconds:.2g} s on a CUDA device; {features:.2f} GiB of features and {above:.2f} GiB above them"
+                f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: about "
+                f"{self.seconds:.2g} s on a CUDA device; {features:.2f} GiB of features and {above:.2f} GiB more"
             )
         return (
-            f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: some {self.seconds:.1f} s "
-            f"by {self.workers} workers; {features:.2f} GiB of features and {above:.2f} GiB above them, "
+            f"{self.n_query:,} queries x {self.n_gallery:,} gallery images, D {self.dims:,}: about "
+            f"{self.seconds:.1f} s by {self.workers} workers; {features:.2f} GiB of features and {above:.2f} GiB more, "
             f"in blocks of {self.superblock:,}"
         )
 
 
 def default_superblock(n: int, count: int) -> int:
-    """Rows a task: enough tasks to share out, each big enough to be worth packing its features."""
+    """Rows per task: small enough for several tasks per worker, large enough to be worth packing the features."""
     return int(min(4096, max(SMALLEST_BLOCK, -(-n // (2 * count + 1)))))
 
 
 def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, superblock: int) -> int:
-    """Bytes that a search of N images takes at its peak above the features, re-ranking after it included."""
+    """Peak temporary bytes of a search of N images and its re-ranking, features not counted."""
 
     def pool(rows: int, wanted: int) -> int:
         return rows * (8 * (topk.capacity(wanted) + topk.LEAST_CAPACITY) + 16)
@@ -80,10 +91,10 @@ def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, co
 def block_size_that_fits(
     n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, memory: int | None
 ) -> tuple[int, int]:
-    """Rows a task, halved until the search fits `memory` bytes, and the bytes it then takes.
+    """Rows per task, halved until the search fits `memory` bytes, and the bytes it then takes.
 
     Raises:
-        DoesNotFit: even the smallest blocks need more; says how much, and what would need less.
+        DoesNotFit: the smallest blocks need more. The message says how much, and what would need less.
     """
     superblock = default_superblock(n, count)
     need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
@@ -92,8 +103,8 @@ def block_size_that_fits(
         need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
     if memory is not None and need > memory:
         raise DoesNotFit(
-            f"{n:,} images with lists of {k} and {top_k} need {need / 2**30:.2f} GiB above the features, "
-            f"{memory / 2**30:.2f} GiB allowed: allow more, take fewer workers than {count}, or shorter lists"
+            f"{n:,} images with lists of {k} and {top_k} need {need / 2**30:.2f} GiB beside the features; "
+            f"allowed are {memory / 2**30:.2f} GiB. Allow more, use fewer than {count} workers, or shorter lists"
         )
     return superblock, need
 
@@ -109,16 +120,27 @@ def estimate_search_cost(
     n_jobs: int = -1,
     device: str = "cpu",
 ) -> SearchCost:
-    """The bill of a search and re-ranking, its blocks small enough for `memory` bytes above the features.
+    """Estimate the cost of a search and re-ranking.
 
-    device: auto, cpu or cuda; distance matrices (no dims) are read on the CPU.
+    Args:
+        n_query: Q.
+        n_gallery: G.
+        dims: D of each member; empty for distance matrices.
+        k: neighbours per image.
+        top_k: gallery images per query; 0: none.
+        memory: most bytes of temporary arrays, features not counted. Blocks are made small enough.
+        n_jobs: workers; -1: one per core.
+        device: auto, cpu or cuda. Distance matrices are read on the CPU.
 
     Raises:
-        DoesNotFit: it cannot be made to fit. ValueError: a device that is not there.
+        DoesNotFit: no block size fits `memory`.
+        ValueError: the device does not exist.
     """
     if choose(device) == "cuda" and any(dims):
         return _on_card(n_query, n_gallery, list(dims), k, top_k, memory)
-    n, count, total = n_query + n_gallery, workers(n_jobs), sum(dims)
+    n = n_query + n_gallery
+    count = workers(n_jobs)
+    total = sum(dims)
     superblock, need = block_size_that_fits(n, n_query, dims, k, top_k, count, memory)
     per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
     gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
@@ -139,19 +161,19 @@ def _on_card(n_query: int, n_gallery: int, dims: list[int], k: int, top_k: int, 
 
 
 def check_card_memory(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, memory: int | None) -> None:
-    """Raise DoesNotFit where a CUDA device may not use as much memory as the least that a search needs."""
+    """Raise DoesNotFit if `memory` is less than a search on a CUDA device needs at least."""
     from ensemble.neighbours import on_card
 
     least = on_card.least_bytes(n, n_query, list(dims), k, top_k)
     if memory is not None and least > memory:
         raise DoesNotFit(
-            f"{n:,} images with lists of {k} and {top_k} need {least / 2**30:.2f} GiB above the features on a CUDA "
-            f"device, {memory / 2**30:.2f} GiB allowed: allow more, or take shorter lists"
+            f"{n:,} images with lists of {k} and {top_k} need {least / 2**30:.2f} GiB beside the features on a CUDA "
+            f"device; allowed are {memory / 2**30:.2f} GiB. Allow more, or use shorter lists"
         )
 
 
 def product_rate(dims: int) -> float:
-    """Multiplications and additions a second of one worker's block products, measured on a block of this size."""
+    """FLOP per second of one worker's block products, measured on one block with D = dims."""
     feats = np.full((2 * STEP, dims), dims**-0.5, np.float32)
     source, kind = MemberFeatures((feats,), (1.0,)), (amx.formats() or (0,))[0]
     whole, some = slice(0, 2 * STEP), [slice(0, STEP), slice(STEP, 2 * STEP)]

@@ -1,8 +1,8 @@
-"""Where distances come from: the members' features, distance matrices (`distances.py`), or a sum of both.
+"""Sources of distances: the members' features, distance matrices (`distances.py`), or a weighted sum of both.
 
-A member's distance of two images is 1 - cos, the dot product over both lengths, and several are summed with their
-weights. All sources answer the same questions: blocks of similarities `total - distance` that may be off by rounding,
-blocks of distances in float64, and the exact distances of chosen pairs: float64 sums, rounded to float32 once.
+A member's distance between two images is 1 - cos. The members' distances are summed with their weights.
+`block` reads similarities `total - distance` in float32, with rounding errors. `double` reads distances in float64.
+`pairs` reads exact distances of chosen pairs, summed in float64 and rounded to float32 once.
 """
 
 import hashlib
@@ -27,12 +27,16 @@ DOUBLE_ROUNDOFF = 2.0**-53
 
 @dataclass(frozen=True)
 class MemberFeatures:
-    """Members' features (N, D_m) with weights; each penalty adds its amount to the distance of images of one label.
+    """The members' features with their weights.
 
-    squares: (N,) float64 squared lengths of each member's rows. prints: what tells its rows from others.
-    Both are empty for features that are only read on a CUDA device.
-    Pickled, a memory map becomes its file's name: workers on other machines open it instead of receiving it, and have
-    no use for the squares.
+    A pickled memory map is stored as its file name: workers on other machines open the file. They do not need squares.
+
+    Attributes:
+        members: (N, D_m) unit rows each.
+        weights: one per member.
+        penalties: pairs (labels (N,), amount); the amount is added to the distance of images with the same label.
+        squares: (N,) float64 squared row lengths per member. Empty for features that only a CUDA device reads.
+        prints: (N,) row hashes per member. Empty in the same case.
     """
 
     members: tuple[NDArray[np.float32], ...]
@@ -55,49 +59,49 @@ class MemberFeatures:
 
     @property
     def widths(self) -> list[int]:
-        """Numbers a row of each member."""
+        """D_m of each member."""
         return [a.shape[1] for a in self.members]
 
     @property
     def amounts(self) -> list[float]:
-        """Of the penalties."""
+        """The amounts of the penalties."""
         return [amount for _, amount in self.penalties]
 
     @property
     def used(self) -> list[tuple[NDArray[np.float32], float]]:
-        """The members that weigh something, with their weights."""
+        """The members with a weight above 0, and their weights."""
         return [(a, w) for a, w in zip(self.members, self.weights, strict=True) if w]
 
     @property
     def lengths(self) -> list[NDArray[np.float64]]:
-        """Their squared lengths."""
+        """Squared row lengths of the members with a weight above 0."""
         return [squares for squares, w in zip(self.squares, self.weights, strict=True) if w]
 
     @property
     def fingerprint(self) -> str:
-        """What tells these features, weights and penalties from others."""
+        """A hash of the features, weights and penalties."""
         return fingerprint(self.prints, self.weights, self.penalties)
 
     @property
     def deviation(self) -> float:
-        """How far a row's length is from 1, at most."""
+        """The largest deviation of a row's length from 1."""
         return max(float(np.abs(np.sqrt(squares) - 1).max()) for squares in self.lengths)
 
     def weighted(self, weights: Sequence[float]) -> "MemberFeatures":
-        """The same features under other weights; ValueError for bad ones."""
+        """The same features with other weights; ValueError for invalid weights."""
         return replace(self, weights=checked_weights(weights, len(self.members)))
 
     def penalise(self, sim: NDArray[np.float32], rows: slice, cols: slice, unit: float = 1.0) -> None:
-        """Take the penalties, in units of the block, off sim (B, C)."""
+        """Subtract the penalties from sim (B, C) in place; unit: scale of the block."""
         for labels, amount in self.penalties:
             exact_distances.penalise(sim, rows.start, cols.start, labels, np.float32(amount * unit))
 
     def left(self, rows: slice) -> list[NDArray[np.float32]]:
-        """Each used member's rows times its weight: what several blocks of the same rows share."""
+        """The rows of each used member times its weight. Several blocks of the same rows share them."""
         return [a[rows] if w == 1 else a[rows] * np.float32(w) for a, w in self.used]
 
     def block(self, rows: slice, cols: slice, left: Sequence[NDArray[np.float32]] | None = None) -> NDArray[np.float32]:
-        """Similarities of rows to cols, (B, C), by float32 products of the rows as they are; left: of these rows."""
+        """Similarities of rows to cols, (B, C), by float32 products without normalising; left: from `left(rows)`."""
         pairs = zip(left or self.left(rows), self.used, strict=True)
         parts = (np.matmul(mine, a[cols].T, dtype=np.float32) for mine, (a, _) in pairs)
         out: NDArray[np.float32] = next(parts)
@@ -107,7 +111,7 @@ class MemberFeatures:
         return out
 
     def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """Distances of rows to cols, (B, C), by float64 products of unit rows, within `double_bound`."""
+        """Distances of rows to cols, (B, C), by float64 products of unit rows. The error is at most `double_bound`."""
         out = np.full((rows.stop - rows.start, cols.stop - cols.start), self.total)
         for (a, w), squares in zip(self.used, self.lengths, strict=True):
             mine, theirs = (a[s] / np.sqrt(squares[s])[:, None] for s in (rows, cols))
@@ -121,12 +125,12 @@ class MemberFeatures:
 
     @property
     def double_bound(self) -> float:
-        """How far `double` is from the exact distances at most: n roundings of numbers of this size, in any order."""
+        """Bound on the error of `double`: n roundings of numbers of this size, in any order."""
         operations = sum(a.shape[1] + 8 for a in self.members) + 4 * len(self.penalties) + 8
         return 2 * operations * DOUBLE_ROUNDOFF * (2 * self.total + sum(amount for _, amount in self.penalties))
 
     def sums(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The exact distances of `pairs` before they are rounded."""
+        """The distances of `pairs` in float64, before rounding."""
         out = np.zeros(index.size)
         for (feats, weight), squares in zip(self.used, self.lengths, strict=True):
             exact_distances.add_distances(feats, squares, rows, indptr, index, weight, out)
@@ -149,14 +153,14 @@ class MemberFeatures:
 def fingerprint(
     prints: Sequence[str], weights: Sequence[float], penalties: Sequence[tuple[NDArray[np.int64], float]]
 ) -> str:
-    """16 hex digits of features, known by their prints, of their weights and of penalties; weight 0 counts nowhere."""
+    """16 hex digits: a hash of row hashes, weights and penalties. Members with weight 0 do not count."""
     said = [f"{print_}*{w!r}" for print_, w in zip(prints, weights, strict=True) if w]
     said += [f"{hashlib.sha256(labels.tobytes()).hexdigest()}+{amount!r}" for labels, amount in penalties]
     return hashlib.sha256("|".join(said).encode()).hexdigest()[:16]
 
 
 def print_of(rows: NDArray[np.uint64], dims: int) -> str:
-    """A member's print, of those of its rows."""
+    """A member's hash, from its row hashes."""
     return hashlib.sha256(rows.tobytes() + str(dims).encode()).hexdigest()[:16]
 
 
@@ -175,9 +179,12 @@ def _opened(held: NDArray | tuple) -> NDArray:
 
 @dataclass(frozen=True)
 class FeaturesAndDistances:
-    """d(i, j) = sum_m w_m (1 - cos_m(i, j)) + sum_p w_p D_p(i, j). largest: of any D_p, for the bound on rounding.
+    """d(i, j) = sum_m w_m (1 - cos_m(i, j)) + sum_p w_p D_p(i, j).
 
-    Rows and columns are read as `DistanceMatrices` reads them, so the sum need not be symmetric.
+    Rows and columns are read as in `DistanceMatrices`, so the sum may be asymmetric.
+
+    Attributes:
+        largest: the largest value of any D_p, for the rounding bound.
     """
 
     features: MemberFeatures | None
@@ -198,7 +205,7 @@ class FeaturesAndDistances:
         return False
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """Similarities of rows to cols, (B, C) float32: the features' less the distances."""
+        """Similarities of rows to cols, (B, C) float32: those of the features minus the distances."""
         shape = rows.stop - rows.start, cols.stop - cols.start
         out = self.features.block(rows, cols) if self.features else np.zeros(shape, np.float32)
         for matrix, weight in zip(self.matrices, self.weights, strict=True):
@@ -206,7 +213,7 @@ class FeaturesAndDistances:
         return out
 
     def double(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """Distances of rows to cols, (B, C) float64, within `double_bound`."""
+        """Distances of rows to cols, (B, C) float64. The error is at most `double_bound`."""
         shape = rows.stop - rows.start, cols.stop - cols.start
         out = self.features.double(rows, cols) if self.features else np.zeros(shape)
         for matrix, weight in zip(self.matrices, self.weights, strict=True):
@@ -215,13 +222,13 @@ class FeaturesAndDistances:
 
     @property
     def double_bound(self) -> float:
-        """How far `double` is from the exact distances at most."""
+        """Bound on the error of `double`."""
         own = self.features.double_bound if self.features else 0.0
         return own + (2 * len(self.matrices) + 4) * 2.0**-53 * (2 * self.total + sum(self.weights) * self.largest)
 
     @property
     def fingerprint(self) -> str:
-        """What tells this sum from others."""
+        """A hash of the features, matrices and weights."""
         parts = [f"{m.fingerprint}*{w!r}" for m, w in zip(self.matrices, self.weights, strict=True)]
         parts += [self.features.fingerprint] if self.features else []
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
@@ -234,12 +241,12 @@ class FeaturesAndDistances:
         return out
 
     def pairs(self, rows: NDArray[np.int64], indptr: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray:
-        """The same, rounded to float32 once."""
+        """`sums`, rounded to float32 once."""
         return self.sums(rows, indptr, index).astype(np.float32)
 
     @property
     def rounding(self) -> float:
-        """A bound on what the additions of a block and of `pairs` err by, beside the features' own products."""
+        """Bound on the rounding errors of the additions in `block` and `pairs`. The features' products are extra."""
         operations = 2 * len(self.matrices) + 4
         return operations * 2.0**-24 * (2 * self.total + sum(self.weights) * self.largest)
 
@@ -248,7 +255,7 @@ SimilaritySource = MemberFeatures | DistanceMatrices | FeaturesAndDistances
 
 
 def read_on_card(source: SimilaritySource, device: str) -> TypeGuard[MemberFeatures]:
-    """Whether the device that was chosen reads this source there: matrices are read on the CPU."""
+    """Whether this source is read on the CUDA device. Distance matrices are always read on the CPU."""
     return device == "cuda" and isinstance(source, MemberFeatures)
 
 
@@ -259,20 +266,21 @@ def as_source(
     n_jobs: int = -1,
     device: str = "cpu",
 ) -> SimilaritySource:
-    """What a caller gave, checked: equal N, unit rows, one weight a member, finite, >= 0, not all zero.
+    """Check the arguments and make a source of them.
 
     Args:
-        feats: one (N, D) array, a sequence of (N, D_m) and of distances, or a source made before, which is returned.
-        weights: one a member; None is 1 each.
-        penalties: (labels (N,), amount) each: amount is added to the distance of two images of one label.
-        device: cuda leaves the rows' lengths to be checked there, where features may lie already.
+        feats: one (N, D) array, a sequence of (N, D_m) arrays and distance matrices, or a source. A source is returned
+            unchanged. All members have the same N and unit rows.
+        weights: one per member, finite, >= 0, not all zero. None: 1 each.
+        penalties: pairs (labels (N,), amount). The amount is added to the distance of two images with the same label.
+        device: with cuda the row lengths are checked on the device.
 
     Raises:
-        ValueError: anything else; rows that are zero, NaN or not of unit length are named.
+        ValueError: invalid arguments. The message names rows that are zero, NaN or not unit length.
     """
     if isinstance(feats, MemberFeatures | DistanceMatrices | FeaturesAndDistances):
         if weights is not None or penalties is not None:
-            raise ValueError("weights and penalties belong to features: give them where the source is made")
+            raise ValueError("a source has its weights and penalties already: give them when the source is made")
         return feats
     members = _members(feats)
     chosen = checked_weights(weights if weights is not None else [1.0] * len(members), len(members))
@@ -281,20 +289,16 @@ def as_source(
     there = device == "cuda" and not any(w for _, w in matrices)
     features = _features(arrays, penalties, n_jobs, check=not there) if any(w for _, w in arrays) else None
     if features is None and penalties:
-        raise ValueError("penalties are added to members' features, and there are none of weight above 0")
+        raise ValueError("penalties need members with features and a weight above 0; there are none")
     if features is not None and not any(w for _, w in matrices):
         return features
     return blend(features, [m for m, _ in matrices], [w for _, w in matrices], n_jobs)
 
 
 def _members(feats: Any) -> list[Any]:
-    """One array a member: of one array, of the rows of one, or of a sequence of arrays.
-
-    Raises:
-        ValueError: there is none, or it is something else.
-    """
+    """One array per member, from one array, from rows, or from a sequence of arrays; ValueError for anything else."""
     if isinstance(feats, str | bytes | Mapping) or not (hasattr(feats, "ndim") or isinstance(feats, Iterable)):
-        raise ValueError(f"features: {type(feats).__name__} is no array: want {WANT}")
+        raise ValueError(f"features: {type(feats).__name__} is not an array: want {WANT}")
     members = [feats] if hasattr(feats, "ndim") else list(feats)
     if not members:
         raise ValueError(f"no features: give {WANT}")
@@ -305,7 +309,7 @@ def _members(feats: Any) -> list[Any]:
 
 
 def _dimensions(values: Any) -> int:
-    """Of an array, or of lists in lists."""
+    """Number of dimensions of an array or of nested lists."""
     if hasattr(values, "ndim"):
         return int(values.ndim)
     return 1 + _dimensions(values[0]) if isinstance(values, list | tuple) and values else int(isinstance(values, list))
@@ -318,7 +322,7 @@ def _features(
     squares, prints = [], []
     for m, member in enumerate(members):
         if member.ndim != 2 or not member.size:
-            raise ValueError(f"member {m} has shape {member.shape}: want (N, D), an image a row, none of them empty")
+            raise ValueError(f"member {m} has shape {member.shape}: want (N, D), one row per image, not empty")
         if len(member) != len(members[0]):
             raise ValueError(f"member {m} has shape {member.shape}: want ({len(members[0])}, D), the same N for all")
         if check:
@@ -332,14 +336,14 @@ def _features(
 def blend(
     features: MemberFeatures | None, matrices: Sequence[DistanceMatrices], weights: Sequence[float], n_jobs: int
 ) -> FeaturesAndDistances:
-    """The sum, its matrices of weight 0 left out.
+    """The weighted sum of features and matrices. Matrices of weight 0 are left out.
 
     Raises:
-        ValueError: matrices of another number of images than the features, or with NaN, infinite or negative distances.
+        ValueError: matrices and features of different N, or NaN, infinite or negative distances.
     """
     sizes = {m.n for m in matrices} | ({features.n} if features else set())
     if len(sizes) > 1:
-        raise ValueError(f"members of {sorted(sizes)} images: want the same N for all")
+        raise ValueError(f"members with {sorted(sizes)} images: want the same N for all")
     kept = [(m, w) for m, w in zip(matrices, weights, strict=True) if w]
     largest = [_largest(matrix, n_jobs) for matrix in matrices]
     return FeaturesAndDistances(features, tuple(m for m, _ in kept), tuple(w for _, w in kept), max(largest))
@@ -353,12 +357,12 @@ def _largest(matrix: DistanceMatrices, n_jobs: int) -> float:
 
 
 def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
-    """The weights as numbers; ValueError unless one a member, finite, >= 0, one above 0."""
+    """The weights as floats; ValueError unless one per member, all finite and >= 0, at least one above 0."""
     chosen = tuple(float(w) for w in weights)
     if len(chosen) != members:
-        raise ValueError(f"{len(chosen)} weights for {members} members: give one a member")
+        raise ValueError(f"{len(chosen)} weights for {members} members: give one per member")
     if not all(np.isfinite(w) and w >= 0 for w in chosen) or not sum(chosen) > 0:
-        raise ValueError(f"weights {chosen}: each must be finite and >= 0, and one at least above 0")
+        raise ValueError(f"weights {chosen}: each must be finite and >= 0, at least one above 0")
     return chosen
 
 
@@ -383,7 +387,7 @@ def _penalty(given: tuple[ArrayLike, float], n: int) -> tuple[NDArray[np.int64],
 
 
 def _measured(feats: NDArray[np.float32], member: int, n_jobs: int) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
-    """Squared lengths and prints of a member's rows; ValueError where one is not of unit length."""
+    """Squared lengths and hashes of a member's rows; ValueError if a row is not unit length."""
     parts = over_rows(lambda rows: exact_distances.measured(feats, rows.start, rows.stop), len(feats), n_jobs)
     squares, prints = (np.concatenate(column) for column in zip(*parts, strict=True))
     norm = np.sqrt(squares)

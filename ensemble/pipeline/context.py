@@ -1,4 +1,4 @@
-"""What every stage of a build needs to know."""
+"""The context that every stage of a build receives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from models.distributed.process_group import ALONE, ProcessGroup
 
 @dataclass(frozen=True)
 class BuildContext:
-    """One build: its plan, where results are kept, who is told, and what it runs on.
+    """One build.
 
-    workers: loader processes of each training. parallel: members that are made at a time, each in a process of its own.
-    cards: the CUDA devices for these, as `models/cuda_devices.py` names them.
+    Attributes:
+        plan: its settings.
+        store: cache of results.
+        progress: output.
+        device: cpu or cuda.
+        precision: of training.
+        workers: loader processes per training.
+        team: processes of data-parallel training.
+        parallel: members made at a time, each in its own process.
+        cards: CUDA devices for these, named as in `models/cuda_devices.py`.
     """
 
     plan: BuildConfig

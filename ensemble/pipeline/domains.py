@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from configs.errors import ConfigError, DataError
 from configs.schema import Ensemble
@@ -33,15 +34,29 @@ def find_domains_and_tracks(job: BuildContext, test: str, query: Split, gallery:
     if settings.domains == "none" and settings.tracks == "none":
         return None
     check_domains_and_tracks(settings, query, gallery)
-    sides: list[list[str]] = [[], []]
-    if settings.domains == "table":
-        sides = [list(query.domains or ()), list(gallery.domains or ())]
-    elif settings.domains == "colours":
-        sides = [_seen(job, f"{test}-{name}", split) for name, split in (("query", query), ("gallery", gallery))]
+    sides = [domains_of(job, f"{test}-{name}", split) for name, split in (("query", query), ("gallery", gallery))]
     tracks = gallery.tracks.tolist() if settings.tracks != "none" and gallery.tracks is not None else []
     for line in describe(sides[0], sides[1], tracks, job.plan.competition.top_k):
         job.progress.say(f"{test}: {line}")
     return DomainsAndTracks(sides[0], sides[1], tracks)
+
+
+def domains_of(job: BuildContext, name: str, split: Split) -> list[str]:
+    """The domain of each image as `ensemble.domains` tells it; nothing where that is none.
+
+    Args:
+        name: of the list, for what is kept of looking at it.
+    """
+    how = job.plan.ensemble.domains
+    if how == "colours":
+        return _seen(job, name, split)
+    return list(split.domains or ()) if how == "table" else []
+
+
+def seen_by(*splits: Split) -> dict[str, Any]:
+    """What the domains depend on that are seen in these images."""
+    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
+    return {"contents": [content_digest(split) for split in splits], "code": code}
 
 
 def describe(asked: Sequence[str], there: Sequence[str], tracks: Sequence[int], top_k: int) -> list[str]:
@@ -102,8 +117,8 @@ def check_domains_and_tracks(settings: Ensemble, query: Split, gallery: Split) -
 
 def _seen(job: BuildContext, name: str, split: Split) -> list[str]:
     """`green` or `normal` for every image, kept."""
-    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
-    address = Address("domains", name, {"contents": content_digest(split), "code": code})
+    seen = seen_by(split)
+    address = Address("domains", name, seen | {"contents": seen["contents"][0]})
 
     def make(folder: Path) -> None:
         seen = inspect_files(split.paths, job.progress)

@@ -1,8 +1,9 @@
-"""Members made side by side, each in a worker process; this process alone speaks, writes the log and is asked to stop.
+"""Make members in parallel worker processes. Only this process prints, writes the log and receives stop signals.
 
-Workers are started anew and not forked, in a session of their own: a CUDA context does not survive a fork, and a
-terminal's Ctrl-C reaches this process alone, which asks each of them once. A worker that dies takes its member with it
-and is replaced; if this process dies, the workers notice by their next word and stop.
+Workers are started, not forked, since a CUDA context does not survive a fork.
+They run in their own session: Ctrl-C reaches only this process, which tells each worker to stop.
+If a worker dies, its member is given up and the worker is replaced. If this process dies, the workers notice it at
+their next message and stop.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from configs.schema import Member
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.stages import BuildPlan, images_needed
 
-LOOK_S = 0.5  # so often it is looked whether a signal came, or a worker went without a word
+LOOK_S = 0.5  # interval of checks for signals and dead workers
 NO_CARD = ""
 
 
 @dataclass
 class Worker:
-    """A worker process, the socket to it, the card it sees, its member, and the results that are under way in it."""
+    """A worker process, its socket, its GPU, its member, and the results that it is making."""
 
     process: subprocess.Popen[bytes]
     line: Connection
@@ -44,13 +45,13 @@ class Worker:
 
 
 def make_in_parallel(job: BuildContext, work: BuildPlan, members: Sequence[Member], count: int) -> list[Exception]:
-    """Train members and extract their features, `count` at a time, each as one process alone would.
+    """Train members and extract their features, `count` at a time. Results are those of a single process.
 
     Returns:
-        the errors of those that were given up; an error that is no ReidError is a defect.
+        the errors of members that were given up. An error that is not a ReidError is a defect.
 
     Raises:
-        Stopped: a signal came; every worker was stopped after its batch in hand, and has saved.
+        Stopped: a signal came. Every worker finished its batch, saved and stopped.
     """
     with WorkerPool(job, work, count) as pool:
         return pool.make(members)
@@ -60,7 +61,9 @@ class WorkerPool:
     """The workers of a build."""
 
     def __init__(self, job: BuildContext, work: BuildPlan, count: int) -> None:
-        self.job, self.work, self.count = job, work, count
+        self.job = job
+        self.work = work
+        self.count = count
         self.order: tuple[Any, ...] = ()
         self.workers: list[Worker] = []
         self.gone: list[Worker] = []
@@ -82,7 +85,7 @@ class WorkerPool:
             worker.process.wait()
 
     def make(self, members: Sequence[Member]) -> list[Exception]:
-        """Deal the members out, and hear of them until all are made or given up."""
+        """Give members to workers and process their messages until all are made or given up."""
         self.order = self._order(members)
         self.left.extend(members)
         with deferred_stop() as asked:
@@ -98,7 +101,7 @@ class WorkerPool:
         return self.failed
 
     def _order(self, members: Sequence[Member]) -> tuple[Any, ...]:
-        """What a worker needs to know; the images that it will read are decoded."""
+        """The first message to a worker: its settings. The images that it will read are decoded here."""
         job, work = self.job, self.work
         told = {
             "plan": job.plan,
@@ -112,7 +115,7 @@ class WorkerPool:
         return told, replace(work, outside={}, joined={}), self.count
 
     def _start(self, card: str) -> None:
-        """A new process; the sums of its threads round as those of this one's do."""
+        """Start a worker with as many threads as this process, so that its sums round the same way."""
         ours, theirs = socket.socketpair()
         more = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": self.job.store.made_with["threads"]}
         with theirs:
@@ -121,13 +124,13 @@ class WorkerPool:
                 env=os.environ | more | ({"CUDA_VISIBLE_DEVICES": card} if card != NO_CARD else {}),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what libraries print; standard output is for results
+                stdout=2,  # output of libraries; standard output is for results
                 start_new_session=True,
             )
         self.workers.append(Worker(process, Connection(ours.detach()), card))
 
     def _hear(self, worker: Worker) -> None:
-        """One message of a worker, or that it is gone."""
+        """Process one message of a worker, or the end of its connection."""
         try:
             words = worker.line.recv() if worker.line.poll() else None
         except (EOFError, OSError):
@@ -147,17 +150,17 @@ class WorkerPool:
                 self._made(worker, error)
             case ("stopped", saved):
                 self.saved += [saved] if saved else []
-                if not self.stopping:  # somebody asked this one alone
+                if not self.stopping:  # a signal reached only this worker
                     self._stop()
             case _:
                 self._lost(worker)
 
     def _send(self, worker: Worker, words: Any) -> None:
-        with suppress(OSError):  # it is gone; the next look finds that
+        with suppress(OSError):  # the worker is gone; the next check finds it
             worker.line.send(words)
 
     def _deal(self, worker: Worker) -> None:
-        """The next member; where none is left the worker is let go, and gives the memory of its card back."""
+        """Give a worker the next member. If none is left, end the worker, which frees its GPU memory."""
         worker.member = self.left.popleft() if self.left else None
         if worker.member:
             self._send(worker, worker.member.name)
@@ -173,7 +176,7 @@ class WorkerPool:
             self._deal(worker)
 
     def _lost(self, worker: Worker) -> None:
-        """A worker died, or stopped as it was asked to."""
+        """A worker died, or stopped as requested."""
         status = describe_exit(worker.process.wait())
         for fields in reversed(worker.begun):
             self.job.progress.event("stopped", **fields, pid=worker.process.pid)
@@ -181,10 +184,10 @@ class WorkerPool:
             self._give_up(worker.member, TrainingError(f"{worker.member.name}: its process {status}"))
         self._let_go(worker, replaced=worker.member is not None)
         if not self.workers and self.left:
-            raise RuntimeError(f"a worker process {status}, before it had a member; what it said stands above")
+            raise RuntimeError(f"a worker process {status}, before it had a member; see its output above")
 
     def _let_go(self, worker: Worker, *, replaced: bool = False) -> None:
-        """A worker that hears no more than that its socket is closed."""
+        """End a worker by closing its socket."""
         worker.line.close()
         self.workers.remove(worker)
         self.gone.append(worker)
@@ -196,7 +199,7 @@ class WorkerPool:
         report_given_up(self.job, member, error)
 
     def _stop(self) -> None:
-        """Ask every worker that has a member to stop after its batch in hand."""
+        """Tell every worker with a member to stop after its current batch."""
         self.stopping = True
         self.left.clear()
         for worker in self.workers:
@@ -204,7 +207,7 @@ class WorkerPool:
                 worker.process.terminate()
 
     def _tell(self, worker: Worker, event: str, fields: Mapping[str, Any]) -> None:
-        """What was told in a worker, told here."""
+        """Repeat an event of a worker in this process."""
         progress = self.job.progress
         if event in ("said", "warning"):
             {"said": progress.say, "warning": progress.warn}[event](fields["text"])
@@ -216,12 +219,12 @@ class WorkerPool:
 
 
 def report_given_up(job: BuildContext, member: Member, error: Exception) -> None:
-    """Say that a member is given up, and why."""
-    job.progress.say(f"error: {error}\n  {member.name} is given up; the other members are trained all the same")
+    """Print that a member is given up, and why."""
+    job.progress.say(f"error: {error}\n  {member.name} is given up; the other members are still trained")
 
 
 def describe_exit(status: int) -> str:
-    """How a process ended, in words."""
+    """How a process ended, as text."""
     if status == -signal.SIGKILL:
-        return "was killed (SIGKILL), as a system that runs out of memory does; a smaller --parallel takes less"
+        return "was killed (SIGKILL), probably for lack of memory; a smaller --parallel needs less"
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Expansion
+from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, feature_arrays, open_banks, save_bank
 from ensemble.fusion import partitions
@@ -28,6 +28,7 @@ from ensemble.results import cache_keys
 from ensemble.results.build_record import DomainsAndTracks
 from ensemble.results.pseudo_settings import guessed_labels
 from ensemble.results.ranking import Ranking, save_ranking
+from ensemble.results.whitening_settings import whitened_features
 
 
 def make_ranking(
@@ -62,7 +63,7 @@ def make_ranking(
             found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
-        signature += "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
+        signature += notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)
@@ -92,6 +93,12 @@ def addresses_of(
     return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
 
 
+def notes(settings: Ensemble) -> str:
+    """What a ranking's signature says of its features, beside the members."""
+    said = guessed_labels(settings) | whitened_features(settings)
+    return "".join(f"|{key}={value}" for key, value in said.items())
+
+
 def neighbours_kept(mix: FusionSettings) -> int:
     """Neighbours kept a row."""
     return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
@@ -115,7 +122,7 @@ def rank_partitions(job: BuildContext, test: str, addressed: dict[str, Address],
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
             f"{partitions.describe(mixes, found, mix.weights)}"
-        ) + "".join(f"|{key}={said}" for key, said in guessed_labels(settings).items())
+        ) + notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
     job.store.get(address, make)

@@ -14,6 +14,7 @@ from ensemble.pipeline.domains import find_domains_and_tracks
 from ensemble.pipeline.member_pool import make_in_parallel, report_given_up
 from ensemble.pipeline.ranking_stage import expand_features, make_ranking
 from ensemble.pipeline.stages import BuildPlan, decoded_images, features, images_needed, member_features_address, train
+from ensemble.pipeline.whitening_stage import whitened
 from ensemble.results.build_record import Evaluation
 from models.data.itself import own_rows
 from models.data.split import scorable
@@ -33,7 +34,8 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         scores = scorable(query, gallery, job.plan.competition.junk)
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        banks, camids = expand_features(job, test, banks), np.concatenate([query.camids, gallery.camids])
+        banks = expand_features(job, test, whitened(job, work, test, banks))
+        camids = np.concatenate([query.camids, gallery.camids])
         kinds = find_domains_and_tracks(job, test, query, gallery)
         neighbours, ranking = make_ranking(job, test, banks, camids, kinds)
         evaluations[test] = Evaluation(

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import ConfigError
 from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
 from ensemble.features.external.import_member import ImportedMember, plan_import
@@ -17,6 +16,7 @@ from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import fusion_settings
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import check_domains_and_tracks
+from ensemble.pipeline.groups import check_features, check_whitening
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
 from ensemble.results.manifests import save_parts
@@ -58,19 +58,6 @@ def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
     fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
 
 
-def check_distances(settings: Ensemble, outside: Mapping[str, ImportedMember]) -> None:
-    """What averages features has nothing to average in distances.
-
-    Raises:
-        ConfigError: a member gives distances, and features are averaged.
-    """
-    wants = {"ensemble.expand": settings.expand is not None, "ensemble.tracks": settings.tracks != "none"}
-    what = next((key for key, asked in wants.items() if asked), None)
-    name = next((name for name, incoming in outside.items() if incoming.distances), None)
-    if what and name:
-        raise ConfigError(f"{what} averages features, and member {name!r} gives distances; leave one of the two out")
-
-
 def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:
     """Read every file once for its digest, and name the address of everything."""
     recipe, train = job.plan.recipe, benchmark.train
@@ -82,8 +69,9 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
     for query, gallery in tests.values():
         check_domains_and_tracks(job.plan.ensemble, query, gallery)
         check_cameras(job.plan.ensemble, query, gallery)
+        check_whitening(job.plan.ensemble, train, query, gallery)
     outside = {o.name: plan_import(o, tests, benchmark, job.store, job.progress.say) for o in job.plan.outside}
-    check_distances(job.plan.ensemble, outside)
+    check_features(job.plan.ensemble, outside)
     if not job.plan.members:
         return BuildPlan(Training(train.take([]), np.empty(0, np.int64), ()), {}, {}, tests, {}, {}, outside)
     training = balance(train, recipe.min_images, recipe.resample, recipe.seed)

@@ -25,9 +25,11 @@ from ensemble.neighbours.search_cost import estimate_search_cost
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.ranking_stage import neighbours_kept
 from ensemble.pipeline.stages import BuildPlan, training_of
+from ensemble.pipeline.whitening_stage import TRAIN
 from ensemble.planning.planned_results import PlannedResult, list_planned_results
 from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
 from models.data.balance import Training
+from models.data.split import Split
 from models.model_cost import Footprint, footprint
 from models.pretrained import name_of
 from models.step_time import seconds_per_image
@@ -229,15 +231,16 @@ def _result_cost(
         size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
         seconds = images / (rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
-    if item.kind == "expanded":
+    if item.kind in ("whitened", "expanded"):
         size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
         return ResultCost(item, size + MANIFEST_BYTES, 1.0, True, n)
     if item.kind == "features" and item.row in work.outside:
         return ResultCost(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
-        test = next(t for t in work.tests if item.address.name == f"{item.row}-{t}")
-        size = HEADER + 4 * n * one.dim + _names(work, test)
+        lists = work.tests | {TRAIN: (work.training.split,)}
+        names = _names(next(splits for t, splits in lists.items() if item.address.name == f"{item.row}-{t}"))
+        size = HEADER + 4 * n * one.dim + names
         seconds = extraction_seconds(job, n, rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     return _retrieval_cost(job, work, item, prints)
@@ -261,7 +264,7 @@ def _retrieval_cost(
             device = "auto" if job.device == "cuda" else "cpu"
             seconds = estimate_search_cost(len(query), len(gallery), dims, k=k, top_k=near, device=device).seconds
         return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
-    size = 8 * len(query) * top_k + 2 * HEADER + _names(work, item.row)
+    size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
@@ -275,11 +278,9 @@ def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
     return estimate_cost(job, work, list_planned_results(job, work))
 
 
-def _names(work: BuildPlan, test: str) -> int:
-    """Bytes of a test's names in JSON."""
-    return sum(
-        len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in work.tests[test] for name in split.names
-    )
+def _names(lists: Sequence[Split]) -> int:
+    """Bytes of the names of some lists in JSON."""
+    return sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in lists for name in split.names)
 
 
 def _start_bytes(job: BuildContext, prints: dict[str, Footprint], name: str) -> int:

@@ -1,4 +1,4 @@
-"""How many members are made at a time: what `--parallel` asks for, and what auto is on this machine."""
+"""How many members are made at a time: the value of `--parallel`, and the choice of auto on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ensemble.planning.build_cost import estimate_build_cost
 from models.cuda_devices import cards, free_bytes
 
 AUTO = "auto"
-# Processes take turns on a card: what several gain is the time that one of them leaves it idle (batches that wait for
-# the host, checkpoints, the first and last seconds of a member). Two fill most of that. Not measured on a card yet.
+# Processes share a GPU by turns. Several gain only the time that one leaves it idle: waiting for the host, checkpoints,
+# start and end of a member. Two processes fill most of it. Not measured on a GPU yet.
 ON_ONE_CARD = 2
 
 
@@ -22,19 +22,19 @@ def members_at_a_time(text: str) -> int | str:
     if text == AUTO:
         return text
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted how many members are trained at a time, 1 or more, or auto")
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of members to train at a time, or auto")
     return int(text)
 
 
 def choose_parallelism(asked: int | str, job: BuildContext, work: BuildPlan) -> tuple[BuildContext, str]:
-    """The job with how many members it makes at a time and on which cards, and what to say of it."""
+    """The context with the number of members at a time and their GPUs, and a message."""
     job = replace(job, cards=cards(job.device))
     parallel, why = (asked, "") if isinstance(asked, int) else _auto(job, work)
     job = replace(job, parallel=parallel)
     said = [f"--parallel auto: {parallel}, {why}"] if why else []
     if parallel > 1:
         place = f"on {len(job.cards)} GPUs" if len(job.cards) > 1 else "on one GPU" if job.cards else "on the CPU"
-        said += [f"members: {parallel} at a time {place}, each in a process of its own"]
+        said += [f"members: {parallel} at a time {place}, each in its own process"]
     cores, threads = len(os.sched_getaffinity(0)), int(job.store.made_with.get("threads", "1"))
     if parallel * threads > cores and parallel > 1 and not job.cards:
         said += [
@@ -46,11 +46,11 @@ def choose_parallelism(asked: int | str, job: BuildContext, work: BuildPlan) -> 
 
 
 def _auto(job: BuildContext, work: BuildPlan) -> tuple[int, str]:
-    """As many as there are GPUs; on one GPU what its memory holds, ON_ONE_CARD at the most; on a CPU one."""
+    """One member per GPU; on a single GPU as many as fit its memory, at most ON_ONE_CARD; on a CPU one."""
     if not job.cards:
-        return 1, "for one training uses every core of a CPU"
+        return 1, "since one training uses all cores of a CPU"
     if len(job.cards) > 1:
-        return len(job.cards), "a member on each GPU"
+        return len(job.cards), "one member per GPU"
     each, free = estimate_build_cost(job, work).memory, free_bytes()
     fit = max(1, min(ON_ONE_CARD, free // max(1, each)))
-    return fit, f"for {free / 1e9:.0f} GB are free on the GPU, and a member takes some {each / 1e9:.0f}"
+    return fit, f"since {free / 1e9:.0f} GB are free on the GPU and a member takes about {each / 1e9:.0f} GB"

@@ -10,11 +10,13 @@ from configs.store.store import Address
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
 from ensemble.pipeline.stages import BuildPlan, member_features_address
+from ensemble.pipeline.whitening_stage import TRAIN, of_training, where_whitened
 
 MADE = {
     "images": ("reading images", "read"),
     "members": ("training", "trained"),
     "features": ("extracting", "extracted"),
+    "whitened": ("whitening", "whitened"),
     "expanded": ("averaging", "averaged"),
     "neighbours": ("searching", "searched"),
     "rankings": ("ranking", "ranked"),
@@ -35,7 +37,7 @@ class PlannedResult:
 
     @property
     def kind(self) -> str:
-        """images, members, features, expanded, neighbours or rankings."""
+        """images, members, features, whitened, expanded, neighbours or rankings."""
         return self.address.kind
 
 
@@ -44,6 +46,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
     banks = {t: {m.name: member_features_address(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
     taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
+    training = of_training(job, work)
     trained = {name for name, a in work.members.items() if job.store.has(a)}
     by_parts = job.plan.ensemble.domains != "none" or job.plan.ensemble.tracks != "none"
     found: list[PlannedResult] = []
@@ -68,8 +71,13 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
         every = banks[test] | taken_in[test]
         for name, address in every.items():
             add(address, name, n, needed=True)
-        fused = expanded_addresses(job, test, every)
-        for name, address in fused.items():
+        white = where_whitened(job, work, test, every)
+        if training:
+            for name in work.members:
+                learned_on = member_features_address(job, training, name, TRAIN)
+                add(learned_on, name, len(work.training.split), needed=not job.store.has(white[name]))
+        fused = expanded_addresses(job, test, white)
+        for name, address in (*white.items(), *fused.items()):
             add(address, name, n, needed=True)
         if by_parts:  # which images are of which domain is not known before they are looked at
             continue

@@ -20,6 +20,7 @@ AGAIN = {
     "images": "read again",
     "members": "trained again",
     "features": "extracted again",
+    "whitened": "whitened again",
     "expanded": "averaged again",
     "neighbours": "searched again",
     "rankings": "ranked again",

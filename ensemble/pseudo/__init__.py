@@ -1,7 +1,6 @@
-"""Pseudo labels: a distance between unlabelled images becomes groups, which another round may train on.
+"""Pseudo labels: unlabelled images are clustered by distance, and another round of training may use the clusters.
 
-It may use test images, which some competitions forbid: nothing does it unless it is asked for, and what is made with
-its labels says so.
+Test images may be included, which some competitions forbid. This happens only on request, and signatures say so.
 """
 
 from ensemble.pseudo.clustering import METHODS, clusters, dbscan

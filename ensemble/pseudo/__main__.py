@@ -1,4 +1,4 @@
-"""Label images by the last build's ensemble: `python -m ensemble.pseudo`."""
+"""Pseudo-label images with the last build's ensemble: `python -m ensemble.pseudo`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from models.data.sheets.group_sheet import group_sheet
 SHEET_HEIGHT = 96  # pixels of a picture
 
 WHAT = (
-    "Group the test images of the last build without looking at their identities, and say how good the groups are "
-    "where these are known. Labels made so come from test images, which some competitions forbid."
+    "Cluster the test images of the last build without their identities. If the identities are known, the clusters "
+    "are scored. The labels come from test images, which some competitions forbid."
 )
 EXAMPLE = """
   python -m ensemble.build
@@ -50,34 +50,34 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=lambda text: None if text == "none" else float(text),
         default=0.5,
         metavar="D",
-        help="of loop_search and first_neighbours, or none (default: 0.5)",
+        help="largest distance for loop_search and first_neighbours, or none (default: 0.5)",
     )
     parser.add_argument(
         "--distance",
         choices=DISTANCES,
         default="cosine",
-        help="of the same two; re-ranked as the build (default: cosine)",
+        help="distance for the same two; re-ranked uses the build's settings (default: cosine)",
     )
-    parser.add_argument("--groups", type=at_least(1), default=1000, metavar="N", help="of clusters (default: 1000)")
-    parser.add_argument("--eps", type=float, default=0.6, metavar="D", help="of dbscan (default: 0.6)")
-    parser.add_argument("--least", type=at_least(1), default=4, metavar="N", help="of dbscan, images near (default: 4)")
-    parser.add_argument("--k1", type=at_least(1), default=30, metavar="N", help="of dbscan, neighbours (default: 30)")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of clusters (default: 0)")
-    parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout where one was kept aside")
+    parser.add_argument("--groups", type=at_least(1), default=1000, metavar="N", help="for clusters (default: 1000)")
+    parser.add_argument("--eps", type=float, default=0.6, metavar="D", help="for dbscan (default: 0.6)")
+    parser.add_argument("--least", type=at_least(1), default=4, metavar="N", help="min_samples of dbscan (default: 4)")
+    parser.add_argument("--k1", type=at_least(1), default=30, metavar="N", help="neighbours of dbscan (default: 30)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="for clusters (default: 0)")
+    parser.add_argument("--test", default="test", metavar="NAME", help="test, or holdout if the build has one")
     add_runs(parser)
     add_build(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file to write: name, label (-1 for none)")
     parser.add_argument(
-        "--round", type=at_least(1), metavar="N", help="the labels that this round of the build trained with"
+        "--round", type=at_least(1), metavar="N", help="show the labels that this round of the build trained with"
     )
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: groups in rows")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="a PNG file to write: one group per row")
     add_device(parser)
     return parser.parse_args(argv)
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """N images by name, their labels, whom they show (-1 unknown), and what is known of how that came about."""
+    """N images by name, their labels, their identities (-1 unknown), and a description of the method."""
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
@@ -86,7 +86,7 @@ class Grouped:
 
 
 def group_test(args: argparse.Namespace, store: Store, record: Record) -> Grouped:
-    """Group a test of the build by the features that it kept."""
+    """Cluster the images of one evaluation by the build's features."""
     if args.test not in record.evaluations:
         raise ConfigError(f"--test {args.test}: this build has {', '.join(record.evaluations)}")
     evaluation, settings = record.evaluations[args.test], BuildConfig.model_validate(record.plan).ensemble
@@ -97,7 +97,7 @@ def group_test(args: argparse.Namespace, store: Store, record: Record) -> Groupe
     feats = feature_arrays(banks, "pseudo labels")
     rerank = KReciprocal(**settings.k_reciprocal)
     labels = find_groups(how, feats, weights, rerank=rerank, seed=args.seed, device=args.device)
-    sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # what is held out is of train
+    sides = ("query", "gallery") if args.test == "test" else ("train", "train")  # holdout: from the training list
     lists = zip(sides, (banks[0].query_names, banks[0].gallery_names), strict=True)
     names = tuple(f"{side}/{name}" for side, of_side in lists for name in of_side)
     pids = np.array([*evaluation.query_pids, *evaluation.gallery_pids] or [-1] * len(names))
@@ -105,7 +105,7 @@ def group_test(args: argparse.Namespace, store: Store, record: Record) -> Groupe
 
 
 def open_round(number: int, store: Store, record: Record) -> Grouped:
-    """The labels that a round of the build trained with."""
+    """The labels that one round of the build trained with."""
     for done in record.rounds:
         if done["round"] == number:
             names, labels = read_csv((store.open(done["labels"]) / "labels.csv").read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def open_round(number: int, store: Store, record: Record) -> Grouped:
 
 
 def images_of(record: Record) -> dict[str, tuple[Path, int]]:
-    """Every image of the build's data set by its list and name, `query/0001.jpg`: its file, and whom it shows."""
+    """List and name, such as `query/0001.jpg` -> file and identity, for every image of the build's data set."""
     competition = BuildConfig.model_validate(record.plan).competition
     layout, _ = settle_layout(competition.layout, Path(record.data))
     found = read_layout(layout, Path(record.data), competition.skip)
@@ -130,7 +130,7 @@ def images_of(record: Record) -> dict[str, tuple[Path, int]]:
 
 
 def write_sheet(file: Path, grouped: Grouped, record: Record, title: str) -> None:
-    """Groups in rows, from the pictures of the data set."""
+    """Write a picture with one group per row."""
     known, (height, width) = images_of(record), BuildConfig.model_validate(record.plan).recipe.size
     paths = [known[name][0] for name in grouped.names]
     size = (SHEET_HEIGHT, SHEET_HEIGHT * width // height)
@@ -140,7 +140,7 @@ def write_sheet(file: Path, grouped: Grouped, record: Record, title: str) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Group, or open a round's labels; report; write labels and sheet where asked."""
+    """Cluster, or open a round's labels; print the score; write --out and --sheet."""
     args = parse(argv)
     check_device(args.device)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr))

@@ -1,7 +1,7 @@
-"""Ways from a distance to groups: `clusters`, `dbscan`, and those of `nearest_label`. None makes an N x N array.
+"""Clustering methods: `clusters` (k-means) and `dbscan`. Others are in `nearest_label`. None makes an N x N array.
 
-Every one gives (N,) int64 labels: groups numbered from 0 by their lowest image, -1 for an image without a group. The
-distance of two images is the members' weighted mean of cosine distances, 0 to 2, whatever the sum of the weights.
+All return (N,) int64 labels. Groups are numbered from 0 by their lowest image; -1 is no group.
+The distance of two images is the weighted mean of the members' cosine distances, 0 to 2.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from ensemble.pseudo.nearest_label import Labels, first_neighbours, loop_search,
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
 Feats = NDArray | Sequence[NDArray]
-MINI_BATCH_ABOVE = 50_000  # images; full k-means holds a copy of all features and passes over it some 300 times
-BLOCK, PASSES = 4096, 10  # of the mini-batch form
-FIRST = 3  # times as many images as groups, among which the first centres are chosen (k-means++)
+MINI_BATCH_ABOVE = 50_000  # images; full k-means copies all features and reads them about 300 times
+BLOCK, PASSES = 4096, 10  # of mini-batch k-means
+FIRST = 3  # k-means++ chooses the first centres among FIRST times as many images as groups
 
 
 def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | None = None, seed: int = 0) -> Labels:
-    """k-means with a set number of groups: too few mix identities, too many split them.
+    """k-means with a given number of groups. Too few groups mix identities; too many split them.
 
-    On the members' rows scaled by sqrt(w_m) and laid side by side, where the squared distance is twice the cosine
-    distance. Above MINI_BATCH_ABOVE images it is mini-batch k-means (Sculley, WWW 2010) of random rows.
+    The features are the concatenated members, each scaled by sqrt(w_m): the squared distance is twice the cosine
+    distance. Above MINI_BATCH_ABOVE images, mini-batch k-means (Sculley, WWW 2010) with random rows is used.
 
     Args:
         feats: one (N, D) array or a sequence of (N, D_m), unit rows.
-        groups: how many.
-        weights: one a member; None is 1 each.
-        seed: of the first centres and of the batches.
+        groups: number of groups.
+        weights: one per member. None: 1 each.
+        seed: for the first centres and the batches.
 
     Raises:
         ConfigError: fewer images than groups.
     """
-    from sklearn.cluster import KMeans  # a second to import, which every start of a build and of its workers would pay
+    from sklearn.cluster import KMeans  # imported here: it takes a second
 
     source = as_source(feats, weights)
     if not isinstance(source, MemberFeatures):
@@ -57,7 +57,7 @@ def clusters(feats: Feats, groups: int = 1000, *, weights: Sequence[float] | Non
 
 
 def _mini_batches(source: MemberFeatures, groups: int, seed: int) -> NDArray[np.int32]:
-    """Batches of random rows: lists lie in the order of their identities, and a block of a list would hold a few."""
+    """Mini-batch k-means. Batches are random rows, since consecutive rows have few identities."""
     from sklearn.cluster import MiniBatchKMeans
 
     rng, size = np.random.default_rng(seed), max(BLOCK, groups)
@@ -84,31 +84,32 @@ def dbscan(
 ) -> Labels:
     """DBSCAN (Ester et al., KDD 1996) on the re-ranking's Jaccard distance, as in Ge et al. 2020 (SpCL) and later work.
 
-    The Jaccard distance is 1 off the support of the encoding, so the pairs within eps < 1 are found there, and the
-    graph of them is sparse. It is the re-ranked distance with lambda 0.
+    The Jaccard distance is the re-ranked distance with lambda 0. It is 1 for pairs without overlap, so the graph of
+    pairs within eps < 1 is sparse.
 
     Args:
-        neighbours: of all images, max(k1 + 1, k2) a row at least. feats, weights: what they were found with.
-        eps: how far a neighbour may be, above 0 and below 1.
-        least: images, itself among them, that a place must have within eps to be inside a group.
+        neighbours: of all images, at least max(k1 + 1, k2) per image.
+        feats, weights: the same as for the neighbours.
+        eps: radius of a neighbourhood, above 0 and below 1.
+        least: min_samples: images within eps, the image itself included, that make a core image.
         k1, k2, power: of the re-ranking.
 
     Raises:
-        ConfigError: eps out of bounds, or no place has so many images so near.
+        ConfigError: a parameter out of range, or no core image.
     """
     from sklearn.cluster import DBSCAN
 
     if not (0 < eps < 1 and least >= 2 and k1 >= 1 and k2 >= 1):
         raise ConfigError(
-            f"dbscan: eps {eps:g}, least {least}, k1 {k1}, k2 {k2}; wanted eps above 0 and below 1, 2 images at least, "
-            "and 1 neighbour at least"
+            f"dbscan: eps {eps:g}, least {least}, k1 {k1}, k2 {k2}; wanted eps above 0 and below 1, least 2 or more, "
+            "and k1 and k2 1 or more"
         )
     graph = jaccard_graph(neighbours, feats, eps, weights=weights, k1=k1, k2=k2, power=power, n_jobs=n_jobs)
     labels = DBSCAN(eps=eps, min_samples=least, metric="precomputed").fit_predict(graph)
     if (labels < 0).all():
         raise ConfigError(
-            f"dbscan with eps {eps:g} labels none of {len(labels)} images: no image has {least - 1} others so near; "
-            "take a larger eps, with --eps, or fewer images, with --least (in a build --set ensemble.pseudo.eps=...)"
+            f"dbscan with eps {eps:g} labels none of {len(labels)} images: no image has {least - 1} others within eps; "
+            "use a larger --eps or a smaller --least (in a build --set ensemble.pseudo.eps=...)"
         )
     return renumbered(labels)
 
@@ -124,13 +125,13 @@ def jaccard_graph(
     power: int,
     n_jobs: int = -1,
 ) -> csr_matrix:
-    """(N, N) sparse Jaccard distances of at most eps, each row's nearest first, every image at 0 from itself."""
+    """(N, N) sparse Jaccard distances up to eps, each row sorted, with zeros on the diagonal."""
     from sklearn.neighbors import sort_graph_by_row_values
 
     source, setting = as_source(feats, weights), KReciprocal(k1, k2, 0.0, power)
     n, need = source.n, setting.neighbours_read(source.n)
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:
-        raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} a row")
+        raise ValueError(f"neighbours of shape {neighbours.order.shape} for {n} images: want {need} per image")
     v = encode(neighbours, source, setting, n_jobs)
     inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, 0)
 

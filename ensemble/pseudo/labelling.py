@@ -1,4 +1,4 @@
-"""From the members' features to groups, as a plan asks for it."""
+"""Cluster the members' features by the method of a plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ensemble.pseudo.clustering import METHODS, Labels, clusters, dbscan
 from ensemble.pseudo.nearest_label import first_by_cosine, first_by_reranking
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 
-K2 = 6  # of dbscan's encoding, as re-ranking's default
+K2 = 6  # of dbscan's encoding, the default of re-ranking
 
 
 def find_groups(
@@ -21,11 +21,13 @@ def find_groups(
     """Group images by the members' weighted distance.
 
     Args:
-        feats: (N, D_m) unit rows of each member. weights: one a member.
-        rerank: the ensemble's, for a re-ranked distance; of dbscan's encoding its power. seed: of clusters.
+        feats: (N, D_m) unit rows of each member.
+        weights: one per member.
+        rerank: re-ranking for the re-ranked distance; dbscan uses its power.
+        seed: for clusters.
 
     Returns:
-        (N,) int64 labels from 0, -1 for an image without a group.
+        (N,) int64 labels from 0, -1 for no group.
 
     Raises:
         ConfigError: no image gets a label, or there are fewer images than groups.

@@ -1,6 +1,6 @@
-"""Labels by each image's nearest other image: the source design's `loop_search`, and the parts of that graph.
+"""Labels from each image's nearest other image: `loop_search` of the source design, and connected components.
 
-The nearest is by the members' mean cosine distance, or by the re-ranked distance. No N x N array is made.
+The distance is the members' mean cosine distance or the re-ranked distance. No N x N array is made.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ Labels = NDArray[np.int64]
 
 
 class First(NamedTuple):
-    """Of each of N images the nearest other one, (N,), and how far it is, (N,)."""
+    """The nearest other image of each of N images, (N,), and its distance, (N,)."""
 
     order: NDArray[np.int64]
     dist: NDArray[np.float32]
 
 
 def first_by_cosine(neighbours: Neighbours) -> First:
-    """By the members' weighted mean of cosine distances, 0 to 2. neighbours: two a row at least."""
+    """The nearest by the members' weighted mean cosine distance, 0 to 2. neighbours: at least two per image."""
     n, k = neighbours.order.shape
     if n < 2 or k < 2:
-        raise ValueError(f"neighbours of {n} images, {k} a row: want 2 images and 2 a row at least")
-    rows, place = np.arange(n), (neighbours.order[:, 0] == np.arange(n)).astype(int)  # it may stand behind a copy
+        raise ValueError(f"neighbours of {n} images, {k} per image: want at least 2 images and 2 per image")
+    rows = np.arange(n)
+    place = (neighbours.order[:, 0] == rows).astype(int)  # a copy may rank before the image itself
     return First(neighbours.order[rows, place].astype(np.int64), neighbours.dist[rows, place] / neighbours.total)
 
 
@@ -47,21 +48,24 @@ def first_by_reranking(
     weights: Sequence[float] | None = None,
     n_jobs: int = -1,
 ) -> First:
-    """By the re-ranked distance (1 - lam) J + lam s of every image to all others, 0 to 1.
+    """The nearest by the re-ranked distance (1 - lam) J + lam s, 0 to 1.
 
-    J is 1 where two encodings have nothing in common, and no s is smaller than that of the nearest by cosine. So the
-    nearest is that one, or one whose encoding overlaps.
+    J is 1 for encodings without overlap, and s is smallest for the nearest image by cosine. So the nearest image is
+    that one, or one whose encoding overlaps.
 
     Args:
-        neighbours: of all images, max(k1 + 1, k2) a row at least. feats, weights: what they were found with.
+        neighbours: of all images, at least max(k1 + 1, k2) per image.
+        feats, weights: the same as for the neighbours.
     """
     source, plain = as_source(feats, weights), first_by_cosine(neighbours)
     setting.check(neighbours, source, 1, None)
-    v, lam, farthest = encode(neighbours, source, setting, n_jobs), np.float32(setting.lam), neighbours.farthest
+    v = encode(neighbours, source, setting, n_jobs)
+    lam = np.float32(setting.lam)
+    farthest = neighbours.farthest
     inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, 0)
 
     def scaled(dist: NDArray, rows: NDArray) -> NDArray:
-        """s; 0 in a row of zeros."""
+        """s of the pairs; 0 in a row of zeros."""
         largest = farthest[rows]
         return np.divide(dist, largest, out=np.zeros_like(dist), where=largest > 0) ** setting.power
 
@@ -73,7 +77,7 @@ def first_by_reranking(
         own = np.repeat(ids, np.diff(indptr))
         dist = (1 - lam) * (1 - t / (2 - t)) + lam * scaled(source.pairs(ids, indptr, other), own)
         dist[own == other] = np.inf
-        least = np.minimum.reduceat(dist, indptr[:-1])  # no row is empty: an image overlaps with itself
+        least = np.minimum.reduceat(dist, indptr[:-1])  # an image overlaps with itself, so no row is empty
         nearest = np.minimum.reduceat(np.where(dist == np.repeat(least, np.diff(indptr)), other, source.n), indptr[:-1])
         apart = (1 - lam) + lam * scaled(plain.dist[ids] * np.float32(neighbours.total), ids)
         alone = least > apart
@@ -84,20 +88,21 @@ def first_by_reranking(
 
 
 def loop_search(first: First | Neighbours, threshold: float | None = 0.5) -> Labels:
-    """Every image's label is its nearest other image; of two that name each other one name stays. This project's own.
+    """Label every image by its nearest other image. This project's own method.
 
-    The name that stays is the lower one, for all who have either. Labels are not followed further: where a names b and
-    b names c, a is not with b. An image that only names, and whose name nobody else has, is a group by itself.
+    If two images are each other's nearest, both labels become the lower one, for all images that have either.
+    Links are not followed further: with a -> b and b -> c, a and b get different labels.
+    An image whose label no other image has is a group of one.
 
     Args:
-        first: as above; neighbours give it by cosine.
-        threshold: an image is labelled only where its nearest is nearer than this; None labels every image.
+        first: as above; for `Neighbours`, the nearest by cosine.
+        threshold: an image is labelled only if its nearest image is closer than this. None: every image.
 
     Returns:
         (N,) groups from 0 by their lowest image, -1 without a label.
 
     Raises:
-        ConfigError: no image has a neighbour so near.
+        ConfigError: no image is labelled.
     """
     first = _first(first)
     linked = _linked("loop_search", first, threshold)
@@ -108,10 +113,10 @@ def loop_search(first: First | Neighbours, threshold: float | None = 0.5) -> Lab
 
 
 def first_neighbours(first: First | Neighbours, threshold: float | None = 0.5) -> Labels:
-    """The connected parts of the graph in which every image is linked with its nearest other image.
+    """The connected components of the graph that links every image with its nearest other image.
 
-    FINCH's first partition (Sarfraz et al., CVPR 2019) with a threshold. Against `loop_search` the links are followed.
-    Arguments and errors as there; an image that no link touches stays without a group.
+    This is FINCH's first partition (Sarfraz et al., CVPR 2019) with a threshold. Unlike `loop_search`, links are
+    followed. Arguments and errors as there. An image without a link gets no group.
     """
     first = _first(first)
     linked = np.flatnonzero(_linked("first_neighbours", first, threshold))
@@ -136,12 +141,12 @@ def _first(given: First | Neighbours) -> First:
 
 
 def _linked(method: str, first: First, threshold: float | None) -> NDArray[np.bool_]:
-    """(N,) which images have their nearest nearer than the threshold."""
+    """(N,) whether each image's nearest image is closer than the threshold."""
     linked = np.ones(len(first.dist), bool) if threshold is None else first.dist < threshold
     if not linked.any():
         raise ConfigError(
             f"{method} with threshold {threshold:g} labels none of {len(linked)} images: the nearest two are "
-            f"{first.dist.min():.3f} apart; take a threshold above that, with --threshold (in a build "
+            f"{first.dist.min():.3f} apart; use a larger --threshold (in a build "
             "--set ensemble.pseudo.threshold=...)"
         )
     return linked

@@ -1,4 +1,4 @@
-"""How good the groups of a round are, where the identities are known."""
+"""Scores of pseudo labels against known identities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Round:
-    """One round's report.
+    """One round's report. purity, precision and recall use images of known identity only; NaN without any.
 
-    images: N. labelled: those with a group. purity: the share of the labelled that belong to their group's most
-    frequent identity. precision: of the pairs in one group, the share of one identity. recall: of the pairs of one
-    identity, the share in one group. The last three count images of known identity alone, and are NaN without any.
+    Attributes:
+        images: N.
+        groups: number of groups.
+        labelled: images with a group.
+        purity: share of labelled images with their group's most frequent identity.
+        precision: share of pairs in one group that have one identity.
+        recall: share of pairs of one identity that are in one group.
     """
 
     images: int
@@ -31,14 +35,14 @@ class Round:
 
 
 def score_round(labels: NDArray[np.int64], pids: NDArray[np.int64] | None = None) -> Round:
-    """The report of labels (N,), -1 for none, against identities (N,), -1 for unknown.
+    """Score labels (N,), -1 for none, against identities (N,), -1 for unknown.
 
     Raises:
-        ValueError: they are not of the same images.
+        ValueError: different lengths.
     """
     labels = np.asarray(labels)
     if pids is not None and np.shape(pids) != labels.shape:
-        raise ValueError(f"labels of shape {labels.shape}, pids of shape {np.shape(pids)}: want one a label")
+        raise ValueError(f"labels of shape {labels.shape}, pids of shape {np.shape(pids)}: want one per label")
     counted = len(labels), len(np.unique(labels[labels >= 0])), int((labels >= 0).sum())
     known = np.zeros(len(labels), bool) if pids is None else np.asarray(pids) >= 0
     if pids is None or not known.any():
@@ -48,7 +52,9 @@ def score_round(labels: NDArray[np.int64], pids: NDArray[np.int64] | None = None
     both, sizes = np.unique(np.stack((labels, pids))[:, grouped], axis=1, return_counts=True)
     groups, start = np.unique(both[0], return_index=True)
     most = np.maximum.reduceat(sizes, start) if len(groups) else np.zeros(0, int)
-    right, grouped_pairs, true_pairs = _pairs(sizes), _pairs(_counts(labels[grouped])), _pairs(_counts(pids))
+    right = _pairs(sizes)
+    grouped_pairs = _pairs(_counts(labels[grouped]))
+    true_pairs = _pairs(_counts(pids))
     return Round(
         *counted,
         purity=_share(int(most.sum()), int(grouped.sum())),
@@ -58,7 +64,7 @@ def score_round(labels: NDArray[np.int64], pids: NDArray[np.int64] | None = None
 
 
 def describe_round(scored: Round) -> str:
-    """One line for a person."""
+    """The report as one line of text."""
     text = f"{scored.groups:,} groups, {scored.labelled:,} of {scored.images:,} images labelled"
     if math.isnan(scored.purity):
         return f"{text}; no identities to score with"
@@ -66,7 +72,7 @@ def describe_round(scored: Round) -> str:
 
 
 def as_csv(names: Sequence[str], labels: NDArray[np.int64]) -> str:
-    """`name,label` lines under a head line."""
+    """CSV with the columns name and label."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("name", "label"))
@@ -75,13 +81,13 @@ def as_csv(names: Sequence[str], labels: NDArray[np.int64]) -> str:
 
 
 def read_csv(text: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Names and labels (N,) of what `as_csv` wrote."""
+    """Names and labels (N,) from `as_csv`."""
     rows = list(csv.DictReader(StringIO(text)))
     return tuple(row["name"] for row in rows), np.array([int(row["label"]) for row in rows], dtype=np.int64)
 
 
 def as_json(method: str, scored: Round) -> str:
-    """The report; null where there are no identities to score with."""
+    """The report as JSON; null for scores without identities."""
     numbers = {k: None if math.isnan(v) else v for k, v in asdict(scored).items()}
     return json.dumps({"method": method, **numbers}, indent=1) + "\n"
 

@@ -1,13 +1,13 @@
-"""Rounds of training: the ensemble labels the images that have none, and is trained again with them.
+"""Rounds of training: the ensemble labels the unlabelled images, and is trained again with them.
 
-Each round's labels and report are kept under an address, as everything else is: a killed build goes on from where it
-was, and another threshold trains the first round no second time. Every round begins from the weights that the first
-began from, and labels the whole pool anew.
+Each round's labels and report are cached, so a killed build resumes, and another threshold does not repeat round 1.
+Every round starts from the same initial weights as the first, and labels all images again.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ from ensemble.results.pseudo_settings import say_settings, settings_of
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
-FOR_LABELS = ("images", "members", "features")  # what a round needs to label the pool: nothing is ranked
+FOR_LABELS = ("images", "members", "features")  # results that labelling needs: no ranking
 
 
 def run_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, list[dict[str, Any]]]:
-    """Every round but the last, and the labels for it: the work that is left, and a report of each round's labels.
+    """Run all rounds but the last. Returns the plan of the last round, and a report of each round's labels.
 
     Raises:
-        ConfigError: there is nothing to label, or the settings label nothing.
+        ConfigError: there is nothing to label, or the settings label no image.
     """
     if job.plan.ensemble.rounds == 1:
         return work, []
@@ -55,10 +55,12 @@ def run_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tupl
 
 
 def describe_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, BuildCost, str]:
-    """The last round's work as far as it is known, what is needed to the end, and what the rounds will do."""
+    """The last known round's plan, the cost to the end, and a text on what the rounds will do."""
     if job.plan.ensemble.rounds == 1:
         return work, estimate_build_cost(job, work), ""
-    pool, first, lines = unlabelled_pool(job, work, benchmark), work, []
+    pool = unlabelled_pool(job, work, benchmark)
+    first = work
+    lines = []
     for number in range(2, job.plan.ensemble.rounds + 1):
         lines.append(f"round {number - 1}: {kept_members(job, pool.within(work))}")
         address = labels_address(job, pool, work, number)
@@ -66,7 +68,7 @@ def describe_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
             how = say_settings(job.plan.ensemble.pseudo)
             lines.append(
                 f"round {number}: labels {len(pool.split):,} images{_of_test(job)} by {how}, and trains again with "
-                "them; what of it is kept can be said then, and the cost is reckoned as if all of them joined"
+                "them; the cost assumes that all of them get a label; what is cached is known only then"
             )
             return work, cost_of_rounds(job, first, pool, work, number - 1), "\n".join(lines)
         work = plan_with_pseudo_labels(job, first, pool, number, read_labels(job.store.path(address)))
@@ -76,7 +78,7 @@ def describe_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
 
 
 def labels_address(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int) -> Address:
-    """Where the labels lie that round `number` is trained with, made by the members of `work`."""
+    """The address of the labels for round `number`, made by the members of `work`."""
     e, within = job.plan.ensemble, pool.within(work)
     banks = {
         m.name: [member_features_address(job, within, m.name, test).digest for test in pool.tests]
@@ -87,15 +89,17 @@ def labels_address(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, num
         "weights": [e.weights.get(name, 1.0) for name in banks],
         "pseudo": settings_of(e),
         "seed": job.plan.recipe.seed,
-        "known": label_digest(pool.split),  # the report is by them
+        "known": label_digest(pool.split),  # the report uses them
         "code": cache_keys.retrieval_code(Path(__file__).parent),
     }
     return Address("rounds", f"round-{number}", request)
 
 
 def label(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int) -> Address:
-    """Label the pool by the members of the round before, or find it labelled."""
-    address, e, within = labels_address(job, pool, work, number), job.plan.ensemble, pool.within(work)
+    """Label the images with the members of the previous round, unless cached."""
+    address = labels_address(job, pool, work, number)
+    e = job.plan.ensemble
+    within = pool.within(work)
 
     def make(folder: Path) -> None:
         make_members(job, within)
@@ -115,12 +119,12 @@ def label(job: BuildContext, pool: UnlabelledPool, work: BuildPlan, number: int)
 
 
 def read_labels(folder: Path) -> NDArray[np.int64]:
-    """The (N,) labels that a round keeps."""
+    """The (N,) labels of a round."""
     return read_csv((folder / LABELS).read_text(encoding="utf-8"))[1]
 
 
 def report_of(job: BuildContext, address: Address, number: int, joined: int) -> dict[str, Any]:
-    """What the record of a build says of a round: the kept report, how it was labelled, and how many images joined."""
+    """A round's entry in the build record: its report, the settings, and how many images joined."""
     how = job.plan.ensemble.pseudo
     said = {"round": number, "labels": address.key, "settings": say_settings(how), "test_images": how.test}
     report: dict[str, Any] = json.loads((job.store.path(address) / REPORT).read_text(encoding="utf-8"))
@@ -128,7 +132,7 @@ def report_of(job: BuildContext, address: Address, number: int, joined: int) -> 
 
 
 def say_round(job: BuildContext, pool: UnlabelledPool, address: Address, work: BuildPlan, number: int) -> str:
-    """One line: the report of the labels, and what is trained on with them."""
+    """One line of text: the report of the labels, and the images to train on."""
     scored = score_round(read_labels(job.store.path(address)), pool.split.pids)
     training = work.training
     return (
@@ -148,29 +152,35 @@ def _whole(parts: list[NDArray]) -> NDArray:
 def cost_of_rounds(
     job: BuildContext, first: BuildPlan, pool: UnlabelledPool, work: BuildPlan, number: int
 ) -> BuildCost:
-    """What round `number`, whose work this is, and all that follow need; the labels between them are not made yet."""
+    """Cost of rounds `number` and later. Assumes that all images get a label, since no later labels exist yet.
+
+    Labels come from the extracted features: only the last round whitens.
+    """
     ahead = []
+    plan = job.plan
+    bare = plan.ensemble.model_copy(update={"whiten": None})
+    labelling = replace(job, plan=plan.model_copy(update={"ensemble": bare}))
     for following in range(number + 1, job.plan.ensemble.rounds + 1):
         within = pool.within(work)
-        items = [i for i in list_planned_results(job, within) if i.kind in FOR_LABELS and i.count]
+        items = [i for i in list_planned_results(labelling, within) if i.kind in FOR_LABELS and i.count]
         ahead.append(estimate_cost(job, within, items))
         work = plan_if_all_join(job, first, pool, following)
     return combined_cost([*ahead, estimate_build_cost(job, work)])
 
 
 def plan_if_all_join(job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int) -> BuildPlan:
-    """A round's work if all images joined, in groups of the size of a known identity."""
+    """A round's plan if all images joined, in groups of the size of a known identity."""
     n, least = len(pool.split), job.plan.recipe.min_images
     if n < least:
         return first
     size = max(least, round(len(first.training.split) / len(first.training.pids)))
-    labels = np.minimum(np.arange(n) // size, max(0, n // size - 1))  # the last group takes what is over
-    # each round groups them in another way
+    labels = np.minimum(np.arange(n) // size, max(0, n // size - 1))  # the last group has the remainder
+    # the grouping differs between rounds
     return plan_with_pseudo_labels(job, first, pool, number, np.roll(labels, number))
 
 
 def combined_cost(parts: list[BuildCost]) -> BuildCost:
-    """The sum of works that are done one after another; what several of them need is counted once."""
+    """The cost of plans that run one after another. Results that several of them need are counted once."""
     every = {need.item.address.key: need for part in parts for need in part.needs}
     return BuildCost(
         tuple(every.values()),

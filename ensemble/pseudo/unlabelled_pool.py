@@ -1,4 +1,4 @@
-"""The images that a round labels, and how they join those that were labelled before."""
+"""The images that a round labels, and how they join the labelled images."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from models.data.batches import pack_joined
 from models.data.images import PLAIN
 from models.data.split import Benchmark, Split, join, make_split
 
-UNLABELLED, TEST, GUESSED = "unlabelled", "test", "guessed"
+UNLABELLED = "unlabelled"
+TEST = "test"
+GUESSED = "guessed"
 
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """Lists to label, as tests whose features are taken: the unlabelled images, which ask nothing, and perhaps a test.
+    """Lists to label: the unlabelled images as a gallery without queries, and perhaps a test.
 
-    images: of each test, by member. split: all of them in the order of their features, `unlabelled/0001.jpg`.
+    Attributes:
+        images: addresses of each test's decoded images, by member.
+        split: all images in the order of their features, named such as `unlabelled/0001.jpg`.
     """
 
     tests: dict[str, tuple[Split, Split]]
@@ -36,7 +40,7 @@ class UnlabelledPool:
     split: Split
 
     def within(self, work: BuildPlan) -> BuildPlan:
-        """The members of this work, and these lists in place of its tests."""
+        """The same plan with these lists as its tests."""
         held = {
             address.key: split
             for test, sides in self.tests.items()
@@ -46,7 +50,7 @@ class UnlabelledPool:
         return replace(work, tests=self.tests, test_images=self.images, splits=work.splits | held, outside={})
 
     def parts(self, rows: NDArray[np.intp], member: str) -> list[tuple[Address, NDArray[np.intp]]]:
-        """Rows of `split` as rows of the lists they are of, in a member's size."""
+        """Rows of `split` as rows of each list, in a member's size."""
         every = [(a, len(s)) for t in self.tests for a, s in zip(self.images[t][member], self.tests[t], strict=True)]
         bounds = pairwise(np.cumsum([0, *(count for _, count in every)]).tolist())
         cut = [
@@ -56,15 +60,17 @@ class UnlabelledPool:
 
 
 def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> UnlabelledPool:
-    """The unlabelled images, and query and gallery where that is asked for.
+    """The unlabelled images, and with `pseudo.test` query and gallery.
 
     Raises:
-        ConfigError: there are none, or fewer than `clusters` has groups.
+        ConfigError: no images, or fewer images than groups of `clusters`.
     """
     how = job.plan.ensemble.pseudo
     if not work.members:
-        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is from outside, nothing is trained")
-    tests, images, lists = {}, {}, {}
+        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is external, nothing is trained")
+    tests = {}
+    images = {}
+    lists = {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
         none, some = (images_of(job, UNLABELLED, split, {}) for split in tests[UNLABELLED])
@@ -90,10 +96,10 @@ def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
 def plan_with_pseudo_labels(
     job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int, labels: NDArray[np.int64]
 ) -> BuildPlan:
-    """What round `number` is to make: the first round's images, and those of the pool whose group is large enough.
+    """The plan of round `number`: the labelled images, and the pool's images whose group is large enough.
 
     Args:
-        labels: (N,) of the pool's images, -1 for none. Groups become identities above all that are known.
+        labels: (N,) of the pool's images, -1 for none. Groups become identities above all known ones.
 
     Raises:
         ConfigError: no group has `recipe.min_images` images.
@@ -103,13 +109,15 @@ def plan_with_pseudo_labels(
     rows = np.flatnonzero((labels >= 0) & (sizes[labels] >= recipe.min_images))
     if not len(rows):
         raise ConfigError(
-            f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; wider or "
-            "fewer groups are wanted (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
+            f"round {number}: none of {len(sizes)} groups has recipe.min_images = {recipe.min_images} images; make "
+            "larger or fewer groups (--set ensemble.pseudo.threshold=..., eps=... or groups=...)"
         )
     known, guessed = first.training.split, pool.split.take(rows)
     guessed = replace(guessed, pids=int(known.pids.max()) + 1 + labels[rows])
     training = balance(join({"": known, GUESSED: guessed}), recipe.min_images, recipe.resample, recipe.seed)
-    source, images, makers = pool.within(first), {}, {}
+    source = pool.within(first)
+    images = {}
+    makers = {}
     for member, listed in first.train_images.items():
         parts = [(listed, np.arange(len(known))), *pool.parts(rows, member)]
         contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest

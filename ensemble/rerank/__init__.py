@@ -1,6 +1,7 @@
-"""k-reciprocal re-ranking, query expansion, and the table of re-rankers."""
+"""k-reciprocal re-ranking, query expansion, whitening, and the table of re-rankers."""
 
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, blocks, k_reciprocal
 from ensemble.rerank.query_expansion import database, queries
+from ensemble.rerank.whitening import Whitener, learn
 
-__all__ = ["KReciprocal", "blocks", "database", "k_reciprocal", "queries"]
+__all__ = ["KReciprocal", "Whitener", "blocks", "database", "k_reciprocal", "learn", "queries"]

@@ -1,16 +1,21 @@
 """k-reciprocal re-ranking (Zhong, Zheng, Cao & Li, CVPR 2017), exactly and sparsely.
 
-In the form of the authors' published Python port:
+As in the authors' published Python port:
 
-- s(i, j) = d(i, j)^power over the row's largest over all N columns; power 2 is the port's, 1 the other widespread form;
-- the nearest are the first k1 + 1 of a row, itself among them, ties by lower index, and k1 or k2 over N is N;
-- a half set is of the first round_half_even(k1 / 2) + 1, and joins where more than 2/3 of it lie in the set before;
-- V = exp(-s) on the set, rows scaled to sum 1, then averaged over the first k2 of the row, queries too;
-- J = 1 - t / (2 - t), t = sum min(V_q, V_g), and the result is (1 - lam) J + lam s.
+- s(i, j) = d(i, j)^power, divided by the row's largest value over all N columns. The port has power 2; power 1 is also
+  common;
+- the neighbours of a row are its first k1 + 1 images, the image itself included, ties by lower index. A k1 or k2 above
+  N means N;
+- a half set uses the first round_half_even(k1 / 2) + 1 images. It is added if more than 2/3 of it are in the original
+  set;
+- V = exp(-s) on the set, rows scaled to sum 1, then averaged over the first k2 images of the row, queries included;
+- J = 1 - t / (2 - t) with t = sum min(V_q, V_g). The result is (1 - lam) J + lam s.
 
-Known to differ: ports on faiss (k1 columns, not k1 + 1; softmax weights; no row maximum) and the reid-strong-baseline
-family (float16 sums). Off the support of V, J is exactly 1, so a first-K list is found among a query's overlapping
-gallery images and its K nearest by s: no Q x G array is needed.
+Other code differs: ports on faiss use k1 columns, softmax weights and no row maximum; the reid-strong-baseline family
+sums in float16.
+
+J is exactly 1 where V_q and V_g share no image. So a list of length K is found among the query's overlapping gallery
+images and its K nearest by s. No Q x G array is needed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +40,10 @@ Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Sparse:
-    """Rows of V: row i holds members[indptr[i]:indptr[i + 1]] with those weights, in units of 1 / `sets.UNIT`."""
+    """Sparse V: row i has members[indptr[i]:indptr[i + 1]] and their weights, in units of 1 / `reciprocal_sets.UNIT`.
+
+    Here members are images.
+    """
 
     indptr: NDArray[np.int64]
     members: NDArray[np.int32]
@@ -44,11 +52,13 @@ class Sparse:
 
 @dataclass(frozen=True)
 class KReciprocal:
-    """The re-ranking with its options, checked: a row of `registry.py`.
+    """k-reciprocal re-ranking with checked options: an entry of `registry.py`.
 
     Attributes:
-        k1: neighbours whose reciprocity counts. k2: neighbours that the encoding is averaged over.
-        lam: the share of the distance before re-ranking. power: of that distance; 2 is the published port's.
+        k1: neighbours that are tested for reciprocity.
+        k2: neighbours that the encoding is averaged over.
+        lam: weight of the original distance, 0 to 1.
+        power: exponent of the original distance, 1 or 2; the published port has 2.
     """
 
     k1: int = 20
@@ -83,7 +93,7 @@ class KReciprocal:
             raise ValueError(f"power is {self.power}: want 1 or 2")
 
     def neighbours_read(self, n: int) -> int:
-        """Neighbours of each of n images that are read."""
+        """Neighbours needed per image, for n images."""
         return min(n, max(self.k1 + 1, self.k2))
 
     def lists(
@@ -97,23 +107,23 @@ class KReciprocal:
         return blocks(neighbours, feats, n_query, **given, **asdict(self))
 
     def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
-        """Raise ValueError unless these neighbours are of this source and serve this setting."""
+        """Raise ValueError unless the neighbours belong to this source and are enough for these options."""
         n = source.n
         check_lists(n_query, n, top_k)
         if len(neighbours.order) != n:
-            raise ValueError(f"neighbours are of {len(neighbours.order)} images, features of {n}")
-        measured = not isinstance(source, MemberFeatures) or source.prints  # else they are on a CUDA device
+            raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
+        measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them
         if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
             raise ValueError(OTHER_FEATURES)
         need, have = self.neighbours_read(n), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
-                f"neighbours hold {have} a row; k1 {self.k1} and k2 {self.k2} need {need}: search for {need}"
+                f"{have} neighbours per image; k1 {self.k1} and k2 {self.k2} need {need}: search with k={need}"
             )
 
 
 def encode(neighbours: Neighbours, source: SimilaritySource, setting: KReciprocal, n_jobs: int) -> Sparse:
-    """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
+    """V: the weighted, expanded reciprocal sets after local query expansion (eqs. 4, 7 and 11 of the paper)."""
     order, n = neighbours.order, source.n
     full, half = (_reciprocal(order, min(n, c), n_jobs) for c in (setting.k1 + 1, round(setting.k1 / 2) + 1))
     k2 = min(n, setting.k2)
@@ -151,7 +161,7 @@ def _joined(parts: list[tuple[NDArray, NDArray, NDArray]]) -> Sparse:
 
 
 class _Overlap:
-    """Sums of the smaller weights, t, of some queries with the gallery images where they are not zero."""
+    """Overlaps t of queries with gallery images: sums of the smaller weights, where not zero."""
 
     def __init__(self, v: Sparse, n_query: int) -> None:
         self.v, self.n_gallery = v, len(v.indptr) - 1 - n_query
@@ -167,7 +177,7 @@ class _Overlap:
 
 @dataclass(frozen=True)
 class Reranked:
-    """Rows of (1 - lam) J + lam s, as `ensemble.neighbours.Rows` has them."""
+    """Rows of (1 - lam) J + lam s; a `distance_blocks.Rows`."""
 
     plain: Plain
     overlap: _Overlap
@@ -184,17 +194,19 @@ class Reranked:
         return self.plain.n_gallery
 
     def exact(self, rows: slice) -> NDArray[np.float32]:
-        """See `ensemble.neighbours.Rows`."""
+        """See `distance_blocks.Rows`."""
         dist = self.plain.exact(rows)
         self._mix(dist, rows)
         return dist
 
     def near(self, rows: slice) -> Near:
-        """See `distance_blocks.Rows`. An error e of d is at most one of power * e / largest d in s, to first order."""
+        """See `distance_blocks.Rows`. To first order, an error e of d gives an error power * e / largest d of s."""
         plain = self.plain.near(rows)
         held = self._mix(plain.dist, rows)
-        farthest, lam, power = self.farthest[rows], np.float32(self.setting.lam), self.setting.power
-        # in a row of zeros s is 0; where s could be off by more than it can be, that says as much
+        farthest = self.farthest[rows]
+        lam = np.float32(self.setting.lam)
+        power = self.setting.power
+        # s is at most 1, so its error is too. In a row of zeros s is 0, without error
         reach = np.minimum(np.divide(plain.bound, farthest, out=np.zeros_like(farthest), where=farthest > 0), 1)
         bound = lam * (power * reach + reach**2) + np.float32(8 * 2.0**-24)
 
@@ -213,7 +225,7 @@ class Reranked:
         return Near(plain.dist, np.asarray(bound, np.float32), pairs)
 
     def _mix(self, dist: NDArray[np.float32], rows: slice) -> list[tuple[slice, Overlaps]]:
-        """Distances (b, G) become the final ones in place; the overlaps of each part of the rows."""
+        """Replace distances (b, G) by the re-ranked ones in place; return the overlaps of each part of the rows."""
 
         def mix(part: slice) -> tuple[slice, Overlaps]:
             ids = slice(rows.start + part.start, rows.start + part.stop)
@@ -241,11 +253,11 @@ def blocks(
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
-    """Stream (1 - lam) J + lam s: pairs of (slice of query rows, (b, G) float32), for scores of whole lists.
+    """Stream the distances (1 - lam) J + lam s as pairs (slice of query rows, (b, G) float32), to score full lists.
 
-    Arguments and errors as `k_reciprocal`'s; `block` is the most rows at a time on a CPU. What a CUDA device makes
-    stays there for `ensemble.metrics.evaluate_blocks` and `ensemble.neighbours.ranked`, and comes here where it is
-    iterated.
+    Arguments and errors as in `k_reciprocal`; `block`: most rows at a time on a CPU.
+    Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ensemble.neighbours.ranked`.
+    Iteration copies them to the host.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
@@ -281,21 +293,21 @@ def k_reciprocal(
     device: str = "auto",
     n_jobs: int = -1,
 ) -> Ranked:
-    """Gallery images of each query by (1 - lam) J + lam s, nearest first, ties by lower index.
+    """Rank the gallery for each query by (1 - lam) J + lam s, nearest first, ties by lower index.
 
     Args:
-        neighbours: of the same images, weights and penalties; at least max(k1 + 1, k2) a row. Where they hold each
-            query's nearest gallery images (`nearest(..., n_query, top_k)`), no further product is needed.
-        feats, weights, penalties: as `ensemble.neighbours.nearest`'s.
+        neighbours: at least max(k1 + 1, k2) per image, from the same features, weights and penalties. Neighbours from
+            `nearest(..., n_query, top_k)` save one pass over the gallery.
+        feats, weights, penalties, device, n_jobs: as in `ensemble.neighbours.nearest`.
         n_query: the first n_query images are the queries.
-        top_k: list length K; None ranks the whole gallery.
+        k1, k2, lam, power: see `KReciprocal`.
+        top_k: list length K. None ranks the whole gallery. At most G.
 
     Returns:
-        order (Q, K) int32 in 0..G-1, dist (Q, K) float32; a gallery under top_k gives lists of its own length.
+        order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
 
     Raises:
-        ValueError: settings out of range, neighbours of other features, weights or penalties or too short for k1 and
-            k2, bad features.
+        ValueError: options out of range, bad features, too few neighbours, or neighbours of other features.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
@@ -314,8 +326,10 @@ def k_reciprocal(
 
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:
-    """First-K lists from each query's nearest gallery images and those that overlap with it."""
-    n_query, setting, n_jobs = rows.n_query, rows.setting, rows.n_jobs
+    """Lists of length K from each query's nearest gallery images and the images that overlap with it."""
+    n_query = rows.n_query
+    setting = rows.setting
+    n_jobs = rows.n_jobs
     k = min(top_k, rows.n_gallery)
     near, near_dist, complete = _candidates(neighbours, source, rows, k)
     settings = setting.power, np.float32(setting.lam)
@@ -338,15 +352,17 @@ def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, t
 def _candidates(
     neighbours: Neighbours, source: SimilaritySource, rows: Reranked, k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], bool]:
-    """Gallery images that may be in a query's first k by s alone, (Q, K) with their distances; whether no other may.
+    """Candidates by s alone: gallery images (Q, K), their distances, and whether no other image can be in the first k.
 
-    With lam = 0 all that overlap with nothing are at the same distance, 1, so the first of them by index are listed.
+    With lam = 0 all images without overlap have distance 1; the first of them by index are listed.
     """
     n_query, n_gallery = rows.n_query, rows.n_gallery
     if rows.setting.lam == 0:
         order = np.tile(np.arange(k, dtype=np.int32), (n_query, 1))
         return order, np.zeros(order.shape, np.float32), True
-    near, dist, wide = neighbours.near_order, neighbours.near_dist, min(k + 1, n_gallery)
+    near = neighbours.near_order
+    dist = neighbours.near_dist
+    wide = min(k + 1, n_gallery)
     if near is None or dist is None or len(near) != n_query or near.shape[1] < wide:
         near, dist = nearest_gallery(source, n_query, min(k + SPARE, n_gallery), device="cpu", n_jobs=rows.n_jobs)
     trimmed = np.ascontiguousarray(near[:, : k + SPARE]), np.ascontiguousarray(dist[:, : k + SPARE])

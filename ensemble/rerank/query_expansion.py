@@ -1,9 +1,11 @@
-"""Query expansion and database augmentation: features that have been averaged with their nearest.
+"""Query expansion and database augmentation: features are averaged with those of their nearest images.
 
-Average query expansion: Chum, Philbin, Sivic, Isard & Zisserman, ICCV 2007. alpha-QE, neighbours weighted by
-cos^alpha: Radenovic, Tolias & Chum, TPAMI 2019. Database-side augmentation: Turcot & Lowe, ICCV workshops 2009;
-Arandjelovic & Zisserman, CVPR 2012. An image's own weight is 1; a negative cosine weighs nothing where alpha > 0.
-Several members share one list of neighbours, by their summed similarity, and each is averaged and scaled by itself.
+Average query expansion: Chum, Philbin, Sivic, Isard & Zisserman, ICCV 2007.
+alpha-QE, neighbours weighted by cos^alpha: Radenovic, Tolias & Chum, TPAMI 2019.
+Database-side augmentation: Turcot & Lowe, ICCV workshops 2009; Arandjelovic & Zisserman, CVPR 2012.
+
+An image's own weight is 1. For alpha > 0, a negative cosine has weight 0.
+All members share one list of neighbours, by summed similarity. Each member is averaged and normalised separately.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,15 +30,15 @@ def queries(
     device: str = "auto",
     n_jobs: int = -1,
 ) -> list[Feats]:
-    """Each member's queries, averaged with their k nearest gallery images: (Q, D_m) unit rows each.
+    """Average each query with its k nearest gallery images. Returns (Q, D_m) unit rows per member.
 
     Args:
-        feats, weights, device, n_jobs: as `ensemble.neighbours.nearest`'s.
-        k: gallery images to average with; over G it is G.
-        alpha: weight cos^alpha of a neighbour, cos being the summed similarity over W; 0 is the plain average.
+        feats, weights, device, n_jobs: as in `ensemble.neighbours.nearest`.
+        k: gallery images to average with, at most G.
+        alpha: a neighbour has weight cos^alpha, where cos is the summed similarity over W. 0: plain average.
 
     Raises:
-        ValueError: k or alpha out of range, a sum of features that is zero, or bad features.
+        ValueError: k or alpha out of range, bad features, or a sum of features is zero.
     """
     source = as_source(feats, weights, None, n_jobs)
     check_lists(n_query, source.n, None)
@@ -54,9 +56,9 @@ def database(
     device: str = "auto",
     n_jobs: int = -1,
 ) -> list[Feats]:
-    """Each member's features, every image averaged with its k nearest others: (N, D_m) unit rows each.
+    """Average every image with its k nearest other images. Returns (N, D_m) unit rows per member.
 
-    Neighbours are found and summed in the features as they came. Arguments and errors as `queries`'s.
+    Neighbours come from the original features. Arguments and errors as in `queries`.
     """
     source = as_source(feats, weights, None, n_jobs)
     _check(k, alpha)
@@ -76,7 +78,7 @@ def _check(k: int, alpha: float) -> None:
 
 
 def _weights(dist: Feats, total: float, alpha: float) -> Feats:
-    """The mean cosine to the power of alpha, 0 where it is negative."""
+    """The mean cosine to the power of alpha; 0 for a negative cosine."""
     if alpha == 0:
         return np.ones_like(dist)
     return np.maximum(1 - dist / np.float32(total), 0) ** np.float32(alpha)
@@ -85,7 +87,7 @@ def _weights(dist: Feats, total: float, alpha: float) -> Feats:
 def _averaged(source: SimilaritySource, order: NDArray[np.int32], weights: Feats, n_jobs: int) -> list[Feats]:
     """Rows 0.. of each member plus the weighted rows of `order` (R, k), scaled to length 1."""
     if not isinstance(source, MemberFeatures):
-        raise ValueError("distance matrices hold no features to average: give features")
+        raise ValueError("query expansion averages features: give features, not distance matrices")
     return [np.concatenate(over_rows(_sum(feats, order, weights), len(order), n_jobs)) for feats in source.members]
 
 

@@ -1,4 +1,4 @@
-"""The table of re-rankers: a new one is a class in a file of its own, and a row here."""
+"""The table of re-rankers. A new re-ranker is a class in its own file and an entry here."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 
 
 class Reranker(Protocol):
-    """What a row is: a frozen dataclass whose fields are its options, each with a default; a bad value is a ValueError.
+    """An entry: a frozen dataclass. Its fields are its options, each with a default. A bad value is a ValueError.
 
-    `given` is what `ensemble.neighbours.nearest` takes by name: weights, penalties, device.
+    `given` are keyword arguments of `ensemble.neighbours.nearest`: weights, penalties, device.
 
     Attributes:
-        searched: option -> the values that `ensemble.tune` tries, in the order of its line searches.
-        known: options that teams have won with; tuning tries each of them as a whole.
+        searched: option -> values that `ensemble.tune` tries, in the order of its line searches.
+        known: sets of options that won competitions; tuning tries each set.
     """
 
     searched: ClassVar[Mapping[str, tuple[Any, ...]]]
     known: ClassVar[tuple[Mapping[str, Any], ...]]
 
     def neighbours_read(self, n: int) -> int:
-        """Neighbours of each of n images that it reads; 0 for none, and then it is given None."""
+        """Neighbours needed per image, for n images. With 0, `neighbours` is None."""
 
     def lists(self, neighbours: Any, feats: Sequence[Any], n_query: int, *, top_k: int | None, **given: Any) -> Ranked:
-        """The first top_k gallery images of each query: order (Q, K) int32, dist (Q, K) float32."""
+        """The first top_k gallery images per query: order (Q, K) int32, dist (Q, K) float32."""
 
     def stream(self, neighbours: Any, feats: Sequence[Any], n_query: int, **given: Any) -> Iterator[Block]:
-        """Distances to the whole gallery: (slice of queries, (b, G) float32); a list is in their order."""
+        """Distances to the whole gallery as pairs (slice of queries, (b, G) float32). `lists` sorts by them."""
 
 
 @dataclass(frozen=True)
 class NoReranking:
-    """The summed distances as they are."""
+    """The summed distances, unchanged."""
 
     searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     known: ClassVar[tuple[Mapping[str, Any], ...]] = ()
@@ -61,13 +61,13 @@ RERANKERS: dict[str, type[Reranker]] = {"k_reciprocal": KReciprocal, "none": NoR
 
 
 def reranker_of(ensemble: Ensemble, own: DomainSettings | None = None) -> Reranker:
-    """The re-ranker that a plan names, with its options; `own` are those of one domain, which come first.
+    """The re-ranker of a plan, with its options; own: settings of one domain.
 
-    An option stands beside the name, `rerank: {name: NAME, OPTION: value}`, or is a key of `ensemble`, as k1 is. The
-    one beside the name counts; a domain's options count before the general ones.
+    An option stands beside the name, `rerank: {name: NAME, OPTION: value}`, or is a key of `ensemble`, such as k1.
+    An option beside the name has priority. A domain's options have priority over the general ones.
 
     Raises:
-        ConfigError: no such re-ranker, no such option, or a value that it refuses.
+        ConfigError: unknown re-ranker, unknown option, or invalid value.
     """
     named = own.rerank if own and own.rerank else ensemble.rerank
     if named.name not in RERANKERS:

@@ -1,4 +1,4 @@
-"""What a build made, written down: `submit.make` reads exactly this, and guesses nothing."""
+"""The record of a build: its settings and the keys of its results. `submit.make` reads only this."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORD, LAST = "build.json", "last.json"
 
 @dataclass(frozen=True)
 class DomainsAndTracks:
-    """The domain of each query and gallery image, the track of each gallery image (-1: none); empty: not counted."""
+    """Domain of each query and gallery image, and track of each gallery image (-1: none). An empty list is not used."""
 
     query_domains: list[str]
     gallery_domains: list[str]
@@ -31,11 +31,16 @@ class DomainsAndTracks:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One pair of query and gallery lists and what was made of it; each key opens a result of the store.
+    """One query list and gallery, with the keys of the results for them.
 
-    pids and camids are lists of whole numbers, -1 unknown; empty pids where there is nothing to score. kinds: the
-    domains and tracks of the images, where retrieval went by them. itself: the gallery row of each query's own image,
-    -1 for none; empty where no query is in the gallery.
+    Attributes:
+        banks: member -> key of its features.
+        ranking: key of the ranking.
+        neighbours: key of the nearest neighbours, if any.
+        query_pids, gallery_pids: identities, -1 unknown; empty if there is nothing to score.
+        query_camids, gallery_camids: cameras, -1 unknown.
+        kinds: domains and tracks, if retrieval used them.
+        itself: gallery row of each query's own image, -1 for none; empty if no query is in the gallery.
     """
 
     banks: dict[str, str]
@@ -50,17 +55,22 @@ class Evaluation:
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
-    """The cameras of its N images, queries first."""
+    """(N,) cameras of the evaluation's images, queries first."""
     return np.array([*evaluation.query_camids, *evaluation.gallery_camids], np.int64)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One build: the plan it carried out, and its evaluations: `test`, and `holdout` where one was asked for.
+    """One build.
 
-    rounds: of every round of guessed labels its report, and the key that opens the labels.
-    left_out: list of the data set -> the images that competition.skip left out of it, and the place of each there.
-    made_of: the keys of all results behind the evaluations, so that a missing one does not hide those behind it.
+    Attributes:
+        plan: its settings.
+        data: folder of the data set.
+        command: command line that makes it.
+        evaluations: `test`, and `holdout` if the build has one.
+        rounds: report of each round of pseudo labels, with the key of the labels.
+        left_out: list of the data set -> image that competition.skip left out -> its index in the list.
+        made_of: keys of all results behind the evaluations, also those behind a missing result.
     """
 
     plan: dict[str, Any]
@@ -72,7 +82,7 @@ class Record:
     made_of: list[str] = field(default_factory=list)
 
     def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
-        """The names of a list as the data set has it: those kept, and those left out in their places."""
+        """All names of a list in the data set's order: the kept ones and the left-out ones."""
         names = list(kept)
         for name, place in sorted(self.left_out.get(part, {}).items(), key=itemgetter(1)):
             names.insert(place, name)
@@ -106,10 +116,10 @@ def _evaluation(raw: dict[str, Any]) -> Evaluation:
 
 
 def open_build(store: Store, key: str | None = None) -> tuple[str, Record, BuildConfig]:
-    """The build of a key, or the last one: its key, its record and its plan.
+    """Open a build by its key, or the last one; returns its key, record and settings.
 
     Raises:
-        ResultError: there is no such build, or it is damaged, or another version of this code wrote it.
+        ResultError: no such build, a damaged build, or a record of another version of this code.
     """
     key = key or last_build(store)
     there = sorted(p.parent.relative_to(store.root).as_posix() for p in store.root.glob("builds/*/manifest.json"))
@@ -125,7 +135,7 @@ def open_build(store: Store, key: str | None = None) -> tuple[str, Record, Build
 
 
 def point_at(store: Store, key: str) -> None:
-    """Remember a build as the last one of this store."""
+    """Record a build as the last one of this store."""
     store.point_at(LAST, {"build": key})
 
 
@@ -146,5 +156,5 @@ def last_build(store: Store) -> str:
         return str(check_checksum(text.decode())["build"])
     except (ValueError, KeyError) as e:
         raise ResultError(
-            f"{store.root / LAST}: is damaged ({e}). Run the build again; it makes what is missing and keeps the rest"
+            f"{store.root / LAST}: is damaged ({e}). Run the build again; it makes only what is missing"
         ) from e

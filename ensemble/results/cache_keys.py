@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Ensemble, Expansion, Member, Recipe
+from configs.schema import Ensemble, Expansion, Member, Recipe, Whitening
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
 from ensemble.results.pseudo_settings import guessed_labels
@@ -126,6 +126,26 @@ def ranking_address(
     } | ({"kinds": kinds} if kinds else {})
     request |= {"penalty": dict(penalty)} if penalty else {}
     return Address("rankings", name, request)
+
+
+def whitened_address(
+    name: str, member: str, bank: Address, train: Address | None, how: Whitening, groups: Mapping[str, Any]
+) -> Address:
+    """One member's features, whitened.
+
+    Args:
+        bank: the features. train: those of the training images, where it is learned on them.
+        groups: what the cameras or domains are known by, where each has a mean of its own.
+    """
+    request = {
+        "of": member,
+        "weights": bank.request.get("weights"),  # whose features they are: training time, curves
+        "banks": {"test": bank.digest} | ({"train": train.digest} if train else {}),
+        "whiten": how.model_dump(mode="json"),
+        "groups": dict(groups),
+        "code": retrieval_code(PIPELINE, FEATURE_BANK),
+    }
+    return Address("whitened", f"{member}-{name}", request)
 
 
 def expanded_address(

@@ -1,4 +1,4 @@
-"""What results were made from: from a build's record to its weights and images, through whatever is missing."""
+"""Trace what results were made from, from a build's record to its weights and images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from ensemble.results.manifests import MADE_OF, Manifest, ResultHistory
 
 
 def used_by(past: ResultHistory, keys: Iterable[str]) -> set[str]:
-    """The keys of some results and of all that they were made from, however far back, as far as they stand.
+    """The keys of some results and of all existing results that they were made from, directly or not.
 
-    A record names all of it, so that what lies behind a missing result is known too. One that does not, of an earlier
-    version, uses every trained member where something that it names is missing.
+    A record names all of them, so results behind a missing one are found too. Records of earlier versions do not: if
+    one of their results is missing, every trained member counts as used.
     """
     by_key = {m.key: m for m in past.manifests}
-    left, used, lost = list(keys), set[str](), False
+    left = list(keys)
+    used = set[str]()
+    lost = False
     while left:
         key = left.pop()
         if key in by_key and key not in used:
@@ -31,7 +33,7 @@ def used_by(past: ResultHistory, keys: Iterable[str]) -> set[str]:
 
 
 def made_from(store: Store, *named: Any) -> list[str]:
-    """The keys of all that stands behind whatever results these values name."""
+    """The keys of all results behind the results that these values name."""
     return sorted(used_by(ResultHistory(store), [key for value in named for key in keys_in(value)]))
 
 
@@ -40,7 +42,7 @@ def _names_all(past: ResultHistory, key: str) -> bool:
 
 
 def _made_of(past: ResultHistory, m: Manifest) -> list[str]:
-    """The keys that a result's own record or request names."""
+    """The keys that a result's record or request names."""
     if m.key.startswith("builds/"):
         return list(keys_in(_record(past.store.root / m.key)))
     found = []
@@ -62,7 +64,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def keys_in(value: Any) -> Iterable[str]:
-    """Every text in a record that may be the key of a result."""
+    """Every text in a record that could be a key of a result."""
     if isinstance(value, str) and value.count("/") == 1:
         yield value
     elif isinstance(value, Mapping | list):

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from configs.errors import ResultError
 from configs.store.code_version import Digest
 from configs.store.store import MANIFEST, Address, Store
 
 MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
+BANKS = ("features", "whitened", "expanded")  # kinds of results that are banks
 FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
 EPOCHS = "epochs.jsonl"
 EPOCH_KEYS = {"epoch", "lr", "loss", "terms", "apart", "images", "seconds"}
@@ -46,8 +48,10 @@ class ResultHistory:
         return min(same, key=lambda m: len(list(differences(wanted.request, m.request))), default=None)
 
     def by_digest(self, kind: str, digest: str) -> Manifest | None:
-        """The result that another one's request names by its digest."""
-        return next((m for m in self.manifests if m.key.startswith(f"{kind}/") and m.key.endswith(f"-{digest}")), None)
+        """The result that another one's request names by its digest; a bank may be whitened or expanded."""
+        kinds = BANKS if kind in BANKS else (kind,)
+        found = (m for m in self.manifests if m.key.split("/")[0] in kinds and m.key.endswith(f"-{digest}"))
+        return next(found, None)
 
 
 def save_parts(folder: Path, address: Address) -> None:
@@ -65,6 +69,26 @@ def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     return [e for e in found if isinstance(e, dict) and set(e) >= EPOCH_KEYS]
+
+
+def extracted(store: Store, bank: str) -> str:
+    """The key of the features that a bank was whitened or averaged from; its own, where it was not.
+
+    Args:
+        bank: its key, such as `whitened/r50-test-0123456789ab`.
+
+    Raises:
+        ResultError: what it was made from is not there.
+    """
+    past = ResultHistory(store)
+    requests = {m.key: m.request for m in past.manifests}
+    while not bank.startswith("features/"):
+        request = requests[bank]
+        source = past.by_digest("features", request["banks"]["test" if "whiten" in request else request["of"]])
+        if source is None:
+            raise ResultError(f"{store.root / bank}: the features that it was made from are gone; run the build again")
+        bank = source.key
+    return bank
 
 
 def training_seconds(store: Store, bank: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The evaluation of a finished build that a command is asked about: `--runs`, `--build`, `--evaluation`."""
+"""Options `--runs`, `--build` and `--evaluation`, and the evaluation that they name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ TEST, HOLDOUT = "test", "holdout"
 
 @dataclass(frozen=True)
 class OpenEvaluation:
-    """One evaluation of one build. key: of the build. name: of the evaluation."""
+    """One evaluation of one build.
+
+    Attributes:
+        key: of the build.
+        name: of the evaluation.
+    """
 
     store: Store
     key: str
@@ -27,21 +32,22 @@ class OpenEvaluation:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a case."""
+    """Add the options that name an evaluation."""
     add_runs(parser)
     add_build(parser)
     parser.add_argument(
-        "--evaluation", metavar="NAME", help="test or holdout (default: holdout where the build has one, else test)"
+        "--evaluation", metavar="NAME", help="test or holdout (default: holdout if the build has one, else test)"
     )
     add_device(parser)
 
 
 def open_evaluation(args: argparse.Namespace) -> OpenEvaluation:
-    """Open the build, and its evaluation.
+    """Open the build and its evaluation.
 
     Raises:
-        ResultError: no such folder, no such build, or none at all. ConfigError: no such evaluation.
-        DataError: it has no identities.
+        ResultError: no such folder, or no such build.
+        ConfigError: no such evaluation.
+        DataError: the evaluation has no identities.
     """
     check_runs(args.runs)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr), lends=True)
@@ -55,7 +61,7 @@ def open_evaluation(args: argparse.Namespace) -> OpenEvaluation:
     evaluation = record.evaluations[name]
     if not evaluation.query_pids:
         raise DataError(
-            f"evaluation {name!r} of {key} has no identities, so nothing can be scored on it. Build with --holdout 0.2 "
-            "to keep training identities aside, or make a split of them with python -m ensemble.split"
+            f"evaluation {name!r} of {key} has no identities, so it cannot be scored. Build with --holdout 0.2 "
+            "to hold out training identities, or make a split of them with python -m ensemble.split"
         )
     return OpenEvaluation(store, key, plan, name, evaluation)

@@ -1,4 +1,4 @@
-"""What pseudo labels depend on, for cache keys and signatures: no clustering is loaded."""
+"""The settings that pseudo labels depend on, for cache keys and signatures. Imports no clustering."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READS = {
 
 
 def settings_of(ensemble: Ensemble) -> dict[str, Any]:
-    """The method and the numbers it reads, the re-ranking's too where it is used: what its labels depend on."""
+    """The settings that the labels depend on: the method, its parameters, and the re-ranking if used."""
     how, e = ensemble.pseudo, ensemble
     asked = {"method": how.method} | {name: getattr(how, name) for name in READS[how.method]}
     if how.distance == RERANKED:
@@ -24,14 +24,14 @@ def settings_of(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def say_settings(how: Pseudo) -> str:
-    """`loop_search(threshold=0.5)`, for people and signatures."""
+    """The method as text, such as `loop_search(threshold=0.5)`."""
     given = {name: getattr(how, name) for name in READS[how.method]}
     numbers = ",".join(f"{name}=none" if value is None else f"{name}={value:g}" for name, value in given.items())
     return f"{how.method}({numbers}{',reranked' if how.distance == RERANKED else ''})"
 
 
 def guessed_labels(ensemble: Ensemble) -> dict[str, str]:
-    """What a signature says of members that were trained on guessed labels; nothing of others."""
+    """Signature entries for members trained on pseudo labels; empty for others."""
     if ensemble.rounds == 1:
         return {}
     images = "unlabelled+test" if ensemble.pseudo.test else "unlabelled"

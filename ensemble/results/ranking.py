@@ -1,4 +1,4 @@
-"""A ranking: for each query its gallery images, best first, by name."""
+"""A ranking: for each query the names of its gallery images, nearest first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 
 from configs.store.atomic_files import save_array, write_text
 
-ORDER, DIST, FACTS = "order.npy", "dist.npy", "ranking.json"
+ORDER = "order.npy"
+DIST = "dist.npy"
+FACTS = "ranking.json"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """order: (Q, K) rows of the gallery, best first. dist: (Q, K) their distances. signature: how it was made."""
+    """Ranked lists.
+
+    Attributes:
+        query_names: Q names.
+        gallery_names: G names.
+        order: (Q, K) gallery rows, nearest first.
+        dist: (Q, K) their distances.
+        signature: how the ranking was made.
+    """
 
     query_names: tuple[str, ...] = field(repr=False)
     gallery_names: tuple[str, ...] = field(repr=False)
@@ -28,11 +38,11 @@ class Ranking:
         if self.order.shape != self.dist.shape or len(self.order) != len(self.query_names):
             raise ValueError(
                 f"order {self.order.shape} and dist {self.dist.shape} for {len(self.query_names)} queries; "
-                "wanted (Q, K) twice"
+                "wanted (Q, K) for both"
             )
 
     def lists(self) -> dict[str, list[str]]:
-        """Query name -> names of its gallery images, best first."""
+        """Query name -> names of its gallery images, nearest first."""
         return {
             query: [self.gallery_names[i] for i in row] for query, row in zip(self.query_names, self.order, strict=True)
         }
@@ -47,7 +57,7 @@ def save_ranking(folder: Path, ranking: Ranking) -> None:
 
 
 def load_ranking(folder: Path) -> Ranking:
-    """Open a ranking; the arrays stay on disk as memory maps."""
+    """Open a ranking, with its arrays as memory maps."""
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return Ranking(
         tuple(facts["query"]),

@@ -28,6 +28,8 @@ from ensemble.fusion.partitions import ALL
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
+from ensemble.neighbours.distances import Feats
+from ensemble.rerank import whitening
 from ensemble.rerank.registry import name_of
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
@@ -47,12 +49,48 @@ EXAMPLE = """
   python -m ensemble.tune --runs runs --evaluation holdout --seed 1
 """
 TUNED = "tuned.json"
+SHRINKAGES = (0.1, 0.5)  # of whitening, that are tried
 HERE = Path(__file__).parent
 TELL_EVERY_S = 10.0
 
 
-def problems(case: OpenEvaluation, device: str) -> dict[str, ExactScorer]:
+class NotWhitened(ConfigError):
+    """A member's features cannot be whitened."""
+
+
+def grid_of(case: OpenEvaluation) -> SearchSpace:
+    """What is tried: the build's own re-rank settings too, such as `auto` chose, and whitening where none was done.
+
+    Features that were whitened or averaged stay as they are; so do those of a build by domains or tracks.
+    """
+    settings, grid = case.plan.ensemble, SearchSpace()
+    built = fusion_settings(settings, ())
+    name, known = name_of(built.reranker), dict(grid.known)
+    known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
+    free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
+    return replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+
+
+def whitened(feats: Sequence[Feats], members: Iterable[str], shrinkage: float) -> list[Feats]:
+    """Each member's features as a build with `ensemble.whiten=test` has them.
+
+    Raises:
+        NotWhitened: they do not vary, or one lies on their mean.
+    """
+    out = list[Feats]()
+    for name, one in zip(members, feats, strict=True):
+        try:
+            out.append(whitening.learn(np.asarray(one), shrinkage=shrinkage).apply(np.asarray(one)))
+        except ValueError as e:
+            raise NotWhitened(f"{name}: {e}") from e
+    return out
+
+
+def problems(case: OpenEvaluation, device: str, white: Sequence[float] = ()) -> dict[str, ExactScorer]:
     """By name: `all`, or a domain. Tracks are found as one in each, as the build found them.
+
+    Args:
+        white: shrinkages to whiten the features with.
 
     Raises:
         ConfigError: a member that gives distances.
@@ -67,9 +105,17 @@ def problems(case: OpenEvaluation, device: str) -> dict[str, ExactScorer]:
     judge = ExactScorer([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
     kinds = case.evaluation.kinds
     if kinds is None:
-        return {partitions.ALL: judge}
+        of_each = {shrinkage: whitened(judge.feats, case.evaluation.banks, shrinkage) for shrinkage in white}
+        return {partitions.ALL: replace(judge, white=of_each)}
     found = partitions.partitions_of(kinds, judge.rows, len(judge.feats[0]))
     return {part.name: of_parts(judge, [part]) for part in found}
+
+
+def defaults(built: Ensemble) -> Ensemble:
+    """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
+    found = load_ensemble()
+    settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    return found.model_copy(update=settled)
 
 
 def built_mix(case: OpenEvaluation, members: Sequence[str], judge: ExactScorer) -> FusionSettings:
@@ -110,7 +156,8 @@ def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     named = ", ".join(f"{key}: {value}" for key, value in ({"name": name_of(mix.reranker)} | own).items())
     out = {"weights": f"{{{weights}}}", "rerank": f"{{{named}}}" if own else name_of(mix.reranker)}
     out |= {key: value for key, value in options.items() if key not in own}
-    return out | ({"fusion": mix.fusion} if mix.reranks else {})
+    out |= {"fusion": mix.fusion} if mix.reranks else {}
+    return out | ({"whiten": f"{{name: test, shrinkage: {mix.whitened:g}}}"} if mix.whitened is not None else {})
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -128,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     check_device(args.device)
     case = open_evaluation(args)
-    grid = SearchSpace()
+    grid = grid_of(case)
     address = tuned_address(case, grid, args.seed)
 
     def make(folder: Path) -> None:
@@ -163,8 +210,14 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
     Raises:
         DataError: too few persons ask, in every problem. ConfigError: a member that gives distances.
     """
-    judges, members = problems(case, device), list(case.evaluation.banks)
-    base = replace(fusion_settings(load_ensemble(), members), weights=(1.0,) * len(members))
+    members = list(case.evaluation.banks)
+    try:
+        judges = problems(case, device, [x for x in grid.whitened if x is not None])
+    except NotWhitened as e:
+        progress.say(f"whitened features are not tried: {e}")
+        grid = replace(grid, whitened=(None,))
+        judges = problems(case, device)
+    base = replace(fusion_settings(defaults(case.plan.ensemble), members), weights=(1.0,) * len(members))
     found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
     for name, judge in judges.items():
         pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
@@ -200,11 +253,14 @@ def tune_one(
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    trial = FastScorer(judge, max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0]))))
+    most = max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0])))
+    trial = FastScorer(judge, most)
+    trials: dict[float | None, FastScorer] = {None: trial}
+    trials |= {shrinkage: FastScorer(replace(judge, feats=feats), most) for shrinkage, feats in judge.white.items()}
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
-    found = cross_fitting.tune(_telling(trial, progress), judge.totals, pids, base, grid, seed, of, chance)
+    found = cross_fitting.tune(_telling(trials, progress), judge.totals, pids, base, grid, seed, of, chance)
     return found, {
         "name": name,
         "members": members,
@@ -216,9 +272,9 @@ def tune_one(
         "base": base.as_dict() | {"total": found.base_total},
         "rungs": [_rung(rung) for rung in found.rungs],
         "mix": found.mix.as_dict(),
-        "tried": len(trial.kept),
+        "tried": sum(len(one.kept) for one in trials.values()),
         "a_minute": trial.rate,
-        "seconds": trial.seconds,
+        "seconds": sum(one.seconds for one in trials.values()),
         "depth": trial.depth,
         "seed": seed,
     }
@@ -229,16 +285,20 @@ def _rung(rung: TuningStep) -> dict[str, Any]:
     return asdict(rung) | {"chosen": chosen, "optimism": rung.optimism, "taken": rung.taken}
 
 
-def _telling(trial: FastScorer, progress: Progress) -> Callable[[FusionSettings], NDArray[np.float64]]:
-    """The trial's totals, and a line now and then about how far it is."""
+def _telling(
+    trials: Mapping[float | None, FastScorer], progress: Progress
+) -> Callable[[FusionSettings], NDArray[np.float64]]:
+    """The totals by the trial of a mix's features, and a line now and then about how far it is."""
     last = time.monotonic()
 
     def totals(mix: FusionSettings) -> NDArray[np.float64]:
         nonlocal last
-        found, now = trial.totals(mix), time.monotonic()
+        trial, now = trials[mix.whitened], time.monotonic()
+        found = trial.totals(replace(mix, whitened=None))
         if now - last > TELL_EVERY_S:
             last = now
-            progress.say(f"  {len(trial.kept):,} settings tried, {trial.rate:,.0f} a minute")
+            tried = sum(len(one.kept) for one in trials.values())
+            progress.say(f"  {tried:,} settings tried, {trial.rate:,.0f} a minute")
         return found
 
     return totals

@@ -1,8 +1,9 @@
-"""Neighbours under other member weights, without a new search: for trying many weights, not for a result.
+"""Approximate neighbours under other member weights without a new search, to try many weights.
 
-A search under a few weightings, the anchors, leaves candidates for each image. Each member's distance to every
-candidate is kept, so that other weights cost a weighted sum a candidate. What is no candidate under any anchor is left
-out: lists are seldom wrong, and nothing says where. `ensemble.neighbours.nearest` searches exactly.
+A search under a few weightings, the anchors, gives each image its candidates. Each member's distance to every candidate
+is stored, so other weights cost one weighted sum per candidate.
+Images that are candidates under no anchor are left out: lists are seldom wrong, but errors are not detected.
+`ensemble.neighbours.nearest` searches exactly.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from ensemble.neighbours.knn import Neighbours, Search, check_lists
 from ensemble.neighbours.search_cost import default_superblock
 from ensemble.neighbours.similarity import MemberFeatures, as_source, checked_weights
 
-LOWEST = 32  # of each row's least similar images, that the largest distance under other weights is among
+LOWEST = 32  # least similar images per row, to find the largest distance under other weights
 Floats = NDArray[np.float32]
 
 
@@ -26,8 +27,10 @@ Floats = NDArray[np.float32]
 class CandidateSet:
     """Candidates of N images.
 
-    n_query, k, top_k: what lists it serves. indptr (N + 1,), index (C,) int32: a row's candidates, ascending.
-    dist (M, C) float32: each member's distance to them, from float32 products, a few 1e-7 off.
+    Attributes:
+        n_query, k, top_k: the lists that it can give.
+        indptr, index: (N + 1,) and (C,) int32, ascending candidates of each row.
+        dist: (M, C) float32 distances by member, from float32 products, with errors of a few 1e-7.
     """
 
     n_query: int
@@ -51,15 +54,15 @@ def collect_candidates(
     anchors: Sequence[Sequence[float]] | None = None,
     n_jobs: int = -1,
 ) -> CandidateSet:
-    """Search under each anchor, and keep what other weights may need: the cost of as many searches, and more.
+    """Search under each anchor and collect the candidates. Costs a little more than one search per anchor.
 
     Args:
-        feats, n_jobs: as `neighbours.nearest`'s; on the CPU, without penalties.
-        k, n_query, top_k: the lists to serve: k nearest of all, each query's top_k in the gallery.
-        anchors: (A, M) weightings. Each member alone is always one; None adds equal weights.
+        feats, n_jobs: as in `neighbours.nearest`; on the CPU, without penalties.
+        k, n_query, top_k: the lists that are needed: k nearest of all, and each query's top_k in the gallery.
+        anchors: (A, M) weightings. Each member alone is always added; None adds equal weights.
 
     Raises:
-        ValueError: bad features, weights or sizes; penalties, or distances in the place of features.
+        ValueError: bad features, weights or sizes; penalties, or distances instead of features.
     """
     source = as_source(feats, None, None, n_jobs)
     if not isinstance(source, MemberFeatures) or source.penalties:
@@ -77,7 +80,7 @@ def collect_candidates(
 
 
 def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> Neighbours:
-    """The best of the candidates under these weights, in the place of the neighbours."""
+    """The nearest candidates under these weights, as neighbours."""
     w = np.array(checked_weights(weights, len(pool.dist)))
     order, dist, farthest = _chosen(pool, w, pool.k, pool.n, 0, n_jobs)
     near_order, near_dist, _ = _chosen(pool, w, pool.top_k, pool.n_query, pool.n_query, n_jobs)
@@ -85,7 +88,7 @@ def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> N
 
 
 def _under(source: MemberFeatures, k: int, n_query: int, top_k: int, n_jobs: int) -> list[NDArray[np.int64]]:
-    """One anchor's candidates, as row * N + column: three times as many as its lists hold, and the least similar."""
+    """One anchor's candidates as row * N + column: three times the list lengths, and the least similar images."""
     n, chosen = source.n, choose_block_precision(source, "auto", n_jobs)
     search = Search(source, min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST)
     search.all_pairs(default_superblock(n, workers(n_jobs)), None)
@@ -101,7 +104,7 @@ def _under(source: MemberFeatures, k: int, n_query: int, top_k: int, n_jobs: int
 
 
 def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each number once, ascending. `np.unique` hashes, which takes tens of times as long as a sort here."""
+    """Each number once, ascending. `np.unique` hashes, which is more than ten times slower than a sort here."""
     keys.sort()
     kept = np.ones(keys.size, bool)
     np.not_equal(keys[1:], keys[:-1], out=kept[1:])
@@ -109,7 +112,7 @@ def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _distances(source: MemberFeatures, indptr: NDArray[np.int64], index: NDArray[np.int32], n_jobs: int) -> Floats:
-    """Each member's distances of row i to index[indptr[i]:indptr[i + 1]], (M, C), from products of whole rows."""
+    """(M, C) distances of row i to index[indptr[i]:indptr[i + 1]] by member, from products of full rows."""
     out = np.empty((len(source.members), index.size), np.float32)
     with one_thread_products():
         for m, row in enumerate(out):
@@ -128,7 +131,7 @@ def _distances(source: MemberFeatures, indptr: NDArray[np.int64], index: NDArray
 def _chosen(
     pool: CandidateSet, w: NDArray[np.float64], k: int, rows: int, first: int, n_jobs: int
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
-    """The k best candidates of rows 0.. among images first.., and their largest distance to any candidate."""
+    """The k nearest candidates of rows 0.. among images first.., and each row's largest distance to a candidate."""
 
     def work(part: slice) -> tuple[NDArray[np.int32], Floats, Floats]:
         return ranked_lists.weighed(pool.indptr, pool.index, pool.dist, w, k, first, part.start, part.stop)

@@ -1,17 +1,20 @@
-"""Settings chosen on one half of the persons and scored on the other, and the reverse: what a choice is really worth.
+"""Cross-fitting: choose settings on one half of the persons, score them on the other half, and the reverse.
 
-Two halves of the queries' identities; no person asks in both. The gallery stays whole for either half, as it is when a
-query is answered: the other half's images are then in the way as strangers' images are, and re-ranking sees them
-without their names. So no label of the scored half has any part in the choice. But both halves share the gallery and
-the cameras: the figure speaks of other persons in a search like this one, not of a gallery of another size or place.
-What is chosen in the end is chosen on all persons; its own score there is not reported as a gain.
+The query identities are split into two halves without a common person. Both halves use the full gallery: images of the
+other half act as distractors, and re-ranking sees them without labels. So no label of the scored half affects the
+choice. Both halves share the gallery and the cameras: the score holds for other persons in a similar search, not for
+another gallery.
+The final settings are chosen on all persons; their score there is not reported as a gain.
 
-A choice is taken only where its cross-fitted gain is more than chance, by a paired bootstrap over persons: first the
-settings of the re-ranking at equal weights against the defaults, then the weights, with settings of their own, against
-what was taken so far. A member that alone is not better than chance on the persons that choose gets no weight: with few
-persons the luck of a member of noise would earn it one. Two looks are made, each at 97.5 %, so that both together err
-with 5 % at most (Bonferroni); where domains are tuned one by one, each has its halves, and 5 % is shared out over all
-their looks.
+Two choices are tested, in this order:
+
+1. re-ranking settings at equal weights, against the defaults;
+2. weights with their own settings, against the result so far.
+
+A choice is accepted only if its cross-fitted gain is more than chance in a paired bootstrap over persons. Each test has
+level 97.5 %, so both together err with at most 5 % (Bonferroni). If domains are tuned separately, the 5 % are split
+over all their tests.
+A member that alone is not better than chance gets no weight: with few persons, noise could earn it one.
 """
 
 from __future__ import annotations
@@ -28,17 +31,21 @@ from ensemble.metrics.bootstrap import Interval, difference
 from ensemble.tune.ensemble_selection import SearchSpace, hill_climb, normalised, select_and_climb
 
 RUNGS = ("settings", "weights and settings")
-ERROR = 0.05  # of all looks together
-LEAST_PERSONS = 10  # with fewer, every half is an anecdote
+ERROR = 0.05  # of all tests together
+LEAST_PERSONS = 10  # with fewer, the halves are too small
 Totals = Callable[[FusionSettings], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class TuningStep:
-    """One kind of choice. chosen: on the first half, on the second, on all. noise: the members left out of each.
+    """One kind of choice.
 
-    total: cross-fitted, of all queries, each scored under what the other half chose. gain: of that on `over`.
-    apparent: the gain on `over` that each half shows on the very persons it was chosen on.
+    Attributes:
+        chosen: settings chosen on the first half, on the second half, and on all persons.
+        noise: members left out of each.
+        total: cross-fitted total of all queries, each scored with the other half's choice.
+        gain: gain of `total` over the settings `over`.
+        apparent: gain over `over` on the persons that the choice was made on.
     """
 
     name: str
@@ -51,7 +58,7 @@ class TuningStep:
 
     @property
     def optimism(self) -> float:
-        """How much better the choice looks where it was made than where it was not."""
+        """Apparent gain minus cross-fitted gain."""
         return self.apparent - self.gain.mean
 
     @property
@@ -62,9 +69,12 @@ class TuningStep:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What came of it. base: equal weights, default settings, and its total. mix: what to build with.
+    """The result of tuning.
 
-    before, after: (Q,) totals of the base, and of what was taken, each query by what the other half chose.
+    Attributes:
+        base: equal weights and default settings, with their total.
+        mix: the settings to build with.
+        before, after: (Q,) totals of the base and of the accepted choice, each query by the other half's choice.
     """
 
     base: FusionSettings
@@ -78,32 +88,33 @@ class TuningResult:
 
 
 def level_of(problems: int) -> float:
-    """Of each look's interval, where so many problems are tuned."""
+    """The level of each test's interval, for this number of tuning tasks."""
     return 1 - ERROR / (len(RUNGS) * problems)
 
 
 def persons_asking(pids: NDArray[np.int64], asked: NDArray[np.bool_]) -> int:
-    """How many there are among the queries that count."""
+    """Number of persons among the queries that count."""
     return len(np.unique(pids[asked]))
 
 
 def too_few(persons: int) -> str:
-    """Why nothing is chosen on so few persons; nothing where they suffice."""
+    """A message if there are too few persons; empty if there are enough."""
     if persons >= LEAST_PERSONS:
         return ""
     return (
-        f"{persons} persons ask here; choosing on one half and scoring on the other wants at least "
-        f"{LEAST_PERSONS}. Hold more aside: --holdout, or python -m ensemble.split"
+        f"{persons} query identities; tuning on one half and scoring on the other needs at least "
+        f"{LEAST_PERSONS}. Hold out more: --holdout, or python -m ensemble.split"
     )
 
 
 def split_persons(
     pids: NDArray[np.int64], asked: NDArray[np.bool_], seed: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Two masks (Q,) of the queries that count: persons at random, one half each, none in both.
+    """Two masks (Q,) of the queries that count: a random half of the persons each, without a common person.
 
     Args:
-        pids: (Q,) whom each query shows. asked: (Q,) whether it can be scored.
+        pids: (Q,) identity of each query.
+        asked: (Q,) whether the query can be scored.
 
     Raises:
         DataError: too few persons.
@@ -126,22 +137,25 @@ def tune(
     problems: int = 1,
     chance: NDArray[np.float64] | None = None,
 ) -> TuningResult:
-    """Choose, cross-fit and decide.
+    """Choose settings, cross-fit and decide.
 
     Args:
-        fast: a mix -> (Q,) each query's share of the total, for the search; NaN where it cannot be scored.
-        exact: the same, for every figure that is reported and every decision.
-        pids: (Q,) whom each query shows.
+        fast: settings -> (Q,) total of each query, for the search; NaN if it cannot be scored.
+        exact: the same, for every reported score and every decision.
+        pids: (Q,) identity of each query.
         base: equal weights and default settings.
         seed: of the halves and the bootstrap.
-        problems: how many are tuned by themselves, this one among them.
-        chance: (Q,) each query's share of the total in lists of no order; None: no member is asked to be better.
+        problems: number of tuning tasks, this one included.
+        chance: (Q,) total of each query for random lists. None: no member is tested against chance.
     """
     before = exact(base)
     asked = ~np.isnan(before)
     parts = split_persons(pids, asked, seed)
     rungs: list[TuningStep] = []
-    taken, over, held, starts = base, "default", before, (base, base, base)
+    taken = base
+    over = "default"
+    held = before
+    starts = (base, base, base)
     for name in RUNGS[: min(2, len(base.weights))]:
         out = [() if name == RUNGS[0] else noise_among(fast, base, pids, part, chance) for part in (*parts, asked)]
         chosen = tuple(
@@ -158,7 +172,9 @@ def tune(
         rungs.append(rung)
         starts = rung.chosen
         if rung.taken:
-            taken, over, held = chosen[2], name, crossed
+            taken = chosen[2]
+            over = name
+            held = crossed
     counted = persons_asking(pids, asked), int(asked.sum())
     return TuningResult(base, float(before[asked].mean()), tuple(rungs), taken, *counted, before, held)
 
@@ -170,7 +186,7 @@ def noise_among(
     part: NDArray[np.bool_],
     chance: NDArray[np.float64] | None,
 ) -> tuple[int, ...]:
-    """The members whose total alone is not above chance beyond doubt (5 %, one side) on these queries; never all."""
+    """The members whose total alone is not significantly above chance (5 %, one-sided) on these queries; never all."""
     if chance is None:
         return ()
     members, out = range(len(base.weights)), []

@@ -33,6 +33,7 @@ class SearchSpace:
         searched: re-ranker -> option -> the values that are tried.
         known: re-ranker -> options that are tried as a whole.
         rounds: of line searches at most. steps: of greedy selection, the size of the bag.
+        whitened: None, the features as they are; or the shrinkage of whitening them by query and gallery.
     """
 
     searched: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(
@@ -44,6 +45,7 @@ class SearchSpace:
     fusion: tuple[str, ...] = FUSIONS
     rounds: int = 4
     steps: int = 10
+    whitened: tuple[float | None, ...] = (None,)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -133,6 +135,7 @@ def _lines(grid: SearchSpace, weights: Sequence[int]) -> Iterator[Line]:
     for option in dict.fromkeys(option for options in grid.searched.values() for option in options):
         yield partial(_option_line, grid, option)
     yield partial(_reranker_line, grid)
+    yield partial(_whitened_line, grid)
 
 
 def _weight_line(m: int) -> Line:
@@ -163,6 +166,12 @@ def _reranker_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSet
     rerankers = [mix.reranker, *(RERANKERS[name]() for name in grid.searched if name != name_of(mix.reranker))]
     found = [normalised(replace(mix, reranker=one, fusion=fusion)) for one in rerankers for fusion in grid.fusion]
     yield from (other for other in dict.fromkeys(found) if other != mix)
+
+
+def _whitened_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettings]:
+    """The other features, with the settings as they are and with those that teams have won with."""
+    for other in (replace(mix, whitened=white) for white in grid.whitened if white != mix.whitened):
+        yield from (other, *_known_line(grid, other))
 
 
 def _with_options(mix: FusionSettings, options: Mapping[str, Any]) -> FusionSettings:

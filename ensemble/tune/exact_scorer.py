@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,7 +25,8 @@ class ExactScorer:
     """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them.
 
     evaluation: of the queries that count. parts: what is searched by itself, and whose queries those are, in their
-    order; none where everything is one search.
+    order; none where everything is one search. white: shrinkage -> the features whitened so, for
+    mixes that are of these.
     """
 
     feats: Sequence[Feats]
@@ -34,6 +35,7 @@ class ExactScorer:
     competition: Competition
     device: str = "auto"
     parts: tuple[Partition, ...] = ()
+    white: Mapping[float, Sequence[Feats]] = field(default_factory=dict)
     _kept: dict[tuple[FusionSettings, ...], Score] = field(default_factory=dict, repr=False)
 
     @property
@@ -67,7 +69,8 @@ class ExactScorer:
     def _stream(self, mixes: tuple[FusionSettings, ...]) -> Iterator[distance_blocks.Block]:
         if self.parts:
             return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
-        feats, mix = partitions.drop_unweighted(self.feats, mixes[0])
+        shrinkage = mixes[0].whitened
+        feats, mix = partitions.drop_unweighted(self.feats if shrinkage is None else self.white[shrinkage], mixes[0])
         return distance_stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
 
     def _described(self, mixes: tuple[FusionSettings, ...]) -> str:

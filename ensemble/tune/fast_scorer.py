@@ -1,9 +1,11 @@
-"""Totals of many mixes of the same members, fast: candidates are found once, neighbours and sets kept while they serve.
+"""Approximate scores of many fusion settings of the same members. `exact_scorer.py` is exact.
 
-Where this is not exact, and `exact_scorer.py` is: other weights have their neighbours among the candidates of
-`candidates.py`. Small galleries are scored whole. Of larger ones a list holds a query's `depth` nearest by the distance
-before re-ranking: nothing from beyond them enters it. Of AP `market` right images beyond them count as not found. In
-lists of a part (a domain, or tracks searched as one) the images of other parts come last, in equal weights' order.
+Candidates are found once; neighbours and sets are cached. It is approximate in these points:
+
+- neighbours under other weights come from the candidates of `candidates.py`;
+- in large galleries, a list has only a query's `depth` nearest images before re-ranking. For AP `market`, right images
+  beyond them count as not found;
+- in lists of a partition, images of other partitions come last, in the order of equal weights.
 """
 
 from __future__ import annotations
@@ -44,12 +46,18 @@ Overlap = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 Overlaps = list[tuple[slice, Overlap]]
 Floats = NDArray[np.float32]
 T = TypeVar("T")
-WHOLE = 2**25  # query-gallery pairs of all members up to which lists are of the whole gallery
+WHOLE = 2**25  # query-gallery pairs of all members; up to this number lists are full
 
 
 @dataclass(frozen=True)
 class TrackLists:
-    """images: gallery rows, unit by unit. start, size: (U,) of each unit among them. tail: (Q, T) the images after."""
+    """Converts lists of units into lists of images.
+
+    Attributes:
+        images: gallery rows, in the order of the units.
+        start, size: (U,) of each unit in `images`.
+        tail: (Q, T) remaining images, appended to each list.
+    """
 
     images: Order
     start: NDArray[np.int64]
@@ -57,7 +65,7 @@ class TrackLists:
     tail: Order
 
     def __call__(self, order: Order) -> Order:
-        """(Q, L) gallery rows of lists (Q, K) of units; of lists that are not of all units, the first K images."""
+        """(Q, L) gallery rows from lists (Q, K) of units; from lists without all units, the first K images."""
         if (self.size == 1).all():
             own = self.images[order]
         else:
@@ -73,9 +81,9 @@ class TrackLists:
 
 
 def unroll(feats: Sequence[Feats], part: Partition, n_query: int, length: int) -> TrackLists:
-    """How lists of a part's units become lists of `length` images, as far as there are so many.
+    """The conversion from lists of a partition's units to lists of at most `length` images.
 
-    feats, n_query: of all images, as `partitions.blocks` takes them.
+    feats, n_query: of all images, as in `partitions.blocks`.
     """
     size = np.array([len(unit) for unit in part.units], np.int64)
     images = part.gallery.astype(np.int32)
@@ -92,9 +100,12 @@ def unroll(feats: Sequence[Feats], part: Partition, n_query: int, length: int) -
 
 
 class DenseScores:
-    """dist (M, Q, U): cosine distances of the queries to what is searched, by each member.
+    """Scores from dense distances, for small galleries.
 
-    part: what that is of the gallery; None for all of it, image by image. far (M, Q, O): distances to the other images.
+    Attributes:
+        dist: (M, Q, U) cosine distances of the queries to the units, by member.
+        part: the partition that is searched; None for all gallery images.
+        far: (M, Q, O) distances to the images outside the partition.
     """
 
     def __init__(
@@ -105,7 +116,7 @@ class DenseScores:
         feats: Sequence[Feats] = (),
         rows: int = 0,
     ) -> None:
-        """source: of what is searched. feats, rows: of all images, and how many are queries, where there is a part."""
+        """source: of queries and units. feats, rows: of all images, and the number of queries, for a partition."""
         alone = [source.weighted(unit.tolist()) for unit in np.eye(len(source.members))]
         self.dist = np.stack([distances(one, slice(0, n_query), n_query, -1) for one in alone])
         self.part = part
@@ -118,7 +129,7 @@ class DenseScores:
             self.far = np.stack(found)
 
     def whole(self, mix: FusionSettings, own: Floats) -> Floats:
-        """(Q, G) final distances of a mix to the whole gallery; own: (Q, U), those to what is searched."""
+        """(Q, G) final distances to the whole gallery; own: (Q, U) distances to the units."""
         if self.part is None:
             return own
         out = np.empty((len(own), len(self.part.gallery) + len(self.others)), np.float32)
@@ -127,13 +138,14 @@ class DenseScores:
         return out
 
     def plain(self, mix: FusionSettings) -> Floats:
-        """(Q, U) summed distances to what is searched."""
+        """(Q, U) summed distances to the units."""
         return _summed(self.dist, mix.weights)
 
     def mixed(self, mix: FusionSettings, own: KReciprocal, near: Near, overlaps: Found) -> Floats:
-        """(Q, U) final distances of a mix to what is searched.
+        """(Q, U) final distances to the units.
 
-        near: the neighbours under weights, for their row's largest distance. overlaps: of the sets under weights.
+        near: function of weights: neighbours, with each row's largest distance.
+        overlaps: function of weights: overlaps of the sets.
         """
         if not mix.each_first:
             dist = _summed(self.dist, mix.weights)
@@ -150,7 +162,7 @@ class DenseScores:
 
 
 def _alone(mix: FusionSettings) -> list[tuple[float, ...]]:
-    """The weights of each member alone."""
+    """Weights that select each member alone."""
     return [tuple(row) for row in np.eye(len(mix.weights)).tolist()]
 
 
@@ -168,7 +180,7 @@ def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
 
 
 def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: KReciprocal) -> None:
-    """Distances become (1 - lam) J + lam s, in place."""
+    """Replace distances by (1 - lam) J + lam s in place."""
 
     def work(span: slice) -> None:
         for rows, found in overlaps[span]:
@@ -178,14 +190,14 @@ def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: KReciprocal
 
 
 class RecentResults:
-    """The last few results of each kind of work, by what they were made from."""
+    """A small cache of recent results by key."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What is kept under the key, or what is made now."""
+        """The cached result of the key, or a new one."""
         if key not in self.kept:
             self.kept[key] = make()
         self.kept.move_to_end(key)
@@ -196,11 +208,14 @@ class RecentResults:
 
 
 class FastScorer:
-    """The members' candidates, and the totals of the mixes that were tried.
+    """The members' candidates, and the totals of the settings tried so far.
 
-    judge: of one search over everything, or of one part. reach: neighbours a row that the largest settings read. depth:
-    what is searched for a query, and put in order.
-    kept: mix -> totals. seconds: that took.
+    Attributes:
+        judge: exact scorer of the full search, or of one partition.
+        reach: neighbours per row that the largest settings read.
+        depth: length of the lists.
+        kept: settings -> totals.
+        seconds: time spent.
     """
 
     def __init__(self, judge: ExactScorer, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
@@ -226,14 +241,12 @@ class FastScorer:
         self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
-        self.near, self.overlaps, self.jaccards = (
-            RecentResults(3 + members),
-            RecentResults(1 + members),
-            RecentResults(2),
-        )
+        self.near = RecentResults(3 + members)
+        self.overlaps = RecentResults(1 + members)
+        self.jaccards = RecentResults(2)
 
     def totals(self, mix: FusionSettings) -> NDArray[np.float64]:
-        """(Q,) each query's share of the total, nearly; NaN where it cannot be scored."""
+        """(Q,) approximate total of each query; NaN for queries that cannot be scored."""
         mix = normalised(mix)
         if mix not in self.kept:
             begun = time.monotonic()
@@ -244,11 +257,11 @@ class FastScorer:
 
     @property
     def rate(self) -> float:
-        """Mixes tried a minute."""
+        """Settings tried per minute."""
         return 60 * len(self.kept) / max(self.seconds, 1e-9)
 
     def _most_junk(self) -> int:
-        """Images of a query's own person and camera, at most: they are dropped from a list before ranks are counted."""
+        """Largest number of junk images per query: images of its person and camera, which lists drop."""
         e = self.judge.evaluation
         if self.judge.competition.junk == "none" or cameras(e.query_camids, e.gallery_camids) is None:
             return 0
@@ -261,7 +274,7 @@ class FastScorer:
         return score_stream([(slice(0, len(dist)), dist)], self.judge.evaluation, self.judge.competition, {})
 
     def _distances(self, pairs: DenseScores, mix: FusionSettings) -> Floats:
-        """(Q, U) to what is searched."""
+        """(Q, U) distances to the units."""
         if not mix.reranks:
             return pairs.plain(mix)
         if isinstance(mix.reranker, KReciprocal):
@@ -269,7 +282,7 @@ class FastScorer:
         return np.concatenate([dist for _, dist in self._stream(mix)])
 
     def _stream(self, mix: FusionSettings) -> Iterator[distance_blocks.Block]:
-        """Distances by the re-ranker itself, on the candidates' neighbours: nothing but these is kept between mixes."""
+        """Distances from the re-ranker, with neighbours from the candidates. Only the neighbours are cached."""
         self._check_reach(mix.reranker)
         weights = [w for w in mix.weights if w > 0]
         feats = [a for a, w in zip(self.source.members, mix.weights, strict=True) if w > 0]
@@ -282,7 +295,7 @@ class FastScorer:
         wanted = own.neighbours_read(self.source.n)
         if wanted > self.pool.k:
             told = ", ".join(f"{name} {value:g}" for name, value in options_of(own).items())
-            raise ValueError(f"{told} read {wanted} neighbours a row: a reach of {self.pool.k} was asked for")
+            raise ValueError(f"{told} read {wanted} neighbours per image, but the candidates have {self.pool.k}")
 
     def _scored(self, order: NDArray[np.int32]) -> Score:
         e, rules = self.judge.evaluation, self.judge.competition
@@ -307,12 +320,16 @@ class FastScorer:
             return self._each(mix, own)
         near = self._near(mix.weights)
         if near.near_order is None or near.near_dist is None:
-            raise RuntimeError("the candidates hold no lists of the gallery")
+            raise RuntimeError("the candidates have no gallery lists")
         if not isinstance(own, KReciprocal):
             return near.near_order
-        order, dist, out = near.near_order, near.near_dist, np.empty_like(near.near_order)
+        order = near.near_order
+        dist = near.near_dist
+        out = np.empty_like(near.near_order)
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-        lam, overlaps, k = np.float32(own.lam), self._overlap(mix.weights, own), near.near_order.shape[1]
+        lam = np.float32(own.lam)
+        overlaps = self._overlap(mix.weights, own)
+        k = near.near_order.shape[1]
 
         def work(span: slice) -> None:
             for rows, found in overlaps[span]:
@@ -330,7 +347,7 @@ class FastScorer:
         return self.near.get(weights, make)
 
     def _overlap(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
-        """Overlaps of the sets of queries and gallery: lam has no part in them."""
+        """Overlaps of the sets of queries and gallery, which do not depend on lam."""
         return self.overlaps.get((weights, own.k1, own.k2, own.power), lambda: self._overlapped(weights, own))
 
     def _overlapped(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
@@ -347,7 +364,7 @@ class FastScorer:
         return over_rows(work, self.n_query, -1)
 
     def _each(self, mix: FusionSettings, own: KReciprocal) -> NDArray[np.int32]:
-        """Lists of members re-ranked each by itself; candidates outside the pool are left out."""
+        """Lists of separately re-ranked members, from the candidates only."""
         pool, q = self.pool, self.n_query
         alone = _alone(mix)
         farthest = np.array([self._near(unit).farthest[:q] for unit in alone])
@@ -361,7 +378,7 @@ class FastScorer:
         return np.concatenate(over_rows(work, q, -1))
 
     def _jaccards(self, alone: list[tuple[float, ...]], own: KReciprocal) -> NDArray[np.float32]:
-        """(M, C) Jaccard distances by each member's own sets, to every candidate of the queries."""
+        """(M, C) Jaccard distances of each member to every candidate of the queries."""
         pool, out = self.pool, []
         for unit in alone:
             parts = [

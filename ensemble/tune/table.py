@@ -31,6 +31,8 @@ def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> No
         say(f"{name}: keeps equal weights and the default settings: {why}")
     for line in _together(found["together"]) if found["together"] else ():
         say(line)
+    if any("whiten" in one["mix"] for one in found["problems"]):
+        say("note: features are to be whitened by query and gallery, which some competitions forbid")
     if any(rung["taken"] for one in found["problems"] for rung in one["rungs"]):
         say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
     else:
@@ -102,7 +104,8 @@ def how(mix: Mapping[str, Any]) -> str:
     numbers = ", ".join(f"{name} {value:g}" for name, value in mix["options"].items())
     usual = mix["rerank"] == USUAL and numbers
     told = numbers if usual else f"{mix['rerank']} {numbers}".strip()
-    return told + (", each before the sum" if mix["fusion"] == EACH_FIRST else "")
+    told += ", each before the sum" if mix["fusion"] == EACH_FIRST else ""
+    return told + (f", whitened, shrinkage {mix['whiten']:g}" if "whiten" in mix else "")
 
 
 def _verdict(found: Mapping[str, Any]) -> Sequence[str]:

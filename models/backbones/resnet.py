@@ -1,6 +1,6 @@
 """The ResNet family with last stride 1: plain, grouped (ResNeXt), IBN-a, IBN-b, squeeze-and-excitation.
 
-The trunk is torchvision's. What differs from it is laid in afterwards, under the names of IBN-Net's released weights.
+The trunk is torchvision's. Blocks that differ are replaced afterwards, under the names of IBN-Net's released weights.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36
 
 
 class Block(Bottleneck):
-    """torchvision's bottleneck with room for a gate before, and an instance norm after, the residual sum."""
+    """torchvision's bottleneck, optionally with a gate before and an instance norm after the residual sum."""
 
     se: SqueezeExcitation | None
     IN: nn.Module | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_module("se", None)  # not on the class: what lies there hides a module of the same name
+        self.register_module("se", None)  # not on the class: a class attribute hides a module of the same name
         self.register_module("IN", None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,15 +71,16 @@ class SqueezeExcitation(nn.Module):
         return x * self.fc(x.mean(dim=(2, 3)))[:, :, None, None]
 
     def open(self, level: float = 1.0, strength: float = 5.0) -> None:
-        """Start near 1, so that a pretrained trunk still computes what it did.
+        """Start near 1, so that a pretrained trunk gives nearly the same output.
 
-        Without biases a gate is 1/2 wherever its hidden layer is silent. So the hidden units come in pairs (w, -w), of
-        which one always speaks: together they give |w x|; every output adds them up with one positive weight. The gate
-        is sigmoid(strength * mean |w x| / level), and mean |w x| is 0.8 of the root mean square of x.
+        Without biases a gate is 1/2 wherever its hidden units are 0.
+        So the hidden units come in pairs (w, -w), whose sum is |w x|.
+        Every output adds all of them with one positive weight.
+        The gate is sigmoid(strength * mean |w x| / level), and mean |w x| is 0.8 of the root mean square of x.
 
         Args:
-            level: the root mean square to expect of x, the (B, C) spatial means.
-            strength: at 5 the gate is 0.98 at that level, 0.88 at half of it, and still learns.
+            level: the expected root mean square of x, the (B, C) spatial means.
+            strength: at 5 the gate is 0.98 at that level and 0.88 at half of it, and still trains.
         """
         squeeze, excite = (layer.weight for layer in self.fc if isinstance(layer, nn.Linear))
         pairs = squeeze.shape[0] // 2
@@ -90,10 +91,11 @@ class SqueezeExcitation(nn.Module):
 
 
 def open_gates(trunk: nn.Module) -> None:
-    """Start every gate of a pretrained trunk near 1: each by the batch norm whose output it weighs.
+    """Start every gate of a pretrained trunk near 1.
 
-    That output has mean `bias` and deviation `weight` over images and places; a quarter of the deviation is taken to
-    be left in the mean over the places of one image.
+    The expected level follows from the batch norm before the gate.
+    Its output has mean `bias` and standard deviation `weight` over images and pixels.
+    A quarter of that deviation is assumed for the spatial mean of one image.
     """
     for block in (m for m in trunk.modules() if isinstance(m, Block)):
         if block.se is not None:
@@ -102,9 +104,9 @@ def open_gates(trunk: nn.Module) -> None:
 
 
 class Trunk(ResNet):
-    """torchvision's ResNet that gives its last feature map, and keeps that map's resolution.
+    """torchvision's ResNet without classifier: it returns the last feature map.
 
-    Last stride 1 (Luo et al. 2019, section 3.5): the first block of stage 4 does not halve the map.
+    Last stride 1 (Luo et al. 2019, section 3.5): stage 4 does not halve the map.
     """
 
     stride = 16
@@ -121,7 +123,7 @@ class Trunk(ResNet):
         on_small_maps(self)
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
-        """A stage of torchvision's, its planes scaled from ResNet-50's; the stem keeps its 64 channels."""
+        """A stage of torchvision's with scaled planes. The stem keeps its 64 channels."""
         return super()._make_layer(block, planes * self.base // 64, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -132,29 +134,29 @@ class Trunk(ResNet):
         return self.maxpool(self.relu(self.bn1(self.conv1(images))))
 
     def zero_residuals(self) -> None:
-        """Start every block as its shortcut alone (Goyal et al. 2017, section 5.1)."""
+        """Start every block as its shortcut only (Goyal et al. 2017, section 5.1)."""
         for block in self.blocks().values():
             if isinstance(block, Block):
                 nn.init.zeros_(block.bn3.weight)
 
     def blocks(self) -> dict[str, nn.Module]:
-        """Every bottleneck by its name, `layer1.0` to `layer4.2`, in the order they are run."""
+        """Every bottleneck by its name, such as `layer1.0`, in forward order."""
         stages = {name: getattr(self, name) for name in ("layer1", "layer2", "layer3", "layer4")}
         return {f"{name}.{i}": block for name, stage in stages.items() for i, block in enumerate(stage)}
 
     def tail(self, first: str) -> nn.Sequential:
-        """Copies of the blocks from `first` to the last, for a branch of its own.
+        """Copies of the blocks from `first` to the last, for a separate branch.
 
         Raises:
-            ValueError: there is no such block.
+            ValueError: unknown block.
         """
         blocks = self.blocks()
         if first not in blocks:
-            raise ValueError(f"block {first!r}; the trunk has {', '.join(blocks)}")
+            raise ValueError(f"unknown block {first!r}; the trunk has {', '.join(blocks)}")
         return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
 
     def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> what goes into the block `first`, and the last map (B, channels, H / 16, W / 16)."""
+        """(B, 3, H, W) -> the input of the block `first`, and the last map (B, channels, H / 16, W / 16)."""
         before = x = self._stem(images)
         for name, block in self.blocks().items():
             before = x if name == first else before
@@ -171,26 +173,26 @@ def resnet(
     se: bool = False,
     base: int = 64,
 ) -> Trunk:
-    """A ResNet whose last stage keeps its resolution: 256x128 gives 2048 x 16 x 8.
+    """A ResNet with last stride 1: a 256x128 image gives a map of 2048 x 16 x 8.
 
     Args:
         depth: 26, 50, 101 or 152.
-        groups, width_per_group: of the 3x3 convolutions; 32 and 4 make ResNeXt-50 32x4d (Xie et al., CVPR 2017).
-        ibn: "a" puts IBN in place of the first norm of every bottleneck of stages 1-3; "b" an instance norm after the
-            residual sum of the last block of stages 1 and 2, and in place of the stem's norm (Pan et al., ECCV 2018).
+        groups, width_per_group: of the 3x3 convolutions. 32 and 4 make ResNeXt-50 32x4d (Xie et al., CVPR 2017).
+        ibn: Pan et al., ECCV 2018. "a" replaces the first norm of every bottleneck of stages 1-3 by IBN. "b" replaces
+            the stem's norm by an instance norm, and adds one after the residual sum of the last block of stages 1
+            and 2.
         se: a squeeze-and-excitation gate in every bottleneck, reduction 16.
-        base: the planes of stage 1, of which the last map has 32 times as many channels; 16 makes a network of a
-            sixteenth of the work, for measurements.
+        base: planes of stage 1. The last map has 32 times as many channels. 16 costs a sixteenth, for measurements.
 
     Raises:
-        ValueError: a depth or an ibn that is not in the family, or planes that cannot be.
+        ValueError: unsupported depth, ibn or base.
     """
     if depth not in DEPTHS:
-        raise ValueError(f"depth {depth!r}; the family has {', '.join(map(str, DEPTHS))}")
+        raise ValueError(f"depth {depth!r}; allowed: {', '.join(map(str, DEPTHS))}")
     if ibn not in (None, "a", "b"):
-        raise ValueError(f"ibn {ibn!r}; there is a, b, or none of it")
+        raise ValueError(f"ibn {ibn!r}; allowed: a, b or none")
     if base < 8 or base % 8:
-        raise ValueError(f"base {base!r}; wanted a multiple of 8, such as 64")
+        raise ValueError(f"base {base!r}; must be a multiple of 8, such as 64")
     net = Trunk(depth, groups, width_per_group, base)
     stages = [net.layer1, net.layer2, net.layer3, net.layer4]
     if ibn == "a":

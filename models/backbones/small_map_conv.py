@@ -1,4 +1,4 @@
-"""A convolution on a small map, whose gradient by the weight is made as a matrix product: faster there on a CPU."""
+"""A convolution whose weight gradient is a matrix product on small maps: faster on a CPU."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-PLACES = 2048  # of a batch's output maps; on larger ones the copies cost more than the product saves
+PLACES = 2048  # pixels of a batch's output maps; on larger maps the copies cost more than the product saves
 CHANNELS = 128
 
 
 class SmallMap(nn.Conv2d):
-    """A convolution without bias or groups; same name, shape and gradient of its weight as `nn.Conv2d`'s.
+    """A convolution without bias or groups. Its weight has the name, shape and gradient of `nn.Conv2d`'s.
 
-    In bfloat16 on a CPU, where maps are small and channels many, oneDNN's gradient by the weight takes three to eight
-    times as long as the product of the gradient with the patches laid out as rows, and half of all the convolutions'
-    time. Elsewhere it is the convolution.
+    In bfloat16 on a CPU, on small maps with many channels, oneDNN's weight gradient takes 3 to 8 times as long as the
+    product of the gradient with the patches.
+    It took half of the time of all convolutions.
+    In all other cases it is the convolution.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ def _bfloat16() -> bool:
 
 
 class _ByProduct(torch.autograd.Function):
-    """The convolution; its gradient by the weight as (C', places) @ (places, kernel * C)."""
+    """The convolution. Its weight gradient is (C', pixels) @ (pixels, kernel * C)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -60,7 +61,7 @@ class _ByProduct(torch.autograd.Function):
 def patches(
     x: Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int], size: torch.Size
 ) -> Tensor:
-    """What each place of an output map sees: (B, C, h, w) -> (B * h' * w', kernel height * kernel width * C)."""
+    """The input patch of each output pixel: (B, C, h, w) -> (B * h' * w', kernel height * kernel width * C)."""
     (down, right), (height, width) = stride, size
     wide = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
     shifted = [
@@ -72,7 +73,7 @@ def patches(
 
 
 def on_small_maps(net: nn.Module) -> None:
-    """Put a SmallMap in place of every 3x3 convolution of many channels, with its weight."""
+    """Replace every 3x3 convolution with many channels by a `SmallMap` with the same weight."""
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Conv2d and child.kernel_size == (3, 3) and _fits(child):

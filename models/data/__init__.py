@@ -1,1 +1,1 @@
-"""Images and labels: where they lie, how they are read, what training sees of them."""
+"""Images and labels: layouts of data sets, reading of images, training batches."""

@@ -1,4 +1,4 @@
-"""Work for a device, made ready by a thread and copied there ahead of its use."""
+"""Prefetching: a thread prepares data and copies it to the device ahead of use."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from torch import Tensor
 What = TypeVar("What")
 Fill = Callable[[Sequence[NDArray[Any]]], None]
 Like = Sequence[tuple[tuple[int, ...], torch.dtype]]
-DEPTH = 4  # pieces of work that are made, copied or in use at once
+DEPTH = 4  # items that are prepared, copied or in use at once
 
 
 def prefetch(
     works: Iterator[tuple[What, Fill]], like: Like, device: torch.device, depth: int = DEPTH
 ) -> Generator[tuple[What, list[Tensor]], None, None]:
-    """Pieces of work in order, each filled into arrays by a thread and copied to the device while others are used.
+    """Items in order. A thread fills the arrays of each and copies them to the device while others are used.
 
-    On a GPU the arrays are page-locked and the copies run on a stream of their own, so neither host nor device waits
-    while the thread keeps up.
+    On a GPU the arrays are page-locked and the copies run on a separate stream.
+    Neither host nor device waits as long as the thread keeps up.
 
     Args:
-        works: of each piece what it is, and what fills its arrays; the thread asks for them.
-        like: shape and type of each array, the same for all pieces.
+        works: for each item a description, and a function that fills its arrays. The thread iterates over them.
+        like: shape and type of each array, the same for all items.
 
     Yields:
-        what it is, and its tensors on the device, which are its own until the next is asked for.
+        the description, and the tensors on the device. They are valid until the next item is requested.
 
     Raises:
-        whatever `works` or a filling raised, where its piece would have come.
+        any error of `works` or of a fill function, at the position of its item.
     """
     free: SimpleQueue[Slot] = SimpleQueue()
     ready: SimpleQueue[tuple[What, Slot] | BaseException | None] = SimpleQueue()
-    over, stream = threading.Event(), torch.cuda.Stream(device) if device.type == "cuda" else None
+    over = threading.Event()
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
     slots = [Slot(like, device, stream) for _ in range(depth)]
     for slot in slots:
         free.put(slot)
@@ -51,7 +52,7 @@ def prefetch(
                 slot.fill(fill)
                 ready.put((what, slot))
             ready.put(None)
-        except BaseException as e:  # raised again where the piece is waited for
+        except BaseException as e:  # raised again by the consumer
             ready.put(e)
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
@@ -66,14 +67,14 @@ def prefetch(
             free.put(slot)
     finally:
         over.set()
-        free.put(slots[0])  # wakes the thread where it waits for one
+        free.put(slots[0])  # wakes the thread if it waits for a slot
         thread.join()
-        if stream is not None:  # a copy on its way must not meet the memory's next owner
+        if stream is not None:  # a running copy must not write to memory that is reused
             torch.cuda.current_stream().wait_stream(stream)
 
 
 class Slot:
-    """Arrays on the host, and the tensors on the device that they are copied to; on a CPU the same memory."""
+    """Arrays on the host and their tensors on the device. On a CPU they share memory."""
 
     def __init__(self, like: Like, device: torch.device, stream: torch.cuda.Stream | None) -> None:
         self.stream = stream
@@ -84,7 +85,7 @@ class Slot:
         self.taken = torch.cuda.Event() if stream else None
 
     def fill(self, fill: Fill) -> None:
-        """By the thread: fill the arrays once the last copy has left them, and start the next."""
+        """Called by the thread: wait for the last copy, fill the arrays, start the next copy."""
         if self.copied is not None:
             self.copied.synchronize()
         fill(self.arrays)
@@ -96,12 +97,12 @@ class Slot:
                 self.copied.record(self.stream)
 
     def take(self) -> list[Tensor]:
-        """For work on the current stream, which waits for the copy; the host does not."""
+        """The tensors, for work on the current stream. The stream waits for the copy; the host does not."""
         if self.copied is not None:
             torch.cuda.current_stream().wait_event(self.copied)
         return self.there
 
     def give_back(self) -> None:
-        """What the current stream has been given until here is the last that reads the tensors."""
+        """Allow the tensors to be overwritten after the work that is now on the current stream."""
         if self.taken is not None:
             self.taken.record(torch.cuda.current_stream())

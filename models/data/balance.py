@@ -1,4 +1,4 @@
-"""The long tail cut, labels made contiguous, and identities with few images drawn more often."""
+"""Training images: identities with few images dropped or sampled twice, labels made contiguous."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from models.data.split import Split
 
 @dataclass(frozen=True)
 class Training:
-    """Images to train on: the split, labels (N,) in 0..K-1, and the pid that each label stands for, ascending.
+    """Images to train on.
 
-    doubled: the labels whose images come twice in an epoch, ascending.
+    Attributes:
+        split: the N images.
+        labels: (N,) in 0..K-1.
+        pids: the pid of each label, ascending.
+        doubled: labels whose images come twice in an epoch, ascending.
     """
 
     split: Split
@@ -26,13 +30,13 @@ class Training:
 
 
 def balance(split: Split, min_images: int = 2, resample: Resample | None = None, seed: int = 0) -> Training:
-    """Leave out identities with fewer than `min_images`, then number the rest in the order of their pids.
+    """Drop identities with fewer than `min_images` images, then number the rest in the order of their pids.
 
-    In that order, so that no class is dead; sorted, so that it is the same in every run.
+    Numbering comes after dropping, so every class has images.
 
     Args:
-        split: the training images; those of unknown identity are left out.
-        resample: which identities are doubled, each by a draw of its own, once for the whole training.
+        split: the training images. Images of unknown identity are dropped.
+        resample: which identities are doubled. Each is drawn once for the whole training.
         seed: of those draws.
 
     Raises:
@@ -42,8 +46,8 @@ def balance(split: Split, min_images: int = 2, resample: Resample | None = None,
     kept = pids[(counts >= min_images) & (pids >= 0)]
     if len(kept) < 2:
         raise DataError(
-            f"{len(kept)} of {len(pids)} training identities have {min_images} images or more; at least 2 are needed. "
-            "Add images, or lower recipe.min_images"
+            f"{len(kept)} of {len(pids)} training identities have {min_images} images or more; at least 2 identities "
+            "are needed. Add images, or lower recipe.min_images"
         )
     rows = np.flatnonzero(np.isin(split.pids, kept))
     doubled = [] if resample is None else _doubled(counts[np.isin(pids, kept)], resample, seed)
@@ -51,6 +55,6 @@ def balance(split: Split, min_images: int = 2, resample: Resample | None = None,
 
 
 def _doubled(counts: NDArray[np.int64], resample: Resample, seed: int) -> list[int]:
-    """The labels that the draw falls on; one is drawn for each, so that other bounds change no other's luck."""
+    """The doubled labels. One number is drawn per label, so a change of the bounds changes no other draw."""
     able = (counts > 1) & (counts < resample.fewer_than)
     return np.flatnonzero(able & (np.random.default_rng([seed, 0, 3]).random(len(counts)) < resample.p)).tolist()

@@ -1,4 +1,4 @@
-"""Where the batches of a training come from: the images on its device, copied there ahead of use, or a loader."""
+"""Sources of training batches: images on the device, images copied there ahead of use, or a loader."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from models.data.augment.chain import Chain, make_chain
 from models.data.batches import Order, TrainingBatches, make_loader
 from models.data.pk_sampler import Sampling
 
-SHARE = 0.5  # of a GPU's free memory that images may take; the rest is for the network and a batch's maps
-HEADER = 3  # numbers that a step is told besides: the time, the rate, the batch
+SHARE = 0.5  # of a GPU's free memory for images; the rest is for the network and its feature maps
+HEADER = 3  # further numbers of a step: the time, the rate, the batch
 COPIED = 4096  # images at a time
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One batch: its number in its epoch, of how many, the rate it is learned at, and the tensors it comes in."""
+    """One batch.
+
+    Attributes:
+        batch: its number in the epoch.
+        batches: batches of the epoch.
+        rate: the learning rate.
+        tensors: its data, see `Feed.unpack`.
+    """
 
     batch: int
     batches: int
@@ -33,25 +40,28 @@ class Turn:
 
     @property
     def last(self) -> bool:
-        """Whether the epoch ends with it."""
+        """Whether it is the last of its epoch."""
         return self.batch + 1 == self.batches
 
 
 class Feed(Protocol):
-    """The batches of a training, in order, over all of its epochs."""
+    """The batches of a training in order, over all epochs."""
 
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:
-        """All that are left from a batch of an epoch on; the tensors of one are its own until the next is asked for."""
+        """The batches from a batch of an epoch on. Tensors of one are valid until the next is requested."""
 
     def unpack(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The tensors of a turn to what a step takes; on the device, and so that it can be captured."""
+        """The tensors of a turn -> images, labels and header of a step, on the device. It can be captured."""
 
 
 @dataclass(frozen=True)
 class BatchSource:
-    """What every feed gives.
+    """The inputs of every feed.
 
-    rate: time in epochs -> learning rate. share: the places of a batch that are this process's.
+    Attributes:
+        images: (N, H, W, 3).
+        rate: time in epochs -> learning rate.
+        share: the indices of a batch that this process handles.
     """
 
     images: NDArray[np.uint8]
@@ -62,16 +72,17 @@ class BatchSource:
     device: torch.device
 
     def header(self, epoch: int, batch: int, batches: int) -> tuple[float, float, float]:
-        """The time at the end of a batch, in epochs, the rate then, and the batch."""
+        """The time at the end of a batch in epochs, the rate at that time, and the batch."""
         t = epoch + (batch + 1) / batches
         return t, self.rate(t), float(batch)
 
 
 class LoaderFeed:
-    """Augmented one image after another on the host, by the training's own process or by others that live as long."""
+    """Augments single images on the host, in this process or in worker processes."""
 
     def __init__(self, source: BatchSource, workers: int) -> None:
-        self.source, self.workers = source, workers
+        self.source = source
+        self.workers = workers
         self.batches = TrainingBatches(source.images, source.sampling, source.augments, source.share)
 
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:
@@ -80,7 +91,9 @@ class LoaderFeed:
         loader = make_loader(self.batches, order, workers=self.workers, pin=self.source.device.type == "cuda")
         for at in range(epoch, epochs):
             count, begin = len(self.batches.rows(at)), batch if at == epoch else 0
-            order.epoch, order.begin, order.end = at, begin, count
+            order.epoch = at
+            order.begin = begin
+            order.end = count
             for number, (raw, labels) in enumerate(loader, begin):
                 header = self.source.header(at, number, count)
                 tensors = [raw, labels, torch.tensor(header, dtype=torch.float64)]
@@ -94,10 +107,10 @@ class LoaderFeed:
 
 
 class DeviceFeed:
-    """A batch's pixels are made on the device; the host draws numbers, ahead of use.
+    """Augments batches on the device. The host draws the random numbers ahead of use.
 
     Args:
-        resident: whether all images lie there; else each batch's are copied there, ahead of use.
+        resident: whether all images are on the device. Otherwise the images of each batch are copied ahead of use.
     """
 
     def __init__(self, source: BatchSource, *, resident: bool) -> None:
@@ -109,7 +122,7 @@ class DeviceFeed:
 
     @property
     def like(self) -> list[tuple[tuple[int, ...], torch.dtype]]:
-        """Of a turn's tensors: header; a table of rows, labels and drawn numbers; noise; images that lie elsewhere."""
+        """Shapes and types of a turn: header; table of rows, labels and drawn numbers; noise; images to copy."""
         pictures = (self.count, *self.source.images.shape[1:])
         canvases = self.chain.canvases + (self.resident is None)
         tables = [((HEADER,), torch.float64), ((self.count, 2 + self.chain.width), torch.float64)]
@@ -138,7 +151,7 @@ class DeviceFeed:
         table[:, 0], table[:, 1] = own, self.source.sampling.labels[own]
         self.chain.draw(self.source.sampling.seed, epoch, places, every.ravel(), table[:, 2:], canvases)
         if self.resident is None:
-            np.take(self.source.images, own, axis=0, out=canvases[-1], mode="clip")  # "raise" would copy it twice
+            np.take(self.source.images, own, axis=0, out=canvases[-1], mode="clip")  # mode "raise" would copy twice
 
     def unpack(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See `Feed`."""
@@ -149,35 +162,38 @@ class DeviceFeed:
 
 
 def make_feed(source: BatchSource, kind: str, workers: int, say: Callable[[str], None]) -> Feed:
-    """The feed for the device; what is not as one might think is said.
+    """The feed of a training.
 
     Args:
-        kind: device or loader. workers: processes of a loader.
+        kind: device or loader.
+        workers: processes of a loader.
+        say: gets messages for the user.
 
     Raises:
-        ConfigError: an augmentation that cannot be done for a batch.
+        ConfigError: an augmentation that does not work on batches.
     """
     if kind == "loader":
         return LoaderFeed(source, workers)
     if workers:
-        say(f"  --workers {workers}: no loader processes here, for the images are augmented on the device")
-    size, free = source.images.nbytes, free_memory(source.device)
+        say(f"  --workers {workers} is ignored: the images are augmented on the device")
+    size = source.images.nbytes
+    free = free_memory(source.device)
     resident = size <= SHARE * free
     if not resident:
         say(
             f"  the images take {size / 1e9:.2f} GB, more than {SHARE:.0%} of the {free / 1e9:.2f} GB that are free on "
-            "the device: they stay in the host's memory, and are copied batch by batch"
+            "the device: they stay in host memory and are copied batch by batch"
         )
     return DeviceFeed(source, resident=resident)
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes; of a CPU without bound, since images there are where they were."""
+    """Free bytes of a GPU. Infinite for a CPU, since images are in its memory already."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else np.inf
 
 
 def laid_on(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """All images on the device, copied there in parts."""
+    """All images, copied to the device in blocks."""
     there = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), COPIED):
         there[start : start + COPIED].copy_(torch.from_numpy(np.array(images[start : start + COPIED])))

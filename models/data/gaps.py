@@ -1,4 +1,4 @@
-"""What some images of a list lack though others have it: identities and cameras; and what that does to a score."""
+"""Findings: images of a list without an identity or camera, where other images have one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from models.data.doctor.finding import HURTS, Finding, count, shown
 from models.data.split import UNKNOWN, Benchmark, Split
 
 NAMELESS = {
-    "query": "it is answered, and no score counts it",
-    "gallery": "it is never a right answer, nor junk",
+    "query": "it gets a ranking and counts in no score",
+    "gallery": "it is never a correct match, nor junk",
 }
 
 
 def find_gaps(benchmark: Benchmark) -> list[Finding]:
-    """A finding a list where some have an identity, or a camera, and others none."""
+    """A finding per list where some images lack an identity or a camera."""
     found: list[Finding] = []
     for part, split in benchmark.lists().items():
         if part in NAMELESS and benchmark.scorable:
             found += _lacking(split, split.pids, part, "identity", NAMELESS[part])
         if part != "unlabelled":
-            found += _lacking(split, split.camids, part, "camera", "its camera is unknown, and shared by no image")
+            found += _lacking(split, split.camids, part, "camera", "its camera counts as different from all others")
     return found
 
 

@@ -1,4 +1,4 @@
-"""An image file of any kind becomes (H, W, 3) uint8 RGB, or an error that names it."""
+"""Reading image files as (H, W, 3) uint8 RGB. Errors name the file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from configs.console.quoting import set_option
 from configs.errors import DataError, ImageError
 from models.data.mend import repair_image
 
-SUFFIXES = frozenset(f".{ending}" for ending in (  # all that Pillow knows of the formats below
+SUFFIXES = frozenset(f".{ending}" for ending in (  # Pillow's endings of the formats below
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "pfm",
 ))  # fmt: skip
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; of others, some start programs
-MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more than this is a mistake or a decompression bomb
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # by content; some other readers start programs
+MAX_PIXELS = 50_000_000  # a pedestrian crop has 10^4 to 10^6; more is a mistake or a decompression bomb
 MAX_BYTES = 16 * MAX_PIXELS
-PLAIN = "bilinear"  # how images are resized where a model does not ask for another way
+PLAIN = "bilinear"  # the default filter for resizing
 RESAMPLINGS = {
     PLAIN: Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -33,26 +33,26 @@ RESAMPLINGS = {
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files directly in a folder, by name; hidden ones, such as the `._0001.jpg` of a Mac, are no images.
+    """The image files directly in a folder, sorted by name. Hidden files, such as `._0001.jpg` of a Mac, are skipped.
 
     Raises:
-        DataError: the folder is missing, or holds files and none that is called an image.
+        DataError: the folder is missing, or has files but no image.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --data names the data set's own, --layout says how it lies there")
-    with os.scandir(folder) as entries:  # a hundred thousand files: no Path and no stat for each
+        raise DataError(f"{folder}: no such folder; check --data (the data set's folder) and --layout (its layout)")
+    with os.scandir(folder) as entries:  # fast for 100,000 files: no Path and no stat per file
         names = [e.name for e in entries if e.name[0] != "." and not e.is_dir()]
     images = [folder / name for name in sorted(names) if names_image(name)]
     if names and not images:
         raise DataError(
-            f"{folder}: {len(names):,} files, first {min(names)!r}, and none is called an image; wanted names that end "
-            f"in {', '.join(sorted(SUFFIXES))}"
+            f"{folder}: {len(names):,} files, first {min(names)!r}, and no image; image names end in "
+            f"{', '.join(sorted(SUFFIXES))}"
         )
     return images
 
 
 def names_image(name: str) -> bool:
-    """Whether a file is called an image."""
+    """Whether a file name is that of an image."""
     return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -62,22 +62,24 @@ def decode(path: Path, size: tuple[int, int] | None = None, resampled: str = PLA
 
 
 def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN) -> tuple[NDArray[np.uint8], str]:
-    """Read one image, and what is odd about its file, as a half-sentence, or nothing.
+    """Read one image, and a remark about its file ('' for none).
 
-    Palettes, grey, 1-bit, CMYK become RGB; 16-bit samples are scaled to 8; what is transparent shows white; an EXIF
-    orientation is applied. A file whose pixels are all there is read though its end, or a text in it, is not as it
-    should be.
+    Palette, grey, 1-bit and CMYK images become RGB.
+    16-bit samples are scaled to 8 bits.
+    Transparent pixels become white.
+    An EXIF orientation is applied.
+    A file with complete pixels is read even if its end or its text is damaged.
 
     Args:
         path: the file.
-        size: height, width to resize to, with antialiasing, or None for its own.
-        resampled: how: a row of `RESAMPLINGS`.
+        size: height, width to resize to with antialiasing, or None to keep the size.
+        resampled: the filter, a key of `RESAMPLINGS`.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ImageError: it cannot be decoded; the message names the file and says why.
+        ImageError: it cannot be decoded. The message names the file and the reason.
     """
     remark = ""
     try:
@@ -89,7 +91,7 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
             rgb = _pixels(io.BytesIO(whole))
     except MemoryError:
         raise
-    except Exception as e:  # Pillow's readers raise whatever broken bytes lead them to; all of it means the same here
+    except Exception as e:  # Pillow's readers raise any error on damaged bytes
         raise ImageError(path, _reason(path, e), f"Replace it, or {how_to_skip(path)}") from e
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), RESAMPLINGS[resampled])
@@ -105,19 +107,20 @@ def _pixels(file: Path | io.BytesIO) -> Image.Image:
 
 
 def how_to_skip(path: Path) -> str:
-    """What leaves one file out of a build, by its path, which no other file has."""
+    """The option that leaves one file out of a build, by its path."""
     return f"leave it out with {set_option('competition.skip', [str(path)])}"
 
 
 def check_file(path: Path) -> None:
-    """A file that can be read to its end: a pipe or a device named .jpg would never come to one.
+    """Check that a file is a regular file. Reading a pipe or a device would never end.
 
     Raises:
-        OSError: there is none. ValueError: it is something else, or is too large for a picture.
+        OSError: no such file.
+        ValueError: not a regular file, or too large for an image.
     """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("no plain file")
+        raise ValueError("not a regular file")
     if facts.st_size > MAX_BYTES:
         raise ValueError(f"{facts.st_size:,} bytes, more than {MAX_BYTES:,}")
 
@@ -129,10 +132,10 @@ def decode_all(
     odd: Callable[[str], None] = lambda remark: None,
     resampled: str = PLAIN,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The images in order, decoded over the cores as they are asked for; each (H, W, 3) uint8 of one size.
+    """Decode images in order on all cores, each (H, W, 3) uint8 of one size.
 
     Args:
-        odd: is told of files that are not as they should be, and are read all the same.
+        odd: called with a remark for each damaged file that was read.
     """
     tasks = (delayed(read)(path, size, resampled) for path in paths)
     images = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
@@ -142,7 +145,7 @@ def decode_all(
                 odd(f"{path}: {remark}")
             yield image
     finally:
-        with warnings.catch_warnings():  # joblib's, of images decoded in vain: the disk was full, or Ctrl-C came
+        with warnings.catch_warnings():  # joblib warns of unused results after a full disk or Ctrl-C
             warnings.simplefilter("ignore")
             images.close()
 
@@ -151,10 +154,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         grey = np.asarray(image).astype(np.int64)
         if grey.min(initial=0) < 0 or grey.max(initial=0) > 65535:
-            raise ValueError(f"samples from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
+            raise ValueError(f"samples from {grey.min()} to {grey.max()}; allowed are 0 to 65535 (16 bits)")
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("floating-point samples have no agreed range")
+        raise ValueError("floating-point samples have no defined range")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
@@ -172,5 +175,5 @@ def _reason(path: Path, error: BaseException) -> str:
     if "truncated" in str(error).lower():
         return f"truncated after {size:,} bytes"
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not an image ({size:,} bytes) of a kind that is read: {', '.join(FORMATS)}"
+        return f"not an image of a known format ({size:,} bytes); known are {', '.join(FORMATS)}"
     return str(error)

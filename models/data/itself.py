@@ -1,4 +1,4 @@
-"""Queries that are in the gallery too: the nearest image is then the question, and rank 1 comes for free."""
+"""Findings: queries that are in the gallery too. Their nearest image is the query itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from models.data.doctor.finding import HURTS, Finding, count, shown
 from models.data.split import Benchmark, Split
 
-FREE = "rank 1 comes for free there, unless the image is junk (same camera)"
+FREE = "a query is its own best match, so rank-1 is too good, unless it is junk (same camera)"
 
 
 def own_rows(
     query: Split, gallery: Split, digests: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
 ) -> NDArray[np.int64]:
-    """(Q,) the gallery row of each query's own file, -1 for none: of the same path, or of the same contents.
+    """(Q,) the gallery row with the same path or the same content as each query, -1 for none.
 
     Args:
-        digests: name -> digest of a file's contents, of query and gallery, where they are known.
+        digests: for query and gallery, name -> digest of the file's content, if known.
     """
     row = {digests[1][name]: i for i, name in enumerate(gallery.names) if name in digests[1]}
     row |= {str(path): i for i, path in enumerate(gallery.paths)}
@@ -31,7 +31,7 @@ def own_rows(
 
 
 def find_own(benchmark: Benchmark) -> list[Finding]:
-    """A finding where queries are gallery images too."""
+    """A finding if queries are gallery images too."""
     rows = own_rows(benchmark.query, benchmark.gallery)
     names = [name for name, row in zip(benchmark.query.names, rows.tolist(), strict=True) if row >= 0]
     if not names:

@@ -1,4 +1,4 @@
-"""Image files whose pixels are all there, though the file is not as it should be: read, with a word about it."""
+"""Repair of damaged image files with complete pixels. A remark says what was damaged."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from PIL import Image
 
 SIGNATURE, END = b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-FILL = 512  # bytes, by which missing pixels are found out
+FILL = 512  # bytes appended to find missing pixels
 
 
 def repair_image(path: Path, error: Exception) -> tuple[bytes, str]:
-    """The bytes of a file as they should be, and what was wrong, as a half-sentence.
+    """The repaired bytes of a file, and a remark.
 
     Raises:
-        the error: pixels are missing, or something else is wrong.
+        the error: pixels are missing, or the file has another fault.
     """
     content = path.read_bytes()
     if content.startswith(SIGNATURE) and "text" in str(error).lower():
-        return _without_texts(content), "a PNG with more text than is read; its text is left out"
+        return _without_texts(content), "a PNG with too much text; the text is ignored"
     if content.startswith(b"\xff\xd8") and "truncated" in str(error):
         body = content.removesuffix(b"\xff")
         try:
             whole = _whole(body)
-        except Exception:  # Pillow's readers raise whatever broken bytes lead them to
+        except Exception:  # Pillow's readers raise any error on damaged bytes
             whole = False
         if whole:
-            return body + END, "a JPEG without its last bytes; its pixels are all there"
+            return body + END, "a JPEG without its last bytes; its pixels are complete"
     raise error
 
 
 def _without_texts(content: bytes) -> bytes:
-    """A PNG's chunks but for those of text."""
+    """A PNG without its text chunks."""
     kept, at = [SIGNATURE], len(SIGNATURE)
     while at + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[at : at + 8])
@@ -47,9 +47,9 @@ def _without_texts(content: bytes) -> bytes:
 
 
 def _whole(body: bytes) -> bool:
-    """Whether a JPEG without its end has all its pixels: then bytes put behind them change none of them.
+    """Whether a JPEG without its end has all pixels: then appended bytes change none of them.
 
-    A progressive one shows all pixels, blurred, long before its end, so that this says nothing of it.
+    False for a progressive JPEG, which shows all pixels, blurred, long before its end.
     """
     seen = []
     for word in (b"", b"one", b"other"):

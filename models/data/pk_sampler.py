@@ -1,4 +1,4 @@
-"""P identities x K images a batch: a pure function of (seed, epoch)."""
+"""Batches of P identities x K images: a pure function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from configs.errors import ConfigError
 
 @dataclass(frozen=True)
 class Sampling:
-    """Whom the batches of every epoch show.
+    """The sampling of batches.
 
-    labels: (N,) in 0..K-1. identities, images: P and K of a batch. doubled: labels whose images come twice in an epoch.
+    Attributes:
+        labels: (N,) from 0, contiguous.
+        identities, images: P and K of a batch.
+        doubled: labels whose images come twice in an epoch.
     """
 
     labels: NDArray[np.int64]
@@ -26,11 +29,11 @@ class Sampling:
 
     @property
     def batch(self) -> int:
-        """Images of one batch."""
+        """Images per batch."""
         return self.identities * self.images
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
-        """(batches, P * K) rows of `labels`: the batches of an epoch."""
+        """The batches of an epoch: (batches, P * K) rows of `labels`."""
         return pk_batches(self.labels, self.identities, self.images, seed=self.seed, epoch=epoch, doubled=self.doubled)
 
 
@@ -45,18 +48,19 @@ def pk_batches(
 ) -> NDArray[np.int64]:
     """The batches of one epoch (sampling of Hermans et al. 2017, as in Luo et al. 2019).
 
-    The images of every identity are shuffled and dealt into hands of K; the last hand is filled with others of its own
-    identity, so that an image is twice in a hand only where there are fewer than K. A batch takes one hand each of P
-    identities, chosen at random among those with the most hands left, so that a long-tailed set is used up evenly;
-    hands that cannot fill a batch wait for another epoch.
+    The images of every identity are shuffled and divided into groups of K.
+    The last group is filled with other images of the identity. An image is twice in a group only if there are fewer
+    than K.
+    A batch has one group from each of P identities: those with the most groups left, ties at random.
+    So a long-tailed set is used evenly. Groups that cannot fill a batch are not used in this epoch.
 
     Args:
-        labels: (N,) in 0..K-1.
+        labels: (N,) from 0, contiguous.
         identities, images: P and K.
         doubled: labels whose images all come twice in an epoch.
 
     Returns:
-        (batches, P * K) rows of `labels`, an identity's images side by side.
+        (batches, P * K) rows of `labels`, the images of an identity side by side.
 
     Raises:
         ConfigError: P is larger than the number of identities.
@@ -78,7 +82,7 @@ def pk_batches(
 
 
 def check_identities(identities: int, there: int) -> None:
-    """Raise ConfigError where a batch wants more identities than there are."""
+    """Raise ConfigError if a batch needs more identities than there are."""
     if identities > there:
         raise ConfigError(
             f"identities_per_batch {identities} is more than the {there} training identities; "
@@ -87,7 +91,7 @@ def check_identities(identities: int, there: int) -> None:
 
 
 def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator, times: int) -> NDArray[np.intp]:
-    """(hands, K): every row so many times, and then from the first hand again (from itself, if it is the only one)."""
+    """(groups, K): every row `times` times. The last group is filled with the first rows again."""
     first = dealt = rng.permutation(rows)
     for _ in range(times - 1):
         dealt = np.concatenate((dealt, _others_first(rng.permutation(rows), dealt, images)))
@@ -98,6 +102,6 @@ def _deal(rows: NDArray[np.intp], images: int, rng: np.random.Generator, times: 
 
 
 def _others_first(rows: NDArray[np.intp], dealt: NDArray[np.intp], images: int) -> NDArray[np.intp]:
-    """The rows in their order, but those that the unfinished hand already holds at the end."""
+    """The rows in their order, with those that are already in the unfinished group at the end."""
     held = np.isin(rows, dealt[len(dealt) // images * images :])
     return np.concatenate((rows[~held], rows[held]))

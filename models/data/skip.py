@@ -1,4 +1,4 @@
-"""Images left out of a data set's lists, as a competition's `skip` names them; and all that there is to say of it."""
+"""Images that a competition's `skip` leaves out of a data set's lists, and findings about them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from models.data.doctor.finding import EXAMPLES, HURTS, NOTE, Finding, count, sh
 from models.data.spelling import hint
 from models.data.split import Benchmark, Split
 
-UNANSWERED = "is answered with the gallery in the data set's own order, and counts in no score of the build"
-UNLISTED = "is in no list; it keeps its name and number"
+UNANSWERED = "gets the gallery in the data set's order as its ranking, and counts in no score of the build"
+UNLISTED = "is in no ranked list; it keeps its name and number"
 
 
 def leave_out(benchmark: Benchmark, skip: Mapping[str, Sequence[str]]) -> Benchmark:
     """The lists without the images that `skip` names.
 
-    An entry is an image's name, or else its path or the end of its path (`query/0001.jpg`).
+    An entry is an image's name, its path, or the end of its path (`query/0001.jpg`).
 
     Args:
-        skip: list -> entries; those of `every` are looked for in all lists.
+        skip: list -> entries. Entries of `every` apply to all lists.
 
     Raises:
-        ConfigError: an entry could be several images of one list.
+        ConfigError: an entry matches several images of one list.
     """
     lists: dict[str, Split] = {}
     used: dict[str, list[str]] = defaultdict(list)
@@ -42,7 +42,7 @@ def leave_out(benchmark: Benchmark, skip: Mapping[str, Sequence[str]]) -> Benchm
 
 
 def _rows(split: Split, part: str, entries: Iterable[str]) -> dict[int, str]:
-    """The image that each entry means: row -> entry."""
+    """The image of each entry: row -> entry."""
     row_of = {name: row for row, name in enumerate(split.names)}
     called: dict[str, list[int]] = defaultdict(list)
     for row, path in enumerate(split.paths):
@@ -55,8 +55,7 @@ def _rows(split: Split, part: str, entries: Iterable[str]) -> dict[int, str]:
         if len(meant) > 1:
             paths = ", ".join(str(split.paths[i]) for i in meant[:3])
             raise ConfigError(
-                f"competition.skip: {entry!r} could be any of {len(meant):,} images of {part} ({paths}); give more of "
-                "the path"
+                f"competition.skip: {entry!r} matches {len(meant):,} images of {part} ({paths}); give a longer path"
             )
         rows |= dict.fromkeys(meant, entry)
     return rows
@@ -77,15 +76,15 @@ def _found(
         found.append(Finding(HURTS if part == "query" else NOTE, text, does, shown(gone)))
     twice = [entry for entry in skip.get(EVERY, ()) if len(used[entry]) > 1]
     if twice:
-        text = f"{count(len(twice), 'entry', 'entries')} of a plain competition.skip meant images of several lists"
+        text = f"{count(len(twice), 'entry', 'entries')} of a plain competition.skip match images in several lists"
         told = [f"{entry}: {', '.join(used[entry])}" for entry in twice]
-        found.append(Finding(HURTS, text, "skip: {train: [...]} leaves an image out of one list", shown(told)))
+        found.append(Finding(HURTS, text, "to leave an image out of one list, write skip: {train: [...]}", shown(told)))
     for part, entries in skip.items():
         idle = [e for e in entries if not used[e] or (part != EVERY and part not in used[e])]
         if idle:
             names = {name for split in benchmark.lists().values() for name in split.names}
-            other = ", though another list has it" if names & {*idle} else ""
-            text = f"{count(len(idle), 'entry', 'entries')} of competition.skip for {part} is no image{other}"
+            other = ", but another list has it" if names & {*idle} else ""
+            text = f"{count(len(idle), 'entry', 'entries')} of competition.skip for {part} without an image{other}"
             told = [entry + hint(entry, names) for entry in idle[:EXAMPLES]]
-            found.append(Finding(HURTS, text, "nothing is left out for it", shown(told)))
+            found.append(Finding(HURTS, text, "it leaves nothing out", shown(told)))
     return found

@@ -1,4 +1,4 @@
-"""A list of images with their labels, and the lists that make a benchmark."""
+"""Lists of images with their labels: `Split`, and `Benchmark`, the lists of a data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.data.doctor.finding import Finding
 from models.data.images import check_file, how_to_skip
 from models.data.spelling import find_file
 
-UNKNOWN = -1  # a pid or camid nobody told
+UNKNOWN = -1  # pid or camid
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -30,8 +30,12 @@ UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2
 class Split:
     """N images in a fixed order.
 
-    names: what a submission calls them; unique. paths: where they lie. pids, camids: (N,) int64, -1 unknown.
-    domains: of each, where the data set tells. tracks: (N,) int64, -1 for none, where it tells.
+    Attributes:
+        names: unique names, as used in submissions.
+        paths: the files.
+        pids, camids: (N,) int64, -1 for unknown.
+        domains: the domain of each image, if the data set has domains.
+        tracks: (N,) int64, -1 for none, if the data set has tracks.
     """
 
     names: tuple[str, ...]
@@ -49,7 +53,7 @@ class Split:
         odd = [name for name in self.names if UNFIT.search(name)]
         if odd:
             raise DataError(
-                f"{len(odd)} image names hold what no table or terminal takes: control or direction marks, or bytes "
+                f"{len(odd)} image names have characters that are not allowed: control or direction marks, or bytes "
                 f"that are not UTF-8; first {odd[0]!a}. Rename the files"
             )
         twice = [name for name, n in Counter(self.names).items() if n > 1]
@@ -57,14 +61,14 @@ class Split:
             where = [str(p) for n, p in zip(self.names, self.paths, strict=True) if n == twice[0]]
             raise DataError(
                 f"{len(twice)} image names occur twice in one list, first {twice[0]!r} ({', '.join(where[:3])}). "
-                "Rename the files: a submission knows an image by its name alone"
+                "Rename the files: a submission identifies an image by its name only"
             )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def take(self, rows: NDArray[np.intp] | list[int]) -> Split:
-        """The images of these rows, in this order."""
+        """The images with these row numbers, in this order."""
         rows = np.asarray(rows, dtype=np.intp)
         return Split(
             tuple(self.names[i] for i in rows),
@@ -77,7 +81,7 @@ class Split:
 
     @property
     def labelled(self) -> bool:
-        """Whether every identity is known."""
+        """Whether there are images and every identity is known."""
         return bool(len(self)) and bool((self.pids != UNKNOWN).all())
 
     @property
@@ -88,12 +92,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The lists of a data set. `unlabelled` may be empty; query and gallery have pids or have not.
+    """The lists of a data set.
 
-    Pids of `unlabelled` are for scoring what was guessed; nothing is trained on them.
-
-    found: what was odd about it when it was read. whole: a list that images were left out of, as the data set has it.
-    labels, cameras: what it calls an identity or a camera, where that is not its number.
+    Attributes:
+        query, gallery: with pids or without.
+        unlabelled: may be empty. Its pids are used only to score pseudo labels, never to train.
+        found: findings from reading it.
+        whole: list -> the complete list, for lists that images were left out of.
+        labels, cameras: number -> name of an identity or a camera, where it is not the number.
     """
 
     name: str
@@ -108,11 +114,11 @@ class Benchmark:
     cameras: Mapping[int, str] = field(default_factory=dict)
 
     def lists(self) -> dict[str, Split]:
-        """Its lists by name."""
+        """The lists by name."""
         return {part: getattr(self, part) for part in PARTS}
 
     def left_out(self) -> dict[str, dict[str, int]]:
-        """List -> the images that were left out of it, each with its place in the whole list."""
+        """List -> the images left out of it: name -> row in the complete list."""
         kept = {part: set(split.names) for part, split in self.lists().items()}
         return {
             part: {name: i for i, name in enumerate(split.names) if name not in kept[part]}
@@ -121,15 +127,15 @@ class Benchmark:
 
     @property
     def scorable(self) -> bool:
-        """Whether query and gallery have identities to score with."""
+        """Whether query and gallery have common identities."""
         return scorable(self.query, self.gallery)
 
 
 def scorable(query: Split, gallery: Split, junk: str = "none") -> bool:
-    """Whether anybody is known to be on both sides; images without an identity are never right, and never scored.
+    """Whether at least one query has a correct match in the gallery. Images without an identity do not count.
 
     Args:
-        junk: same_pid_same_cam, where a person's images by the query's own camera are not right; or none.
+        junk: same_pid_same_cam (images of the query's camera are not correct matches) or none.
     """
     there: dict[int, set[int]] = defaultdict(set)
     for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
@@ -142,7 +148,7 @@ def scorable(query: Split, gallery: Split, junk: str = "none") -> bool:
 
 
 def join(lists: Mapping[str, Split]) -> Split:
-    """Several lists as one, in their order, each name behind its list's: `query/0001.jpg`; behind '' it stays."""
+    """Concatenate lists. Names get the list's name in front, as in `query/0001.jpg`, unless it is ''."""
     splits = list(lists.values())
     return Split(
         tuple(f"{key}/{name}" if key else name for key, split in lists.items() for name in split.names),
@@ -153,7 +159,7 @@ def join(lists: Mapping[str, Split]) -> Split:
 
 
 def make_split(rows: list[tuple[str, Path, int, int]]) -> Split:
-    """A Split from (name, path, pid, camid) rows, in the order of the names."""
+    """A Split from rows (name, path, pid, camid), sorted by name."""
     rows = sorted(rows, key=lambda row: row[0])
     pids = np.array([r[2] for r in rows], dtype=np.int64)
     camids = np.array([r[3] for r in rows], dtype=np.int64)
@@ -161,12 +167,12 @@ def make_split(rows: list[tuple[str, Path, int, int]]) -> Split:
 
 
 def label_digest(split: Split) -> str:
-    """12 hex digits over the identities in their order, which is that of the names."""
+    """12 hex digits over the pids, in the order of the names."""
     return hashlib.sha256(json.dumps(split.pids.tolist()).encode()).hexdigest()[:12]
 
 
 def content_digest(split: Split, n_jobs: int = -1) -> Digest:
-    """12 hex digits over the names and the bytes of every file: who is shown by which camera changes no pixel."""
+    """12 hex digits over the names and bytes of all files. Pids and camids do not count."""
     files = Parallel(n_jobs=n_jobs, prefer="threads", batch_size=64)(delayed(_digest)(p) for p in split.paths)
     total = hashlib.sha256()
     for name, file in zip(split.names, files, strict=True):

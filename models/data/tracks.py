@@ -1,4 +1,4 @@
-"""Tracks of a gallery held against its identities: a track is of one person, or its number begins anew somewhere."""
+"""Findings: gallery tracks with several identities. A track should show one identity."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from models.data.doctor.finding import HURTS, Finding
 from models.data.split import UNKNOWN, Benchmark, Split
 
-HINT = "where track numbers begin anew for each person or camera, write these in front of them"
+HINT = "if track numbers restart for each person or camera, put the person or camera in front of them"
 
 
 def mixed_tracks(gallery: Split) -> list[tuple[str, str]]:
-    """Of each track that shows several known identities two images, one of either."""
+    """For each track with several known identities, two images of different identities."""
     if gallery.tracks is None:
         return []
     first: dict[int, int] = {}
@@ -25,12 +25,12 @@ def mixed_tracks(gallery: Split) -> list[tuple[str, str]]:
 
 
 def find_mixed_tracks(benchmark: Benchmark) -> list[Finding]:
-    """A finding where tracks of the gallery show several people."""
+    """A finding if gallery tracks show several identities."""
     mixed = mixed_tracks(benchmark.gallery)
     if not mixed:
         return []
     text = f"{len(mixed):,} of {_count(benchmark.gallery):,} gallery tracks show several identities"
-    does = f"ensemble.tracks=mean, which finds a track as one, is refused; {HINT}"
+    does = f"ensemble.tracks=mean, which ranks whole tracks, is not possible; {HINT}"
     return [Finding(HURTS, text, does, tuple(f"{a} and {b}" for a, b in mixed[:3]))]
 
 

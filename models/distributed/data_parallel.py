@@ -1,7 +1,8 @@
-"""One step on several processes that moves the weights as one process with the whole batch would.
+"""One training step on several processes. It updates the weights like one process with the whole batch.
 
-Each process runs its part of the batch. Batch norms see the whole batch; what the head gives is gathered, so that every
-process has the losses of the whole batch, hardest triplets among all of it, with whatever loss the recipe names.
+Each process runs its shard of the batch.
+Batch norms use the statistics of the whole batch.
+The outputs of the head are gathered, so every process computes the loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ BUFFERS_STAY: dict[str, Any] = {
 
 
 def spread(net: Net, team: ProcessGroup, device: torch.device) -> nn.Module:
-    """What to call in place of the network: its gradients are averaged over the team, its norms shared.
+    """The module to call in place of the network. It averages gradients and synchronizes batch norms.
 
     Raises:
-        ConfigError: a batch norm of a kind that cannot be shared.
+        ConfigError: a batch norm of an unsupported class.
     """
     return net if team.size == 1 else distributed(net, device)
 
 
 def distributed(net: Net, device: torch.device) -> nn.Module:
-    """The network as one of a process group's.
+    """The network as DistributedDataParallel with synchronized batch norms.
 
     Raises:
-        ConfigError: a batch norm of a kind that cannot be shared.
+        ConfigError: a batch norm of an unsupported class.
     """
-    # a 1x1 convolution's gradient, made as a matrix product, has other strides than its weight, and the same memory
+    # the gradient of a Pointwise convolution has other strides than its weight, with the same memory
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     for name, module in net.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) not in NORMS:
-            raise ConfigError(f"{name} is a {type(module).__name__}, which several processes cannot share; run one")
+            raise ConfigError(f"{name}: {type(module).__name__} cannot be synchronized over processes; use one process")
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
         return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], **BUFFERS_STAY)
@@ -57,7 +58,7 @@ def distributed(net: Net, device: torch.device) -> nn.Module:
 
 
 def whole_batch(output: Output, labels: Tensor, team: ProcessGroup) -> tuple[Output, Tensor]:
-    """The Output and labels of the team's whole batch, in the order one process would have them, from this part's."""
+    """Gather the outputs and labels of all shards, in the order of the whole batch."""
     if team.size == 1:
         return output, labels
     parts = [at_least_float32(x) for x in (output.feats, output.bn_feats, *output.logits)]
@@ -69,26 +70,25 @@ def whole_batch(output: Output, labels: Tensor, team: ProcessGroup) -> tuple[Out
 
 
 def check_shares(identities: int, images: int, team: ProcessGroup) -> None:
-    """Every process takes as many images of a batch.
+    """Check that the batch divides equally over the processes.
 
     Raises:
-        ConfigError: the batch cannot be shared out so.
+        ConfigError: it does not.
     """
     batch = identities * images
     if batch % team.size or batch // team.size < 2:
         fits = [n for n in range(1, batch // 2 + 1) if batch % n == 0]
         raise ConfigError(
-            f"a batch of {identities} x {images} = {batch} images cannot be shared equally by {team.size} processes; "
-            f"torchrun with {', '.join(map(str, fits))}, or change recipe.identities_per_batch"
+            f"a batch of {identities} x {images} = {batch} images does not divide over {team.size} processes; "
+            f"start torchrun with {', '.join(map(str, fits))} processes, or change recipe.identities_per_batch"
         )
 
 
 class _Gathered(torch.autograd.Function):
-    """Every process's rows, one process after another.
+    """All-gather of rows, in the order of the processes.
 
-    All processes compute the same loss of the gathered rows, so each has the gradient of its own rows at hand, and
-    nothing need be sent back. It is scaled by the team's size because DistributedDataParallel takes the mean over the
-    processes of what has to be a sum.
+    All processes compute the same loss of the gathered rows, so each already has the gradient of its own rows.
+    The gradient is scaled by the number of processes, since DistributedDataParallel averages where a sum is needed.
     """
 
     @staticmethod
@@ -104,7 +104,7 @@ class _Gathered(torch.autograd.Function):
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over processes; its gradient is the sum of theirs."""
+    """All-reduce sum. Its gradient is the sum of the gradients."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -120,7 +120,7 @@ class _Summed(torch.autograd.Function):
 
 
 class SharedNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the batches of all processes, of equal size, on any device; torch's own works on GPUs alone."""
+    """Synchronized batch norm over shards of equal size, on any device. torch's own works on GPUs only."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass

@@ -1,7 +1,8 @@
-"""The processes that train together: `torchrun` starts them, each has a device of its own. Alone it is a team of one.
+"""Processes that train one member together. `torchrun` starts them, each with its own device.
 
-Only the first process, which leads, opens the store; the others are told what to do. What is told is JSON, and arrays
-go by path: processes on several machines see one file system.
+Without torchrun the group has one process.
+Only process 0, the leader, opens the store. It sends requests to the other processes as JSON.
+Arrays are passed by path: all machines must share a file system.
 """
 
 from __future__ import annotations
@@ -21,35 +22,35 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError, ResultError
 
-PATIENCE = timedelta(days=30)  # a follower waits while the leader decodes, searches or ranks
+PATIENCE = timedelta(days=30)  # other processes wait while the leader decodes, searches or ranks
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among `size`: number `rank`, of which 0 leads."""
+    """A group of `size` processes, seen from process `rank`. Process 0 is the leader."""
 
     rank: int = 0
     size: int = 1
-    channel: Any = None  # the process group that words are passed by
+    channel: Any = None  # torch's process group for messages
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process writes what is kept."""
+        """Whether this is process 0, which writes the results."""
         return self.rank == 0
 
     def shard(self, n: int) -> slice:
-        """This process's share of n things in order; shares differ by one thing at most."""
+        """This process's shard of n items in order. Shards differ by at most one item."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def send(self, words: Any) -> None:
-        """To all followers, as JSON."""
+        """Send a message to all other processes, as JSON."""
         if self.size > 1:
             said = torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8)
             dist.broadcast(torch.tensor([len(said)]), 0, group=self.channel)
             dist.broadcast(said, 0, group=self.channel)
 
     def receive(self) -> Any:
-        """What the leader tells next."""
+        """The leader's next message."""
         length = torch.zeros(1, dtype=torch.int64)
         dist.broadcast(length, 0, group=self.channel)
         said = torch.empty(int(length), dtype=torch.uint8)
@@ -57,14 +58,14 @@ class ProcessGroup:
         return json.loads(said.numpy().tobytes())
 
     def broadcast(self, words: Any) -> Any:
-        """What the leader says here, known to all."""
+        """The leader's value, in every process."""
         if self.is_leader:
             self.send(words)
             return words
         return self.receive()
 
     def all_reduce_max(self, value: int) -> int:
-        """The largest of the numbers that the processes say."""
+        """The largest of all processes' values."""
         if self.size > 1:
             said = torch.tensor([value])
             dist.all_reduce(said, dist.ReduceOp.MAX, group=self.channel)
@@ -72,19 +73,19 @@ class ProcessGroup:
         return value
 
     def check_same(self, what: str, here: Any) -> None:
-        """Whether all processes found the same.
+        """Check that all processes have the same value.
 
         Raises:
-            ResultError: they did not.
+            ResultError: they do not.
         """
         if self.all_reduce_max(int(self.broadcast(here) != here)):
             raise ResultError(
-                f"{what}: {here!r} for process {self.rank} of {self.size}, and another one for others; "
-                "do all see one --runs?"
+                f"{what}: process {self.rank} of {self.size} has {here!r}, another process has a different value; "
+                "all processes must use the same --runs folder"
             )
 
     def gather(self, rows: NDArray[np.float32] | None, n: int) -> NDArray[np.float32]:
-        """(n, D) from each process's part of them; None is the part of one that has nothing to do."""
+        """(n, D): the rows of all shards. None is an empty shard."""
         width = self.all_reduce_max(0 if rows is None else rows.shape[1])
         part = np.empty((0, width), np.float32) if rows is None else rows
         if self.size == 1:
@@ -102,7 +103,7 @@ ALONE = ProcessGroup()
 
 @contextmanager
 def join_process_group(asked: str) -> Iterator[ProcessGroup]:
-    """The team that torchrun started this process in; a team of one where it did not.
+    """The group that torchrun started this process in, or a group of one process.
 
     Args:
         asked: auto, cpu or cuda, as for `choose_device`.
@@ -125,10 +126,10 @@ def join_process_group(asked: str) -> Iterator[ProcessGroup]:
 
 
 def _fresh(store: dist.Store) -> dist.Store:
-    """The store of names under which no earlier attempt has left any.
+    """A store without entries of an earlier attempt.
 
-    torchrun keeps one store over its restarts, in which processes would find the addresses of those that died. On
-    several machines it does not tell which attempt this is; `docs/hardware.md` says which setting makes a new store.
+    torchrun uses one store for all of its restarts, so processes would find the addresses of dead ones.
+    On several machines the number of the attempt is unknown: `docs/hardware.md` names the setting for a new store.
     """
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return store
@@ -139,7 +140,7 @@ def _own_gpu() -> int:
     local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local >= there:
         raise ConfigError(
-            f"torchrun started {os.environ.get('LOCAL_WORLD_SIZE', local + 1)} processes on this machine, which has "
-            f"{there} CUDA devices: --nproc-per-node {there}"
+            f"torchrun started {os.environ.get('LOCAL_WORLD_SIZE', local + 1)} processes on a machine with "
+            f"{there} CUDA devices; use --nproc-per-node {there}"
         )
     return local

@@ -1,4 +1,4 @@
-"""A trained network made ready for use: batch norms folded into the convolutions before them, weights cast once."""
+"""A trained network prepared for inference: batch norms folded into convolutions, weights cast once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from models.net import Net
 
 
 def fold_batch_norms(net: Net, precision: str) -> Net:
-    """A copy that computes the same with less to do; only for use, not for training.
+    """A faster copy with the same output, for inference only.
 
-    A batch norm whose statistics stand still is a factor and a shift for each channel, which the convolution before it
-    can do itself. Of IBN, the half that is an instance norm stays one. Convolutions get their weights in `precision`,
-    which autocast would cast for every batch. Backbones of other families than resnet keep their norms.
+    A batch norm with fixed statistics is a scale and a shift per channel: the convolution before it takes both over.
+    The instance norm of IBN stays.
+    Weights of convolutions are cast to `precision` once, instead of by autocast in every batch.
+    Backbones other than resnet keep their norms.
     """
     net = copy.deepcopy(net).eval()
     for module in net.modules():
@@ -38,7 +39,7 @@ def fold_batch_norms(net: Net, precision: str) -> Net:
 
 
 class HalfIBN(nn.Module):
-    """What is left of IBN once its batch norm is in the convolution: the first channels are normalised each image."""
+    """IBN without its batch norm: an instance norm of the first channels."""
 
     def __init__(self, norm: nn.InstanceNorm2d) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class HalfIBN(nn.Module):
 
 @torch.no_grad()
 def _folded(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
-    """Put a norm into the convolution before it; what is to stand in its place."""
+    """Fold a norm into the convolution before it. Returns the module that replaces the norm."""
     if isinstance(norm, nn.BatchNorm2d):
         scale, shift = _scale_and_shift(norm)
         left: nn.Module = nn.Identity()

@@ -1,6 +1,6 @@
-"""A folded network whose convolutions add their bias, the shortcut and the ReLU themselves, by cuDNN.
+"""A folded network whose convolutions add bias, shortcut and ReLU in one cuDNN call.
 
-One pass over a map in place of three: at large batches inference is bound by reading and writing maps.
+It reads and writes each map once instead of three times, which limits inference at large batches.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ cudnn_conv_add_relu = torch.ops.aten.cudnn_convolution_add_relu
 
 
 def fuse(net: Net) -> Net:
-    """Put fused blocks into what `fold_batch_norm.fold_batch_norms` gave, in place; other backbones than resnet stay as
-    they are.
+    """Replace the blocks of a folded network by fused ones, in place. Backbones other than resnet do not change.
 
-    ReLU and max pooling change places in the stem, which changes no value and leaves a quarter to do. The stem's own
-    convolution, of 7x7 on 3 channels, stays apart: cuDNN has been slow to fuse it (pytorch issue 68506).
+    In the stem, max pooling comes before ReLU: the values are the same, and ReLU has a quarter of the work.
+    The stem's 7x7 convolution is not fused: cuDNN has been slow for it (pytorch issue 68506).
     """
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
@@ -34,12 +33,16 @@ def fuse(net: Net) -> Net:
 
 
 class FusedBlock(nn.Module):
-    """A folded bottleneck; the norms that could not be folded (IBN, instance norms) and gates stay between."""
+    """A folded bottleneck. Instance norms and gates stay between the convolutions."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = block.conv1, block.conv2, block.conv3
-        self.bn1, self.se, self.IN = block.bn1, block.se, block.IN
+        self.conv1 = block.conv1
+        self.conv2 = block.conv2
+        self.conv3 = block.conv3
+        self.bn1 = block.bn1
+        self.se = block.se
+        self.IN = block.IN
         self.shortcut = None if block.downsample is None else block.downsample[0]
         self.plain = block.se is None and block.IN is None
         if self.plain and self.shortcut is not None and self.shortcut.bias is not None:
@@ -64,14 +67,14 @@ class FusedBlock(nn.Module):
 
 
 def conv_relu(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """relu(conv(x)); in one pass on a GPU, where groups do not stand in the way."""
+    """relu(conv(x)), in one pass on a GPU if the convolution has no groups."""
     if not on_gpu(x) or conv.groups > 1:
         return relu(conv(x))
     return cudnn_conv_relu(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 def conv_add_relu(x: Tensor, conv: nn.Conv2d, shortcut: Tensor) -> Tensor:
-    """relu(conv(x) + shortcut); in one pass on a GPU."""
+    """relu(conv(x) + shortcut), in one pass on a GPU if the convolution has no groups."""
     if not on_gpu(x) or conv.groups > 1:
         return relu(conv(x) + shortcut)
     return cudnn_conv_add_relu(
@@ -80,5 +83,5 @@ def conv_add_relu(x: Tensor, conv: nn.Conv2d, shortcut: Tensor) -> Tensor:
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Whether cuDNN is there for it."""
+    """Whether the tensor is on a GPU."""
     return x.is_cuda

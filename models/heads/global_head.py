@@ -11,15 +11,13 @@ from models.net import Output, at_least_float32
 class GlobalHead(nn.Module):
     """Pooling (avg, max or gem), then a batch norm between the two losses.
 
-    The triplet loss works on `feats`, before the norm; the ID loss on the classifier's logits, after it. With a triplet
-    loss by Euclidean distance, as in the paper, `feats` lie in free Euclidean space, and the ID loss has the sphere to
-    itself: that is how the norm separates the two. By cosine, this project's default, the triplet loss sees directions
-    alone, so it works on a sphere too, and the norm centres and scales what lies between the two. The norm's bias is
-    not trained and the classifier has none, so that identities lie around the origin and cosine is the distance that
-    fits after it.
+    The triplet loss uses `feats`, before the norm. The ID loss uses the logits, after it.
+    In the paper the triplet loss is by Euclidean distance and the ID loss works on directions: the norm separates them.
+    By cosine, this project's default, the triplet loss works on directions too. The norm centres and scales.
+    The norm's bias is not trained and the classifier has none, so features are centred and compared by cosine.
     """
 
-    fork = None  # it needs the last map alone
+    fork = None  # it needs the last map only
 
     def __init__(self, channels: int, classes: int, pool: str = "avg") -> None:
         super().__init__()

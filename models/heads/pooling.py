@@ -1,4 +1,4 @@
-"""Pooling: average, maximum or generalised mean, over a whole feature map or over stripes of it."""
+"""Pooling by average, maximum or generalised mean, of a whole feature map or of stripes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 POOLS = ("avg", "max", "gem")
-LEAST = 1e-6  # below which the generalised mean takes a response to be this
+LEAST = 1e-6  # the generalised mean raises smaller responses to this
 
 
 class Pool(nn.Module):
-    """`gem` is `(mean x^p)^(1/p)` with one trained p, 3 at first (Radenovic et al., TPAMI 2019, eq. 3).
+    """`gem` is `(mean x^p)^(1/p)` with one trained p, initially 3 (Radenovic et al., TPAMI 2019, eq. 3).
 
-    p = 1 is the average, p without bound the maximum.
+    p = 1 gives the average. A large p approaches the maximum.
     """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         if kind not in POOLS:
-            raise ValueError(f"pool {kind!r}; there are {', '.join(POOLS)}")
+            raise ValueError(f"unknown pool {kind!r}; there are: {', '.join(POOLS)}")
         self.kind = kind
         if kind == "gem":
             self.p = nn.Parameter(torch.tensor(3.0))
@@ -32,10 +32,11 @@ class Pool(nn.Module):
         return x.mean(dim=(2, 3))
 
     def stripes(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Each image's map over its stripes.
+        """Pool each stripe of each image.
 
         Args:
-            x: (B, C, h, w). rows: (B or 1, P, h) bool, the rows of each of P stripes, one at least.
+            x: (B, C, h, w).
+            rows: (B or 1, P, h) bool, the rows of each of P stripes, at least one.
 
         Returns:
             (B, P, C).

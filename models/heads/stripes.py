@@ -1,4 +1,4 @@
-"""Stripes of a feature map: of equal height, or by ABP, where each holds an equal share of the channels' maxima."""
+"""Horizontal stripes of a feature map: of equal height, or adaptive (ABP)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from configs.errors import ConfigError
 
 
 def equal_stripes(height: int, parts: int, device: torch.device | None = None) -> Tensor:
-    """(1, P, h) bool: stripe k has the rows from round(k h / P) on; heights differ by one row at most.
+    """(1, P, h) bool: stripe k starts at row round(k h / P). Heights differ by at most one row.
 
     Raises:
         ConfigError: more stripes than rows.
     """
     check_height(height, parts)
     cuts = [(2 * k * height + parts) // (2 * parts) for k in range(parts + 1)]
-    row = torch.arange(height, device=device)  # made there: a copy to a GPU would wait for it
+    row = torch.arange(height, device=device)  # made on the device: a copy to a GPU would wait
     return torch.stack([(row >= a) & (row < b) for a, b in pairwise(cuts)])[None]
 
 
 def adaptive_stripes(x: Tensor, parts: int) -> Tensor:
-    """ABP: cuts where each stripe holds an equal share of the channels' maxima. This project's own.
+    """ABP: cuts such that each stripe holds an equal share of the channels' maxima. This project's own.
 
-    Each channel counts once, in the row of its largest response (the upper one where rows tie; a channel that responds
-    everywhere alike counts nowhere). Cut k of P lies where the number of maxima above it is nearest to k / P of all,
-    the upper row where two are as near, but so that every stripe has one row at least: maxima that all lie in one row
-    still give valid stripes. A map in which no channel counts is cut into equal parts, as if every row held one.
+    Each channel counts once, in the row of its largest response. On a tie the upper row counts.
+    A channel with the same response in all rows does not count.
+    Cut k of P is where the number of maxima above it is nearest to k / P of all. On a tie the upper row is used.
+    Every stripe has at least one row, also if all maxima are in one row.
+    If no channel counts, the stripes are equal.
 
     Args:
         x: (B, C, h, w).
@@ -58,7 +59,7 @@ def adaptive_stripes(x: Tensor, parts: int) -> Tensor:
 
 
 def row_maxima(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h) whole numbers: how many channels have their largest response in each row."""
+    """(B, C, h, w) -> (B, h): the number of channels with their largest response in each row."""
     rows = x.amax(dim=3)
     height = rows.shape[2]
     top = rows.amax(dim=2, keepdim=True)
@@ -69,9 +70,9 @@ def row_maxima(x: Tensor) -> Tensor:
 
 
 def check_height(height: int, parts: int) -> None:
-    """Raise ConfigError where there are more stripes than rows."""
+    """Raise ConfigError if there are more stripes than rows."""
     if not 1 <= parts <= height:
         raise ConfigError(
-            f"{parts} stripes of a feature map of {height} rows: each needs a row at least. Raise the height in "
-            f"recipe.size (a resnet's map has one row for 16 pixels), or take fewer stripes"
+            f"{parts} stripes of a feature map of {height} rows: each needs at least one row. Raise the height in "
+            f"recipe.size (a resnet's map has one row per 16 pixels), or use fewer stripes"
         )

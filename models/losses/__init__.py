@@ -1,8 +1,9 @@
-"""Losses: an Output, labels and the time in, a scalar out. One a file; models/registry.py names them.
+"""Losses: an Output, labels and the time in, a scalar out. One per file, listed in models/registry.py.
 
-The time is in epochs since the start of training, of which what grows is a pure function; left out, it is the end. It
-may be a tensor () on the features' device. A loss and its gradient wait for nothing, and no shape in them depends on a
-value, so that a step can be captured; sums are in an order that repeats.
+The time is in epochs since the start of training, as a number or a tensor () on the features' device.
+Without it, the loss is that of the end of training.
+A loss and its gradient can be captured: they read nothing back from the device, and no shape depends on a value.
+Sums have a fixed order.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from models.net import Output
 
 @runtime_checkable
 class Learner(Protocol):
-    """A loss that has something of its own to learn after each step of the network."""
+    """A loss with a state of its own, updated after each step."""
 
     def update_state(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor) -> None:
-        """Move what is its own, by the batch that the network has just learned from at the time t.
-
-        Not where `skip` () is true.
-        """
+        """Update the state by the batch of the last step, at the time t. No update if `skip` () is true."""

@@ -13,21 +13,22 @@ from models.net import Output, at_least_float32
 
 
 def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others") -> Callable[..., Tensor]:
-    """Mean over parts and images of the smoothed cross entropy (Szegedy et al., CVPR 2016, section 7).
+    """Mean over classifiers and images of the smoothed cross entropy (Szegedy et al., CVPR 2016, section 7).
 
     Args:
-        eps: how much of the target is taken from the true class.
-        over: where it goes. "others": the target is `1 - eps` on the true class and `eps / (K - 1)` on every other.
-            "all", as in the paper and in torch's `label_smoothing`: `eps / K` on all K classes and `1 - eps` more on
-            the true one. "all" with eps is "others" with `eps (K - 1) / K`.
+        eps: the share of the target that is moved away from the true class.
+        over: the classes that get it.
+            "others": the target is `1 - eps` on the true class and `eps / (K - 1)` on every other.
+            "all", as in the paper and torch's `label_smoothing`: `eps / K` on all K classes, plus `1 - eps` on the
+            true one. "all" with eps equals "others" with `eps (K - 1) / K`.
 
     Raises:
-        ValueError: eps outside [0, 1), or another convention.
+        ValueError: eps outside [0, 1), or unknown `over`.
     """
     if not 0 <= eps < 1:
-        raise ValueError(f"eps {eps!r}; wanted 0 or more and less than 1")
+        raise ValueError(f"eps {eps!r}; must be 0 or more and less than 1")
     if over not in ("others", "all"):
-        raise ValueError(f"over {over!r}; there are others, all")
+        raise ValueError(f"unknown over {over!r}; there are: others, all")
 
     def loss(output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
         losses = []
@@ -42,7 +43,7 @@ def identity_loss(*, eps: float = 0.1, over: Literal["others", "all"] = "others"
 
 def _smoothed(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
     classes = logits.shape[1]
-    # eps' may pass 1 where K is small (K = 2, eps > 1/2), which torch refuses: written out there is no such limit
+    # eps' may exceed 1 if K is small (K = 2, eps > 1/2), which torch's cross_entropy does not allow
     log_p = torch.log_softmax(logits, dim=1)
     true = log_p.gather(1, labels[:, None]).squeeze(1)
     others = (log_p.sum(dim=1) - true) / max(classes - 1, 1)

@@ -1,4 +1,4 @@
-"""The triplet loss, batch hard, by cosine or Euclidean distance."""
+"""The batch-hard triplet loss, by cosine or Euclidean distance."""
 
 from __future__ import annotations
 
@@ -29,33 +29,32 @@ def triplet_loss(
 ) -> Callable[..., Tensor]:
     """Mean over anchors of `max(0, margin + d(a, p) - d(a, n))` (Hermans et al. 2017, eq. 5).
 
-    For each image p is the farthest of its own identity and n the nearest of another; the distances that choose them
-    are the ones in the loss. An anchor without a positive (itself aside) or without a negative counts nothing. Where
-    the head has several branches, the loss is the mean over their features (Wang et al. 2018, MGN, section 3.2).
+    p is the farthest image of the anchor's identity and n the nearest of another identity.
+    An anchor without a positive (other than itself) or without a negative does not count.
+    With several branches, the loss is the mean over their features (Wang et al. 2018, MGN, section 3.2).
 
     Args:
         epochs: of this run.
-        margin: in the distance; "soft" is `log(1 + exp(d(a, p) - d(a, n)))` (section 3.2).
-        distance: "cosine" is 1 - cosine, from 0 to 2; "euclidean" is |a - b| of the features as they are.
-        start: the margin at first, where it is to change, since a large one may not converge from the start.
-        by: what changes it: "time", on a straight line, or "gap", by what training reaches (`GapMargin`).
-        rise: by time: from when to when the margin goes from `start` to `margin`; twice the same is a jump.
-        every, step: by gap: epochs from one look to the next, and how far the margin moves.
-        of: times are in epochs of a run of `of` epochs; a longer or shorter run stretches them in proportion.
+        margin: in units of the distance. "soft" is `log(1 + exp(d(a, p) - d(a, n)))` (section 3.2).
+        distance: "cosine" is 1 - cosine, from 0 to 2. "euclidean" is |a - b| of the features, not normalised.
+        start: the initial margin, if it changes. A large margin may not converge from the start.
+        by: "time" raises the margin linearly. "gap" moves it by the reached gap (`GapMargin`).
+        rise: by time: begin and end of the rise from `start` to `margin`. Equal values are a jump.
+        every, step: by gap: epochs between two updates, and the size of an update.
+        of: times are in epochs of a run of `of` epochs, scaled to this run's length.
 
     Raises:
-        ValueError: a margin that is neither a number of 0 or more nor "soft" or that cosine distances cannot have,
-            another distance, or a margin that cannot change so.
+        ValueError: an option out of bounds, or options that do not fit together.
     """
     _check_margin(margin, distance, start)
     if by not in ("time", "gap"):
-        raise ValueError(f"by {by!r}; there are time, gap")
+        raise ValueError(f"unknown by {by!r}; there are: time, gap")
     if by == "gap":
         if isinstance(margin, str) or start is None:
-            raise ValueError(f"by gap with margin {margin!r} and start {start!r}; wanted two numbers")
+            raise ValueError(f"by gap with margin {margin!r} and start {start!r}; both must be numbers")
         return GapMargin(margin, start, distance, every * epochs / of if of > 0 else 0, step)
     if len(rise) != 2 or not 0 <= rise[0] <= rise[1] or of <= 0:
-        raise ValueError(f"rise {list(rise)} of {of}; wanted two times in order, 0 or more, of a run above 0")
+        raise ValueError(f"rise {list(rise)} of {of}; must be two times in order, 0 or more, of a run above 0")
 
     def loss(output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
         if isinstance(margin, str) or start is None:
@@ -68,14 +67,15 @@ def triplet_loss(
 
 
 class GapMargin(nn.Module):
-    """The triplet loss whose margin is raised and lowered by what training reaches.
+    """The triplet loss with a margin that follows the gap g. This project's own.
 
-    Every so many epochs g is looked at, the mean of d(a, n) - d(a, p) over all anchors since the last look, hardest
-    ones as in the loss. Where g has reached the margin, the margin is raised by `step`, to `margin` at most. Where g is
-    below 0, so that the hardest negatives are nearer than the hardest positives, it is lowered by `step`, to 0 at
-    least. Otherwise it stays. It begins at `start`. This project's own.
+    g is the mean of d(a, n) - d(a, p) over all anchors since the last update, with the hardest p and n.
+    The margin begins at `start` and is updated every `every` epochs:
+    - g at least the margin: it rises by `step`, to at most `margin`.
+    - g below 0 (the hardest negatives are nearer than the hardest positives): it falls by `step`, to at least 0.
+    - Otherwise it does not change.
 
-    Margin and sums are buffers: they lie in the checkpoint, and on the device, where no step waits for them.
+    Margin and sums are buffers: they are part of the checkpoint, and no step waits for them.
     """
 
     now: Tensor
@@ -87,18 +87,21 @@ class GapMargin(nn.Module):
         """every: epochs of this run."""
         super().__init__()
         if not (0 < every < math.inf and 0 < step < math.inf):
-            raise ValueError(f"every {every!r} epochs of this run, step {step!r}; wanted numbers above 0")
-        self.most, self.distance, self.every, self.step = margin, distance, every, step
+            raise ValueError(f"every {every!r} epochs of this run, step {step!r}; both must be above 0")
+        self.most = margin
+        self.distance = distance
+        self.every = every
+        self.step = step
         for name, value in (("now", start), ("looks", 0.0), ("total", 0.0), ("count", 0.0)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
     def forward(self, output: Output, labels: Tensor, t: float | Tensor = math.inf) -> Tensor:
-        """The loss under the margin as it stands; nothing moves."""
+        """The loss with the current margin. The state does not change."""
         return hinge(output, labels, self.now, self.distance)
 
     @torch.no_grad()
     def update_state(self, output: Output, labels: Tensor, skip: Tensor, t: float | Tensor) -> None:
-        """Count a batch in, unless `skip` () is true; at the time of a look move the margin, and begin anew."""
+        """Add a batch to the gap unless `skip` () is true. When an update is due, move the margin and reset the gap."""
         for feats in output.branches:
             gap, both = hardest_gap(feats, labels, self.distance)
             fine = both & ~skip
@@ -127,9 +130,9 @@ def hinge(output: Output, labels: Tensor, margin: float | Tensor | Literal["soft
 
 
 def grown(t: float | Tensor, rise: Sequence[float]) -> float | Tensor:
-    """The share of a rise that is done at t, of 0 to 1: a pure function of the time, so it resumes by itself."""
+    """The share of the rise at the time t, 0 to 1."""
     begin, end = rise
-    if isinstance(t, Tensor):  # on the device of the features, where nobody can ask which it is
+    if isinstance(t, Tensor):  # on the device: its value cannot be read without waiting
         return (t >= end).to(t.dtype) if begin == end else ((t - begin) / (end - begin)).clamp(0, 1)
     if t >= end:
         return 1.0
@@ -137,9 +140,10 @@ def grown(t: float | Tensor, rise: Sequence[float]) -> float | Tensor:
 
 
 def hardest_gap(feats: Tensor, labels: Tensor, distance: str = "cosine") -> tuple[Tensor, Tensor]:
-    """(B,) distance to the hardest positive less that to the hardest negative, and (B,) which anchors have both.
+    """(B,) distance to the hardest positive minus that to the hardest negative, and (B,) which anchors have both.
 
-    0 for the others. No shape depends on a value, and the gradient is a sum in a fixed order.
+    The distance is 0 for anchors that do not.
+    No shape depends on a value, and the gradient is a sum in a fixed order.
     """
     dist = distances(at_least_float32(feats), distance)
     same = labels[:, None] == labels[None, :]
@@ -152,10 +156,10 @@ def hardest_gap(feats: Tensor, labels: Tensor, distance: str = "cosine") -> tupl
 
 
 def distances(feats: Tensor, distance: str) -> Tensor:
-    """(B, B) of features (B, D).
+    """(B, B) distances of features (B, D).
 
-    Euclidean ones are of features less their mean, which changes no distance and rounds less, and are 1e-6 at least,
-    since a root has no gradient at 0.
+    For Euclidean distances the mean is subtracted first: it changes no distance and reduces rounding errors.
+    They are at least 1e-6, since the square root has no gradient at 0.
     """
     if distance == "cosine":
         unit = normalize(feats, dim=1, eps=1e-6)
@@ -167,10 +171,10 @@ def distances(feats: Tensor, distance: str) -> Tensor:
 
 def _check_margin(margin: float | str, distance: str, start: float | None) -> None:
     if distance not in DISTANCES:
-        raise ValueError(f"distance {distance!r}; there are {', '.join(DISTANCES)}")
+        raise ValueError(f"unknown distance {distance!r}; there are: {', '.join(DISTANCES)}")
     if margin != "soft" and (isinstance(margin, str) or not 0 <= margin < math.inf):
-        raise ValueError(f"margin {margin!r}; wanted a number of 0 or more, or soft")
+        raise ValueError(f"margin {margin!r}; must be 0 or more, or soft")
     if distance == "cosine" and not isinstance(margin, str) and margin > 2:
-        raise ValueError(f"margin {margin!r} with distance cosine, which goes from 0 to 2; wanted 2 at most")
+        raise ValueError(f"margin {margin!r}; must be at most 2, since the distance cosine is from 0 to 2")
     if start is not None and (isinstance(margin, str) or not 0 <= start <= margin):
-        raise ValueError(f"start {start!r} with margin {margin!r}; wanted a number from 0 to the margin")
+        raise ValueError(f"start {start!r} with margin {margin!r}; must be from 0 to the margin")

@@ -1,1 +1,1 @@
-"""How one member is trained: the loop, its step, checkpoints, checks of its numbers."""
+"""Training of one member: the loop, one step, checkpoints, numeric checks."""

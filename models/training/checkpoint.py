@@ -1,7 +1,8 @@
-"""What an interrupted training goes on from: weights, what the losses learned, optimizer, scaler, and how far it came.
+"""Checkpoints: an interrupted training is resumed from them.
 
-The random state needs no keeping: every random choice is a function of (seed, epoch, place). The number of threads is
-kept too: sums of another number round otherwise, and the promise of the same bits is for the same machine and threads.
+A checkpoint holds the weights, the state of the losses, the optimizer, the scaler and the training position.
+No random state is saved: every random choice is a function of (seed, epoch, index).
+The number of threads is saved, since sums round differently with another number.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state at one point, on the host: training may go on while it is written. copied: once a GPU has let it go."""
+    """A copy of the state on the host, so training continues while it is written.
+
+    Attributes:
+        point: the training position, as a dict.
+        tensors: weights, state of the losses and of the optimizer.
+        copied: the event at which copies from a GPU are complete.
+    """
 
     point: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -37,7 +44,7 @@ class Snapshot:
     copied: torch.cuda.Event | None = None
 
     def write(self, folder: Path) -> None:
-        """Keep it under `folder/resume/`; the previous one stands until this one is on disk."""
+        """Write it to `folder/resume/`. The previous checkpoint is deleted when this one is on disk."""
         if self.copied is not None:
             self.copied.synchronize()
         resume = folder / RESUME
@@ -62,7 +69,7 @@ class Snapshot:
 def snapshot(
     point: TrainingPosition, net: nn.Module, optimizer: Optimizer, scaler: Any, losses: nn.Module | None = None
 ) -> Snapshot:
-    """Copy the state: off a GPU into page-locked memory, which takes milliseconds of it and none of the host's."""
+    """Copy the state. From a GPU it goes to page-locked memory: the host does not wait."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     tensors |= {f"losses.{k}": v for k, v in losses.state_dict().items()} if losses else {}
     for i, slots in optimizer.state_dict()["state"].items():
@@ -76,7 +83,7 @@ def snapshot(
 
 
 def _on_the_host(value: Tensor) -> Tensor:
-    """A copy that is contiguous; off a GPU it is there once the stream has come to it."""
+    """A contiguous copy. From a GPU it is complete when the stream reaches it."""
     if not value.is_cuda:
         return value.clone(memory_format=torch.contiguous_format)
     return torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value.contiguous(), non_blocking=True)
@@ -91,10 +98,10 @@ def load_checkpoint(
     *,
     say: Callable[[str], None] = print,
 ) -> TrainingPosition:
-    """Put the kept state back, if there is a whole one; a damaged one is said, and training starts over.
+    """Load the checkpoint if there is one. A damaged one is reported, and training starts from epoch 0.
 
     Returns:
-        how far it had come; epoch 0 and batch 0 where there is nothing to go on from.
+        the training position; epoch 0 and batch 0 without a checkpoint.
     """
     if not (folder / RESUME / STATE).exists():
         return TrainingPosition()
@@ -102,15 +109,15 @@ def load_checkpoint(
         state = check_checksum((folder / RESUME / STATE).read_text(encoding="utf-8"))
         path = folder / RESUME / state["file"]
         if file_digest(path) != state["sha256"]:
-            raise ValueError(f"the SHA-256 of {path.name} is not the one written down")
+            raise ValueError(f"the SHA-256 of {path.name} is wrong")
         tensors = load_safetensors(path.read_bytes())
         point = _point(state["point"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
-        say(f"{folder / RESUME}: the checkpoint is damaged ({e}); training starts over")
+        say(f"{folder / RESUME}: the checkpoint is damaged ({e}); training starts from epoch 0")
         return TrainingPosition()
     before, now = state["threads"], torch.get_num_threads()
     if before != now:
-        say(f"note: begun on {before} threads, gone on with on {now}: the last bits of the weights may differ")
+        say(f"note: started with {before} threads, resumed with {now}: the last bits of the weights may differ")
     net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     if losses:
         losses.load_state_dict({k.removeprefix("losses."): v for k, v in tensors.items() if k.startswith("losses.")})
@@ -131,7 +138,7 @@ def _point(raw: dict[str, Any]) -> TrainingPosition:
 
 
 def _laid_out_as(param: Tensor, value: Tensor) -> Tensor:
-    """The value in the parameter's memory layout: in another one the optimizer may round differently."""
+    """The value in the parameter's memory layout. In another layout the optimizer may round differently."""
     if value.shape != param.shape:
         return value
     return torch.empty_like(param, dtype=value.dtype, device=value.device).copy_(value)

@@ -1,4 +1,4 @@
-"""What is written down of each epoch: one line of `epochs.jsonl`."""
+"""Metrics of each epoch: one line of `epochs.jsonl`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class EpochMetrics:
-    """One line of `epochs.jsonl`: means over the epoch's images; until it is done, sums."""
+    """One line of `epochs.jsonl`: means over the epoch's images. Sums until the epoch is complete."""
 
     epoch: int
     lr: float = 0.0
@@ -17,10 +17,10 @@ class EpochMetrics:
     accuracy: float = 0.0
     images: int = 0
     seconds: float = 0.0
-    apart: float = 0.0  # largest less smallest cosine distance of a batch; near 0 the features tell nobody apart
+    apart: float = 0.0  # largest minus smallest cosine distance of a batch; near 0 the features have collapsed
 
     def done(self, seconds: float) -> EpochMetrics:
-        """Sums become means."""
+        """Turn sums into means."""
         self.loss, self.accuracy = self.loss / self.images, self.accuracy / self.images
         self.apart /= self.images
         self.terms = {k: v / self.images for k, v in self.terms.items()}
@@ -30,10 +30,13 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class TrainingPosition:
-    """How far a training has come, and what it has measured on the way.
+    """The position in a training, and the metrics so far.
 
-    epoch: whole epochs done. batch: batches done of the next one, and `sums` what its metrics hold so far.
-    lines: those of `epochs.jsonl`.
+    Attributes:
+        epoch: completed epochs.
+        batch: completed batches of the current epoch.
+        sums: metrics of these batches.
+        lines: the lines of `epochs.jsonl`.
     """
 
     epoch: int = 0
@@ -42,16 +45,16 @@ class TrainingPosition:
     lines: tuple[str, ...] = ()
 
     def finished(self, metrics: EpochMetrics) -> TrainingPosition:
-        """After one epoch more."""
+        """The position after one more epoch."""
         return TrainingPosition(self.epoch + 1, lines=(*self.lines, json.dumps(asdict(metrics))))
 
     def within(self, batch: int, sums: EpochMetrics) -> TrainingPosition:
-        """In the middle of the next epoch."""
+        """The position inside the current epoch."""
         return TrainingPosition(self.epoch, batch, sums, self.lines)
 
     @property
     def text(self) -> str:
-        """`epochs.jsonl`."""
+        """The content of `epochs.jsonl`."""
         return "".join(line + "\n" for line in self.lines)
 
     def __str__(self) -> str:

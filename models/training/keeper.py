@@ -1,4 +1,4 @@
-"""What is kept while a training goes on, written by a thread: checkpoints, and the metrics of every epoch."""
+"""Checkpoints and metrics, written by a thread during training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ EPOCHS = "epochs.jsonl"
 
 
 class Keeper:
-    """Writes one thing after another, whole or not at all; of a team the process that leads does.
+    """Writes files one after another, atomically. In a process group only the leader writes.
 
-    What goes wrong in writing is raised where the next thing is to be kept, or at the end.
+    An error of a write is raised by the next call, or at the end.
     """
 
     def __init__(self, run: Run, name: str, folder: Path) -> None:
-        self.run, self.name, self.folder = run, name, folder
+        self.run = run
+        self.name = name
+        self.folder = folder
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self.writing: list[Future[None]] = []
         self.last = time.monotonic()
@@ -36,21 +38,21 @@ class Keeper:
 
     @property
     def overdue(self) -> bool:
-        """Whether the minutes between two checkpoints are over."""
+        """Whether `checkpoint_minutes` have passed since the last checkpoint."""
         minutes = self.run.recipe.checkpoint_minutes
         return minutes is not None and time.monotonic() - self.last >= 60 * minutes
 
     def due(self, point: TrainingPosition) -> bool:
-        """Whether a checkpoint is due at the end of an epoch, by their number."""
+        """Whether a checkpoint is due after this epoch, by `checkpoint_every`."""
         every = self.run.recipe.checkpoint_every
         return every is not None and point.epoch % every == 0
 
     def keep(self, point: TrainingPosition) -> None:
-        """A checkpoint of weights that are numbers; the copy is made now, the writing goes on beside the training.
+        """Save a checkpoint. The state is copied now and written during training.
 
         Raises:
-            TrainingError: weights that are none; nothing is written.
-            OSError: the checkpoint before could not be written.
+            TrainingError: a weight is not finite. Nothing is written.
+            OSError: the previous checkpoint could not be written.
         """
         run = self.run
         check_weights(self.name, run.net.state_dict(), str(point))
@@ -61,10 +63,10 @@ class Keeper:
             self.writing.append(self.writer.submit(state.write, self.folder))
 
     def measured(self, point: TrainingPosition) -> None:
-        """The metrics so far.
+        """Write the metrics so far.
 
         Raises:
-            OSError: something before could not be written.
+            OSError: an earlier file could not be written.
         """
         while self.writing and self.writing[0].done():
             self.writing.pop(0).result()
@@ -72,10 +74,10 @@ class Keeper:
             self.writing.append(self.writer.submit(write_text, self.folder / EPOCHS, point.text))
 
     def wait(self) -> None:
-        """Until all is on disk.
+        """Wait until everything is on disk.
 
         Raises:
-            OSError: it is not.
+            OSError: a file could not be written.
         """
         while self.writing:
             self.writing.pop(0).result()

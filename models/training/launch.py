@@ -1,4 +1,4 @@
-"""How a step's work reaches its device: piece by piece, or captured once as a CUDA graph and launched as one."""
+"""Launch of a step on its device: kernel by kernel (eager), or as one captured CUDA graph."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from torch import Tensor, nn
 from configs.errors import ConfigError
 from models.distributed.process_group import ProcessGroup
 
-EAGER_STEPS = 3  # before a capture: real ones, in which libraries choose and the optimizer makes its state
+EAGER_STEPS = 3  # before a capture: libraries choose algorithms in them, and the optimizer makes its state
 Body = Callable[[Sequence[Tensor]], None]
 
 
 def choose_launch(asked: str, device: torch.device, team: ProcessGroup, say: Callable[[str], None]) -> str:
-    """`auto` stays where one process trains on a GPU, and is captured if it can be; else it is `eager`, which is said.
+    """The launch mode. `auto` stays `auto` for one process on a GPU: the step is captured if possible.
+
+    Otherwise `auto` becomes `eager`, with a message on a GPU.
 
     Raises:
-        ConfigError: a graph is asked for where there can be none.
+        ConfigError: `graph` without a GPU or with several processes.
     """
     problem = ""
     if device.type != "cuda":
-        problem = "there is no GPU here"
+        problem = "there is no GPU"
     elif team.size > 1:
-        problem = f"{team.size} processes pass messages in every step"
+        problem = f"{team.size} processes exchange messages in every step"
     if asked == "graph" and problem:
-        raise ConfigError(f"recipe.launch graph: a step cannot be captured, {problem}; --set recipe.launch=auto")
+        raise ConfigError(f"recipe.launch graph: the step cannot be captured: {problem}; --set recipe.launch=auto")
     if asked in ("auto", "compile") and device.type == "cuda" and problem:
-        say(f"  steps are launched piece by piece, not captured: {problem}")
+        say(f"  steps are not captured as a CUDA graph: {problem}")
     return "eager" if asked == "auto" and problem else asked
 
 
 def compiled(forward: nn.Module, how: str) -> nn.Module:
-    """The network as it is, or by torch.compile where that is asked for."""
+    """The network, by torch.compile if `how` is compile."""
     if how != "compile":
         return forward
     result: nn.Module = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
@@ -42,10 +44,10 @@ def compiled(forward: nn.Module, how: str) -> nn.Module:
 
 
 def make_launch(body: Body, how: str, device: torch.device, team: ProcessGroup, say: Callable[[str], None]) -> Body:
-    """What to call with the inputs of one step after another.
+    """The function to call with the inputs of each step.
 
     Args:
-        how: as `choose_launch` gave it; `graph` must be captured, the others may fall back to pieces, which is said.
+        how: from `choose_launch`. `graph` must be captured. The others may fall back to eager, with a message.
     """
     if how == "eager" or device.type != "cuda" or team.size > 1:
         return body
@@ -53,25 +55,26 @@ def make_launch(body: Body, how: str, device: torch.device, team: ProcessGroup, 
 
 
 class Captured:
-    """A step of fixed shapes as a CUDA graph. It must be called on one stream that is not the default one.
+    """A step of fixed shapes as a CUDA graph. Call it on one stream that is not the default stream.
 
-    The first steps are made piece by piece, on that stream; then the step is captured, which does none of it, and from
-    there on the graph is launched: every step is made once, and what it makes is the same to the bit.
+    The first steps run eagerly. Then the step is captured, which runs nothing, and the graph is launched.
+    Every step runs once, and its results are the same to the bit.
     """
 
     def __init__(self, body: Body, say: Callable[[str], None] | None) -> None:
-        """say: told of a step that cannot be captured; without it that is an error."""
-        self.body, self.say = body, say
+        """say: gets a message if the step cannot be captured; None makes that an error."""
+        self.body = body
+        self.say = say
         self.done = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
         self.refused = False
 
     def __call__(self, inputs: Sequence[Tensor]) -> None:
-        """One step; the inputs are read by what is launched here, and may be changed by what is launched later.
+        """Run one step. Work that is launched later may change the inputs.
 
         Raises:
-            ConfigError: it cannot be captured, and must be.
+            ConfigError: the step cannot be captured, and must be.
         """
         self.done += 1
         if self.done > EAGER_STEPS and self.graph is None and not self.refused:
@@ -86,9 +89,9 @@ class Captured:
     def _capture(self, inputs: Sequence[Tensor]) -> None:
         self.inputs = [x.clone() for x in inputs]
         graph = torch.cuda.CUDAGraph()
-        gc.collect()  # an older graph that went away in the middle of a capture would end it
+        gc.collect()  # freeing an older graph during a capture would end the capture
         try:
-            # thread_local: the threads that read batches ahead and write checkpoints go on beside it
+            # thread_local: threads that prefetch batches and write checkpoints continue during the capture
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
                 self.body(self.inputs)
         except RuntimeError as e:
@@ -98,6 +101,6 @@ class Captured:
                 raise ConfigError(
                     f"recipe.launch graph: the step cannot be captured ({reason}); --set recipe.launch=eager"
                 ) from e
-            self.say(f"  steps are launched piece by piece, they cannot be captured: {reason}")
+            self.say(f"  steps cannot be captured as a CUDA graph: {reason}")
             return
         self.graph = graph

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: found where they first show, and told with the images and what to do."""
+"""Checks for values that are not finite, and for collapsed features. Messages name the images and what to do."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from configs.errors import TrainingError
 from configs.schema import Recipe
 from models.net import Output, at_least_float32
 
-LARGEST = torch.finfo(torch.float32).max ** 0.5  # whose square still is a float32
-COLLAPSED = 1e-3  # of cosine distances, which go from 0 to 2; bfloat16 alone makes some 1e-5 of nothing
+LARGEST = torch.finfo(torch.float32).max ** 0.5  # its square is still a float32
+COLLAPSED = 1e-3  # cosine distance; rounding of bfloat16 alone gives about 1e-5
 
 
 @dataclass(frozen=True)
 class NonFiniteBatch:
-    """A batch that the weights must not learn from: its number in the epoch, what is not finite, and for which places.
+    """A batch with values that are not finite. The weights must not be updated by it.
 
-    No places: it cannot be told which of the batch's images it is.
+    Attributes:
+        batch: its number in the epoch.
+        what: what is not finite.
+        places: indices of the images in the batch; empty if unknown.
     """
 
     batch: int
@@ -30,12 +33,12 @@ class NonFiniteBatch:
     places: tuple[int, ...] = ()
 
     def message(self, name: str, recipe: Recipe, images: Sequence[str], epoch: int, batches: int) -> str:
-        """What a person needs to know; images: the names of the whole batch."""
+        """The message for the user. images: names of all images of the batch."""
         seen = [images[i] for i in self.places or range(len(images))]
         return (
             f"{name}: {self.what} in epoch {epoch + 1}, batch {self.batch + 1} of {batches} "
-            f"(images {', '.join(seen[:3])}{' ...' if len(seen) > 3 else ''}). The weights did not learn from it; the "
-            f"last checkpoint is kept. "
+            f"(images {', '.join(seen[:3])}{' ...' if len(seen) > 3 else ''}). The weights were not updated; the "
+            f"last checkpoint is unchanged. "
             f"Lower the rate (--set recipe.optimizer.lr={recipe.optimizer.options.get('lr', math.nan) / 10:g}) "
             "or compute in float32 (--set recipe.precision=float32)"
         )
@@ -44,11 +47,12 @@ class NonFiniteBatch:
 def find_non_finite(
     batch: int, features: Sequence[bool], losses: Mapping[str, bool], gradients: Mapping[str, float]
 ) -> NonFiniteBatch:
-    """What is wrong with a batch, by what comes first in a step: features, losses, gradients.
+    """The first problem of a batch, in the order of a step: features, losses, gradients.
 
     Args:
-        features: of each image, whether its are finite. losses: the same of each loss, "the sum" among them.
-        gradients: the largest absolute value of each.
+        features: per image, whether its features are finite.
+        losses: per loss, whether it is finite; "the sum" is one of them.
+        gradients: per parameter, the largest absolute value.
     """
     places = tuple(i for i, fine in enumerate(features) if not fine)
     if places:
@@ -63,7 +67,7 @@ def find_non_finite(
 
 
 def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
-    """Weights that are no numbers are not kept. One look at the device, whatever the number of tensors.
+    """Check that all weights are finite, with one read from the device.
 
     Raises:
         TrainingError: a tensor is not finite.
@@ -79,7 +83,7 @@ def check_weights(name: str, state: Mapping[str, Tensor], when: str) -> None:
 
 
 def distance_spread(output: Output) -> Tensor:
-    """How far the largest cosine distance between two images of a batch is above the smallest: (), 0 to 2."""
+    """The largest minus the smallest cosine distance between two images of a batch: (), 0 to 2."""
     unit = normalize(at_least_float32(output.feats.detach()), dim=1, eps=1e-6)
     dist = 1 - unit @ unit.T
     pairs = torch.ones_like(dist, dtype=torch.bool).triu(1)
@@ -87,7 +91,7 @@ def distance_spread(output: Output) -> Tensor:
 
 
 def collapse_warning(name: str, apart: float, epoch: int) -> str | None:
-    """What to say where features tell nobody apart: all distances equal, so that the triplet loss stands at its margin.
+    """A warning if all distances are equal, so that the triplet loss stays at its margin; otherwise None.
 
     Args:
         apart: the mean over an epoch's batches of `distance_spread`.
@@ -96,7 +100,7 @@ def collapse_warning(name: str, apart: float, epoch: int) -> str | None:
         return None
     return (
         f"  {name}: WARNING: the features have collapsed in epoch {epoch}: all distances of a batch are equal within "
-        f"{apart:.1g}, and the triplet loss stands still at its margin. A lower rate, a longer warm-up "
-        "(recipe.schedule.warmup), pretrained weights, a margin that grows (recipe.losses.triplet.start) or a soft one "
-        "(recipe.losses.triplet.margin=soft) helps"
+        f"{apart:.1g}, and the triplet loss stays at its margin. Try a lower rate, a longer warm-up "
+        "(recipe.schedule.warmup), pretrained weights, a growing margin (recipe.losses.triplet.start) or a soft margin "
+        "(recipe.losses.triplet.margin=soft)"
     )

@@ -1,7 +1,7 @@
-"""What a training counts and watches on its device, so that no step waits for it; looked at every so many steps.
+"""Metrics and numeric checks on the training's device, read every few steps. No other step waits for them.
 
-A batch whose numbers are not finite is broken. From the first on, `broken` is 1: it keeps the optimizer and the losses
-from moving anything, that batch's step among them, until somebody looks and is told what it was.
+A batch with values that are not finite is broken.
+From the first broken batch on, `broken` is 1: neither the optimizer nor the losses update anything until it is read.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from models.net import Output
 from models.training.epoch_metrics import EpochMetrics
 from models.training.numeric_checks import LARGEST, NonFiniteBatch, distance_spread, find_non_finite
 
-LOOK = {"cpu": 1, "cuda": 32}  # steps: a look is free on a CPU, and lets a GPU run dry
+LOOK = {"cpu": 1, "cuda": 32}  # steps between two reads: a read is free on a CPU, and makes a GPU wait
 
 
 class BatchReadings(NamedTuple):
-    """Of one batch: whether each image's features are finite (B,), each loss, the sum first (1 + T,), and both, ()."""
+    """Checks of one batch before its gradients.
+
+    Attributes:
+        features: (B,) bool, whether each image's features are finite.
+        losses: (1 + T,) bool, whether the sum and each loss are finite.
+        fine: () bool, whether all features and the sum are finite.
+    """
 
     features: Tensor
     losses: Tensor
@@ -28,17 +34,19 @@ class BatchReadings(NamedTuple):
 
 
 class Tally:
-    """The sums of an epoch and the first broken batch, of a training with these losses, batches and parameters.
+    """The metric sums of an epoch, and its first broken batch.
 
     Args:
-        terms: the names of the losses. batch: images of one, of all processes together.
+        terms: names of the losses.
+        batch: images per batch, of all processes together.
     """
 
     def __init__(self, terms: Sequence[str], batch: int, net: nn.Module, device: torch.device) -> None:
-        self.terms, self.batch = tuple(terms), batch
+        self.terms = tuple(terms)
+        self.batch = batch
         self.trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.look_every = LOOK[device.type]
-        places = 3 + len(self.terms)  # loss, right answers, distances apart, each term
+        places = 3 + len(self.terms)  # loss, correct predictions, distance spread, each term
         self.weights = torch.full((places,), float(batch), dtype=torch.float64, device=device)
         self.weights[1] = 1.0
         self.sums = torch.zeros_like(self.weights)
@@ -46,16 +54,16 @@ class Tally:
         self.at = torch.zeros((), dtype=torch.float64, device=device)
         self.features = torch.ones(batch, dtype=torch.bool, device=device)
         self.losses = torch.ones(1 + len(self.terms), dtype=torch.bool, device=device)
-        self.norms: Tensor | None = None  # of as many gradients as the first step has
+        self.norms: Tensor | None = None  # one per gradient; made in the first step
 
     def begin(self, metrics: EpochMetrics) -> None:
-        """Count on from what an epoch's metrics hold."""
+        """Continue from the sums in an epoch's metrics."""
         counted = [metrics.loss, metrics.accuracy, metrics.apart, *(metrics.terms[name] for name in self.terms)]
         self.sums.copy_(torch.tensor(counted, dtype=torch.float64))
 
     @torch.no_grad()
     def add(self, output: Output, labels: Tensor, terms: Mapping[str, Tensor], total: Tensor) -> BatchReadings:
-        """Count one batch in, and look at it as far as it has come before its gradients."""
+        """Add one batch to the sums, and check its features and losses."""
         right = (output.logits[0].argmax(dim=1) == labels).sum() if output.logits else torch.zeros_like(total)
         values = torch.stack([total, *(terms[name] for name in self.terms)])
         told = torch.cat((values[:1], torch.stack((right.to(values.dtype), distance_spread(output))), values[1:]))
@@ -65,15 +73,18 @@ class Tally:
 
     @torch.no_grad()
     def judge(self, at: Tensor, seen: BatchReadings, *, gradients: bool) -> Tensor:
-        """Keep what is wrong with the batch, where it is the first broken one.
+        """Record what is wrong with the batch if it is the first broken one.
 
         Args:
-            at: () float64, its number. seen: what `add` gave. gradients: whether they count; a scaler passes over them.
+            at: () float64, the batch's number.
+            seen: the result of `add`.
+            gradients: whether to check gradients; not with a scaler, which skips such steps itself.
 
         Returns:
-            () bool: whether nothing may be learned any more, from this batch on.
+            () bool: whether this batch and later ones must not update anything.
         """
-        bad, pairs = ~seen.fine, [(self.at, at), (self.features, seen.features), (self.losses, seen.losses)]
+        bad = ~seen.fine
+        pairs = [(self.at, at), (self.features, seen.features), (self.losses, seen.losses)]
         if gradients:
             norms, fine = largest_of([p.grad for p in self.trained.values() if p.grad is not None])
             self.norms = torch.zeros_like(norms) if self.norms is None else self.norms
@@ -86,7 +97,7 @@ class Tally:
         return self.broken > 0
 
     def look(self, metrics: EpochMetrics) -> NonFiniteBatch | None:
-        """Wait for the device, put the sums into the metrics, and tell the first broken batch if there is one."""
+        """Wait for the device and copy the sums into the metrics. Returns the first broken batch, if any."""
         broken, metrics.loss, metrics.accuracy, metrics.apart, *terms = torch.cat(
             (self.broken.double()[None], self.sums)
         ).tolist()
@@ -100,10 +111,10 @@ class Tally:
 
 
 def largest_of(grads: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The largest absolute value of each gradient, (P,), and whether all are finite, and their squares, () bool.
+    """The largest absolute value of each gradient, (P,), and whether all gradients and their squares are finite, ().
 
-    On a CPU the sum of squares is ten times faster to make than a maximum, and a value is free to be looked at; so
-    what is given there of gradients that are fine is their 2-norm.
+    On a CPU the sum of squares is ten times faster than the maximum, and reading a value is free.
+    So for finite gradients it returns their 2-norm there.
     """
     if grads[0].device.type == "cpu":
         norms = torch.stack(list(torch._foreach_norm(grads, 2)))

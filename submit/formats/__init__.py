@@ -1,4 +1,4 @@
-"""Submission formats. One file each; a new one is a file and a line in `FORMATS`."""
+"""Submission formats, one file each. A new format is a file and a line in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def format_of(name: str) -> Format:
 
 
 def names_of(form: Format, root: Path, query: tuple[str, ...], gallery: tuple[str, ...]) -> Names:
-    """What a submission of this format is about; given pairs are read from the data set.
+    """The query and gallery names, and the given pairs if the format needs them.
 
     Raises:
-        DataError: the format wants given pairs, and the data set has none.
+        DataError: the format needs given pairs, but the data set has none.
     """
     return Names(query, gallery, read_pairs(root) if form is PAIRS_CSV else ())

@@ -13,7 +13,7 @@ KEYS = {"query_id", "ans_ids"}
 
 
 def tokens(names: Names) -> Names:
-    """The number that a file is named by (`000123.jpg` is 123); places from 0 where a name is no number of its own."""
+    """The number in a file name (`000123.jpg` is 123); indices from 0 if names are not distinct numbers."""
     stems = [PurePosixPath(n).stem for n in dict.fromkeys(names.query + names.gallery)]
     numbers = {int(s) for s in stems if is_number(s)}
     if len(numbers) == len(stems):
@@ -24,7 +24,7 @@ def tokens(names: Names) -> Names:
 
 
 def write(answers: Answers) -> bytes:
-    """A query a line."""
+    """One query per line."""
     rows = (
         json.dumps({"query_id": int(query), "ans_ids": [int(t) for t in numbers]})
         for query, numbers in zip(answers.queries, answers.lists, strict=True)
@@ -33,7 +33,7 @@ def write(answers: Answers) -> bytes:
 
 
 def read(content: bytes) -> ParsedSubmission:
-    """Anybody's list of objects."""
+    """Parse a list of objects."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
@@ -59,7 +59,7 @@ def read(content: bytes) -> ParsedSubmission:
 
 
 def _odd(entry: Any) -> str | None:
-    """What is wrong with one entry, in words."""
+    """What is wrong with one entry, as text; None if nothing."""
     if type(entry) is not dict:
         return f"{kind(entry)}; wanted an object with query_id and ans_ids"
     if set(entry) != KEYS:

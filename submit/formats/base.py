@@ -1,7 +1,7 @@
-"""What a submission format is, and what its file says when it is read: answers, faults, notes.
+"""The interface of submission formats, and the parsed content of a file: answers, faults, notes.
 
-A format speaks of images by its own tokens: their names, or numbers by their place in a list. `Format.tokens` gives the
-tokens of a data set's names, in the same order; everything else works on tokens, so that one checker serves all.
+A format names images by tokens: their names, or their numbers in a list.
+`Format.tokens` gives the tokens of a data set's names, in the same order. All checks work on tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 
 from ensemble.results.ranking import Ranking
 
-NUMBER = re.compile(r"[0-9]{1,18}")  # int() would take other scripts' digits, underscores and signs too
-MAX_BYTES = 2_000_000_000  # of a submission, unpacked; the largest of a real competition has some 100 MB
+NUMBER = re.compile(r"[0-9]{1,18}")  # int() also accepts digits of other scripts, underscores and signs
+MAX_BYTES = 2_000_000_000  # of an unpacked submission; the largest real ones have about 100 MB
 
 
 @dataclass(frozen=True)
 class Names:
-    """Who asks and who can be found, in the order of the whole data set, images that were left out among them.
+    """Query and gallery names in the order of the full data set, left-out images included.
 
-    pairs: (row id, query, gallery) to compare, if given.
+    Attributes:
+        pairs: (row id, query, gallery) to compare, for formats with given pairs.
     """
 
     query: tuple[str, ...]
@@ -33,7 +34,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a file. line: from 1, or None where it is of the whole file."""
+    """One fault of a file. line: from 1; None for the whole file."""
 
     line: int | None
     text: str
@@ -44,7 +45,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Answers:
-    """What is handed in, in tokens: the i-th query's list, best first, and its distances where a format has them."""
+    """The submitted lists in tokens: the i-th query's list, nearest first, and its distances if the format has them."""
 
     queries: Sequence[str]
     lists: Sequence[Sequence[str]]
@@ -53,10 +54,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class ParsedSubmission:
-    """A file as it was read, right or wrong.
+    """A parsed file, valid or not.
 
-    answers: all that could be understood, in the file's order; a query may be there twice. lines: where each answer
-    stands, from 1. faults: of its form. notes: what is allowed and yet worth a word.
+    Attributes:
+        answers: all that could be parsed, in the file's order; a query may occur twice.
+        lines: line of each answer, from 1.
+        faults: of the syntax.
+        notes: remarks on allowed but unusual content.
     """
 
     answers: Answers
@@ -68,12 +72,14 @@ class ParsedSubmission:
 def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
     """A ranking in tokens: every query's list and its distances.
 
-    A query that was left out of the ranking is answered with the gallery in its own order, all at the largest distance.
+    A query that was left out of the ranking gets the gallery in its own order, all at the largest distance.
     """
     token = dict(zip(names.gallery, tokens.gallery, strict=True))
     found = [token[name] for name in ranking.gallery_names]
     row = {name: i for i, name in enumerate(ranking.query_names)}
-    order, dist, length = ranking.order.tolist(), ranking.dist.tolist(), ranking.order.shape[1]
+    order = ranking.order.tolist()
+    dist = ranking.dist.tolist()
+    length = ranking.order.shape[1]
     far = float(ranking.dist.max()) if ranking.dist.size else 0.0
     lists = [[found[i] for i in order[row[q]]] if q in row else found[:length] for q in names.query]
     return Answers(tokens.query, lists, [dist[row[q]] if q in row else [far] * length for q in names.query])
@@ -81,12 +87,17 @@ def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
 
 @dataclass(frozen=True)
 class Format:
-    """A way to hand lists in.
+    """A submission format.
 
-    file: what the competition calls it. write: Answers -> the file's bytes. read: anybody's bytes -> ParsedSubmission;
-    it never raises. tokens: names -> tokens. arrange: what of a ranking is handed in. whole: lists hold the whole
-    gallery, whatever K is. scored: its lists can be scored. ordered: queries are handed in in the order that they are
-    given in, though their names tell them apart.
+    Attributes:
+        file: file name that the competition uses.
+        write: Answers -> bytes of the file.
+        read: bytes -> ParsedSubmission; never raises.
+        tokens: names -> tokens.
+        arrange: ranking -> Answers.
+        whole: lists have the whole gallery, whatever K is.
+        scored: its lists can be scored.
+        ordered: rows must be in the given order, although they are named.
     """
 
     file: str
@@ -99,18 +110,18 @@ class Format:
     ordered: bool = False
 
     def length(self, tokens: Names, top_k: int, left_out: int = 0) -> int:
-        """How long a list must be, where so many gallery images may not be listed."""
+        """Length of a list, if `left_out` gallery images must not be listed."""
         most = max(0, len(tokens.gallery) - left_out)
         return most if self.whole else min(top_k, most)
 
 
 def broken(line: int | None, text: str) -> ParsedSubmission:
-    """A file of which nothing can be understood, and why."""
+    """A file that cannot be parsed, with the reason."""
     return ParsedSubmission(Answers([], []), [], (Fault(line, text),))
 
 
 def decode_text(content: bytes) -> tuple[str, tuple[str, ...]] | Fault:
-    """UTF-8 text and what is odd about it, or why it is not text."""
+    """The UTF-8 text and notes on it, or the fault if it is not text."""
     if not content:
         return Fault(None, "the file is empty")
     if len(content) > MAX_BYTES:
@@ -121,14 +132,14 @@ def decode_text(content: bytes) -> tuple[str, tuple[str, ...]] | Fault:
         return Fault(content.count(b"\n", 0, e.start) + 1, f"byte {e.start} is not UTF-8; the file must be UTF-8 text")
     notes = []
     if content.startswith(b"\xef\xbb\xbf"):
-        notes.append("the file begins with a byte order mark; some graders stumble over it")
+        notes.append("the file begins with a byte order mark; some graders cannot read it")
     if "\r\n" in text:
-        notes.append("lines end in CR LF (Windows); some graders take the CR for a part of the last name")
+        notes.append("lines end in CR LF (Windows); some graders read the CR as part of the last name")
     return text, tuple(notes)
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines without their ends. Only LF and CR LF end a line: a name may hold any other separator of Unicode."""
+    """Lines without line ends. Only LF and CR LF end a line, since a name may have other Unicode separators."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -136,16 +147,16 @@ def split_lines(text: str) -> list[str]:
 
 
 def csv_line(fields: Sequence[str]) -> str:
-    """One line of CSV (RFC 4180); Python's own writer leaves a bare CR unquoted, and then cannot read it back."""
+    """One line of CSV (RFC 4180). Python's csv writer does not quote a bare CR, and then cannot read it."""
     quoted = ('"' + f.replace('"', '""') + '"' if set(f) & set('",\r\n') else f for f in fields)
     return ",".join(quoted) + "\n"
 
 
 def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of CSV and the line each begins on, from 1. Only LF and CR LF end a row; a quoted field may hold any.
+    """The rows of CSV and the line of each, from 1. Only LF and CR LF end a row, except inside quotes.
 
     Raises:
-        BadCsv: what follows is not CSV.
+        BadCsv: the rest is not CSV.
     """
     reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
     line = 1
@@ -161,7 +172,7 @@ def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 class BadCsv(Exception):
-    """Text that is not CSV; it holds the fault."""
+    """Text that is not CSV, with its fault."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -169,12 +180,12 @@ class BadCsv(Exception):
 
 
 def is_number(text: str) -> bool:
-    """Whether a token is a whole number in plain digits."""
+    """Whether a token is a whole number in ASCII digits."""
     return NUMBER.fullmatch(text) is not None
 
 
 def parse_number(text: str) -> float:
-    """A decimal number, or NaN: float() would take underscores and other scripts' digits too."""
+    """A decimal number, or NaN. float() also accepts underscores and digits of other scripts."""
     try:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
@@ -182,7 +193,7 @@ def parse_number(text: str) -> float:
 
 
 def read_number_lines(content: bytes) -> ParsedSubmission:
-    """Lines of numbers apart by spaces: line i answers query i, so queries are called "1", "2" and so on."""
+    """Parse lines of numbers separated by spaces. Line i answers query i, so queries are named "1", "2" and so on."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
@@ -190,7 +201,7 @@ def read_number_lines(content: bytes) -> ParsedSubmission:
     rows = split_lines(text)
     if rows and not any(is_number(token) for token in rows[0].split()):
         shown = rows[0][:40]
-        return broken(1, f"{shown!r}: wanted gallery numbers apart by spaces, a line a query")
+        return broken(1, f"{shown!r}: wanted gallery numbers separated by spaces, one line per query")
     faults, lists = [], []
     for line, row in enumerate(rows, 1):
         tokens = row.split(" ")
@@ -198,7 +209,7 @@ def read_number_lines(content: bytes) -> ParsedSubmission:
             tokens.pop()
         odd = next((t for t in tokens if not is_number(t)), None)
         if odd is not None:
-            faults.append(Fault(line, f"{odd[:40]!r} is not a number; wanted numbers apart by single spaces"))
+            faults.append(Fault(line, f"{odd[:40]!r} is not a number; wanted numbers separated by single spaces"))
             tokens = [t for t in tokens if is_number(t)]
         lists.append(tokens)
     lines = range(1, len(rows) + 1)

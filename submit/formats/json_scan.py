@@ -1,4 +1,4 @@
-"""JSON read entry by entry, with the line of each: a checker says where, and a repeated key is not swallowed."""
+"""Read JSON entry by entry, with line numbers. Repeated keys are kept, so that they can be reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false"
 
 
 class Repeated(dict[str, Any]):
-    """An object in which a key is there twice."""
+    """An object with a repeated key."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -24,49 +24,52 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 class Scan:
-    """A place in a JSON text, moved on piece by piece."""
+    """A position in a JSON text."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self._line, self._counted = text, 0, 1, 0
+        self.text = text
+        self.at = 0
+        self._line = 1
+        self._counted = 0
         self.skip()
 
     @property
     def line(self) -> int:
-        """Of this place, from 1."""
+        """Line of the position, from 1."""
         self._line, self._counted = self._line + self.text.count("\n", self._counted, self.at), self.at
         return self._line
 
     def skip(self) -> None:
-        """Go on past white space."""
+        """Skip white space."""
         found = SPACE.match(self.text, self.at)
         self.at = found.end() if found else self.at
 
     def sees(self, mark: str) -> bool:
-        """Whether this mark comes next."""
+        """Whether `mark` comes next."""
         return self.text.startswith(mark, self.at)
 
     def take(self, mark: str, wanted: str) -> None:
-        """Go on past a mark that must come next."""
+        """Skip a mark that must come next."""
         if not self.sees(mark):
             raise json.JSONDecodeError(wanted, self.text, self.at)
         self.at += len(mark)
         self.skip()
 
     def value(self) -> Any:
-        """The value that comes next, whole."""
+        """Read the next value."""
         try:
             value, self.at = DECODER.raw_decode(self.text, self.at)
         except StopIteration as e:
             raise json.JSONDecodeError("wanted a value", self.text, self.at) from e
         except json.JSONDecodeError:
             raise
-        except ValueError as e:  # Python reads no number of thousands of digits
+        except ValueError as e:  # Python rejects numbers of thousands of digits
             raise json.JSONDecodeError(HUGE, self.text, self.at) from e
         self.skip()
         return value
 
     def entries(self, first: str, last: str, wanted: str) -> Iterator[None]:
-        """Stop at each entry of the one list or object that the text holds; the caller takes the entry."""
+        """Stop at each entry of the single list or object in the text; the caller reads the entry."""
         self.take(first, wanted)
         if not self.sees(last):
             while True:
@@ -80,10 +83,11 @@ class Scan:
 
 
 def members(text: str) -> Iterator[tuple[int, str, Any]]:
-    """Line, key and value of every member of the one object in a text, repeated keys too.
+    """Line, key and value of every member of the single object in a text, repeated keys included.
 
     Raises:
-        json.JSONDecodeError: it is not JSON, not one object, or more follows. RecursionError: it is too deep.
+        json.JSONDecodeError: not JSON, not an object, or more text follows.
+        RecursionError: nested too deeply.
     """
     scan = Scan(text)
     for _ in scan.entries("{", "}", "wanted one object, query name -> list of names"):
@@ -96,7 +100,7 @@ def members(text: str) -> Iterator[tuple[int, str, Any]]:
 
 
 def elements(text: str) -> Iterator[tuple[int, Any]]:
-    """Line and value of every element of the one list in a text.
+    """Line and value of every element of the single list in a text.
 
     Raises:
         As `members`.
@@ -108,7 +112,7 @@ def elements(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, as text."""
     if isinstance(value, Repeated):
         return "an object with a repeated key"
     if isinstance(value, float) and not -1e308 <= value <= 1e308:

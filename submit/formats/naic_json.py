@@ -1,4 +1,4 @@
-"""NAIC: one JSON object, query name -> gallery names, best first."""
+"""NAIC: one JSON object, query name -> gallery names, nearest first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from submit.formats.json_scan import kind, members
 
 
 def write(answers: Answers) -> bytes:
-    """UTF-8 JSON, a query a line, in the order given."""
+    """UTF-8 JSON, one query per line, in order."""
     lines = (f"{_text(q)}: {_text(list(names))}" for q, names in zip(answers.queries, answers.lists, strict=True))
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
 
 
 def read(content: bytes) -> ParsedSubmission:
-    """The lists of a file from anyone; a query that is there twice is given twice."""
+    """Parse the lists; a query that occurs twice is returned twice."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
@@ -29,7 +29,7 @@ def read(content: bytes) -> ParsedSubmission:
         for line, query, value in members(text):
             odd = _odd(value)
             if odd:
-                faults.append(Fault(line, f"query {query!r}: wanted a list of gallery names, came {odd}"))
+                faults.append(Fault(line, f"query {query!r}: wanted a list of gallery names, found {odd}"))
             queries.append(query)
             lists.append([] if odd else value)
             lines.append(line)
@@ -41,7 +41,7 @@ def read(content: bytes) -> ParsedSubmission:
 
 
 def _odd(value: Any) -> str | None:
-    """What stands where a list of texts should, in words; None where it is one."""
+    """What the value is, if it is not a list of texts; None if it is."""
     if not isinstance(value, list):
         return kind(value)
     odd = next((i for i, name in enumerate(value) if not isinstance(name, str)), None)

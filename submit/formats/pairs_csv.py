@@ -1,4 +1,4 @@
-"""Given pairs, as Kaggle asks for them: `row_id,similarity`, in the order of the given rows."""
+"""Given pairs, as on Kaggle: `row_id,similarity`, in the order of the given rows."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ HEADER = ["row_id", "similarity"]
 
 
 def tokens(names: Names) -> Names:
-    """Row ids ask; nothing is listed."""
+    """The row ids are the queries; there is no gallery."""
     return Names(tuple(row for row, _, _ in names.pairs), ())
 
 
 def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
-    """The distance of every given pair; infinite where one of the two was left out of the ranking.
+    """The distance of every given pair; infinite if an image was left out of the ranking.
 
     Raises:
-        SubmissionError: a pair whose distance the ranking does not hold.
+        SubmissionError: the ranking does not have the distance of a pair.
     """
     query = {name: i for i, name in enumerate(ranking.query_names)}
     gallery = {name: i for i, name in enumerate(ranking.gallery_names)}
@@ -49,34 +49,36 @@ def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
             found[i] = dict(zip(ranking.order[i].tolist(), ranking.dist[i].tolist(), strict=True))
         if i < 0 or j < 0 or j not in found[i]:
             raise SubmissionError(
-                f"{PAIRS}, row {row!r}: no distance of {q!r} to {g!r} is kept. Both must be in the data set, and lists "
-                f"must hold the whole gallery (--set competition.top_k={len(ranking.gallery_names)} when building)"
+                f"{PAIRS}, row {row!r}: the distance of {q!r} to {g!r} is unknown. Both must be in the data set, "
+                f"and lists must be full (--set competition.top_k={len(ranking.gallery_names)} when building)"
             )
         dists.append([found[i][j]])
     return Answers(tokens.query, [[] for _ in dists], dists)
 
 
 def write(answers: Answers) -> bytes:
-    """A distance becomes the similarity 1 / (1 + distance), in (0, 1]: nearer is more alike, whatever the distance; an
-    infinite one 0.
+    """Write distances as similarities 1 / (1 + distance), in (0, 1]; an infinite distance becomes 0.
 
     Raises:
         ValueError: the answers have no distances.
     """
     if answers.dists is None:
-        raise ValueError("pairs_csv hands in similarities: the answers have no distances")
+        raise ValueError("pairs_csv needs distances: the answers have none")
     pairs = zip(answers.queries, answers.dists, strict=True)
     lines = (csv_line([row, f"{1 / (1 + dist[0]):.9g}"]) for row, dist in pairs)
     return (csv_line(HEADER) + "".join(lines)).encode("utf-8")
 
 
 def read(content: bytes) -> ParsedSubmission:
-    """Anybody's rows; a similarity must be a finite number. Distances are taken back from it where it is in (0, 1]."""
+    """Parse rows. A similarity must be finite; one in (0, 1] is converted back to a distance."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
     text, notes = decoded
-    queries, dists, lines, faults = list[str](), list[list[float]](), list[int](), list[Fault]()
+    queries = list[str]()
+    dists = list[list[float]]()
+    lines = list[int]()
+    faults = list[Fault]()
     try:
         rows = csv_rows(text)
         header = next(rows, (1, []))[1]
@@ -99,7 +101,7 @@ def read(content: bytes) -> ParsedSubmission:
 
 
 def _why(header: list[str]) -> str:
-    """What probably wrote such a header."""
+    """The probable cause of a wrong header."""
     if header == ["", *HEADER]:
         return ", with the index of a pandas table in front: to_csv(index=False) leaves it out"
     return ", set off by ';', as a spreadsheet of another language saves it" if ";".join(HEADER) in header else ""

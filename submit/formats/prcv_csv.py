@@ -1,4 +1,4 @@
-"""PRCV: no header; a line is `query,g1,dist1,g2,dist2,...` over the whole gallery, nearest first."""
+"""PRCV: no header; each line is `query,g1,dist1,g2,dist2,...` over the whole gallery, nearest first."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from submit.formats.base import (
 
 
 def write(answers: Answers) -> bytes:
-    """A line a query; distances with nine digits, which is all that float32 holds. Names with commas are quoted.
+    """One line per query. Distances have nine digits, the precision of float32. Names with commas are quoted.
 
     Raises:
         ValueError: the answers have no distances.
     """
     if answers.dists is None:
-        raise ValueError("prcv_csv hands in distances: the answers have none")
+        raise ValueError("prcv_csv needs distances: the answers have none")
     lines = (
         csv_line([query, *(x for name, dist in zip(names, dists, strict=True) for x in (name, f"{dist:.9g}"))])
         for query, names, dists in zip(answers.queries, answers.lists, answers.dists, strict=True)
@@ -35,7 +35,7 @@ def write(answers: Answers) -> bytes:
 
 
 def read(content: bytes) -> ParsedSubmission:
-    """Names and distances; a distance must be a finite number, and a line's distances must not fall."""
+    """Parse names and distances. Distances must be finite, and must not decrease within a line."""
     decoded = decode_text(content)
     if isinstance(decoded, Fault):
         return broken(decoded.line, decoded.text)
@@ -62,7 +62,7 @@ def read(content: bytes) -> ParsedSubmission:
 
 
 def _odd(row: Sequence[str], dists: Sequence[float]) -> list[str]:
-    """What is wrong with a line's distances, in words."""
+    """What is wrong with a line's distances, as texts."""
     if len(row) % 2 == 0:
         return [f"{len(row) - 1} fields after the query; wanted pairs of name and distance"]
     bad = next((i for i, d in enumerate(dists) if not math.isfinite(d)), None)

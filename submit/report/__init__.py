@@ -1,1 +1,1 @@
-"""The page people look at: a build's scores, its errors query by query, and where it came from."""
+"""The report of a build: scores, errors by query, and provenance."""

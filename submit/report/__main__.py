@@ -1,4 +1,4 @@
-"""Write the report of a build, pages to look at: `python -m submit.report`."""
+"""Write the report of a build as HTML pages: `python -m submit.report`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ensemble.kernels.device import check_device
 if TYPE_CHECKING:
     from submit.report.build_report import Written
 
-WHAT = "Write the report of the last build: scores, every query, where the errors are. Pages that open from disk."
+WHAT = "Write the report of the last build as HTML pages: scores, errors, every query. They open without a server."
 EXAMPLE = """
   python -m submit.report
   python -m submit.report --serve
@@ -35,22 +35,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add_build(parser)
     add_device(parser)
     parser.add_argument(
-        "--serve", action="store_true", help="then show it at http://127.0.0.1:8000/, with a search by photograph"
+        "--serve", action="store_true", help="then serve it at http://127.0.0.1:8000/, with a search by photograph"
     )
     parser.add_argument(
-        "--port", type=at_least(0), default=8000, metavar="N", help="of --serve (default: 8000; 0: any free one)"
+        "--port", type=at_least(0), default=8000, metavar="N", help="port of --serve (default: 8000; 0: any free port)"
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="NAME",
-        help="of --serve (default: 127.0.0.1); another, such as 0.0.0.0, lets in those who have the printed link",
+        help="address of --serve (default: 127.0.0.1); with another, such as 0.0.0.0, the printed link gives access",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Gather, write, and say where."""
+    """Write the report, and print its path."""
     args = parse(argv)
     need("report", "jinja2", "matplotlib")
     from submit.report.build_report import make_report
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def serve(written: Written, host: str, port: int, progress: Progress) -> None:
-    """Show the report until it is stopped."""
+    """Serve the report until Ctrl-C."""
     from submit.report.photo_search import Finder
     from submit.report.serve import Server
 
@@ -78,11 +78,11 @@ def serve(written: Written, host: str, port: int, progress: Progress) -> None:
         )
     except (OSError, OverflowError) as e:
         raise ConfigError(
-            f"--host {host} --port {port}: cannot be served there ({e}); --port 0 takes a free one"
+            f"--host {host} --port {port}: cannot be served there ({e}); --port 0 uses a free port"
         ) from e
     progress.say(f"the report is at {server.link()}, the search at {server.link('search.html')}; Ctrl-C ends it")
     if server.token:
-        progress.say("whoever has such a link can look at every picture of the report and search in it")
+        progress.say("everybody with such a link can see all pictures of the report and search in it")
     try:
         server.serve_forever()
     finally:

@@ -1,4 +1,4 @@
-"""What each member looks at in a few pictures: activation maps, laid over the pictures in grey."""
+"""Activation maps of each member for a few queries, drawn over the grey pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODELS = HERE.parent.parent / "models"
 
 @dataclass(frozen=True)
 class ActivationExample:
-    """One query as it is, and as each member sees it: files of the report's folder."""
+    """One query's picture and its activation map by each member, as files of the report."""
 
     query: int
     picture: str
@@ -35,7 +35,7 @@ class ActivationExample:
 
 
 def choose_queries(trial: ReportedEvaluation, found: QueryResults, count: int) -> list[int]:
-    """Queries to look at: the hardest, those the members see most differently, and the easiest; by place otherwise."""
+    """Queries to show: the hardest, those with most disagreement, and the easiest; without labels, the first ones."""
     n = len(trial.query)
     if not trial.labelled:
         return sorted({int(i) for i in np.linspace(0, n - 1, min(count, n))})
@@ -61,7 +61,7 @@ def write_examples(
     trained: Sequence[Trained],
     progress: Progress,
 ) -> list[ActivationExample]:
-    """Write the maps; none where there are no pictures, or no weights of this store's making."""
+    """Write the maps; none without pictures or without weights in this store."""
     able = [t for t in trained if t.folder]
     known = [trial.query.paths[q] for q in queries]
     paths = [path for path in known if path is not None]
@@ -91,7 +91,7 @@ def write_examples(
 
 
 def overlaid(image: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour where a member looks, (H, W, 3); the picture stays in grey beneath."""
+    """(H, W, 3) the picture in grey, coloured by activation."""
     grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None].repeat(3, axis=2)
     colour = 255 * np.asarray(matplotlib.colormaps["inferno"](strength))[..., :3]
     share = (0.25 + 0.55 * strength)[..., None]
@@ -106,7 +106,7 @@ def _maps(
     queries: Sequence[int],
     paths: Sequence[Path],
 ) -> NDArray[np.float32]:
-    """(n, H, W) activations of one member, kept in the store: loading a network costs more than anything else here."""
+    """(n, H, W) activations of one member, cached, since loading the network is the most expensive step."""
     request = {
         "weights": trained.folder,
         "features": trained.features,
@@ -116,7 +116,7 @@ def _maps(
     }
 
     def make(folder: Path) -> None:
-        from models.activation_map import activations  # torch: four seconds that a second report need not wait
+        from models.activation_map import activations  # torch: four seconds, not needed if cached
         from models.extraction.extract import load_member
         from models.registry import resampling
 

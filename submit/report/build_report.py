@@ -1,4 +1,4 @@
-"""One report from beginning to end: asked, drawn, written into a new folder, and put in the place of the old."""
+"""Make a report: collect the data, write a new folder, and replace the old one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from submit.report.query_results import collect_query_results
 from submit.report.report_input import ReportedEvaluation, ReportInput, open_report_input
 from submit.report.thumbnails import write_thumbs
 
-MARK = "report.txt"  # a folder that holds it is a report, and may be replaced by one
+MARK = "report.txt"  # a folder with this file is a report and may be replaced
 REPORTS = Path("reports")
-LOOKS = 6  # queries in which it is shown where members look
+LOOKS = 6  # queries with activation maps
 
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written: its folder, and what its pages were made from."""
+    """A written report: its folder and the data of its pages."""
 
     folder: Path
     subject: ReportInput
@@ -45,7 +45,7 @@ class Written:
 
 
 def write_report(store: Store, key: str | None, out: Path | None, progress: Progress, device: str) -> Path:
-    """Write the report of a build: the folder. As `make_report`."""
+    """Write the report of a build as `make_report`, and return its folder."""
     return make_report(store, key, out, progress, device).folder
 
 
@@ -53,18 +53,18 @@ def make_report(store: Store, key: str | None, out: Path | None, progress: Progr
     """Write the report of a build.
 
     Args:
-        key: the build; None is the last one.
-        out: the folder; None is reports/<name of the build>.
+        key: of the build. None: the last build.
+        out: the folder. None: reports/<name of the build>.
 
     Raises:
-        ResultError: no such build, or the folder cannot be written or holds something else.
+        ResultError: no such build, or the folder cannot be written or is not a report.
     """
     subject = open_report_input(store, key, device)
     out = out or REPORTS / subject.key.split("/")[1]
     part = out.with_name(f".{out.name}.part")
     try:
         if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-            raise ResultError(f"{out}: is there and is not a report; give another folder with --out")
+            raise ResultError(f"{out}: exists and is not a report; give another folder with --out")
         with _alone(part, out):
             written = _fill(part, subject, progress, device)
             (part / MARK).write_text(f"A report of {subject.key}. Open index.html.\n", encoding="utf-8")
@@ -78,7 +78,7 @@ def make_report(store: Store, key: str | None, out: Path | None, progress: Progr
 
 @contextmanager
 def _alone(part: Path, out: Path) -> Iterator[None]:
-    """An empty folder that no other writer has; the system lets go of it with its holder.
+    """An empty, locked folder. The system frees the lock when its process ends.
 
     Raises:
         ResultError: another process writes the same report.
@@ -89,11 +89,11 @@ def _alone(part: Path, out: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held = os.path.samestat(os.fstat(handle), part.stat())
-        except (BlockingIOError, FileNotFoundError):  # its writer is at work, or has just renamed it
+        except (BlockingIOError, FileNotFoundError):  # another process is writing it, or has just renamed it
             held = False
         if not held:
-            raise ResultError(f"{out}: another process writes this report; wait for it, or give another with --out")
-        for left in part.iterdir():  # of a writer that was killed
+            raise ResultError(f"{out}: another process writes this report; wait for it, or give another --out")
+        for left in part.iterdir():  # from a killed writer
             clear(left)
         try:
             yield
@@ -130,7 +130,7 @@ def _find(
     progress: Progress,
     device: str,
 ) -> tuple[EvaluationPages, list[str]]:
-    """Everything about one evaluation, its pictures and data written."""
+    """Collect everything about one evaluation, and write its pictures and data."""
     plan = subject.plan
     rows = score_evaluation(subject.store, trial.name, trial.evaluation, plan.ensemble, plan.competition, device)
     found = collect_query_results(subject, trial, progress)

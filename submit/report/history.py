@@ -1,4 +1,4 @@
-"""What changed since the previous build of the same competition: settings, and the score where it compares."""
+"""Changes since the previous build of the same competition: settings, and scores if they are comparable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_SET = "not set"
 
 @dataclass(frozen=True)
 class Change:
-    """One setting: what it was and what it is."""
+    """One changed setting: old and new value."""
 
     key: str
     before: str
@@ -41,7 +41,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class History:
-    """The previous build and what differs. notes: why scores are not compared, where they are not."""
+    """The previous build and the differences. notes: reasons why scores are not compared."""
 
     key: str
     command: str
@@ -51,7 +51,7 @@ class History:
 
 
 def previous(subject: ReportInput, scores: Mapping[str, list[Row]], device: str = "auto") -> History | None:
-    """The build of the same competition, queries and gallery that was finished before this one, or None."""
+    """The last earlier build with the same competition, queries and gallery, or None."""
     found = _before(subject.store.root, subject.key, subject.record)
     if found is None:
         return None
@@ -77,7 +77,7 @@ def previous(subject: ReportInput, scores: Mapping[str, list[Row]], device: str 
             continue
         unlike = differences(theirs[-1].signature, rows[-1].signature)
         if unlike:
-            notes.append(f"{name}: not measured alike: {'; '.join(unlike)}")
+            notes.append(f"{name}: scores are not comparable: {'; '.join(unlike)}")
             continue
         for what, field in (("total", "total"), ("rank-1", "rank1"), ("mAP", "map"), ("mINP", "minp")):
             if field == "minp" and rows[-1].cut:
@@ -87,7 +87,7 @@ def previous(subject: ReportInput, scores: Mapping[str, list[Row]], device: str 
 
 
 def _alike(one: Record, other: Record) -> bool:
-    """Whether an evaluation of both asks for the same and looks in the same; unlabelled ones by their folder."""
+    """Whether two builds have an evaluation with the same queries and gallery; unlabelled ones by their folder."""
     for name, a in one.evaluations.items():
         b = other.evaluations.get(name)
         same = b is not None and all(
@@ -100,7 +100,7 @@ def _alike(one: Record, other: Record) -> bool:
 
 
 def _before(root: Path, key: str, record: Record) -> tuple[str, Record] | None:
-    """The last record of the competition, by the time it was sealed, that is older than this one and comparable."""
+    """The latest comparable record of the competition that is older than this one."""
     name = key.split("/")[1].rsplit("-", 1)[0]
     try:
         now = (root / key / MANIFEST).stat().st_mtime_ns
@@ -124,7 +124,7 @@ def _before(root: Path, key: str, record: Record) -> tuple[str, Record] | None:
 
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """A plan as dotted keys; members go by their names, not by their places."""
+    """A plan as dotted keys; members by name, not by position."""
     if isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):

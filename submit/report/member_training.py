@@ -1,4 +1,4 @@
-"""How each member was trained: its epochs, its time, and what it was made from, read off the store."""
+"""How each member was trained, read from the store: epochs, time and requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class Epoch:
     """One line of a member's `epochs.jsonl`.
 
     Attributes:
-        lr: the rate at the epoch's end. loss, accuracy, terms: means over the epoch; terms: each loss by itself.
-        spread: largest less smallest cosine distance of a batch, the mean over batches.
+        lr: learning rate at the end of the epoch.
+        loss, accuracy: means over the epoch.
+        terms: mean of each loss over the epoch.
+        spread: largest minus smallest cosine distance in a batch, mean over batches.
     """
 
     epoch: float
@@ -33,7 +35,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """A member as the store has it. folder: its weights' key, None where they are not of this store's making."""
+    """A member in the store. folder: key of its weights; None if the store does not have them."""
 
     member: str
     folder: str | None
@@ -45,7 +47,7 @@ class Trained:
 
     @property
     def seconds(self) -> float | None:
-        """Training time, None where it was not written down."""
+        """Training time; None if unknown."""
         return sum(e.seconds for e in self.epochs) if self.epochs else None
 
 
@@ -81,7 +83,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _epochs(path: Path) -> list[Epoch]:
-    """What was written down of each epoch; a line that cannot be read is left out."""
+    """The log of the epochs; lines that cannot be read are left out."""
     lines = []
     try:
         text = path.read_text(encoding="utf-8")

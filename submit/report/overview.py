@@ -1,4 +1,4 @@
-"""The numbers of the first page: scores with intervals, who sees what, and where the errors gather."""
+"""The numbers of the first page: scores with intervals, agreement of members, and groups with many errors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from submit.report.member_training import Trained
 from submit.report.query_results import QueryResults
 from submit.report.report_input import ReportedEvaluation, ReportInput
 
-GROUPS = 12  # lines of a table of groups
-EXAMPLES = 8  # queries of a strip
+GROUPS = 12  # rows of a table of groups
+EXAMPLES = 8  # queries in a strip
 
 
 @dataclass(frozen=True)
 class Line:
-    """A system's line: its score, the interval of its total, and what it took to train."""
+    """One system: its score, the interval of its total, and its training time."""
 
     name: str
     row: Row
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Queries of one kind: how many, and the mean AP of each system. key: the kind in a link."""
+    """A group of queries: their number, and the mean AP of each system. key: the group in a link."""
 
     name: str
     key: str
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Strip:
-    """Queries worth a look. sort: the state of the browser that shows the rest."""
+    """Selected queries. sort: the order in which the query page shows all of them."""
 
     title: str
     why: str
@@ -51,7 +51,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class OnlyMember:
-    """A member among the others. only: queries it alone answers rightly; missed: those it alone does not."""
+    """A member among the others. only: queries that it alone answers right; missed: those that it alone misses."""
 
     member: str
     only: int
@@ -65,7 +65,7 @@ def lines(
     rows: Sequence[Row],
     trained: Sequence[Trained],
 ) -> list[Line]:
-    """A line a system; intervals draw whole persons, since queries of one person resemble each other."""
+    """One line per system. Intervals draw whole persons, since queries of one person are correlated."""
     times = {t.member: t.seconds for t in trained}
     whole = None if None in times.values() else sum(s for s in times.values() if s is not None)
     best = {f: max(f"{getattr(r, f):.3f}" for r in rows) for f in ("rank1", "map", "minp", "total")}
@@ -78,14 +78,14 @@ def lines(
 
 
 def per_query(subject: ReportInput, hit: NDArray, ap: NDArray) -> NDArray[np.float64]:
-    """(Q,) each query's share of the total, NaN where skipped."""
+    """(Q,) total of each query, NaN for skipped queries."""
     weights = subject.plan.competition.score
     share: NDArray[np.float64] = weights.rank1 * hit.astype(np.float64) + weights.map * ap.astype(np.float64)
     return share
 
 
 def strips(trial: ReportedEvaluation, found: QueryResults) -> list[Strip]:
-    """The hardest queries, those that re-ranking moved most, and those that the members see most differently."""
+    """The hardest queries, those that re-ranking changed most, and those with most disagreement."""
     before, after = trial.before, trial.after
     agreement = found.agreement()
     wanted: list[tuple[str, str, str, NDArray]] = []
@@ -96,7 +96,7 @@ def strips(trial: ReportedEvaluation, found: QueryResults) -> list[Strip]:
             wanted.append(("Helped most by re-ranking", "average precision rose", "help", -change))
             wanted.append(("Hurt most by re-ranking", "average precision fell", "hurt", change))
     if len(trial.banks) > 1:
-        wanted.append(("Members disagree most", "least of their first ten in common", "agree", agreement))
+        wanted.append(("Members disagree most", "smallest overlap of their first ten images", "agree", agreement))
     made = []
     for title, why, sort, key in wanted:
         order = [int(i) for i in np.argsort(key, kind="stable")[:EXAMPLES] if np.isfinite(key[i])]
@@ -108,7 +108,7 @@ def strips(trial: ReportedEvaluation, found: QueryResults) -> list[Strip]:
 
 
 def count_changes(trial: ReportedEvaluation, found: QueryResults) -> tuple[int, int] | None:
-    """How many queries re-ranking helped and hurt in average precision; None where there is no telling."""
+    """How many queries have a higher and a lower AP after re-ranking; None if unknown."""
     before, after = trial.before, trial.after
     if not trial.labelled or before == after:
         return None
@@ -144,7 +144,7 @@ def by_person(trial: ReportedEvaluation, found: QueryResults) -> list[Group]:
 
 
 def only_members(trial: ReportedEvaluation, found: QueryResults) -> list[OnlyMember]:
-    """Who is right where nobody else is, and wrong where everybody else is right, at rank 1."""
+    """Per member: queries that it alone has right at rank 1, and those that it alone has wrong."""
     if not trial.labelled or len(trial.banks) < 2:
         return []
     hit = np.asarray(found.hit[: len(trial.banks)])
@@ -159,7 +159,7 @@ def only_members(trial: ReportedEvaluation, found: QueryResults) -> list[OnlyMem
 
 
 def shared(trial: ReportedEvaluation, found: QueryResults) -> list[tuple[str, list[float]]]:
-    """Mean share of the first ten that two members have in common: a row a member."""
+    """Mean overlap of two members' first ten images, one row per member."""
     if len(trial.banks) < 2:
         return []
     means = np.asarray(found.overlap).mean(axis=2)

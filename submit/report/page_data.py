@@ -1,6 +1,6 @@
-"""The report's data as scripts that register themselves: a page opened from disk may load a script, and nothing else.
+"""The report's data as scripts, since a page opened from disk may load scripts only.
 
-Each file says `report.put(name, value)`. Numbers go as base64 of little-endian arrays, names as JSON.
+Each file calls `report.put(name, value)`. Numbers are base64 of little-endian arrays, names are JSON.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from submit.report.query_results import QueryResults
 from submit.report.report_input import ReportedEvaluation
 
-LISTS, NAMES = 64, 1024  # queries, names a piece
-STRIP = 10  # images of a list that the browser of queries shows
+LISTS, NAMES = 64, 1024  # queries and names per file
+STRIP = 10  # images per list on the query page
 CODES = {"f4": "<f4", "i4": "<i4", "i2": "<i2", "u2": "<u2", "u1": "u1", "i1": "i1"}
 
 
 def packed(array: NDArray, code: str) -> dict[str, str]:
-    """An array for the page: what its bytes are, and the bytes."""
+    """An array for the page: its type and its bytes."""
     raw = np.ascontiguousarray(array).astype(CODES[code]).tobytes()
     return {"t": code, "d": base64.b64encode(raw).decode("ascii")}
 
 
 def write_piece(folder: Path, name: str, value: Any) -> None:
-    """One script of the data folder. ASCII alone: no character of a name can end a line or a string."""
+    """Write one script of the data folder, in ASCII, so that no character of a name ends a line or a string."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     path = folder / f"{name}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_piece(folder: Path, name: str, value: Any) -> None:
 
 
 def write_lists(folder: Path, trial: ReportedEvaluation, found: QueryResults) -> None:
-    """Pieces of LISTS queries: their shown images, what each system made of them, and their right images."""
+    """Files of LISTS queries each: shown images, their ranks by each system, and the right images."""
     ranks = "u2" if len(trial.gallery) < 2**16 else "i4"
     for start in range(0, len(trial.query), LISTS):
         rows = slice(start, min(start + LISTS, len(trial.query)))
@@ -59,7 +59,7 @@ def write_lists(folder: Path, trial: ReportedEvaluation, found: QueryResults) ->
 
 
 def write_names(folder: Path, trial: ReportedEvaluation) -> None:
-    """Gallery names, NAMES a piece: only those of a list that is looked at are loaded."""
+    """Gallery names, NAMES per file. A page loads only the files that it shows."""
     for start in range(0, len(trial.gallery), NAMES):
         write_piece(
             folder, f"{trial.name}/names-{start // NAMES:04d}", list(trial.gallery.names[start : start + NAMES])
@@ -67,10 +67,10 @@ def write_names(folder: Path, trial: ReportedEvaluation) -> None:
 
 
 def write_index(folder: Path, trial: ReportedEvaluation, found: QueryResults, pictures: dict[str, Any]) -> None:
-    """What sorting, filtering and the browser's lines need, for every query.
+    """Data for every query: for sorting, filtering and the list of queries.
 
     Args:
-        pictures: `place` (G,) of each gallery image on the sheets, and the tiles; see `thumbs.py`.
+        pictures: `place` (G,) of each gallery image on the sheets, and the tiles; see `thumbnails.py`.
     """
     before, after = trial.before, trial.after
     query, gallery = trial.query, trial.gallery
@@ -113,5 +113,5 @@ def write_index(folder: Path, trial: ReportedEvaluation, found: QueryResults, pi
 
 
 def _called(names: Mapping[int, str], *numbers: NDArray[np.int64]) -> dict[str, str]:
-    """The names of those that are there."""
+    """The names of the numbers that occur."""
     return {str(n): names[n] for n in np.unique(np.concatenate(numbers)).tolist() if n in names}

@@ -1,4 +1,4 @@
-"""The pages, from templates that escape whatever they are given."""
+"""The pages, from templates that escape all values."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ HERE = Path(__file__).parent
 
 
 def write_assets(folder: Path) -> None:
-    """The style sheet and the scripts, as they are in the source."""
+    """Copy the style sheet and the scripts."""
     shutil.copytree(HERE / "assets", folder / "assets", dirs_exist_ok=True)
 
 
 class Pages:
-    """Writes pages into a folder; holds what all of them share."""
+    """Writes pages into a folder, and holds their common data."""
 
     def __init__(
         self, folder: Path, subject: ReportInput, findings: Sequence[EvaluationPages], extra: Sequence[str]
     ) -> None:
-        """extra: kinds of pages there are beside the overview, the queries and the build: pairs, map."""
-        self.folder, self.subject, self.findings = folder, subject, findings
+        """extra: further kinds of pages that exist: pairs, map."""
+        self.folder = folder
+        self.subject = subject
+        self.findings = findings
         self.environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -73,15 +75,15 @@ class Pages:
         return [*links, ("build.html", "Build")]
 
     def render(self, template: str, page: str, **values: Any) -> str:
-        """One page as text."""
+        """Render one page as text."""
         return self.environment.get_template(template).render(page=page, **self.shared, **values) + "\n"
 
     def write(self, template: str, page: str, **values: Any) -> None:
-        """One page."""
+        """Write one page."""
         (self.folder / page).write_text(self.render(template, page, **values), encoding="utf-8")
 
     def overview(self, trained: Sequence[Trained], history: History | None) -> None:
-        """The first page."""
+        """Write the first page."""
         trials = [overview_of(self.subject, f, trained) for f in self.findings]
         kicker = f"{self.subject.plan.competition.name}, {len(self.subject.trials[0].banks)} members"
         self.write(
@@ -89,7 +91,7 @@ class Pages:
         )
 
     def queries(self, f: EvaluationPages) -> None:
-        """The browser of one evaluation's queries; its script reads the data folder."""
+        """Write the query page of one evaluation; its script reads the data folder."""
         before, after = f.trial.before, f.trial.after
         cams, domains = f.trial.query.camids, f.trial.query.domain_names
         self.write(
@@ -106,7 +108,7 @@ class Pages:
         )
 
     def pairs(self, f: EvaluationPages) -> None:
-        """The nearest pairs of one evaluation."""
+        """Write the page of the nearest pairs of one evaluation."""
         near, unlike = f.pairs
         lists = [
             (
@@ -117,12 +119,12 @@ class Pages:
             )
         ]
         if unlike:
-            why = "Either the hardest confusions there are, or labels that are wrong."
+            why = "Hard confusions, or wrong labels."
             lists.insert(0, ("Alike, and labelled as different", why, [pair_of(f.trial, p) for p in unlike]))
         self.write("pairs.html", page_of("pairs", f.trial), trial=f.trial, thumbs=f.thumbs, lists=lists)
 
     def maps(self, f: EvaluationPages) -> None:
-        """The map of all images, and what members look at."""
+        """Write the page of the map of all images and the activation maps."""
         self.write(
             "map.html",
             page_of("map", f.trial),
@@ -135,13 +137,13 @@ class Pages:
         )
 
     def search(self, f: EvaluationPages, found: Found | None, complaint: str) -> str:
-        """The page to search by photograph, which only the server has."""
+        """Render the page to search by photograph, which only the server shows."""
         return self.render(
             "search.html", "search.html", trial=f.trial, thumbs=f.thumbs, found=found, complaint=complaint
         )
 
     def build(self, trained: Sequence[Trained]) -> None:
-        """Where it came from."""
+        """Write the page of the build's provenance."""
         self.write(
             "build.html",
             "build.html",

@@ -1,4 +1,4 @@
-"""The nearest pairs of images: near-duplicates, and where identities are known, pairs whose labels disagree."""
+"""The nearest pairs of images: near-duplicates and, with identities, pairs with different labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ensemble.neighbours.knn import load_neighbours, nearest
 from submit.report.report_input import ReportedEvaluation, ReportInput
 
 MOST = 60
-AMONG = 12  # neighbours of each image that are looked through
+AMONG = 12  # neighbours per image that are searched
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images, rows of query then gallery (0..N-1). similar: mean cosine over the members, 1 for copies."""
+    """Two images as rows 0..N-1, queries first. similar: mean cosine over the members, 1 for copies."""
 
     one: int
     other: int
@@ -25,7 +25,7 @@ class Pair:
 def nearest_pairs(
     subject: ReportInput, trial: ReportedEvaluation, device: str = "auto"
 ) -> tuple[list[Pair], list[Pair]]:
-    """The most similar pairs of all, and the most similar pairs of different known identities."""
+    """The most similar pairs, and the most similar pairs of different known identities."""
     weights = subject.weights(trial) if len(trial.banks) > 1 else [1.0]
     if trial.evaluation.neighbours:
         found = load_neighbours(subject.store.open(trial.evaluation.neighbours))
@@ -38,7 +38,9 @@ def nearest_pairs(
     forward = one < other
     mutual = forward | ~np.isin(other * len(order) + one, (one * len(order) + other)[forward])
     keep = mutual & (one != other)
-    one, other, similar = one[keep], other[keep], similar[keep]
+    one = one[keep]
+    other = other[keep]
+    similar = similar[keep]
     pids = np.concatenate([trial.query.pids, trial.gallery.pids])
     unlike = (pids[one] != pids[other]) & (pids[one] >= 0) & (pids[other] >= 0)
     return _best(one, other, similar), _best(one[unlike], other[unlike], similar[unlike])

@@ -1,4 +1,4 @@
-"""Search by photograph: a picture from anywhere, answered from the gallery by all members."""
+"""Search by photograph: rank the gallery for an uploaded picture with all members."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import numpy as np
 
 from configs.console.progress import Progress
 from configs.errors import DataError, ResultError
+from configs.store.store import Store
+from ensemble.features.feature_bank import FeatureBank, load_bank
+from ensemble.results.manifests import extracted
 from models.data.images import decode
 from models.data.sheets.thumbnails import preview
 from submit.report.member_training import Trained
@@ -24,31 +27,38 @@ ANSWERS = 20
 
 @dataclass(frozen=True)
 class Found:
-    """A search's answer. picture: what was searched for, as a data address. rows, dist: gallery images, distances."""
+    """The result of a search. picture: the uploaded picture as a data URL. rows, dist: gallery images, distances."""
 
     picture: str
     rows: tuple[int, ...]
     dist: tuple[float, ...]
 
 
+def extracted_bank(store: Store, bank: FeatureBank) -> FeatureBank:
+    """The bank before whitening and averaging, to compare with a photograph's feature."""
+    key = extracted(store, bank.fingerprint)
+    return load_bank(bank.member, store.open(key), key)
+
+
 class Finder:
-    """The members, loaded once. One search at a time: more would only fight for the cores."""
+    """The members, loaded once. One search at a time, since a search uses all cores."""
 
     def __init__(self, subject: ReportInput, trial: ReportedEvaluation, trained: Sequence[Trained]) -> None:
-        """Raises ResultError where a member's weights are not in the store."""
+        """Raises ResultError if a member's weights or its extracted features are not in the store."""
         from models.device import choose_device
         from models.extraction.extract import load_member
         from models.registry import resampling
 
-        self.subject, self.trial, self.lock = subject, trial, threading.Lock()
+        self.subject = subject
+        self.trial = trial
+        self.lock = threading.Lock()
         self.device, _ = choose_device("cpu")
+        self.banks = [extracted_bank(subject.store, bank) for bank in trial.banks]
         self.nets = []
         members = {m.name: m for m in subject.plan.members}
         for t in trained:
-            if t.folder is None:  # features or distances that other code made
-                raise ResultError(
-                    f"the weights of {t.member} are not in {subject.store.root}: it cannot be searched with"
-                )
+            if t.folder is None:  # external features or distances
+                raise ResultError(f"the weights of {t.member} are not in {subject.store.root}, so it cannot search")
             precision = t.precision if t.device == "cpu" and t.precision else "float32"
             member = members[t.member]
             size = subject.plan.recipe_of(member).size
@@ -56,10 +66,10 @@ class Finder:
             self.nets.append((net, precision, partial(decode, size=size, resampled=resampling(member))))
 
     def find(self, content: bytes) -> Found:
-        """The nearest gallery images of a picture, by the members' sum.
+        """The nearest gallery images of a picture, by the members' summed distance of extracted features.
 
         Raises:
-            DataError: it is no picture that can be read.
+            DataError: it is not a readable picture.
         """
         from models.extraction.extract import extract
         from models.extraction.views import make_views
@@ -76,7 +86,7 @@ class Finder:
                 ) from e
             total = np.zeros(len(self.trial.gallery), np.float64)
             for (net, precision, _), image, bank, weight in zip(
-                self.nets, images, self.trial.banks, self.subject.weights(self.trial), strict=True
+                self.nets, images, self.banks, self.subject.weights(self.trial), strict=True
             ):
                 feature = extract(
                     net,

@@ -1,4 +1,4 @@
-"""Curves as SVG that takes its colours from the page, so that they follow light and dark."""
+"""Curves as SVG with the page's colours, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ from submit.report.report_input import ReportedEvaluation
 
 WIDE, TALL = 4.6, 2.9  # inches of 72 user units
 DENSE = 1500  # queries above which points become a density
-INK, SOFT, RULE, RIGHT, WRONG = "#010101", "#010102", "#010103", "#010104", "#010105"
+INK = "#010101"
+SOFT = "#010102"
+RULE = "#010103"
+RIGHT = "#010104"
+WRONG = "#010105"
 MEMBERS = tuple(f"#0102{i:02d}" for i in range(8))
 PAINT = {INK: "--ink", SOFT: "--soft", RULE: "--rule", RIGHT: "--right", WRONG: "--wrong"}
 PAINT |= {colour: f"--m{i}" for i, colour in enumerate(MEMBERS)}
@@ -57,7 +61,7 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing. caption: what to read off it, in a sentence."""
+    """One drawing. caption: one sentence that explains it."""
 
     title: str
     caption: str
@@ -67,7 +71,7 @@ class Figure:
 def figures(
     trial: ReportedEvaluation, found: QueryResults, trained: Sequence[Trained], cmc: NDArray | None
 ) -> list[Figure]:
-    """The curves there is something to draw for. cmc: (S, R), see `cmc_curves`."""
+    """All curves that have data. cmc: (S, R), see `cmc_curves`."""
     drawn = []
     if cmc is not None:
         drawn.append(_cmc(trial, cmc))
@@ -84,14 +88,14 @@ def figures(
 
 
 def _epoch_curves(trained: Sequence[Trained]) -> list[tuple[str, Callable[[Epoch], float], str, str, bool]]:
-    """Of each curve by epoch: its name, its value, title and caption, and whether its axis is logarithmic."""
+    """Name, value, title, caption and whether the axis is logarithmic, for each curve by epoch."""
     terms = dict.fromkeys(name for t in trained for e in t.epochs for name in e.terms)
     curves = [("loss", lambda e: e.loss, "Loss by epoch", "weighted sum of the losses, mean over images", False)]
     for name in terms:
         title = f"Loss {name} by epoch"
         curves.append((f"loss-{name}", partial(_term, name), title, "by itself, before its weight", False))
-    still = "largest less smallest cosine distance of a batch; near 0 the features tell nobody apart"
-    right = "per cent of training images, as they were augmented, that the classifier names rightly"
+    still = "largest minus smallest cosine distance in a batch; near 0 the features do not separate persons"
+    right = "per cent of augmented training images that the classifier gets right"
     return [
         *curves,
         ("spread", lambda e: e.spread, "Spread of distances by epoch", still, False),
@@ -202,9 +206,9 @@ def _epochs(
 
 
 def svg_of(draw: Any, salt: str) -> Markup:
-    """What `draw(axes)` draws, as SVG to stand in a page: the same bytes for the same drawing.
+    """The drawing of `draw(axes)` as inline SVG; the same drawing gives the same bytes.
 
-    matplotlib's own style sheet is left out (it would hold for the whole page), and colours become the page's.
+    matplotlib's style sheet is removed, since it would affect the whole page. Colours are replaced by the page's.
     """
     with context({"svg.hashsalt": salt, **STYLE}, after_reset=True):
         drawing = Drawing(figsize=(WIDE, TALL), layout="constrained")

@@ -1,4 +1,4 @@
-"""A map of all images: the ensemble's features in two dimensions, PCA and, where they are few, t-SNE after it."""
+"""A map of all images: the ensemble's features in two dimensions by PCA, followed by t-SNE for few images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from configs.store.code_version import code_version
 from configs.store.store import Address
 from submit.report.report_input import ReportedEvaluation, ReportInput
 
-FEW = 3000  # images up to which t-SNE is made
-SAMPLE, COMPONENTS, BLOCK = 2000, 50, 1024
+FEW = 3000  # t-SNE is used up to this number of images
+SAMPLE = 2000
+COMPONENTS = 50
+BLOCK = 1024
 ITERATIONS = 500
 
 
 def embed(subject: ReportInput, trial: ReportedEvaluation) -> NDArray[np.float32] | None:
-    """(N, 2) places of query then gallery images, each axis from 0 to 1; kept in the store.
+    """(N, 2) positions of the images, queries first, each axis from 0 to 1; cached.
 
-    Members that are matrices of distances have no features and are left out; None where there is no other.
+    Members with distances instead of features are left out. None if there is no other member.
     """
     pairs = zip(trial.banks, subject.weights(trial), strict=True)
     kept = [(bank.feats, w) for bank, w in pairs if isinstance(bank.feats, np.ndarray) and w > 0]
@@ -43,7 +45,7 @@ def embed(subject: ReportInput, trial: ReportedEvaluation) -> NDArray[np.float32
 
 
 def method(trial: ReportedEvaluation) -> str:
-    """How the map is made, for its caption."""
+    """The method of the map, for its caption."""
     n = len(trial.query) + len(trial.gallery)
     return "t-SNE of the first 50 principal components" if n <= FEW else "the first two principal components"
 

@@ -1,4 +1,4 @@
-"""Where a build came from: the command, versions, devices, times and fingerprints."""
+"""Provenance of a build: command, versions, devices, times and fingerprints."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CUDA = ("cupy-cuda13x", "cupy-cuda12x")
 
 
 def commands(subject: ReportInput) -> str:
-    """What makes the build and this report again."""
+    """The commands that make the build and this report again."""
     runs = runs_option(subject.store.root)
     return "\n".join([subject.record.command, command("submit.make", *runs), command("submit.report", *runs)])
 
 
 def facts(subject: ReportInput) -> list[tuple[str, str]]:
-    """Terms and what they are."""
+    """Terms and their values."""
     plan = subject.plan
     rows = [
         ("build", subject.key),
@@ -62,7 +62,7 @@ def _own(member: Member) -> str:
 
 
 def member_rows(subject: ReportInput, trained: Sequence[Trained]) -> list[dict[str, Any]]:
-    """A line a member."""
+    """One row per member."""
     return [
         {
             "member": t.member,
@@ -78,7 +78,7 @@ def member_rows(subject: ReportInput, trained: Sequence[Trained]) -> list[dict[s
 
 
 def fingerprints(subject: ReportInput, trained: Sequence[Trained]) -> list[tuple[str, str]]:
-    """Every folder that the scores rest on, and the weights' SHA-256."""
+    """Every folder that the scores depend on, and the SHA-256 of the weights."""
     rows = []
     for t in trained:
         rows += [(f"{t.member}, {name}", f"sha256 {digest}") for name, digest in sorted(t.fingerprints.items())]
@@ -91,12 +91,12 @@ def fingerprints(subject: ReportInput, trained: Sequence[Trained]) -> list[tuple
 
 
 def request(subject: ReportInput) -> str:
-    """The whole plan, to be read."""
+    """The full plan as readable text."""
     return json.dumps(subject.record.plan, indent=1, ensure_ascii=False)
 
 
 def finished(folder: Path) -> str:
-    """When a result was sealed."""
+    """When a result was finished."""
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / MANIFEST).stat().st_mtime))
     except OSError:

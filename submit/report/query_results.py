@@ -1,7 +1,7 @@
-"""Every query asked of every system: its AP, its list, and the rank each system gave each image worth looking at.
+"""Results of every query with every system: its AP, its list, and the ranks of the shown images by each system.
 
-A system is a member alone, the members' sum, or the sum re-ranked; the last is the one whose lists are shown. Junk (the
-same person by the same camera, where the rules say so) is no part of a list and of no rank.
+A system is one member, the members' sum, or the re-ranked sum. The lists of the last system are shown.
+Junk (same person and camera, if the rules have it) is not in lists and has no rank.
 """
 
 from __future__ import annotations
@@ -22,23 +22,28 @@ from ensemble.neighbours.distance_blocks import Block
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from submit.report.report_input import ReportedEvaluation, ReportInput
 
-SHOWN = 20  # images of a list that are shown
-RIGHT = 60  # right images, nearest first, that are followed
-AGREE = 10  # two members agree by how much of their first so many they share
+SHOWN = 20  # images shown per list
+RIGHT = 60  # right images per query, nearest first, whose ranks are recorded
+AGREE = 10  # agreement of two members: overlap of their first AGREE images
 BINS = 400
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class QueryResults:
-    """S systems, Q queries, lists of K = min(20, G), M members; whatever needs labels is empty without them.
+    """S systems, Q queries, lists of K = min(20, G), M members. Fields that need labels are empty without them.
 
-    ap, hit: (S, Q) average precision and rank-1, NaN where skipped. top, dist: (Q, K), -1 where junk left no more.
-    ranks: (S, Q, K), from 1, 0 for no image. right: (nnz,) gallery rows of right images, those of query i at
-    right_ptr[i]:right_ptr[i + 1], by the last system's rank; right_ranks: (S, nnz). junk: (Q,) images left out.
-    overlap: (M, M, Q) share of the first ten that two members have in common.
-    histogram: (2, 2, BINS) pairs by distance, before and after re-ranking (empty where there is none), wrong and right;
-    reach: (2,) the distance at which the bins end.
+    Attributes:
+        ap, hit: (S, Q) average precision and rank-1, NaN for skipped queries.
+        top, dist: (Q, K) gallery rows and distances, -1 for no image.
+        ranks: (S, Q, K) from 1, 0 for no image.
+        right: (nnz,) gallery rows of right images, sorted by the last system's rank.
+        right_ptr: query i has right[right_ptr[i]:right_ptr[i + 1]].
+        right_ranks: (S, nnz).
+        junk: (Q,) number of junk images.
+        overlap: (M, M, Q) overlap of two members' first ten images.
+        histogram: (2, 2, BINS) counts of pairs by distance: before and after re-ranking, wrong and right.
+        reach: (2,) upper end of the bins.
     """
 
     ap: NDArray[np.float32]
@@ -55,7 +60,7 @@ class QueryResults:
     reach: NDArray[np.float32]
 
     def agreement(self) -> NDArray[np.float32]:
-        """(Q,) mean share of their first ten that two members have in common; 1 for a single member."""
+        """(Q,) mean overlap of two members' first ten images; 1 for a single member."""
         m = len(self.overlap)
         if m < 2:
             return np.ones(len(self.top), np.float32)
@@ -64,7 +69,7 @@ class QueryResults:
 
 
 def collect_query_results(subject: ReportInput, trial: ReportedEvaluation, progress: Progress) -> QueryResults:
-    """Ask, or read what an earlier report of the same build asked."""
+    """Compute the results, or read them from the cache."""
     rules = subject.plan.competition
     request = {
         "evaluation": asdict(trial.evaluation),
@@ -86,12 +91,16 @@ def collect_query_results(subject: ReportInput, trial: ReportedEvaluation, progr
 
 
 class _QueryPass:
-    """One pass over the queries for each system, the last system first: it says which images are worth following."""
+    """One pass over the queries per system. The last system is first: its lists decide which ranks are recorded."""
 
     def __init__(self, subject: ReportInput, trial: ReportedEvaluation, step: Step) -> None:
-        self.subject, self.trial, self.step = subject, trial, step
+        self.subject = subject
+        self.trial = trial
+        self.step = step
         n_query, n_gallery = len(trial.query), len(trial.gallery)
-        self.k, count, members = min(SHOWN, n_gallery), len(trial.systems), len(trial.banks)
+        self.k = min(SHOWN, n_gallery)
+        count = len(trial.systems)
+        members = len(trial.banks)
         self.ap = np.full((count, n_query), np.nan, np.float32)
         self.hit = self.ap.copy()
         self.top = np.full((n_query, self.k), -1, np.int32)
@@ -105,7 +114,7 @@ class _QueryPass:
         self.reach = np.ones(2, np.float32)
 
     def all(self) -> QueryResults:
-        """Every system, then what only all of them tell."""
+        """Process every system, then combine the results."""
         for system in reversed(range(len(self.trial.systems))):
             self._one(system)
         counts = [len(r) for r in self.right]
@@ -134,7 +143,7 @@ class _QueryPass:
         self.ap[system], self.hit[system] = score.ap_per_query, score.hit_per_query
 
     def _watched(self, system: int, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The blocks as they pass, each looked at once it has been counted."""
+        """Yield the blocks, and record their results."""
         for rows, dist in blocks:
             yield rows, dist
             self._see(system, rows, dist)
@@ -164,7 +173,7 @@ class _QueryPass:
             self.right_ranks[system][query] = places(row, ranked, self.right[query])
 
     def _labels(self, rows: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which gallery images are right, and which are junk, for some queries: (b, G) each."""
+        """Masks of right and of junk gallery images for some queries, (b, G) each."""
         query, gallery = self.trial.query, self.trial.gallery
         shape = (rows.stop - rows.start, len(gallery))
         if not self.trial.labelled:
@@ -178,7 +187,7 @@ class _QueryPass:
         return same & ~junk, junk
 
     def _count(self, which: int, dist: NDArray[np.float32], right: NDArray, junk: NDArray) -> None:
-        """Pairs by distance; before re-ranking a distance is at most twice the weights, after it at most 1."""
+        """Count pairs by distance. Distances are at most twice the sum of weights, after re-ranking at most 1."""
         weights = self.subject.weights(self.trial) if len(self.trial.banks) > 1 else [1.0]
         self.reach[which] = 1.0 if which == 1 else 2 * sum(weights)
         bins = np.minimum(BINS - 1, (dist / self.reach[which] * BINS).astype(np.int32))
@@ -187,7 +196,7 @@ class _QueryPass:
 
 
 def _overlaps(first: NDArray[np.int32]) -> NDArray[np.float32]:
-    """(M, M, Q): of the first images of each member (M, Q, A), the share that two have in common."""
+    """(M, M, Q) overlap of two members' first images; first: (M, Q, A)."""
     m, n_query, a = first.shape
     shared = np.ones((m, m, n_query), np.float32)
     for one in range(m):
@@ -201,8 +210,9 @@ def places(row: NDArray[np.float32], ranked: NDArray[np.float32], columns: NDArr
     """Ranks from 1, ties by lower index.
 
     Args:
-        row: (G,) distances of one query. ranked: (G,) the same, sorted.
-        columns: (k,) gallery rows to place.
+        row: (G,) distances of one query.
+        ranked: (G,) the same, sorted.
+        columns: (k,) gallery rows whose ranks are returned.
     """
     value = row[columns]
     nearer = np.searchsorted(ranked, value, side="left")

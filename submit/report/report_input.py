@@ -1,4 +1,4 @@
-"""What a report is about: one recorded build, its evaluations, and where their pictures lie."""
+"""The input of a report: one build, its evaluations, and the paths of their pictures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from submit.systems import System, systems_of
 
 @dataclass(frozen=True)
 class ImageList:
-    """The n images of one list. paths: where each lies, None where it is not known. pids, camids, domains: -1 unknown.
+    """The n images of one list.
 
-    domain_names: what the numbers of `domains` are called; empty where the data has none.
+    Attributes:
+        paths: None for unknown paths.
+        pids, camids, domains: -1 for unknown.
+        domain_names: names of the numbers in `domains`; empty without domains.
     """
 
     names: tuple[str, ...]
@@ -40,7 +43,7 @@ class ImageList:
 
 @dataclass(frozen=True)
 class ReportedEvaluation:
-    """One evaluation of the build: `test`, or `holdout`. labelled: whether identities are known, so that it scores."""
+    """One evaluation of the build: `test` or `holdout`."""
 
     name: str
     evaluation: Evaluation
@@ -52,11 +55,11 @@ class ReportedEvaluation:
     camera_names: Mapping[int, str] = field(default_factory=dict)
 
     def person(self, pid: int) -> str:
-        """What the data set calls an identity."""
+        """The data set's name of an identity."""
         return self.labels.get(int(pid), str(pid))
 
     def camera(self, camid: int) -> str:
-        """What the data set calls a camera."""
+        """The data set's name of a camera."""
         return self.camera_names.get(int(camid), str(camid))
 
     @property
@@ -66,28 +69,28 @@ class ReportedEvaluation:
 
     @property
     def before(self) -> int:
-        """The system before re-ranking; the last one where there is none."""
+        """The system before re-ranking; without re-ranking, the last system."""
         return self.after if self.systems[-1].plain else self.after - 1
 
     @property
     def names(self) -> list[str]:
-        """Of the systems, as the table of scores has them."""
+        """Names of the systems, as in the table of scores."""
         return [system.name for system in self.systems]
 
     @property
     def labelled(self) -> bool:
-        """Whether there are right and wrong answers."""
+        """Whether identities are known, so that answers are right or wrong."""
         return bool(self.evaluation.query_pids)
 
     @property
     def cameras(self) -> bool:
-        """Whether both lists tell cameras, without which no rule speaks of them."""
+        """Whether both lists have cameras, as junk rules need."""
         return cameras(self.query.camids, self.gallery.camids) is not None
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """A build opened for its report. notes: what could not be had, a sentence each."""
+    """A build opened for its report. notes: messages on missing parts."""
 
     store: Store
     key: str
@@ -102,10 +105,10 @@ class ReportInput:
 
 
 def open_report_input(store: Store, key: str | None, device: str = "auto") -> ReportInput:
-    """The build of this key, or the last one.
+    """Open the build of this key, or the last one.
 
     Raises:
-        ResultError: there is no such build, or something it made is damaged.
+        ResultError: no such build, or one of its results is damaged.
     """
     key, record, plan = open_build(store, key)
     benchmark, notes = _find_pictures(plan, Path(record.data))
@@ -131,7 +134,7 @@ def open_report_input(store: Store, key: str | None, device: str = "auto") -> Re
 
 
 def _find_pictures(plan: BuildConfig, root: Path) -> tuple[Benchmark | None, list[str]]:
-    """The data set's lists, or why there will be no pictures; a report without them is still one."""
+    """The data set's lists, or a message why the report has no pictures."""
     try:
         return read_layout(plan.competition.layout, root, plan.competition.skip, wanted=()), []
     except ReidError as e:
@@ -139,7 +142,7 @@ def _find_pictures(plan: BuildConfig, root: Path) -> tuple[Benchmark | None, lis
 
 
 def _lists(benchmark: Benchmark | None, name: str) -> tuple[Split | None, Split | None]:
-    """The lists that hold an evaluation's query and gallery: identities held out were training's."""
+    """The lists with an evaluation's query and gallery images; held-out ones are in the training list."""
     if benchmark is None:
         return None, None
     return (benchmark.train, benchmark.train) if name == "holdout" else (benchmark.query, benchmark.gallery)
@@ -148,7 +151,7 @@ def _lists(benchmark: Benchmark | None, name: str) -> tuple[Split | None, Split 
 def _texts(
     benchmark: Benchmark | None, lists: tuple[Split | None, Split | None], sides: tuple[ImageList, ImageList]
 ) -> tuple[Mapping[int, str], Mapping[int, str]]:
-    """What labels and cameras are called; nothing where the data set now numbers them otherwise than for the build."""
+    """Names of identities and cameras; empty if the data set's numbers have changed since the build."""
     if benchmark is None:
         return {}, {}
     numbered = [
@@ -178,7 +181,7 @@ def _side(names: tuple[str, ...], pids: list[int], camids: list[int], split: Spl
 def _domains(
     names: tuple[str, ...], row: Mapping[str, int], split: Split | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Domains where the data set's lists tell them."""
+    """Domains, if the data set's lists have them."""
     told = getattr(split, "domains", None)
     if told is None or not len(told):
         return np.full(len(names), UNKNOWN, np.int64), ()

@@ -1,9 +1,8 @@
-"""The report by Python's own web server, with a page to search by photograph.
+"""Serve the report with Python's web server, with a page to search by photograph.
 
-What is asked for must lie in the report's folder, and a form must come from the server's own pages. On a loopback
-address a request must name this machine as its host, so that no page from elsewhere can reach it through a name of its
-own (DNS rebinding). On any other address the machine may have names that it does not know; there a token in the link
-lets in, and a cookie keeps it.
+Only files in the report's folder are served. A form must come from the server's own pages.
+On a loopback address, a request must name this machine as host, which prevents DNS rebinding.
+On other addresses the machine may have unknown names. There the link has a token, and a cookie stores it.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from configs.errors import ReidError
 from submit.report.photo_search import Found
 
 MOST = 20_000_000  # bytes of an upload
-PARTS, PART_HEAD = 8, 4096  # parts of a form that are looked at, bytes before a part's contents
+PARTS, PART_HEAD = 8, 4096  # parts of a form that are read, bytes of a part's header
 BOUNDARY = re.compile(r'multipart/form-data\s*;.*?\bboundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
 FILENAME = re.compile(rb"^content-disposition:.*;\s*filename\*?=", re.IGNORECASE | re.MULTILINE)
-TOKEN = "token"  # of a link's query
+TOKEN = "token"  # parameter in a link
 LINK, SEARCH = b"<!-- search -->", b'<a href="search.html">Search</a>'
 KINDS = {".js": "text/javascript", ".webp": "image/webp", ".html": "text/html; charset=utf-8", ".css": "text/css"}
 Page = Callable[[Found | None, str], str]
@@ -37,26 +36,28 @@ Find = Callable[[bytes], Found]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one folder. page: the search page of an answer and a complaint. find: the search itself."""
+    """Serves one folder. page: renders the search page from a result and a message. find: the search."""
 
     daemon_threads = True
 
     def __init__(self, host: str, port: int, folder: Path, page: Page, find: Find) -> None:
-        """Raises OSError where the host is not this machine's, or the port is taken."""
+        """Raises OSError if the host is not this machine, or the port is in use."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family, _, _, _, at = min(found, key=lambda one: one[0] != socket.AF_INET)
         super().__init__((str(at[0]), int(at[1])), Handler)
-        self.folder, self.page, self.find = folder.resolve(), page, find
+        self.folder = folder.resolve()
+        self.page = page
+        self.find = find
         bound = ipaddress.ip_address(str(self.server_address[0]).partition("%")[0])
         self.token = "" if bound.is_loopback else secrets.token_urlsafe()
-        self.cookie = f"report-{self.server_port}"  # browsers do not keep the cookies of two ports apart
+        self.cookie = f"report-{self.server_port}"  # browsers share cookies between ports
         own = {host.lower(), "127.0.0.1", "localhost", "[::1]", bracketed(str(bound))}
         self.hosts = {f"{name}:{self.server_port}" for name in own} | (own if self.server_port == 80 else set())
         name = outward(self.address_family) if bound.is_unspecified else str(bound)
         self.address = f"http://{bracketed(name)}:{self.server_port}/"
 
     def link(self, page: str = "") -> str:
-        """What a browser opens to see a page."""
+        """The link to a page."""
         return f"{self.address}{page}" + (f"?{TOKEN}={self.token}" if self.token else "")
 
 
@@ -68,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """A page or a file of the report."""
+        """Send a page or a file of the report."""
         if not self._ours():
             return
         name = unquote(split(self.path).path).lstrip("/") or "index.html"
@@ -89,10 +90,12 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        """A photograph to search with."""
+        """Search with an uploaded photograph."""
         if not self._ours():
             return
-        found, complaint, status = None, "", HTTPStatus.OK
+        found = None
+        complaint = ""
+        status = HTTPStatus.OK
         try:
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
@@ -103,13 +106,13 @@ class Handler(BaseHTTPRequestHandler):
         if length < 0 or length > MOST:
             self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE if length > MOST else HTTPStatus.LENGTH_REQUIRED,
-                f"A photograph may have {MOST // 1_000_000} MB at most.",
+                f"A photograph may have at most {MOST // 1_000_000} MB.",
             )
             return
         content = uploaded(self.headers.get("Content-Type", ""), self.rfile.read(length))
         if not content:
             complaint, status = (
-                "No photograph came with that. Choose one, or drop one on the field.",
+                "No photograph was sent. Choose one, or drop one on the field.",
                 HTTPStatus.BAD_REQUEST,
             )
         else:
@@ -120,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, self.server.page(found, complaint).encode("utf-8"), KINDS[".html"])
 
     def _ours(self) -> bool:
-        """Whether the request names this server, and a form comes from its pages."""
+        """Whether the request names this server, and forms come from its pages."""
         origin, host = self.headers.get("Origin"), self.headers.get("Host", "").lower()
         from_here = {host} if self.server.token else self.server.hosts
         if origin is not None and split(origin).netloc.lower() not in from_here:
@@ -132,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self._is_token(self._cookie()):
             return True
         elif self.command != "POST" and self._is_token(*parse_qs(split(self.path).query).get(TOKEN, ())[:1]):
-            self.send_response(HTTPStatus.SEE_OTHER)  # the same page, without the token in its address
+            self.send_response(HTTPStatus.SEE_OTHER)  # redirect to the same page without the token
             self.send_header("Location", "/" + quote(unquote(split(self.path).path).lstrip("/\\")))
             self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; HttpOnly; SameSite=Lax; Path=/")
             self.send_header("Content-Length", "0")
@@ -152,13 +155,13 @@ class Handler(BaseHTTPRequestHandler):
         return morsel.value if morsel else ""
 
     def _inside(self, name: str) -> Path | None:
-        """The file of that name in the folder, or nothing."""
+        """The file of that name in the folder, or None."""
         if "\0" in name:
             return None
         try:
             path = (self.server.folder / name).resolve()
             return path if path.is_relative_to(self.server.folder) and path.is_file() else None
-        except OSError:  # a name too long for the system, a loop of links
+        except OSError:  # name too long, or a loop of links
             return None
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
@@ -178,14 +181,14 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Only what went wrong is said."""
+        """Log errors only."""
         if len(args) > 1 and str(args[1]) >= "400":
             said = re.sub(rf"({TOKEN}=)[^&\s]*", r"\1...", format % args)
             print(f"{self.address_string()}: {visible(said)}", file=sys.stderr)
 
 
 def split(address: str) -> SplitResult:
-    """The parts of an address; of one that is none, such as http://[x/, a path that nothing has."""
+    """The parts of a URL; for an invalid one, such as http://[x/, a path that does not exist."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -193,23 +196,23 @@ def split(address: str) -> SplitResult:
 
 
 def bracketed(host: str) -> str:
-    """A host as an address has it."""
+    """A host as in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def outward(family: socket.AddressFamily) -> str:
-    """This machine's address towards others; its loopback where it has none."""
+    """This machine's outward address; the loopback address if it has none."""
     there, alone = ("192.0.2.1", "127.0.0.1") if family == socket.AF_INET else ("2001:db8::1", "::1")
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((there, 9))  # finds the way there; nothing is sent
+            probe.connect((there, 9))  # finds the route; nothing is sent
             return str(probe.getsockname()[0])
     except OSError:
         return alone
 
 
 def uploaded(kind: str, body: bytes) -> bytes:
-    """The file in a form's body (multipart/form-data), or nothing; a form of more than PARTS parts is not read."""
+    """The file in a form's body (multipart/form-data), or b"". A form of more than PARTS parts is not read."""
     told = BOUNDARY.match(kind)
     if told is None:
         return b""

@@ -1,4 +1,4 @@
-"""What the pages say of one evaluation, gathered for the templates."""
+"""Template values for the pages of one evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class EvaluationPages:
-    """All that is known of one evaluation when its pages are written."""
+    """All data of one evaluation for its pages."""
 
     trial: ReportedEvaluation
     found: QueryResults
@@ -37,17 +37,17 @@ class EvaluationPages:
 
     @property
     def page(self) -> str:
-        """Its browser of queries."""
+        """Its query page."""
         return page_of("queries", self.trial)
 
 
 def page_of(kind: str, trial: ReportedEvaluation) -> str:
-    """The file of a page of one evaluation; that of `test` has the plain name."""
+    """The file name of a page of one evaluation, without a suffix for `test`."""
     return f"{kind}.html" if trial.name == "test" else f"{kind}-{trial.name}.html"
 
 
 def overview_of(subject: ReportInput, f: EvaluationPages, trained: Sequence[Trained]) -> dict[str, Any]:
-    """What the overview says of one evaluation."""
+    """Values of one evaluation for the overview."""
     trial, found = f.trial, f.found
     lines = overview.lines(subject, trial, found, f.rows, trained) if f.rows else []
     low = min((10 * int(10 * line.spread.low) for line in lines), default=0)
@@ -83,7 +83,7 @@ def overview_of(subject: ReportInput, f: EvaluationPages, trained: Sequence[Trai
 
 
 def title_of(subject: ReportInput) -> str:
-    """The head of the first page."""
+    """The title of the first page."""
     trial = subject.trials[0]
     return f"{len(trial.query):,} queries against {len(trial.gallery):,} images"
 
@@ -91,8 +91,8 @@ def title_of(subject: ReportInput) -> str:
 def _sentence(trial: ReportedEvaluation, found: QueryResults, rows: Sequence[Row]) -> str:
     if not rows:
         return (
-            "Query and gallery have no identities, so nothing here is right or wrong: the lists, how far the members "
-            "agree, and the nearest pairs."
+            "Query and gallery have no identities, so answers cannot be scored. Shown are the lists, the agreement of "
+            "the members, and the nearest pairs."
         )
     said = f"The first answer is right for {100 * rows[-1].rank1:.0f} % of the queries."
     moves = overview.count_changes(trial, found)
@@ -102,7 +102,7 @@ def _sentence(trial: ReportedEvaluation, found: QueryResults, rows: Sequence[Row
 
 
 def _example(trial: ReportedEvaluation, found: QueryResults, q: int) -> dict[str, Any]:
-    """One query of a strip: its first answer, and whether that is right."""
+    """One query of a strip: its first image, and whether that is right."""
     before, after = trial.before, trial.after
     answer = int(found.top[q, 0]) if found.top.shape[1] and found.top[q, 0] >= 0 else None
     mark = "unknown"
@@ -121,7 +121,7 @@ def _example(trial: ReportedEvaluation, found: QueryResults, q: int) -> dict[str
 
 
 def pair_of(trial: ReportedEvaluation, pair: Pair) -> dict[str, Any]:
-    """Both images of a pair, and which lists they are of."""
+    """Both images of a pair with their lists."""
     n = len(trial.query)
 
     def side(row: int) -> dict[str, Any]:
@@ -136,12 +136,12 @@ def pair_of(trial: ReportedEvaluation, pair: Pair) -> dict[str, Any]:
 
 
 def colour_of(i: int, t: dict[str, Any]) -> str:
-    """A member has a colour of its own; the sum and what is re-ranked are ink."""
+    """The colour of a system: each member has its own, sums are black."""
     return f"var(--m{i % COLOURS})" if i < len(t["trial"].banks) else "var(--ink)"
 
 
 def sorts(trial: ReportedEvaluation) -> list[tuple[str, str]]:
-    """Orders of the browser of queries: what the link says, and what the page says."""
+    """Orders of the query page: key in the link, and text."""
     found = []
     if trial.labelled:
         found.append(("ap", "hardest first"))
@@ -155,7 +155,7 @@ def sorts(trial: ReportedEvaluation) -> list[tuple[str, str]]:
 
 
 def onlys(trial: ReportedEvaluation) -> list[tuple[str, str]]:
-    """Filters of the browser of queries."""
+    """Filters of the query page: key in the link, and text."""
     found = [("", "all"), ("wrong", "first answer wrong"), ("right", "first answer right")]
     if len(trial.banks) > 1:
         found += [("lost", "wrong, though a member had it"), ("nobody", "no member had it")]

@@ -1,4 +1,4 @@
-"""Thumbnails of a trial: queries in their order, gallery images so that those of one list lie on few sheets."""
+"""Thumbnails of an evaluation on sheets: queries in order; gallery images so that one list needs few sheets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from models.data.sheets.thumbnails import COLUMNS, PER_SHEET, SUFFIX, Tile, tile
 from submit.report.query_results import QueryResults
 from submit.report.report_input import ReportedEvaluation
 
-QUERY_SIDE, GALLERY_SIDE = 224, 144  # pixels of the longer side at most
+QUERY_SIDE, GALLERY_SIDE = 224, 144  # most pixels of the longer side
 
 
 @dataclass(frozen=True)
 class Thumbs:
-    """Where the pictures of a trial lie. place: (G,) of each gallery image. there: whether any picture was found."""
+    """Positions of thumbnails. place: (G,) of each gallery image. there: whether any picture was found."""
 
     folder: str
     query: Tile
@@ -28,12 +28,12 @@ class Thumbs:
     there: bool
 
     def as_data(self) -> dict[str, Any]:
-        """For the index."""
+        """Values for the index."""
         tiles = {"q": [self.query.width, self.query.height], "g": [self.gallery.width, self.gallery.height]}
         return {"place": self.place, "tiles": tiles | {"columns": COLUMNS, "per": PER_SHEET}, "folder": self.folder}
 
     def spot(self, side: str, row: int) -> dict[str, Any]:
-        """File, column and row on its sheet, and shape, of one picture: side q or g."""
+        """File, column, row and shape of one picture; side: q or g."""
         place = row if side == "q" else int(self.place[row])
         tile = self.query if side == "q" else self.gallery
         at = place % PER_SHEET
@@ -49,7 +49,7 @@ class Thumbs:
 def write_thumbs(
     folder: Path, trial: ReportedEvaluation, found: QueryResults, progress: Progress
 ) -> tuple[Thumbs, list[str]]:
-    """Write the sheets; and a sentence where pictures are missing."""
+    """Write the sheets; returns also a message if pictures are missing."""
     place = gallery_places(np.asarray(found.top), len(trial.gallery))
     tiles = {"q": tile_of(trial.query.paths, QUERY_SIDE), "g": tile_of(trial.gallery.paths, GALLERY_SIDE)}
     there = any(path is not None for path in trial.query.paths)
@@ -64,9 +64,9 @@ def write_thumbs(
 
 
 def gallery_places(top: NDArray[np.int32], n_gallery: int) -> NDArray[np.int64]:
-    """Places on the sheets: in the order in which the queries' lists first show an image, then all others.
+    """Positions on the sheets: images in the order in which the lists first show them, then all others.
 
-    Queries of one person follow each other and share their lists, so a page of one list needs few sheets.
+    Consecutive queries of one person have similar lists, so one list needs few sheets.
     """
     shown, first = np.unique(top[top >= 0], return_index=True)
     order = np.concatenate([shown[np.argsort(first)], np.setdiff1d(np.arange(n_gallery), shown)])

@@ -91,7 +91,7 @@ def stop_politely(shop: Workshop, stops: int, rng: random.Random) -> Row:
         faults = damage_in(folder)
         if ended.status != 128 + number:
             faults.append(f"status {ended.status}: {ended.said[-600:]}")
-        if "Traceback" in ended.said or "To go on:\n  python " not in ended.said:
+        if "Traceback" in ended.said or "To resume:\n  python " not in ended.said:
             faults.append(f"said {ended.said[-600:]}")
         saved += "is saved after" in ended.said
         row.check(f"signal {number}", [*faults, *finish(shop, folder, 1, train=0)])

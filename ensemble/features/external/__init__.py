@@ -1,3 +1,3 @@
-"""Members that other code made: files of features or of distances, taken in by the names of their images."""
+"""External members: files of features or distances from other code, matched by image names."""
 
 from ensemble.features.external.save_file import save as save

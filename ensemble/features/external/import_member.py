@@ -1,4 +1,4 @@
-"""A member from outside becomes a bank: read, matched with the data set by name, checked, made of unit rows."""
+"""Import an external member as a bank: read the file, match names with the data set, check, normalise rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.data.split import Benchmark, Split
 
 HERE = Path(__file__).parent
 BLOCK = 4096  # rows at a time
-ROUNDING = 1e-5  # of the length of a unit row in float32
+ROUNDING = 1e-5  # rounding of the length of a unit row in float32
 Tests = Mapping[str, tuple[Split, Split]]
 MATRIX_BLOCK = 512  # rows at a time
 Say = Callable[[str], None]
@@ -32,7 +32,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class MatchedFile:
-    """What a file holds for each test: sources of the query's and the gallery's rows, or matrices and their rows."""
+    """A file, matched with the images of each test.
+
+    Attributes:
+        given: contents of the file.
+        rows: test -> for query and gallery: index into `given`, and rows there.
+        said: message that describes the match.
+    """
 
     given: tuple[FileFeatures, ...] | FileDistances
     rows: dict[str, tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]]
@@ -40,7 +46,7 @@ class MatchedFile:
 
 
 def external_address(outside: ExternalMember, test: str, query: Split, gallery: Split) -> Address:
-    """Of its bank: the file's contents, the names of the images, the code that reads it."""
+    """The address of its bank. It counts the file's contents, the image names and the code that reads them."""
     names = json.dumps([query.names, gallery.names])
     request = {
         "outside": content_of(Path(outside.file)),
@@ -51,7 +57,7 @@ def external_address(outside: ExternalMember, test: str, query: Split, gallery: 
 
 
 def content_of(path: Path) -> str:
-    """The digest of a file, or of a folder's `.npy` files and names.
+    """The digest of a file, or of the `.npy` and `.json` files in a folder.
 
     Raises:
         DataError: it cannot be read.
@@ -69,11 +75,13 @@ def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> Mat
     """Read a file and find each test's images in it.
 
     Args:
-        tests: name -> query, gallery.
-        others: lists of the data set that the file may cover as well.
+        outside: the external member.
+        tests: name -> (query, gallery).
+        others: other lists of the data set; the file may contain their images too.
 
     Raises:
-        DataError: it cannot be read. MismatchedBanks: it is not of these images; the message names them.
+        DataError: the file cannot be read.
+        MismatchedBanks: the file has other images; the message names them.
     """
     path = Path(outside.file)
     given, aside = read_external(path), images_of(*others)
@@ -82,7 +90,7 @@ def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> Mat
     rows, how = {}, set[str]()
     if given[0].names is None:
         rows = {test: _by_labels(path, given, sides) for test, sides in tests.items()}
-        how.add("no names in it: taken in the order of the names, every row's identity and camera agree")
+        how.add("no names in the file: rows taken in the order of the names, all identities and cameras match")
     elif len(given) == 1:
         wanted = images_of(*(split for sides in tests.values() for split in sides))
         found = align(str(path), given[0].names, wanted, aside)
@@ -103,7 +111,7 @@ def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> Mat
 def _match_side(
     path: Path, given: Sequence[FileFeatures], tests: Tests, aside: Sequence[Image], place: int
 ) -> tuple[dict[str, NDArray[np.intp]], Aligned]:
-    """The rows of one side of every test, all in that side's table."""
+    """The rows of one side (0: query, 1: gallery) of every test in that side's table."""
     splits = [sides[place] for sides in tests.values()]
     table = given[place]
     found = align(f"{path}, {table.side}", table.names or (), images_of(*splits), aside)
@@ -113,7 +121,7 @@ def _match_side(
 def _by_labels(
     path: Path, given: Sequence[FileFeatures], sides: tuple[Split, Split]
 ) -> tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]:
-    do = f"write it anew with its names: {__package__}.save, or query_names and gallery_names beside query_f"
+    do = f"write it again with names: {__package__}.save, or query_names and gallery_names beside query_f"
     found = []
     for place, (table, split) in enumerate(zip(given, sides, strict=True)):
         if table.pids is None or table.camids is None:
@@ -125,7 +133,7 @@ def _by_labels(
 
 def _match_matrices(path: Path, given: FileDistances, tests: Tests, aside: Sequence[Image]) -> MatchedFile:
     if len(tests) > 1:
-        raise DataError(f"{path}: distances are of one query and gallery; with --holdout give features")
+        raise DataError(f"{path}: distances belong to one query and gallery list; with --holdout, give features")
     rows, how = {}, set[str]()
     for test, sides in tests.items():
         found = [
@@ -143,19 +151,19 @@ def _parted(rows: NDArray[np.intp], lengths: Sequence[int]) -> list[NDArray[np.i
 
 
 def save_external(folder: Path, matched: MatchedFile, test: str, query: Split, gallery: Split) -> str:
-    """Write one test's bank: unit rows, or the matrices in the data set's order. What was done to the rows, in words.
+    """Write one test's bank: unit rows, or distance matrices, in the data set's order. Returns a message.
 
     Raises:
-        DataError: a row is NaN, infinite or zero, or a distance NaN, infinite or negative; it names the image.
+        DataError: a row is NaN, infinite or zero, or a distance is NaN, infinite or negative. It names the image.
     """
     (at_query, query_rows), (at_gallery, gallery_rows) = matched.rows[test]
     names = (*query.names, *gallery.names)
     if isinstance(matched.given, FileDistances):
         save_matrices(folder, matched.given, query_rows, gallery_rows, query.names, gallery.names)
-        return "distances as they are"
+        return "distances, unchanged"
     sources = matched.given[at_query].feats, matched.given[at_gallery].feats
     if sources[0].shape[1] != sources[1].shape[1]:
-        raise DataError(f"query has {sources[0].shape[1]} dimensions and gallery {sources[1].shape[1]}; wanted as many")
+        raise DataError(f"query has {sources[0].shape[1]} dimensions and gallery {sources[1].shape[1]}; want the same")
     feats = np.empty((len(names), sources[0].shape[1]), np.float32)
     lengths = np.empty(len(names))
     for rows, source, start in ((query_rows, sources[0], 0), (gallery_rows, sources[1], len(query_rows))):
@@ -165,14 +173,17 @@ def save_external(folder: Path, matched: MatchedFile, test: str, query: Split, g
     save_bank(folder, feats, query.names, gallery.names)
     low, high = lengths.min(), lengths.max()
     return (
-        "unit rows" if high - low < 1e-3 and abs(high - 1) < 1e-3 else f"rows of length {low:.3g} to {high:.3g} made 1"
+        "unit rows"
+        if high - low < 1e-3 and abs(high - 1) < 1e-3
+        else f"rows of length {low:.3g} to {high:.3g}, normalised to 1"
     )
 
 
 def _unit(block: NDArray, names: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Rows over their length, in float64 and scaled first, so that no square over- or underflows; and the lengths.
+    """Unit rows and the original lengths.
 
-    A row that is of unit length but for its rounding stays as it is, bit for bit.
+    Rows are scaled in float64 first, so that no square over- or underflows.
+    A row of unit length up to rounding stays unchanged, bit for bit.
     """
     rows = np.asarray(block, np.float64)
     largest = np.abs(rows).max(axis=1)
@@ -221,21 +232,27 @@ def _write(
             wrong = ~(np.isfinite(part) & (part >= 0)).all(axis=1)
             if wrong.any():
                 name = names[start + int(np.flatnonzero(wrong)[0])]
-                raise DataError(f"{path.name}: distances of {name!r} are NaN, infinite or negative; wanted 0 or more")
+                raise DataError(f"{path.name}: distances of {name!r} are NaN, infinite or negative; want 0 or more")
             if square:
                 own = part[np.arange(len(part)), start + np.arange(len(part))]
                 farthest += int(((own >= part.max(axis=1)) & (own > part.min(axis=1))).sum())
             f.write(np.ascontiguousarray(part, "<f4").tobytes())
     if farthest > len(rows) / 2:
         raise DataError(
-            f"{path.name}: {farthest:,} of {len(rows):,} images are farthest from themselves: these look like "
-            "similarities; give distances, such as 1 - similarity"
+            f"{path.name}: {farthest:,} of {len(rows):,} images are farthest from themselves, so these look like "
+            "similarities: give distances, such as 1 - similarity"
         )
 
 
 @dataclass(frozen=True)
 class ImportedMember:
-    """One file, where its bank of each test lies, and the other lists of the data set that it may cover."""
+    """One external member.
+
+    Attributes:
+        outside: its name and file.
+        banks: test -> address of its bank.
+        others: other lists of the data set; the file may contain their images too.
+    """
 
     outside: ExternalMember
     banks: dict[str, Address]
@@ -243,18 +260,18 @@ class ImportedMember:
 
     @property
     def size(self) -> int:
-        """Bytes of the file, or of a folder's: about those of a bank."""
+        """Bytes of the file or folder: about the size of a bank."""
         path = Path(self.outside.file)
         return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
 
     @property
     def distances(self) -> bool:
-        """Whether it gives distances, and no features."""
+        """Whether it has distances instead of features."""
         path = Path(self.outside.file)
         return path.is_dir() and not (path / FEATS).exists()
 
     def take_in(self, store: Store, tests: Tests, say: Say) -> None:
-        """Keep its rows of each test, if they are not kept."""
+        """Write its bank of each test, unless cached."""
         if all(store.has(address) for address in self.banks.values()):
             return
         matched = match(self.outside, tests, self.others)
@@ -265,10 +282,11 @@ class ImportedMember:
 
 
 def plan_import(outside: ExternalMember, tests: Tests, benchmark: Benchmark, store: Store, say: Say) -> ImportedMember:
-    """Name where its banks lie; a file that is not taken in yet is matched now, so that a mistake costs no training.
+    """The member and the addresses of its banks. A file that is not imported yet is checked now, before any training.
 
     Raises:
-        DataError: it cannot be read. MismatchedBanks: it is not of these images.
+        DataError: the file cannot be read.
+        MismatchedBanks: the file has other images.
     """
     others = (*benchmark.lists().values(), *benchmark.whole.values())
     incoming = ImportedMember(

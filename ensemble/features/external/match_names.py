@@ -1,8 +1,9 @@
-"""Which row of a file is which image: by name, never by order.
+"""Match the rows of a file with images by name, never by order.
 
-Names may carry folders (`query/0001.jpg`, `/data/market/query/0001.jpg`) or not. They are compared as they stand, then
-by their last part, then by their last two and three; the first comparison in which the file's names are all different,
-the images' names are all different, and every image is found, is the one that holds.
+Names may have folders (`query/0001.jpg`, `/data/market/query/0001.jpg`) or not.
+They are compared as written, then by their last part, then by their last two and three parts.
+A comparison is used if the file's names are unique, the images' names are unique, and every image is found.
+The first such comparison counts.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from models.data.split import UNKNOWN, Split
 
 Key = Callable[[str], str]
 SHOWN = 3
-JUNK = re.compile(r"-1_c\d")  # Market-1501's junk images, which its layout leaves out and some extractors do not
+JUNK = re.compile(r"-1_c\d")  # Market-1501's junk images: the layout leaves them out, some extractors do not
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image of the data set: its name, and where it lies."""
+    """One image of the data set: its name and its path."""
 
     name: str
     path: Path
 
 
 def last_parts(depth: int) -> Key:
-    """The last so many parts of a path, under either slash."""
+    """A key: the last `depth` parts of a path, with / or \\ as separator."""
     return lambda text: "/".join(text.replace("\\", "/").rstrip("/").split("/")[-depth:])
 
 
@@ -50,28 +51,33 @@ KEYS: tuple[tuple[str, Key | None], ...] = (
 
 @dataclass(frozen=True)
 class Aligned:
-    """rows: of the file, one an image wanted, in its order. how: what the names were compared by, if not as written."""
+    """The result of a match.
+
+    Attributes:
+        rows: row of the file for each image, in the order of the images.
+        how: how the names were compared; empty: as written.
+    """
 
     rows: NDArray[np.intp]
     how: str
 
 
 def images_of(*splits: Split) -> list[Image]:
-    """Their images, one after the other."""
+    """All images of the lists, in order."""
     return [Image(n, p) for split in splits for n, p in zip(split.names, split.paths, strict=True)]
 
 
 def align(where: str, names: Sequence[str], wanted: Sequence[Image], others: Sequence[Image] = ()) -> Aligned:
-    """The row of each image wanted.
+    """Find the row of each wanted image.
 
     Args:
-        where: what to call the file in an error.
-        names: of its rows.
-        wanted: every image that needs a row; an image may be wanted twice.
-        others: images of the data set that may be in the file as well, and are not used.
+        where: name of the file in messages.
+        names: one per row of the file.
+        wanted: images that need a row; an image may occur twice.
+        others: images of the data set that the file may contain too; they are not used.
 
     Raises:
-        MismatchedBanks: a name is twice there, an image has no row, or a row belongs to no image; it says which.
+        MismatchedBanks: a name occurs twice, an image has no row, or a row has no image. The message names it.
     """
     attempts = [_attempt(names, wanted, others, key) for _, key in KEYS]
     for (how, _), found in zip(KEYS, attempts, strict=True):
@@ -83,7 +89,7 @@ def align(where: str, names: Sequence[str], wanted: Sequence[Image], others: Seq
 
 @dataclass(frozen=True)
 class _Trouble:
-    """Why a comparison does not hold, and by how many names."""
+    """Why a comparison fails, and the number of names concerned."""
 
     count: int
     text: str
@@ -96,7 +102,7 @@ def _attempt(
     ours = [_own_key(image, key) for image in wanted]
     twice = [name for name, n in Counter(theirs).items() if n > 1]
     if twice:
-        return _Trouble(len(names), f"{_count(twice, 'name is', 'names are')} there more than once: {_shown(twice)}")
+        return _Trouble(len(names), f"{_count(twice, 'name occurs', 'names occur')} more than once: {_shown(twice)}")
     place_of: dict[str, Path] = {}
     for image, own in zip(wanted, ours, strict=True):
         if place_of.setdefault(own, image.path) != image.path:
@@ -114,29 +120,32 @@ def _attempt(
 
 
 def _own_key(image: Image, key: Key | None) -> str:
-    """Of an image: its name as a submission has it, or the last parts of its path."""
+    """The key of an image: its name as in a submission, or the last parts of its path."""
     return image.name if key is None else key(image.path.as_posix())
 
 
 def align_by_labels(
     where: str, pids: NDArray[np.int64], camids: NDArray[np.int64], split: Split, others: Mapping[str, str]
 ) -> NDArray[np.intp]:
-    """Rows of a file without names: in the order of the names, held against each image's identity and camera.
+    """Rows of a file without names, taken in the order of the image names and checked by identity and camera.
 
-    layumi's files are made by torchvision's ImageFolder, which sorts by identity's folder and name, as names sort.
-    Junk rows, of identity -1, are left out. Two images of one person under one camera cannot be told apart by this.
+    layumi's files come from torchvision's ImageFolder. It sorts by identity folder, then by name: the order of names.
+    Junk rows (identity -1) are left out. The check cannot see a swap of two images of one person and camera.
 
     Args:
-        others: what to write in an error: `side`, and `do`, what to do instead.
+        where: name of the file in messages.
+        pids, camids: one per row of the file.
+        split: the images.
+        others: words for messages: `side`, and `do`, the advice.
 
     Raises:
-        MismatchedBanks: identities are not known here, or a row's identity or camera is another.
+        MismatchedBanks: unknown identities, or a row has another identity or camera than its image.
     """
     unknown = [n for n, p, c in zip(split.names, split.pids, split.camids, strict=True) if UNKNOWN in (p, c)]
     if unknown or not len(split):
         raise MismatchedBanks(
-            f"{where}: has no names, and identity and camera of {len(unknown):,} of {len(split):,} {others['side']} "
-            f"images ({_shown(unknown)}) are not known here to hold its order against; {others['do']}"
+            f"{where}: has no names, and its order cannot be checked: identity or camera of {len(unknown):,} of "
+            f"{len(split):,} {others['side']} images ({_shown(unknown)}) is unknown; {others['do']}"
         )
     rows = np.flatnonzero(pids != UNKNOWN)
     by_name = np.array(sorted(range(len(split)), key=lambda i: split.names[i]))

@@ -1,4 +1,4 @@
-"""Arrays of a `.npz`, read only where they are as large as they say, and are not packed to a fraction of that."""
+"""Read arrays of a `.npz`, only if their sizes match their headers and their compression ratio is plausible."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 
 from configs.errors import DataError
 
-LARGE, SWELL = 64 << 20, 100  # past so many bytes, unpacking to so many times the size is a bomb
+LARGE, SWELL = 64 << 20, 100  # above LARGE bytes, unpacking to SWELL times the size is a zip bomb
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npz(path: Path, wanted: Collection[str], want: str) -> dict[str, NDArray[Any]]:
-    """The arrays of these names that are there.
+    """The arrays among these names that the file has.
 
     Raises:
-        DataError: an array is none, is another size than it says, or a bomb; or the file is no zip of arrays.
-        OSError, ValueError and what `zipfile` raises: bytes are damaged.
+        DataError: the file is not a zip of arrays, a size does not match its header, or it is a zip bomb.
+        OSError, ValueError and errors of `zipfile`: damaged bytes.
     """
     with open(path, "rb") as file:
         begins = file.read(len(npy.MAGIC_PREFIX))
     if begins == npy.MAGIC_PREFIX:
         raise DataError(f"{path}: one bare array; {want}")
     if begins[:1] == b"\x80":
-        raise DataError(f"{path}: a pickle, whatever its name says; Python objects are never unpickled. {want}")
+        raise DataError(f"{path}: a pickle in spite of its name; Python objects are never unpickled. {want}")
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: cannot be read: it is no zip of arrays, whatever its name says; {want}")
+        raise DataError(f"{path}: cannot be read: it is not a zip of arrays, in spite of its name; {want}")
     with zipfile.ZipFile(path) as archive:
         inside = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         return {key: _array(path, archive, info) for key, info in inside.items() if key in wanted}
@@ -41,7 +41,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArr
     where = f"{path}, {info.filename}"
     if info.file_size > max(LARGE, SWELL * info.compress_size):
         swell = f"{info.compress_size:,} bytes that would unpack to {info.file_size:,}"
-        raise DataError(f"{where}: {swell}, as no features do; it is not read")
+        raise DataError(f"{where}: {swell}; features never shrink so much, so it is not read")
     with archive.open(info) as file:
         _check_size(where, file, info.file_size)
     with archive.open(info) as file:
@@ -56,4 +56,4 @@ def _check_size(where: str, file: IO[bytes], size: int) -> None:
     shape, _, dtype = HEADERS[version](file)
     said = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and file.tell() + said != size:
-        raise DataError(f"{where}: says {dtype} of shape {shape}, {said:,} bytes, and has {size - file.tell():,}")
+        raise DataError(f"{where}: claims {dtype} of shape {shape}, {said:,} bytes, but has {size - file.tell():,}")

@@ -1,9 +1,11 @@
-"""Files of features and names from any code: `.npz`, safetensors, MATLAB's `.mat`, or a folder of `.npy`.
+"""Read external features and names: `.npz`, safetensors, MATLAB's `.mat`, or a folder of `.npy`.
 
-One vocabulary for all: `names` (N,) and `feats` (N, D), queries and gallery in one; or `query_names`, `query`,
-`gallery_names`, `gallery`. safetensors holds no text: there the names are JSON lists under the same words in its
-metadata. layumi's `pytorch_result.mat` (Person_reID_baseline_pytorch, test.py) holds `query_f`, `query_label`,
-`query_cam` and the same of `gallery`, and no names. Nothing is ever unpickled.
+All forms use the same array names: `names` (N,) and `feats` (N, D), queries and gallery together; or `query_names`,
+`query`, `gallery_names`, `gallery`.
+safetensors cannot hold text: its metadata holds the names as JSON lists.
+layumi's `pytorch_result.mat` (Person_reID_baseline_pytorch, test.py) has `query_f`, `query_label`, `query_cam` and the
+same for `gallery`, but no names.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ensemble.features.external.mat import read_mat
 from ensemble.features.external.npz import read_npz
 
 WANTED = (
-    "wanted are names (N,) and feats (N, D), or query_names, query, gallery_names and gallery "
+    "want names (N,) and feats (N, D), or query_names, query, gallery_names and gallery "
     f"({__package__}.save writes them)"
 )
 NAMES_JSON = "names.json"
@@ -33,9 +35,14 @@ KNOWN = {"names", "feats", "query_names", "query", "gallery_names", "gallery", *
 
 @dataclass(frozen=True)
 class FileFeatures:
-    """side: query, gallery, or "" for both in one. names: one a row. feats: (N, D), as they came.
+    """One table of features in a file.
 
-    names is None where the file has none; then pids and camids, if it has those, tell which images they may be.
+    Attributes:
+        side: query, gallery, or "" for both together.
+        names: one per row; None if the file has none.
+        feats: (N, D), not normalised.
+        pids: (N,) identities, to check the order of rows without names.
+        camids: (N,) cameras, for the same.
     """
 
     side: str
@@ -47,7 +54,7 @@ class FileFeatures:
 
 @dataclass(frozen=True)
 class FileDistances:
-    """Distances qq (Q, Q), qg (Q, G) and gg (G, G) in the order of these names; memory maps."""
+    """Distances qq (Q, Q), qg (Q, G) and gg (G, G), in the order of the names, as memory maps."""
 
     query: tuple[str, ...]
     gallery: tuple[str, ...]
@@ -60,25 +67,25 @@ FileContents = tuple[FileFeatures, ...] | FileDistances
 
 
 def read_external(path: Path) -> FileContents:
-    """What a file or folder holds, names and numbers checked for their form alone.
+    """Read a file or folder. Only types and shapes are checked.
 
     Raises:
-        DataError: it cannot be read, or is not one of the forms above.
+        DataError: it cannot be read, or has another form.
     """
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise DataError(f"{path}: no plain file; a pipe or a device may never come to an end")
+        raise DataError(f"{path}: not a regular file; reading a pipe or a device might never end")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: features from outside are {', '.join(READERS)} or a folder with {NAMES_JSON}")
+        raise DataError(f"{path}: external features are {', '.join(READERS)} or a folder with {NAMES_JSON}")
     try:
         arrays = reader(path)
     except DataError:
         raise
     except MemoryError:
         raise
-    except Exception as e:  # each reader raises whatever broken bytes lead it to; all of it means the same here
+    except Exception as e:  # broken bytes raise any kind of error in the readers
         raise DataError(f"{path}: cannot be read ({_reason(e)})") from e
     return _rows(path, arrays)
 
@@ -86,7 +93,7 @@ def read_external(path: Path) -> FileContents:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if "allow_pickle" in text or "pickle" in text.lower():
-        return "it holds Python objects, which are never unpickled: save names as np.array(names), not dtype=object"
+        return "it holds Python objects, which are never unpickled; save names as np.array(names), not dtype=object"
     return text or type(error).__name__
 
 
@@ -104,7 +111,7 @@ def _read_safetensors(path: Path) -> Arrays:
             (key for key, kind in kinds.items() if kind not in ("BF16", "F16", "F32", "F64", "I64", "I32")), None
         )
         if odd is not None:
-            raise DataError(f"{path}: {odd} is {kinds[odd]}; wanted features of 16, 32 or 64 bits")
+            raise DataError(f"{path}: {odd} is {kinds[odd]}; want features of 16, 32 or 64 bits")
         plain = {key for key, kind in kinds.items() if kind != "BF16"}
         arrays: dict[str, Any] = {key: archive.get_tensor(key) for key in plain}
         arrays |= _bfloat16(path, set(there) - plain)
@@ -115,7 +122,7 @@ def _read_safetensors(path: Path) -> Arrays:
 
 
 def _bfloat16(path: Path, keys: Collection[str]) -> Arrays:
-    """Tensors of a kind that NumPy has not, as float32: a safetensors file has been opened, so its header is right."""
+    """bfloat16 tensors as float32, since NumPy has no bfloat16. The header was checked when the file was opened."""
     if not keys:
         return {}
     with open(path, "rb") as file:
@@ -136,8 +143,8 @@ def _read_mat(path: Path) -> Arrays:
 
 def _read_npy(path: Path) -> Arrays:
     raise DataError(
-        f"{path}: a bare array has no names, and rows are never matched by order. Put it beside its names: "
-        f"np.savez('member.npz', names=names, feats=np.load({path.name!r})); or distances into a folder as qq.npy, "
+        f"{path}: a single array has no names, and rows are never matched by order. Save it with its names: "
+        f"np.savez('member.npz', names=names, feats=np.load({path.name!r})). Save distances in a folder as qq.npy, "
         f"qg.npy, gg.npy and {NAMES_JSON}"
     )
 
@@ -160,7 +167,7 @@ def _rows(path: Path, arrays: Arrays) -> tuple[FileFeatures, ...]:
             return tuple(_table(path, side, arrays[f"{side}_names"], feats[side]) for side in sides)
     if all(key in arrays for key in LAYUMI):
         return tuple(_nameless(path, side, arrays) for side in sides)
-    raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'none of the arrays that are wanted'}; {WANTED}")
+    raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'none of these arrays'}; {WANTED}")
 
 
 def _table(path: Path, side: str, names: Any, feats: Any) -> FileFeatures:
@@ -173,7 +180,7 @@ def _nameless(path: Path, side: str, arrays: Arrays) -> FileFeatures:
     numbers = [np.asarray(arrays[f"{side}_{key}"]).ravel() for key in ("label", "cam")]
     if feats.ndim != 2 or any(n.size != len(feats) or n.dtype.kind not in "iuf" for n in numbers):
         shapes = ", ".join(str(np.shape(arrays[f"{side}_{k}"])) for k in ("f", "label", "cam"))
-        raise DataError(f"{path}: {side}_f, {side}_label and {side}_cam have shapes {shapes}; wanted (N, D), N and N")
+        raise DataError(f"{path}: {side}_f, {side}_label and {side}_cam have shapes {shapes}; want (N, D), N and N")
     pids, camids = (n.astype(np.int64) for n in numbers)
     return FileFeatures(side, None, _matrix(path, f"{side}_f", feats, len(feats)), pids, camids)
 
@@ -181,19 +188,19 @@ def _nameless(path: Path, side: str, arrays: Arrays) -> FileFeatures:
 def _matrix(path: Path, what: str, feats: Any, n: int) -> NDArray:
     array = np.asarray(feats)
     if array.ndim != 2 or len(array) != n or not array.size:
-        raise DataError(f"{path}: {what} has shape {array.shape} for {n:,} names; wanted ({n}, D)")
+        raise DataError(f"{path}: {what} has shape {array.shape} for {n:,} names; want ({n}, D)")
     if array.dtype.kind != "f":
-        raise DataError(f"{path}: {what} is {array.dtype}; wanted floating-point features")
+        raise DataError(f"{path}: {what} is {array.dtype}; want floating-point features")
     return array
 
 
 def _texts(path: Path, names: Any) -> tuple[str, ...]:
-    """Names as text: of a text array, of bytes in UTF-8, of a list."""
+    """Names as text, from a text array, UTF-8 bytes or a list."""
     flat = names if isinstance(names, list) else np.asarray(names).ravel().tolist()
     found = tuple(_text(name) for name in flat)
     odd = next((given for given, text in zip(flat, found, strict=True) if text is None), None)
     if odd is not None or not found:
-        raise DataError(f"{path}: names hold {str(odd)[:40]!r}, of {type(odd).__name__}; wanted one text a row")
+        raise DataError(f"{path}: names hold {str(odd)[:40]!r}, of {type(odd).__name__}; want one text per row")
     return tuple(text for text in found if text is not None)
 
 
@@ -209,11 +216,11 @@ def _text(name: Any) -> str | None:
 def _check_plain(files: Iterable[Path]) -> None:
     odd = next((file for file in files if file.exists() and not file.is_file()), None)
     if odd is not None:
-        raise DataError(f"{odd}: no plain file; a pipe or a device may never come to an end")
+        raise DataError(f"{odd}: not a regular file; reading a pipe or a device might never end")
 
 
 def _read_folder(path: Path) -> FileContents:
-    """`names.json` ({"query": [...], "gallery": [...]}) and feats.npy, query first, or qq.npy, qg.npy and gg.npy."""
+    """Read `names.json` ({"query": [...], "gallery": [...]}) with feats.npy, queries first, or qq, qg and gg.npy."""
     try:
         _check_plain([path / NAMES_JSON])
         told = json.loads((path / NAMES_JSON).read_text(encoding="utf-8"))
@@ -226,9 +233,9 @@ def _read_folder(path: Path) -> FileContents:
         raise
     except MemoryError:
         raise
-    except Exception as e:  # of damaged headers as above
+    except Exception as e:  # damaged headers raise any kind of error
         raise DataError(
-            f"{path}: cannot be read ({_reason(e)}); wanted {NAMES_JSON} with lists 'query' and 'gallery', and "
+            f"{path}: cannot be read ({_reason(e)}); want {NAMES_JSON} with lists 'query' and 'gallery', and "
             "feats.npy, or qq.npy, qg.npy and gg.npy"
         ) from e
     q, g = len(query), len(gallery)
@@ -237,5 +244,5 @@ def _read_folder(path: Path) -> FileContents:
         return FileFeatures("query", query, both[:q]), FileFeatures("gallery", gallery, both[q:])
     for file, array, shape in zip(files, arrays, ((q, q), (q, g), (g, g)), strict=True):
         if array.shape != shape or array.dtype.kind != "f":
-            raise DataError(f"{file}: {array.dtype} of shape {array.shape}; its names want floats of shape {shape}")
+            raise DataError(f"{file}: {array.dtype} of shape {array.shape}; its names need floats of shape {shape}")
     return FileDistances(query, gallery, *arrays)

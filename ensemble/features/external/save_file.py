@@ -1,4 +1,4 @@
-"""Write features with their names as a file that `--members` takes."""
+"""Write features and names as a file for `--members`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def save(
     gallery_names: Sequence[str] | None = None,
     gallery: ArrayLike | None = None,
 ) -> None:
-    """Write a member as `.npz` or `.safetensors`, in one step: whatever stood there stands until this is whole.
+    """Write a member as `.npz` or `.safetensors`. An old file is replaced only when the new one is complete.
 
         ensemble.features.external.save("mine.npz", names, feats)    # then: --members r50,mine.npz
 
     Args:
-        names, feats: of query and gallery in one, (N,) and (N, D); or
-        query_names, query, gallery_names, gallery: of each side, where both have images of the same name.
+        path: ends in .npz or .safetensors.
+        names, feats: query and gallery together, (N,) and (N, D); or
+        query_names, query, gallery_names, gallery: each side separately, if both sides use the same names.
 
     Raises:
-        ConfigError: neither pair is whole, lengths differ, a row is no feature, a name is there twice, or the ending is
-            another.
+        ConfigError: missing arguments, different lengths, a zero or non-finite row, a repeated name, another ending.
     """
     given = {"feats": (names, feats), "query": (query_names, query), "gallery": (gallery_names, gallery)}
     there = {key: pair for key, pair in given.items() if any(x is not None for x in pair)}
@@ -53,17 +53,17 @@ def save(
 
 
 def _check(key: str, names: Sequence[str], array: NDArray) -> None:
-    """What a build would refuse is not written."""
+    """Raise ConfigError for features that a build would reject."""
     if array.ndim != 2 or len(array) != len(names):
-        raise ConfigError(f"{key} has shape {array.shape} for {len(names):,} names; wanted (N, D)")
+        raise ConfigError(f"{key} has shape {array.shape} for {len(names):,} names; want (N, D)")
     if array.dtype.kind != "f":
-        raise ConfigError(f"{key} is {array.dtype}; wanted floating-point features")
+        raise ConfigError(f"{key} is {array.dtype}; want floating-point features")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1) | ~array.any(axis=1))
     if len(bad):
         raise ConfigError(f"{key}: the row of {names[bad[0]]!r} is zero or not finite ({len(bad):,} such rows)")
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        raise ConfigError(f"{key}: {len(twice):,} names are there more than once, first {twice[0]!r}")
+        raise ConfigError(f"{key}: {len(twice):,} names occur more than once, first {twice[0]!r}")
 
 
 def _write(path: Path, arrays: dict[str, NDArray], texts: dict[str, list[str]]) -> None:
@@ -76,7 +76,7 @@ def _write(path: Path, arrays: dict[str, NDArray], texts: dict[str, list[str]]) 
 
             save_file(arrays, part, {key: json.dumps(value) for key, value in texts.items()})
         else:
-            raise ConfigError(f"{path}: wanted a name that ends in .npz or .safetensors")
+            raise ConfigError(f"{path}: want a name that ends in .npz or .safetensors")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""A CUDA device through CuPy: arrays there and back, products, and the kernels of the `.cu` files beside this one.
+"""A CUDA device through CuPy: copies, products, and the kernels of the `.cu` files in this folder.
 
-This file alone names cupy. Everything else of the engine goes through its functions, so that the tests can put the same
-kernels, compiled for the CPU, in their place.
+Only this file names cupy. All other code uses its functions, so that tests can replace them by the same kernels
+compiled for the CPU.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 xp: Any = cupy
 HERE = Path(__file__).parent
 CODE = "\n".join((HERE / f"{name}.cu").read_text(encoding="utf-8") for name in ("common", "search", "sets", "scores"))
-OPTIONS = ("-std=c++17", "--fmad=false")  # products and sums are rounded one by one, as on the CPU
+OPTIONS = ("-std=c++17", "--fmad=false")  # products and sums are rounded separately, as on the CPU
 THREADS = 128
-BLOCKS = 16  # a multiprocessor, where a fixed number of blocks shares the work
+BLOCKS = 16  # per multiprocessor, for grids of fixed size
 CUDA_R_16F, CUDA_R_32F = 2, 0
-STAGED = 1 << 25  # bytes of one page-locked buffer on the way to the device
-PINNED_MOST = 1 << 28  # bytes of a result that comes back through page-locked memory
+STAGED = 1 << 25  # bytes of one page-locked upload buffer
+PINNED_MOST = 1 << 28  # results up to so many bytes are downloaded through page-locked memory
 COPIERS = 8
 C_TYPES = {
     "int": np.int32,
@@ -41,7 +41,7 @@ C_TYPES = {
 
 
 def signatures(code: str) -> dict[str, list[tuple[Any, bool]]]:
-    """Of every kernel in the code its parameters: type, and whether it is a pointer."""
+    """Kernel name -> parameters: type, and whether it is a pointer."""
     found: dict[str, list[tuple[Any, bool]]] = {}
     for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{', code, re.DOTALL):
         each = [re.fullmatch(r"(?:const )?(.+?)(\*?) \w+", " ".join(p.split())) for p in parameters.split(",")]
@@ -53,7 +53,7 @@ SIGNATURES = signatures(CODE)
 
 
 def problem() -> str | None:
-    """None where a CUDA device answers, else why not."""
+    """None if a CUDA device answers, else the reason."""
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -62,22 +62,22 @@ def problem() -> str | None:
 
 
 def devices() -> int:
-    """How many there are."""
+    """Number of devices."""
     return int(cupy.cuda.runtime.getDeviceCount())
 
 
 def current() -> int:
-    """The number of the one in use."""
+    """Number of the current device."""
     return int(cupy.cuda.Device().id)
 
 
 def on(number: int) -> Any:
-    """A context in which this device is the one that is used."""
+    """A context in which this device is current."""
     return cupy.cuda.Device(number)
 
 
 def free_memory() -> int:
-    """Bytes that can be taken on the device, what CuPy holds and does not use among them."""
+    """Free bytes on the device, unused memory in CuPy's pool included."""
     return int(cupy.cuda.runtime.memGetInfo()[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
 
@@ -93,7 +93,7 @@ def resident_blocks() -> int:
 
 
 def shared_memory() -> int:
-    """Bytes of its own that a block of threads may ask for, beside the kernel's fixed ones."""
+    """Bytes of dynamic shared memory that a block of threads may use."""
     return _attributes(current())[1] - 4096
 
 
@@ -108,10 +108,10 @@ def _module(number: int) -> Any:
 
 
 def launch(name: str, blocks: int, *arguments: Any, threads: int = THREADS, shared: int = 0) -> None:
-    """Start a kernel on `blocks` blocks of threads; arrays for its pointers, None for a null one, numbers for the rest.
+    """Start a kernel on `blocks` blocks of threads. Pointers take arrays or None; other parameters take numbers.
 
     Raises:
-        TypeError: arguments that are not the kernel's.
+        TypeError: wrong number or types of arguments.
     """
     if not blocks:
         return
@@ -122,7 +122,7 @@ def launch(name: str, blocks: int, *arguments: Any, threads: int = THREADS, shar
 
 
 def converted(name: str, arguments: tuple) -> tuple:
-    """Arguments as the kernel's C types; TypeError for others."""
+    """The arguments as the kernel's C types; TypeError for wrong types."""
     wanted = SIGNATURES[name]
     if len(wanted) != len(arguments):
         raise TypeError(f"kernel {name} takes {len(wanted)} arguments, got {len(arguments)}")
@@ -140,15 +140,15 @@ def converted(name: str, arguments: tuple) -> tuple:
 
 
 def address(array: Any) -> int:
-    """Where an array lies on the device."""
+    """The device address of an array."""
     return int(array.data.ptr)
 
 
 def half_product(left: Any, right: Any, out: Any) -> None:
     """out (B, C) float32 = left (B, D) times right (C, D) transposed, both float16 bits, summed in float32.
 
-    C a multiple of 8, so that each row of out begins at 16 bytes. With C = 19,281 an H200 did 97 of 709 TFLOP/s; that
-    the rows' places are the reason is a guess until the padded product is measured.
+    C is a multiple of 8, so that each row of out is aligned to 16 bytes. With C = 19,281 an H200 reached 97 of 709
+    TFLOP/s. That alignment is the reason is a guess until the padded product is measured.
     """
     one, nought = np.ones(1, np.float32), np.zeros(1, np.float32)
     count, n = out.shape
@@ -161,7 +161,7 @@ def half_product(left: Any, right: Any, out: Any) -> None:
 
 
 def upload(array: NDArray) -> Any:
-    """A copy on the device. What is large goes through two page-locked buffers that several threads fill in turn."""
+    """A copy on the device. Large arrays go through two page-locked buffers, which several threads fill in turn."""
     out = xp.empty(array.shape, array.dtype)
     if array.nbytes <= STAGED:
         out.set(np.ascontiguousarray(array))
@@ -185,7 +185,7 @@ def upload(array: NDArray) -> Any:
 
 
 def download(array: Any) -> NDArray:
-    """A copy in this machine's memory."""
+    """A copy in host memory."""
     if not 0 < array.nbytes <= PINNED_MOST:
         return array.get()
     out: NDArray = cupyx.empty_pinned(array.shape, array.dtype)
@@ -194,5 +194,5 @@ def download(array: Any) -> NDArray:
 
 
 def adopt(array: Any) -> Any:
-    """An array on a device as CuPy's float32 one, (N, D) contiguous; not copied where it is so already."""
+    """A device array as a contiguous float32 CuPy array (N, D); copied only if needed."""
     return xp.ascontiguousarray(xp.from_dlpack(array), np.float32)

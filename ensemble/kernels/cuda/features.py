@@ -1,4 +1,4 @@
-"""Members' features on a CUDA device: all of them where they fit, else some consecutive images at a time."""
+"""Members' features on a CUDA device: all of them if they fit, else consecutive images in parts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ensemble.kernels import exact_distances
 from ensemble.kernels.cuda import card
 from ensemble.kernels.device import lies_on_card
 
-SHARE_OF_MEMORY = 0.9  # of what is free, for features and all that is done with them
-WORK_SHARE = 0.3  # of what is left beside the features, for all but their half-precision copy
+SHARE_OF_MEMORY = 0.9  # of the free memory, for features and temporary arrays
+WORK_SHARE = 0.3  # of the memory beside the features, for everything but their half-precision copy
 COLUMN_BYTES = 1 << 28  # of float64 columns at a time in exact products
-LEAST_PART = 256  # images, whatever the memory
-STAGED_BYTES = 1 << 28  # of rows that are brought there to be measured alone
-DOUBT_ROOM = 1 << 16  # a guess: exact products that may round either way, of a block; a wrong one costs a second pass
+LEAST_PART = 256  # images per part at least
+STAGED_BYTES = 1 << 28  # of rows that are uploaded for exact distances
+DOUBT_ROOM = 1 << 16  # guess of a block's values whose rounding is in doubt; more cost a second pass
 
 
 @dataclass(frozen=True)
 class FeatureBlock:
-    """Images start..stop on the device: each used member's rows, (B, D_m) float32, and where those lie."""
+    """Images start..stop on the device: each used member's rows, (B, D_m) float32, and their addresses."""
 
     start: int
     stop: int
@@ -33,11 +33,16 @@ class FeatureBlock:
 
 @dataclass(frozen=True)
 class CardFeatures:
-    """Members that weigh something, with their weights and penalties, as the engine on a device reads them.
+    """The members with a weight above 0, their weights and penalties, for a CUDA device.
 
-    members: arrays on the device, or in this machine's memory (`resident` False). squares: (N,) float64 squared lengths
-    of each one's rows, on the device; prints: (N,) uint64 here, of every member, those without weight too. deviation:
-    how far a length is from 1. labels: of each penalty. part_rows: images of a part. tables: see `of`.
+    Attributes:
+        members: arrays on the device, or in host memory (`resident` False).
+        squares: (N,) float64 squared row lengths per member, on the device.
+        prints: (N,) uint64 row hashes per member, members of weight 0 included, on the host.
+        deviation: largest deviation of a length from 1.
+        labels: of each penalty.
+        part_rows: images per part.
+        tables: see `of`.
     """
 
     members: tuple[Any, ...]
@@ -62,16 +67,16 @@ class CardFeatures:
 
     @property
     def widths(self) -> list[int]:
-        """Numbers a row of each member."""
+        """D_m of each member."""
         return [a.shape[1] for a in self.members]
 
     @property
     def spans(self) -> list[slice]:
-        """The parts that all images fall into."""
+        """The parts of all images."""
         return [slice(a, min(self.n, a + self.part_rows)) for a in range(0, self.n, self.part_rows)]
 
     def part(self, span: slice) -> FeatureBlock:
-        """These images on the device; of those that are not resident the last two parts stay there."""
+        """These images on the device. If features are not resident, the last two parts stay cached there."""
         key = span.start, span.stop
         if key not in self.kept:
             while len(self.kept) > 1:
@@ -92,7 +97,7 @@ class CardFeatures:
     def fill(self, rows: Any, columns: Any, count: Any, known: int, at: Any, out: Any) -> None:
         """out[at[p]] = the exact distance of images rows[p] and columns[p], p < count; at None: out[p].
 
-        All but `known`, the count here, lie on the device; count is (1,) uint64.
+        All arrays are on the device; count is (1,) uint64. `known` is the count on the host.
         """
         if not known:
             return
@@ -105,7 +110,7 @@ class CardFeatures:
         out[at[:known] if at is not None else slice(0, known)] = found
 
     def _brought(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Any:
-        """Exact distances of images rows[p] and cols[p] that are brought there for it: (P,) float32."""
+        """Exact distances of images rows[p] and cols[p] uploaded for this: (P,) float32."""
         xp, out = card.xp, []
         step = max(1, COLUMN_BYTES // (16 * max(self.widths)))
         for start in range(0, len(rows), step):
@@ -115,7 +120,7 @@ class CardFeatures:
             squares = [xp.concatenate([s[card.upload(mine)], s[card.upload(theirs)]]) for s in self.squares]
             sums = xp.empty(count, np.float32)
             left, right = (pointers(side) for side in feats)
-            # images of its own numbers: the left ones first, then the right ones
+            # renumbered images: the left ones first, then the right ones
             labels = [xp.concatenate([a[card.upload(mine)], a[card.upload(theirs)]]) for a in self.labels]
             given = left, right, pointers(squares), *self.tables[1:5], pointers(labels), *self.tables[6:]
             where, held = card.upload(ids[:, None]), card.upload(np.ones(count, np.int32))
@@ -127,7 +132,7 @@ class CardFeatures:
     def exact(self, ids: NDArray[np.int64], cols: slice) -> Any:
         """Exact distances of images to some columns: (B, C) float32.
 
-        float64 products say all but those few whose true value may round to another float32: these are summed alone.
+        float64 products give most values. The few that might round to another float32 are summed one by one.
         """
         xp, width = card.xp, cols.stop - cols.start
         dist, out = xp.full((len(ids), width), self.total), xp.empty((len(ids), width), np.float32)
@@ -159,7 +164,7 @@ class CardFeatures:
 
 
 def double_bound(feats: CardFeatures) -> float:
-    """How far float64 products are from the exact distances at most, as of `similarity.MemberFeatures`."""
+    """Bound on the error of float64 products, as in `similarity.MemberFeatures`."""
     operations = sum(feats.widths) + 8 * len(feats.widths) + 4 * len(feats.amounts) + 8
     return 2 * operations * 2.0**-53 * (2 * feats.total + sum(feats.amounts))
 
@@ -170,15 +175,16 @@ def load(
     penalties: Sequence[tuple[NDArray[np.int64], float]],
     memory: int | None = None,
 ) -> CardFeatures:
-    """Features on the device, checked there.
+    """Load features to the device and check them there.
 
     Args:
-        members: (N, D_m) float32 each, of the host or of the device. weights: one each; those of 0 are left out.
-        penalties: (labels (N,), amount) each.
-        memory: bytes that may be taken above the features; None is what is free.
+        members: (N, D_m) float32 each, on the host or the device.
+        weights: one per member; members of weight 0 are left out.
+        penalties: pairs (labels (N,), amount).
+        memory: most bytes of temporary arrays, features not counted. None: all free memory.
 
     Raises:
-        ValueError: rows that are zero, NaN or not of unit length, by member and row.
+        ValueError: rows that are zero, NaN or not unit length; the message names member and row.
     """
     used = [(a, float(w)) for a, w in zip(members, weights, strict=True) if w]
     dims = [a.shape[1] for a, _ in used]
@@ -218,20 +224,20 @@ def load(
 
 
 def padded(dims: Sequence[int]) -> int:
-    """Numbers of a half-precision row: all members' side by side, each a multiple of 8."""
+    """Length of a half-precision row: all members concatenated, each padded to a multiple of 8."""
     return sum(8 * -(-d // 8) for d in dims)
 
 
 def pointers(arrays: Sequence[Any]) -> Any:
-    """Where arrays lie, (M,) uint64 on the device."""
+    """Device addresses of arrays, (M,) uint64 on the device."""
     return card.upload(np.array([card.address(a) for a in arrays], np.uint64))
 
 
 def measured(array: Any, member: int) -> tuple[NDArray[np.float64], NDArray[np.uint64], bool]:
-    """Squared lengths and prints of a member's rows, here; whether rows are read four numbers at a time.
+    """Squared lengths and hashes of a member's rows, on the host; and whether rows are read four numbers at a time.
 
     Raises:
-        ValueError: a row that is not of unit length.
+        ValueError: a row is not unit length.
     """
     parts = [array]
     if not lies_on_card(array):

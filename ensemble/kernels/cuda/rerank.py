@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking on a CUDA device, on lists and features that lie there.
+"""k-reciprocal re-ranking on a CUDA device, with lists and features on the device.
 
 The steps are those of `ensemble/rerank/k_reciprocal_encoding.py`.
 """
@@ -17,8 +17,8 @@ from ensemble.kernels.cuda.search import EXACT_BYTES, Lists, sorted_rows, split
 from ensemble.kernels.reciprocal_sets import UNIT
 
 SCRATCH_BYTES = 1 << 30
-SET_ROOM, GAP_ROOM, EXTRA_ROOM = 64, 32, 64  # guesses, a row or a query: a wrong one costs a second pass
-ROW_THREADS = 64  # of a block that works on one row's set
+SET_ROOM, GAP_ROOM, EXTRA_ROOM = 64, 32, 64  # guesses per row or query; too small a guess costs a second pass
+ROW_THREADS = 64  # per block, for one row's set
 
 
 class Setting(Protocol):
@@ -48,7 +48,7 @@ class Encoded:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """As kernels take them."""
+        """Arguments for kernels."""
         return self.start, self.size, self.members, self.weights
 
 
@@ -112,7 +112,7 @@ class Overlaps:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """As kernels take them."""
+        """Arguments for kernels."""
         return *self.v.arrays, *self.columns
 
 

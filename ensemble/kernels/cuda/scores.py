@@ -1,4 +1,4 @@
-"""Whole rows of distances on a CUDA device: made a block of queries at a time, and sorted or counted there."""
+"""Full rows of distances on a CUDA device, made in blocks of queries, and sorted or counted there."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Facts = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray
 
 
 class CardStream:
-    """Distances of every query to the whole gallery, made on the device a block at a time.
+    """Distances of every query to the whole gallery, made in blocks on the device.
 
-    Iterated, it brings them here: (slice of queries, (b, G) float32), as a stream of the CPU does. `ranked` and `facts`
-    leave them there. It is read once.
+    Iteration copies them to the host as (slice of queries, (b, G) float32), like a CPU stream. `ranked` and `facts`
+    leave them on the device. A stream can be read once.
     """
 
     def __init__(self, blocks: Blocks, n_query: int, n_gallery: int) -> None:

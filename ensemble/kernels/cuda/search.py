@@ -1,9 +1,9 @@
 """Neighbour search on a CUDA device: half-precision products, candidates by a proved bound, exact lists.
 
-The same bound as on the CPU decides what is measured exactly, in float64, so the lists are those of
-`ensemble/neighbours/block_search.py`, ties by index. Of the products a block of rows exists at a time, against all
-images where their features fit on the device, else against a part of them after another. A row with more candidates
-than fit (hundreds of copies) is done again from exact products of the whole row.
+The same bound as on the CPU decides which pairs are measured exactly in float64, so the lists are those of
+`ensemble/neighbours/block_search.py`, ties by index.
+Products are made for one block of rows at a time, against all images, or against parts if the features do not fit.
+A row with more candidates than its buffer holds (hundreds of copies) is computed again from exact products.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Lists:
 
 @dataclass(frozen=True)
 class HalfRows:
-    """A part's features in half precision, the members side by side, each times its weight's root and `scale`.
+    """A part's features in half precision: the members concatenated, each times sqrt(weight) and `scale`.
 
-    bits (R, D): rows of zeros follow the part's own, up to a multiple of `ALIGNED`.
+    bits: (R, D), padded with rows of zeros to a multiple of `ALIGNED`.
     """
 
     part: FeatureBlock
@@ -57,7 +57,7 @@ class HalfRows:
 
 
 class Search:
-    """One search: what was asked, the bound, and the lists that are filled."""
+    """One search: its request, the error bound, and the lists."""
 
     def __init__(self, feats: CardFeatures, k: int, n_query: int, top_k: int, memory: int | None = None) -> None:
         self.feats, self.q = feats, n_query
@@ -72,7 +72,7 @@ class Search:
         self.slack = 2.01 * bound * self.scale**2  # twice the bound on a product's error
 
     def _halved(self, part: FeatureBlock) -> tuple[HalfRows, float]:
-        """A part in half precision, and the largest squared length of what a row lost."""
+        """A part in half precision, and the largest squared rounding error of a row."""
         rows, xp = part.stop - part.start, card.xp
         bits = xp.zeros((-(-rows // ALIGNED) * ALIGNED, padded([a.shape[1] for a in part.feats])), np.uint16)
         lost, at = xp.zeros(rows), 0
@@ -171,7 +171,7 @@ class Search:
         card.launch("keep_best", count, *found, *mine, scratch, room + k, shared=shared)
 
     def _crowded(self, rows: slice) -> None:
-        """Rows with more candidates than fit, again, from exact products."""
+        """Compute rows with too many candidates again, from exact products."""
         every = slice(0, self.feats.n), slice(self.q, self.feats.n)
         for lists, again, cols in ((self.own, self.again, every[0]), (self.near, self.near_again, every[1])):
             if not lists.order.shape[1]:
@@ -184,7 +184,7 @@ class Search:
 
 
 def grouped(width: int, k: int) -> int:
-    """Into how many groups a row's columns are dealt: several for each of the k, of 32 columns at most if that does."""
+    """The number of groups of a row's columns: several per each of the k, with at most 32 columns if possible."""
     groups = width
     while groups > MOST_GROUPS or (groups > 16 * k and width < 32 * groups):
         groups = -(-groups // 2)

@@ -1,8 +1,9 @@
-"""What training sees of an image: each augmentation is a function of the image and of a random generator.
+"""Augmentations: functions of an image and a random generator.
 
-The generator of an image is seeded by (seed, epoch, place in the epoch) alone, so that any number of loader workers
-gives the same pixels. Images are (H, W, 3) uint8 and keep their size. One kind of change a file; models/registry.py
-names them, and `python -m models.data.augment --show NAME --out sheet.png` shows what one does.
+The generator is seeded by (seed, epoch, index in the epoch), so any number of loader workers gives the same pixels.
+Images are (H, W, 3) uint8 and keep their size.
+models/registry.py lists the augmentations.
+`python -m models.data.augment --show NAME --out sheet.png` shows examples of one.
 """
 
 from models.data.augment.base import MEAN, STD, Augment, Image, Seat, image_rng

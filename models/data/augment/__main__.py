@@ -1,4 +1,4 @@
-"""A contact sheet of an augmentation: `python -m models.data.augment --show erase --out sheet.png`."""
+"""A contact sheet of augmentations: `python -m models.data.augment --show erase --out sheet.png`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from models.data.images import decode_all
 from models.data.layouts import read_layout
 from models.registry import AUGMENTS, make
 
-PAPER, INK, GAP, TOP = (250, 249, 246), (40, 40, 44), 4, 20  # colours; pixels between pictures and above them
-POOL = 100  # images that are read, for those augmentations that take from others
-FIRST = 1000  # place of the first row in its epoch: those that came before have filled RandomPatch's pool
+PAPER, INK = (250, 249, 246), (40, 40, 44)
+GAP, TOP = 4, 20  # pixels between images, and above them
+POOL = 100  # images that are read; some augmentations use pixels of other images
+FIRST = 1000  # index of the first row in its epoch: the images before it fill RandomPatch's pool
 
 
-WHAT = "Show what augmentations do: each image, and what training may see of it."
+WHAT = "Write a contact sheet of augmentations: each image, and random variants of it as in training."
 EXAMPLE = """
   python -m models.data.augment --show random_patch --out sheet.png
   python -m models.data.augment --show flip,erase --set fill=mean --data DIR --layout market1501 --out sheet.png
@@ -40,21 +41,19 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m models.data.augment", WHAT, EXAMPLE)
     parser.add_argument(
-        "--show", required=True, metavar="NAME", help=f"one or several, with commas: {', '.join(AUGMENTS)}"
+        "--show", required=True, metavar="NAME", help=f"one or several, separated by commas: {', '.join(AUGMENTS)}"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of a data set (default: drawn people)")
-    parser.add_argument(
-        "--layout", default="market1501", metavar="NAME", help="how it lies there (default: market1501)"
-    )
+    parser.add_argument("--layout", default="market1501", metavar="NAME", help="layout of --data (default: market1501)")
     parser.add_argument(
         "--size", type=at_least(1), nargs=2, default=(256, 128), metavar=("H", "W"), help="default: 256 128"
     )
-    parser.add_argument("--rows", type=at_least(1), default=6, metavar="N", help="images (default: 6)")
-    parser.add_argument("--columns", type=at_least(1), default=8, metavar="N", help="what is made of each (default: 8)")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of what is drawn (default: 0)")
+    parser.add_argument("--rows", type=at_least(1), default=6, metavar="N", help="number of images (default: 6)")
+    parser.add_argument("--columns", type=at_least(1), default=8, metavar="N", help="variants per image (default: 8)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="random seed (default: 0)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean; p is 1 otherwise"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option, such as fill=mean (default: p=1)"
     )
     return parser.parse_args(argv)
 
@@ -69,12 +68,12 @@ def read_images(data: Path | None, layout: str, size: tuple[int, int]) -> NDArra
 
 
 def make_chain(names: str, sets: Sequence[str], images: NDArray[np.uint8], seed: int) -> list[Augment]:
-    """The augmentations of a comma-separated list; each happens always, unless `p` is set."""
+    """The augmentations of a comma-separated list. Each has probability 1 unless `p` is set."""
     options: dict[str, object] = {}
     for change in sets:
         key, equals, value = change.partition("=")
         if not equals:
-            raise ConfigError(f"--set {change!r}: wanted KEY=VALUE, such as fill=mean")
+            raise ConfigError(f"--set {change!r}: must be KEY=VALUE, such as fill=mean")
         try:
             options[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as e:
@@ -96,9 +95,10 @@ def contact_sheet(
     seed: int,
     title: str,
 ) -> Pil.Image:
-    """Rows of picked images, each before and then `columns` times after: what epochs 0, 1, 2 ... would see of it."""
+    """A row per picked image: the image, then `columns` variants, as in epochs 0, 1, 2 ..."""
     height, width = images.shape[1:3]
-    across, down = (columns + 1) * (width + GAP) + GAP, len(picked) * (height + GAP) + TOP
+    across = (columns + 1) * (width + GAP) + GAP
+    down = len(picked) * (height + GAP) + TOP
     sheet = Pil.new("RGB", (across, down), PAPER)
     ImageDraw.Draw(sheet).text((GAP, 3), title, INK, ImageFont.load_default(12))
     for row, at in enumerate(picked):
@@ -110,7 +110,7 @@ def contact_sheet(
 
 
 def seen_in(images: NDArray[np.uint8], at: int, chain: Sequence[Augment], seed: int, *, epoch: int, row: int) -> Image:
-    """An image as an epoch would see it; before it came all that were read, shuffled, over and over."""
+    """An image as augmented in an epoch. The images before it are all others, shuffled and repeated."""
     order = np.resize(np.random.default_rng([seed, epoch]).permutation(len(images)), FIRST + row + 1)
     order[-1] = at
     image, rng = images[at], image_rng(seed, epoch, FIRST + row)
@@ -120,11 +120,11 @@ def seen_in(images: NDArray[np.uint8], at: int, chain: Sequence[Augment], seed: 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the sheet, and say where."""
+    """Write the sheet and print its path."""
     args = parse(argv)
     make_chain(
         args.show, args.set, np.zeros((1, *args.size, 3), np.uint8), args.seed
-    )  # what is wrong with it comes first
+    )  # report wrong options before reading images
     images = read_images(args.data, args.layout, tuple(args.size))
     chain = make_chain(args.show, args.set, images, args.seed)
     picked = np.linspace(0, len(images) - 1, min(args.rows, len(images))).astype(int)

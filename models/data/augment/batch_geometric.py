@@ -1,4 +1,4 @@
-"""The pixels of `move.py` for a batch on a device; see `Augment.on` for what comes in. The same to a level at most."""
+"""`geometric.py` for a batch on a device, see `Augment.on`. Pixels differ by at most one level."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def pad_crop(pad: int, device: torch.device, size: Size) -> Batched:
 
 
 def within(index: Tensor, length: int | Tensor) -> Tensor:
-    """Which of the indices lie in 0..length - 1."""
+    """Which indices are in 0..length - 1."""
     return (index >= 0) & (index < length)
 
 
 def picked(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(B, H, W, 3): of each image the pixels at (y, x), each broadcast to (B, H, W); outside it, the nearest."""
+    """(B, H, W, 3): the pixels of each image at (y, x), broadcast to (B, H, W); outside it, the nearest pixel."""
     which = torch.arange(len(images), device=images.device)[:, None, None]
     return images[which, y.clamp(0, images.shape[1] - 1), x.clamp(0, images.shape[2] - 1)]
 
 
 def affine(fill: int, device: torch.device, size: Size) -> Batched:
-    """Each pixel from where 6 numbers say, bilinear as Pillow's transform: coordinates in float64, levels cut off."""
+    """An affine map of 6 numbers, bilinear as in Pillow: coordinates in float64, levels truncated."""
     middle_y, middle_x = (torch.arange(n, device=device, dtype=torch.float64) + 0.5 for n in size)
 
     def apply(images: Tensor, numbers: Tensor, noise: Tensor | None) -> Tensor:
@@ -63,14 +63,14 @@ def affine(fill: int, device: torch.device, size: Size) -> Batched:
 
 
 def between(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Float32, from one at share 0 to the other at 1."""
+    """Linear interpolation in float32: `one` at share 0, `other` at 1."""
     return one + (other.float() - one) * share
 
 
 def random_shift(fill: int, device: torch.device, size: Size) -> Batched:
-    """A cut of the rows, resized and laid on grey: two products with the weights of Pillow's resize, across first.
+    """A crop of rows, resized and pasted on grey: two products with the weights of Pillow's resize.
 
-    Pillow rounds to levels between the two directions, and so does this.
+    Width comes first. As in Pillow, levels are rounded between the two directions.
     """
     height, width = size
     rows, columns = (torch.arange(n, device=device, dtype=torch.float64) for n in size)
@@ -91,14 +91,15 @@ def random_shift(fill: int, device: torch.device, size: Size) -> Batched:
 
 
 def resize_weights(to: Tensor, source: Tensor, first: Tensor, length: Tensor, at: Tensor, size: Tensor) -> Tensor:
-    """What each pixel of a line takes from each of the line before: Pillow's bilinear filter, wider where it shrinks.
+    """The weights of a resize along one axis: Pillow's bilinear filter, wider for a smaller result.
 
     Args:
-        to, source: (M,) and (N,), the places on the two lines.
-        first, length: (B, 1), the part of the source that is resized. at, size: (B, 1), where it comes to lie.
+        to, source: (M,) and (N,), pixel indices after and before.
+        first, length: (B, 1), the part of the source that is resized.
+        at, size: (B, 1), start and length of the result.
 
     Returns:
-        (B, M, N) float32 whose rows sum to 1; those outside `at` and `size` mean nothing.
+        (B, M, N) float32. Rows sum to 1; rows outside the result have no meaning.
     """
     scale = length / size.clamp(min=1)
     centre = first + (to - at + 0.5) * scale
@@ -109,5 +110,5 @@ def resize_weights(to: Tensor, source: Tensor, first: Tensor, length: Tensor, at
 
 
 def levels(values: Tensor) -> Tensor:
-    """Rounded, halves up, to 0..255."""
+    """Round to 0..255, halves up."""
     return (values + 0.5).floor().clamp(0, 255)

@@ -1,4 +1,4 @@
-"""The pixels of `cover.py` for a batch on a device; see `Augment.on` for what comes in. The same to the bit."""
+"""`occlusion.py` for a batch on a device, see `Augment.on`. The same pixels to the bit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from models.data.augment.batch_geometric import drawn, picked, within
 
 
 class Boxes:
-    """Where the pixels of images lie in the boxes (top, left, height, width) of theirs."""
+    """Pixel positions relative to one box (top, left, height, width) per image."""
 
     def __init__(self, device: torch.device, size: Size) -> None:
         self.rows, self.columns = (torch.arange(n, device=device) for n in size)
 
     def places(self, box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 4) whole numbers -> each pixel's row (B, H, 1) and column (B, 1, W) in its box, and whether it is there.
-
-        The last is (B, H, W, 1) bool.
-        """
+        """(B, 4) integers -> each pixel's row (B, H, 1), column (B, 1, W) and whether it is inside (B, H, W, 1)."""
         top, left, h, w = box.long().unbind(1)
         y, x = (self.rows - top[:, None])[:, :, None], (self.columns - left[:, None])[:, None]
         return y, x, (within(y, h[:, None, None]) & within(x, w[:, None, None]))[..., None]
 
 
 def fill(pixel: Sequence[int] | None, device: torch.device, size: Size) -> Batched:
-    """A box of one colour, or of the pixels that were drawn: noise, or a patch."""
+    """Fill a box with one colour, or with the drawn pixels (noise or a patch)."""
     boxes = Boxes(device, size)
     colour = None if pixel is None else torch.tensor(pixel, dtype=torch.uint8, device=device)
 
@@ -39,7 +36,7 @@ def fill(pixel: Sequence[int] | None, device: torch.device, size: Size) -> Batch
         elif noise is not None:
             new = picked(noise, y, x)
         else:
-            raise ValueError("a box of noise, and none was drawn")
+            raise ValueError("no noise was drawn for a box of noise")
         return torch.where(inside & drawn(numbers), new, images)
 
     return apply

@@ -1,4 +1,4 @@
-"""The pixels of `colour.py` for a batch on a device; see `Augment.on` for what comes in. A level off at most."""
+"""`photometric.py` for a batch on a device, see `Augment.on`. Pixels differ by at most one level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.data.augment.batch_geometric import drawn
 
 
 def jitter(device: torch.device, size: Size, *, hue: bool) -> Batched:
-    """Light, spread, distance from grey and hue, in that order."""
+    """Brightness, contrast, saturation and hue, in this order."""
 
     def apply(images: Tensor, numbers: Tensor, noise: Tensor | None) -> Tensor:
         light, spread, colour = numbers[:, 1:4, None, None, None].float().unbind(1)
@@ -23,7 +23,7 @@ def jitter(device: torch.device, size: Size, *, hue: bool) -> Batched:
 
 
 def relit(images: Tensor, light: Tensor, spread: Tensor, colour: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8, each factor (B, 1, 1, 1) float32; every operation and its order as on the host."""
+    """(B, H, W, 3) uint8, with factors (B, 1, 1, 1) float32. Same operations in the same order as on the host."""
     pixels = (images * light).clamp(0, 255)
     mean = grey(pixels).double().mean(dim=(1, 2)).float()[:, None, None, None]
     pixels = (mean + spread * (pixels - mean)).clamp(0, 255)
@@ -39,16 +39,16 @@ def grey(pixels: Tensor) -> Tensor:
 
 
 def turned_hue(images: Tensor, steps: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 with the hue turned by steps (B, 1, 1) uint8, by way of HSV in whole levels, as Pillow has it.
+    """(B, H, W, 3) uint8 with the hue turned by steps (B, 1, 1) uint8, through integer HSV as in Pillow.
 
-    Pillow computes some of it in float64 and rounds to float32 in between; so does this.
+    As in Pillow, some values are computed in float64 and rounded to float32 in between.
     """
     hue, saturation, value = to_hsv(images)
     return to_rgb(hue + steps, saturation, value)
 
 
 def to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """RGB (..., 3) uint8 to hue, saturation and value, (...) uint8 each."""
+    """RGB (..., 3) uint8 -> hue, saturation and value, (...) uint8 each."""
     red, green, blue = images.unbind(-1)
     most, least = images.amax(dim=-1), images.amin(dim=-1)
     grey = most == least
@@ -64,7 +64,7 @@ def to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Hue, saturation and value (...) uint8 to RGB (..., 3) uint8."""
+    """Hue, saturation and value (...) uint8 -> RGB (..., 3) uint8."""
     sector = (hue.double() * 6.0 / 255.0).floor()
     rest = (hue.double() * 6.0 / 255.0 - sector).float().double()
     share, full = (saturation.double() / 255.0).float().double(), value.double()
@@ -80,5 +80,5 @@ def to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 
 def rounded(values: Tensor) -> Tensor:
-    """To the nearest level, halves away from 0, as C's round."""
+    """Round to the nearest level, halves away from 0, as C's round."""
     return (values + 0.5).floor().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""A recipe's augmentations for a whole batch: what is drawn becomes one table, and pixels are made of that table."""
+"""A recipe's augmentations for a whole batch: the draws go into one table, pixels are computed from it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Chain:
 
     @property
     def width(self) -> int:
-        """Columns of the table: of each augmentation, whether anything was drawn, and its numbers."""
+        """Columns of the table: per augmentation, whether anything was drawn, and its numbers."""
         return sum(1 + a.width for a in self.augments)
 
     @property
     def canvases(self) -> int:
-        """How many of the augmentations paint: each draws noise (B, H, W, 3)."""
+        """The number of augmentations that paint: each needs noise (B, H, W, 3)."""
         return sum(a.paints for a in self.augments)
 
     def draw(
@@ -42,11 +42,13 @@ class Chain:
         table: NDArray[np.float64],
         noise: Sequence[NDArray[np.uint8]] = (),
     ) -> None:
-        """The numbers of the images at some places of an epoch, drawn as for one image after another.
+        """Draw the numbers of the images at some indices of an epoch, the same as for single images.
 
         Args:
-            order: the rows of all of the epoch's images, in the order of their places.
-            table: (B, width), to be filled. noise: a canvas (B, H, W, 3) for each that paints, to be painted on.
+            places: B indices in the epoch.
+            order: the rows of all images of the epoch, in order.
+            table: (B, width), the output.
+            noise: one output (B, H, W, 3) per augmentation that paints.
         """
         for i, place in enumerate(places):
             rng, painted = image_rng(seed, epoch, place), 0
@@ -61,7 +63,7 @@ class Chain:
             table[i] = row
 
     def on(self, device: torch.device) -> Pixels:
-        """What makes the pixels there: images (B, H, W, 3) uint8, the table and the canvases to the images after."""
+        """The function on that device: (images (B, H, W, 3) uint8, table, noise) -> augmented images."""
         makers = [augment.on(device, self.size) for augment in self.augments]
 
         def apply(images: Tensor, table: Tensor, noise: Sequence[Tensor]) -> Tensor:
@@ -79,9 +81,11 @@ def make_chain(augments: Sequence[Callable[[Image, np.random.Generator], Image]]
     """The augmentations for batches of images of one size.
 
     Raises:
-        ConfigError: one of them is a plain function, which can change one image at a time alone.
+        ConfigError: one of them is a plain function, which works on single images only.
     """
     plain = [a for a in augments if not isinstance(a, Augment)]
     if plain:
-        raise ConfigError(f"{plain[0]} changes one image at a time; wanted an Augment, or --set recipe.feed=loader")
+        raise ConfigError(
+            f"{plain[0]} works on single images only; make it an Augment, or use --set recipe.feed=loader"
+        )
     return Chain(tuple(a for a in augments if isinstance(a, Augment)), size)

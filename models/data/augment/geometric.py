@@ -1,4 +1,4 @@
-"""Augmentations that move the image: mirrored, shifted, turned, squeezed."""
+"""Geometric augmentations: flip, shift, rotation, shear."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def flip(*, p: float = 0.5) -> Augment:
 
 
 def pad_crop(*, pad: int = 10) -> Augment:
-    """Pad with `pad` black pixels all around and cut the original size out at a random place."""
+    """Pad with `pad` black pixels on every side and crop the original size at a random position."""
     if pad < 0:
-        raise ValueError(f"pad {pad!r}; wanted 0 pixels or more")
+        raise ValueError(f"pad {pad!r}; must be 0 pixels or more")
 
     def draw(rng: np.random.Generator, size: Size) -> Drawn:
         top, left = rng.integers(0, 2 * pad + 1, 2)
@@ -52,26 +52,26 @@ def affine(
     shear: float = 5,
     fill: int = 0,
 ) -> Augment:
-    """Turn, scale, shear and shift about the centre, with bilinear interpolation.
+    """Rotate, scale, shear and shift about the centre, with bilinear interpolation.
 
     Args:
-        p: probability of doing it at all.
-        degrees: turned by up to so much to either side.
-        translate: shifted by up to this share of the height and of the width to either side.
-        scale: least and greatest factor.
-        shear: slanted by up to so many degrees to either side, along the width.
-        fill: the grey of what comes in from outside, 0 to 255.
+        p: probability.
+        degrees: largest rotation to either side.
+        translate: largest shift to either side, as a share of the height and of the width.
+        scale: smallest and largest factor.
+        shear: largest shear to either side along the width, in degrees.
+        fill: grey of pixels from outside the image, 0 to 255.
 
     Raises:
-        ValueError: bounds that are out of order or out of range.
+        ValueError: bounds out of order or out of range.
     """
     check_share("p", p)
     check_range("scale", scale, 0.1, 10)
     check_range("translate, each,", (0, *sorted(translate)[-1:]), 0, 1)
     if not (0 <= degrees <= 180 and 0 <= shear < 90 and len(translate) == 2 and min(translate) >= 0):
         raise ValueError(
-            f"degrees {degrees}, shear {shear}, translate {list(translate)}; wanted 0 to 180, 0 to below 90, and two "
-            "shares of 0 to 1"
+            f"degrees {degrees}, shear {shear}, translate {list(translate)}; must be 0 to 180, 0 to below 90, and two "
+            "shares from 0 to 1"
         )
 
     def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
@@ -91,15 +91,15 @@ def affine(
 def affine_matrix(
     size: tuple[int, int], turn: float, slant: float, factor: float, shift: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Where a point (x, y, 1) of the image goes: sheared, turned clockwise and scaled about the centre, then shifted.
+    """The matrix that moves a point (x, y, 1): shear, clockwise rotation and scale about the centre, then shift.
 
     Args:
-        size: height, width in pixels; pixel (0, 0) has its middle at (0.5, 0.5).
+        size: height, width in pixels. The centre of pixel (0, 0) is (0.5, 0.5).
         turn, slant: degrees.
         shift: down and right, in pixels.
 
     Returns:
-        (3, 3), of which the last row is 0, 0, 1.
+        (3, 3), with the last row 0, 0, 1.
     """
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     linear = factor * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, -math.tan(math.radians(slant))], [0, 1]])
@@ -111,17 +111,17 @@ def affine_matrix(
 
 
 def inverse(matrix: NDArray[np.float64]) -> tuple[float, ...]:
-    """Where a point of the result comes from: the 6 numbers a to f of x' = a x + b y + c, y' = d x + e y + f."""
+    """The inverse map: the numbers a to f of x' = a x + b y + c, y' = d x + e y + f."""
     return tuple(np.linalg.inv(matrix)[:2].ravel().tolist())
 
 
 def warp(image: Image, matrix: NDArray[np.float64], fill: int) -> Image:
-    """The image with every point moved by the matrix; bilinear, `fill` where nothing came from."""
+    """The image moved by the matrix, bilinear. Pixels from outside the image are `fill`."""
     return resampled(image, inverse(matrix), fill)
 
 
 def resampled(image: Image, source: Sequence[float], fill: int) -> Image:
-    """The image with each pixel from where the numbers of `inverse` say; bilinear."""
+    """The image resampled by the 6 numbers of `inverse`, bilinear."""
     size = (image.shape[1], image.shape[0])
     before = Pil.fromarray(np.ascontiguousarray(image))
     moved = before.transform(
@@ -131,16 +131,17 @@ def resampled(image: Image, source: Sequence[float], fill: int) -> Image:
 
 
 def random_shift(*, p: float = 0.5, keep: float = 0.7, least: float = 0.5, fill: int = 127) -> Augment:
-    """RandomShiftAugment: occlusion, distortion and too much background, as a careless detector gives them.
+    """RandomShiftAugment: imitates boxes of a poor detector (occlusion, distortion, much background).
 
-    The image is cut along its height only, the cut resized to a random size not larger than the image, and laid at a
-    random place on a canvas of the original size. This project's own.
+    The image is cropped along its height. The crop is resized to a random size, at most that of the image, and
+    pasted at a random position on a canvas of the original size.
+    This project's own.
 
     Args:
-        p: probability of doing it at all.
-        keep: least share of the height that is cut out.
-        least: least share of the image's height, and of its width, that the cut is resized to.
-        fill: the grey of the canvas, 0 to 255.
+        p: probability.
+        keep: smallest share of the height that is kept.
+        least: smallest height and width of the resized crop, as a share of the image's.
+        fill: grey of the canvas, 0 to 255.
 
     Raises:
         ValueError: a share of 0 or less, or above 1.

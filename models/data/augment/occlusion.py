@@ -1,4 +1,4 @@
-"""Augmentations that cover a part of the image: with noise, with nothing, with a piece of another image."""
+"""Occlusion augmentations: a box of noise, of one colour, or of another image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.data.augment.base import MEAN, Augment, Drawn, Image, Seat, Size, ch
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 BLOCK = 1024  # images at a time
-TRIED = 100  # boxes that are drawn beforehand, to see whether there are any
+TRIED = 100  # boxes drawn in advance, to check that some fit
 MEAN_PIXEL = tuple(round(255 * m) for m in MEAN)
 
 
@@ -26,13 +26,13 @@ def random_box(
     aspect: Sequence[float],
     attempts: int,
 ) -> Box | None:
-    """A box strictly smaller than the image in both directions, or None where no attempt gave one.
+    """A random box, smaller than the image in both directions. None if no attempt fits.
 
     Args:
         size: height, width of the image in pixels.
-        area: least and greatest share of the image.
-        aspect: least and greatest height / width, drawn evenly in between.
-        attempts: boxes drawn until one fits.
+        area: smallest and largest share of the image.
+        aspect: smallest and largest height / width, uniformly distributed.
+        attempts: largest number of boxes drawn.
     """
     height, width = size
     for _ in range(attempts):
@@ -45,16 +45,16 @@ def random_box(
 
 
 def check_fits(what: str, size: tuple[int, int], area: Sequence[float], aspect: Sequence[float]) -> None:
-    """A box of share a and aspect r lies inside H x W where a H / W < r < H / (a W).
+    """Check that boxes can fit: one of share a and aspect r fits into H x W if a H / W < r < H / (a W).
 
     Raises:
-        ValueError: no box of these bounds does, so that nothing would ever happen.
+        ValueError: no box fits.
     """
     shape, least = size[0] / size[1], max(area[0], 1e-9)
     if not max(aspect[0], least * shape) <= min(aspect[1], shape / least) or least >= 1:
         raise ValueError(
             f"no {what} of area {list(area)} and aspect {list(aspect)} fits into {size[0]}x{size[1]} pixels; lower the "
-            f"area, or take the aspect nearer to {shape:g}"
+            f"area, or move the aspect towards {shape:g}"
         )
 
 
@@ -67,26 +67,26 @@ def random_erasing(
     fill: Literal["random", "mean", "data"] = "mean",
     attempts: int = 100,
 ) -> Augment:
-    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle is replaced by a mean colour, or by noise.
+    """Random erasing (Zhong et al., AAAI 2020, algorithm 1): a rectangle becomes a mean colour or noise.
 
     Args:
         images: (N, H, W, 3), the training images, for their size and mean.
-        p: probability of erasing at all.
-        area: least and greatest share of the image.
-        aspect: least and greatest height / width, drawn evenly in between.
-        fill: what replaces it: ImageNet's mean, the training images' own (data), or noise (random).
-        attempts: rectangles drawn until one fits into the image.
+        p: probability.
+        area: smallest and largest share of the image.
+        aspect: smallest and largest height / width, uniformly distributed.
+        fill: "mean" is ImageNet's mean, "data" the mean of the training images, "random" noise.
+        attempts: largest number of rectangles drawn.
 
     Raises:
-        ValueError: bounds that are out of order or range, or so that nothing fits into the image, or another fill.
+        ValueError: bounds out of order or range, no rectangle that fits, or an unknown fill.
     """
     check_share("p", p)
     check_range("area", area, 0, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
     if fill not in ("random", "mean", "data"):
-        raise ValueError(f"fill {fill!r}; there are random, mean, data")
+        raise ValueError(f"unknown fill {fill!r}; there are: random, mean, data")
     if fill == "data" and images is None:
-        raise ValueError("fill 'data': the training images are wanted, to take their mean")
+        raise ValueError("fill 'data' needs the training images, for their mean")
     if images is not None:
         check_fits("rectangle", images.shape[1:3], area, aspect)
 
@@ -105,7 +105,7 @@ def random_erasing(
 
 
 def mean_pixel(images: NDArray[np.uint8]) -> tuple[int, ...]:
-    """The rounded mean of all pixels of images (N, H, W, 3), added up in whole numbers."""
+    """The rounded mean of all pixels of images (N, H, W, 3), summed in integers."""
     sums = np.zeros(3, np.int64)
     for start in range(0, len(images), BLOCK):
         sums += images[start : start + BLOCK].sum(axis=(0, 1, 2), dtype=np.int64)
@@ -121,12 +121,12 @@ def covered(image: Image, box: Sequence[float], pixels: ArrayLike) -> Image:
 
 
 def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
-    """Cutout (DeVries and Taylor 2017): a rectangle of a fixed size is set to 0.
+    """Cutout (DeVries and Taylor 2017): a rectangle of a fixed size becomes 0.
 
-    Differs from the paper: the rectangle lies wholly inside the image, so that its size is indeed fixed.
+    Differs from the paper: the rectangle is always inside the image.
 
     Args:
-        p: probability of doing it at all.
+        p: probability.
         size: share of the image's height and of its width.
 
     Raises:
@@ -135,8 +135,7 @@ def cutout(*, p: float = 0.5, size: Sequence[float] = (0.25, 0.5)) -> Augment:
     check_share("p", p)
     if len(size) != 2 or not all(0 < share <= 1 for share in size):
         raise ValueError(
-            f"size {list(size)}: the rectangle must lie inside the image; wanted two shares of its height and width, "
-            "above 0 and not above 1"
+            f"size {list(size)}: must be two shares, of the image's height and width, above 0 and at most 1"
         )
 
     def draw(rng: np.random.Generator, shape: Size) -> Drawn | None:
@@ -162,35 +161,38 @@ def random_patch(
     back: int = 50_000,
     attempts: int = 100,
 ) -> Augment:
-    """RandomPatch: a piece of an image that came before is pasted at a random place.
+    """RandomPatch: a patch of an earlier image of the epoch is pasted at a random position.
 
-    After Zhou et al. 2019 (OSNet-AIN) and torchreid, whose bounds are the defaults. The first images of an epoch fill
-    the pool and get nothing. Every later one puts a patch of itself in, and then gets one that was there before.
+    After Zhou et al. 2019 (OSNet-AIN) and torchreid, whose bounds are the defaults.
+    The first images of an epoch fill the pool and get no patch. Every later image adds a patch to the pool and gets an
+    earlier one.
+    No pool is stored: the patch of an index is a function of (seed, epoch, index). So the pool is the same for any
+    number of workers, and every epoch has its own.
 
-    Nothing is kept: the patch of a place is a function of (seed, epoch, place), and is cut where it is pasted. So the
-    pool is the same for any number of workers, and every epoch has a pool of its own.
-
-    Differs from torchreid: a patch is cut from the image as it is packed, before any augmentation; an image never gets
-    its own; a patch is neither turned nor mirrored.
+    Differs from torchreid:
+    - A patch is cut from the image before any augmentation.
+    - An image never gets its own patch.
+    - A patch is neither rotated nor mirrored.
 
     Args:
         images: (N, H, W, 3), the training images in their fixed order.
         seed: of the patches.
-        p: probability of pasting at all.
-        area: least and greatest share of the image.
-        aspect: least and greatest height / width, drawn evenly in between.
-        pool: images that fill the pool; half of a data set that has fewer than twice as many.
-        back: how many places before the image's own its patch may come from; torchreid's pool holds as many.
-        attempts: rectangles drawn until one fits into the image; one of which none does gives no patch.
+        p: probability.
+        area: smallest and largest share of the image.
+        aspect: smallest and largest height / width, uniformly distributed.
+        pool: images that fill the pool; at most half of the data set.
+        back: largest distance in the epoch between an image and the source of its patch, as the size of torchreid's
+            pool.
+        attempts: largest number of rectangles drawn. If none fits there is no patch.
 
     Raises:
-        ValueError: bounds that are out of order or range, or so that no patch fits into the image.
+        ValueError: bounds out of order or range, or no patch fits into the image.
     """
     check_share("p", p)
     check_range("area", area, 1e-6, 1)
     check_range("aspect", aspect, 1e-3, 1e3)
     if pool < 1 or back < pool:
-        raise ValueError(f"pool {pool!r}, back {back!r}; wanted a pool of 1 image or more, and back no less than it")
+        raise ValueError(f"pool {pool!r}, back {back!r}; pool must be 1 or more, and back at least pool")
     shape = (images.shape[1], images.shape[2])
     check_fits("patch", shape, area, aspect)
     if any(random_box(np.random.default_rng([i, 2]), shape, area, aspect, attempts) is None for i in range(TRIED)):

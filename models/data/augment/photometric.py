@@ -1,4 +1,4 @@
-"""An augmentation of the light: brightness, contrast, saturation and hue."""
+"""Photometric augmentation: brightness, contrast, saturation and hue."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def color_jitter(
     saturation: float = 0.1,
     hue: float = 0.02,
 ) -> Augment:
-    """Random brightness, contrast, saturation and hue, as torchvision's ColorJitter means them.
+    """Random brightness, contrast, saturation and hue, as defined by torchvision's ColorJitter.
 
-    Differs from it: always in that order, and rounded once after the first three.
+    Differs from it: always in this order, and rounded once after the first three.
 
     Args:
-        p: probability of doing it at all.
-        brightness, contrast, saturation: the factor is drawn evenly from 1 - x to 1 + x. They scale the image, its
-            distance from its mean grey, and its distance from its own grey.
-        hue: turned by up to this share of the colour circle to either side, at most 0.5.
+        p: probability.
+        brightness, contrast, saturation: factors are uniform from 1 - x to 1 + x. They scale the pixels, their
+            difference from the image's mean grey, and their difference from the pixel's grey.
+        hue: largest turn to either side, as a share of the colour circle, at most 0.5.
 
     Raises:
-        ValueError: a value that is no share.
+        ValueError: a value out of range.
     """
     for name, value in (("p", p), ("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
         check_share(name, value)
     if not 0 <= hue <= 0.5:
-        raise ValueError(f"hue {hue!r}; wanted a number from 0 to 0.5")
+        raise ValueError(f"hue {hue!r}; must be from 0 to 0.5")
 
     def draw(rng: np.random.Generator, size: Size) -> Drawn | None:
         if rng.random() >= p:
@@ -53,7 +53,7 @@ def color_jitter(
 
 
 def relit(image: Image, brightness: float, contrast: float, saturation: float) -> Image:
-    """The image with its light, its spread about the mean grey, and its distance from grey scaled, in that order."""
+    """The image with brightness, contrast and saturation changed, in this order."""
     pixels = np.clip(image * np.float32(brightness), 0, 255)
     mean = np.float32(grey(pixels).mean(dtype=np.float64))
     pixels = np.clip(mean + np.float32(contrast) * (pixels - mean), 0, 255)
@@ -63,15 +63,17 @@ def relit(image: Image, brightness: float, contrast: float, saturation: float) -
 
 
 def grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ITU-R BT.601 luma of RGB (H, W, 3), (H, W). Added up term by term: a product would round in an order of its own,
-    and a level that differs by one may be a hue that differs by six."""
+    """ITU-R BT.601 luma (H, W) of RGB (H, W, 3).
+
+    Summed term by term: a matrix product rounds differently, and one level of difference can be six of hue.
+    """
     red, green, blue = (pixels[:, :, c] * np.float32(weight) for c, weight in enumerate(GREY))
     luma: NDArray[np.float32] = red + green + blue
     return luma
 
 
 def turned_hue(image: Image, steps: int) -> Image:
-    """The image with its hue turned by so many 256ths of the circle."""
+    """The image with its hue turned by `steps` / 256 of the circle."""
     hue, saturation, value = Pil.fromarray(image).convert("HSV").split()
     turned = Pil.fromarray(np.asarray(hue) + np.uint8(steps))
     return np.asarray(Pil.merge("HSV", (turned, saturation, value)).convert("RGB"))

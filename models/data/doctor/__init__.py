@@ -1,1 +1,1 @@
-"""What a data set holds, and what is wrong with it."""
+"""Content and faults of a data set."""

@@ -1,4 +1,4 @@
-"""One thing that is wrong or odd about a data set, and what it does to a build or a score."""
+"""Findings: faults and notes about a data set, with their effect on a build or a score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """weight: `stops` a build, `hurts` its score or makes it untrue, or `note`. does: what it would do."""
+    """A fault or a note.
+
+    Attributes:
+        weight: `stops` a build, `hurts` the score or makes it wrong, or `note`.
+        text: what was found.
+        does: the effect.
+        examples: a few examples.
+    """
 
     weight: str
     text: str
@@ -29,5 +36,5 @@ def count(n: int, one: str, many: str = "") -> str:
 
 
 def shown(examples: Iterable[object]) -> tuple[str, ...]:
-    """The first few."""
+    """The first EXAMPLES of them, as text."""
     return tuple(str(example) for example, _ in zip(examples, range(EXAMPLES), strict=False))

@@ -1,4 +1,4 @@
-"""A label list without its images: `name.png:id` or `folder/name.png id` a line, as the NAIC competitions have them."""
+"""A label list without images: lines `name.png:id` or `folder/name.png id`, as in the NAIC competitions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WANTED = "lines 'name.png:id' or 'folder/name.png id'"
 
 
 def read_label_list(path: Path) -> tuple[Benchmark, list[Finding]]:
-    """The list as a benchmark of training images alone, and what is wrong in it; of a name's lines the first counts.
+    """The list as a benchmark with training images only, and its faults. The first line of a name counts.
 
     Raises:
-        DataError: a line is neither.
+        DataError: a line has neither form.
     """
     pids: dict[str, int] = {}
     again: list[str] = []
@@ -25,17 +25,17 @@ def read_label_list(path: Path) -> tuple[Benchmark, list[Finding]]:
         where = f"{path}, line {number}"
         name, mark, pid = line.rpartition(":") if ":" in line else line.rpartition(" ")
         if not mark or not name.strip():
-            raise DataError(f"{where}: {line!r}; wanted {WANTED}")
+            raise DataError(f"{where}: {line!r}; must be {WANTED}")
         name, label = PurePosixPath(name.strip()).name, whole_number(pid.strip(), "the id", where)
         if name not in pids:
             pids[name] = label
         elif pids[name] == label:
             again.append(f"line {number}: {name} is person {label} again")
         else:
-            against.append(f"line {number}: {name} is person {label} here and {pids[name]} further up")
+            against.append(f"line {number}: {name} is person {label} here and {pids[name]} earlier")
     found = []
     if against:
-        does = "one of the two is wrong, and a layout that reads it stops"
+        does = "one of the two is wrong, and reading the data set stops"
         found.append(
             Finding(
                 HURTS, f"{count(len(against), 'name has', 'names have')} a second identity", does, tuple(against[:3])
@@ -46,7 +46,7 @@ def read_label_list(path: Path) -> tuple[Benchmark, list[Finding]]:
             Finding(
                 NOTE,
                 f"{count(len(again), 'line repeats', 'lines repeat')} a name",
-                "the second is idle",
+                "the second has no effect",
                 tuple(again[:3]),
             )
         )

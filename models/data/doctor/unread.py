@@ -1,4 +1,4 @@
-"""Files that lie beside a data set's images and are in no list of it: nothing is left out without a word."""
+"""Findings: files next to a data set's images that are in no list."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NO_IMAGES = frozenset(
 
 
 def find_unread(benchmark: Benchmark) -> list[Finding]:
-    """Other files in the folders of its images: such as are not called images, and images that no list names.
+    """Other files in the folders of its images: files with other endings, and images that no list names.
 
-    Hidden files are none; images that competition.skip leaves out are told elsewhere.
+    Hidden files and images left out by competition.skip do not count.
     """
     listed = {path for split in (*benchmark.lists().values(), *benchmark.whole.values()) for path in split.paths}
     files = []
@@ -31,11 +31,11 @@ def find_unread(benchmark: Benchmark) -> list[Finding]:
     images = [path for path in files if names_image(path.name)]
     found = []
     if others:
-        text = f"{count(len(others), 'file')} beside the images of other endings: {endings(p.name for p in others)}"
-        found.append(Finding(HURTS, text, "none of them is read; rename those that are images", shown(others)))
+        text = f"{count(len(others), 'file')} with other endings next to the images: {endings(p.name for p in others)}"
+        found.append(Finding(HURTS, text, "not read; rename those that are images", shown(others)))
     if images:
-        does = "none of them is read"
-        found.append(Finding(NOTE, f"{count(len(images), 'image')} that no list names", does, shown(images)))
+        text = f"{count(len(images), 'image')} that no list names"
+        found.append(Finding(NOTE, text, "not read", shown(images)))
     return found
 
 

@@ -10,7 +10,7 @@ from models.data.drawn.world import DrawnFolderError, draw_people
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what the command line asks for; returns the exit status."""
+    """Run the command. Returns the exit status."""
     asked = _parser().parse_args(arguments)
     try:
         folder = draw_people(
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"drawn: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"drawn: {asked.sheet}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
+        print(f"drawn: {asked.sheet}: cannot be written ({error.strerror}); give another file", file=sys.stderr)
         return 2
     print(folder)
     return 0
@@ -32,15 +32,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m models.data.drawn",
         usage="python -m models.data.drawn --out people --ids 80 --seed 0   (an example; the options are below)",
-        description="Draw pedestrians into a Market-1501 folder: train, query, gallery, and unlabelled pictures.",
+        description="Draw pedestrians into a Market-1501 folder: train, query, gallery and unlabelled images.",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--ids", type=int, default=80, help="people, half to train on and half to test (default 80)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--ids", type=int, default=80, help="people, half for training and half for test (default 80)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     parser.add_argument("--size", type=_size, default=(128, 64), help="HEIGHTxWIDTH in pixels (default 128x64)")
     parser.add_argument("--level", default="normal", help="easy, normal or hard (default normal)")
-    parser.add_argument("--sheet", type=Path, help="also write a contact sheet of it to this PNG file")
-    parser.add_argument("--jobs", type=int, default=-1, help="worker processes, -1 for one a core (default)")
+    parser.add_argument("--sheet", type=Path, help="also write a contact sheet to this PNG file")
+    parser.add_argument("--jobs", type=int, default=-1, help="worker processes, -1 for one per core (default)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What stands behind people: one wide plate a camera, painted once, of which each picture shows a piece."""
+"""Backdrops: one wide plate per camera. Each image shows a piece of it."""
 
 from collections.abc import Callable
 
@@ -71,7 +71,7 @@ def _floor(draw: ImageDraw.ImageDraw, rng: np.random.Generator, wide: int, tall:
 
 
 def _rows_of(horizon: int, tall: int, count: int) -> list[int]:
-    """Rows of lines that lie on the ground at even steps of distance."""
+    """Rows of lines on the ground at equal distances."""
     return [int(horizon + (tall - horizon) / (1 + 0.55 * step)) for step in range(count)]
 
 

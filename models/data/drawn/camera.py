@@ -1,4 +1,4 @@
-"""The six cameras and the three levels: what a place does to every picture taken there."""
+"""The six cameras and the three levels of difficulty."""
 
 from dataclasses import dataclass
 
@@ -79,12 +79,12 @@ class Level:
     """How hard the pictures are.
 
     Attributes:
-        cast: how far each camera's colour cast and gamma are from neutral, 1 as in the table above.
-        flicker: standard deviation of a picture's own brightness and tint.
-        occluded: share of pictures with something in front.
-        crowded: share of pictures with another pedestrian partly in frame.
+        cast: strength of each camera's colour cast and gamma, 1 as in the table above.
+        flicker: standard deviation of the brightness and tint of single images.
+        occluded: share of images with an object in front.
+        crowded: share of images with a second pedestrian partly in frame.
         scenery: contrast of the backdrop, 1 as painted.
-        apart: how far the backdrops' mean colours are from each other, 1 as painted.
+        apart: difference of the backdrops' mean colours, 1 as painted.
         loose: standard deviation of a box's shift and zoom, as a share of the picture.
         grit: factor on blur and noise.
     """

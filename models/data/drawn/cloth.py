@@ -1,4 +1,4 @@
-"""Paints of clothes: patterns wrapped round the body, and what is sewn, open or strapped on the front and back."""
+"""Surfaces of clothes: patterns around the body, and details on the front and back."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from models.data.drawn.view import around
 
 
 def blend(rgb: Array, mask: Array, colour: Colour) -> Array:
-    """(h, w, 3) with a colour laid on by a mask (h, w) in 0..1."""
+    """(h, w, 3) blended with a colour by a mask (h, w) in 0..1."""
     return rgb + mask[..., None] * (np.asarray(colour, np.float32) - rgb)
 
 

@@ -1,4 +1,4 @@
-"""A person in a pose, drawn."""
+"""Drawing of a person in a pose."""
 
 from models.data.drawn.bag import bag_parts
 from models.data.drawn.head import head_parts
@@ -11,7 +11,7 @@ from models.data.drawn.view import View, draw_parts
 
 
 def draw_person(canvas: Array, view: View, person: Person, pose: Pose, fold: float, light: Light) -> None:
-    """Draw somebody over the canvas (H, W, 3), in place; `fold` (radians) places the creases of the clothes."""
+    """Draw a person on the canvas (H, W, 3), in place. `fold` (radians) places the creases of the clothes."""
     joints = find_joints(person.build, pose)
     parts = [
         *leg_parts(view, person, joints, fold),

@@ -1,4 +1,4 @@
-"""What lens and sensor make of a scene: colour, blur, resolution, noise, JPEG."""
+"""Lens and sensor: colour, blur, resolution, noise, JPEG."""
 
 import io
 
@@ -16,7 +16,7 @@ def expose(canvas: Array, rng: np.random.Generator, size: tuple[int, int], camer
     """A JPEG of (height, width) = size pixels.
 
     Args:
-        canvas: (2 height, any width, 3) in 0..1; a box of another aspect is squeezed or stretched to fit.
+        canvas: (2 height, any width, 3) in 0..1. A box of another aspect ratio is resized to fit.
     """
     height, width = size
     seen = _image(develop(canvas, rng, camera, level)).resize((width, height), Image.Resampling.BOX)

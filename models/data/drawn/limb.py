@@ -20,7 +20,7 @@ def between(start: Point, end: Point, share: float) -> Point:
 
 
 def leg_parts(view: View, person: Person, joints: Joints, fold: float) -> list[Part]:
-    """Both legs; the one nearer to the camera lies over the other."""
+    """Both legs. The one nearer to the camera is drawn over the other."""
     build, bare = person.build, person.outfit.lower in ("shorts", "skirt") or person.outfit.upper == "dress"
     unit = build.height * (0.5 + 0.5 * build.girth)
     parts = []

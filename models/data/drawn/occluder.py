@@ -1,4 +1,4 @@
-"""Things that stand in front of somebody, and things beside them."""
+"""Objects in front of a person, and next to them."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ OCCLUDERS = ("pole", "bench", "bicycle", "bin", "hedge")
 
 
 def draw_occluder(canvas: Array, rng: np.random.Generator, light: Light) -> None:
-    """Draw one random thing in front, in place; it hides up to about half of a picture (H, W, 3)."""
+    """Draw one random object in front, in place. It hides up to about half of an image (H, W, 3)."""
     kind = str(rng.choice(OCCLUDERS))
     {"pole": _pole, "bench": _bench, "bicycle": _bicycle, "bin": _bin, "hedge": _hedge}[kind](canvas, rng, light)
 

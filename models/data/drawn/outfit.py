@@ -1,4 +1,4 @@
-"""What somebody wears: kinds, colours and patterns of the upper and lower clothes."""
+"""Outfits: kinds, colours and patterns of upper and lower clothes."""
 
 import colorsys
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who somebody is: build, head, clothes and bag, the same in every picture of an identity."""
+"""An identity: build, head, clothes and bag, the same in all of its images."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from models.data.drawn.outfit import Outfit, dress_up, pick_colour
 from models.data.drawn.tube import Colour
 
 GROUP = 3
-"""Identities 3g, 3g + 1, 3g + 2 wear one outfit and differ in everything else."""
+"""Identities 3g, 3g + 1, 3g + 2 wear the same outfit and differ in everything else."""
 
 SKINS: tuple[Colour, ...] = (
     (0.96, 0.80, 0.69), (0.91, 0.72, 0.58), (0.82, 0.61, 0.46), (0.68, 0.47, 0.33),
@@ -28,7 +28,7 @@ BAGS = ("none", "backpack", "shoulder", "handbag")
 
 @dataclass(frozen=True)
 class Build:
-    """Measures of a body: height in metres, the rest relative to a usual body's (1 = usual)."""
+    """Measures of a body: height in metres, the others relative to an average body (1 = average)."""
 
     height: float
     girth: float
@@ -63,11 +63,11 @@ class Person:
 
 
 def make_person(seed: int, identity: int) -> Person:
-    """The person that an identity is: details from (seed, identity), clothes from (seed, identity // GROUP)."""
+    """The person of an identity: details from (seed, identity), clothes from (seed, identity // GROUP)."""
     rng = np.random.default_rng([seed, 1, identity])
     group = np.random.default_rng([seed, 2, identity // GROUP])
     outfit = dress_up(group)
-    # Neighbours in an outfit never get the same hair or bag by chance: each takes the next of a shuffled list.
+    # People with the same outfit never get the same hair or bag: each takes the next of a shuffled list.
     member = identity % GROUP
     styles, bags = group.permutation(HAIR_STYLES), group.permutation(BAGS)
     style = str(styles[member])

@@ -1,4 +1,4 @@
-"""One picture: a person before a backdrop, framed by a detector and taken by a camera."""
+"""One image: a person in front of a backdrop, framed by a detector and taken by a camera."""
 
 from dataclasses import dataclass, replace
 
@@ -17,12 +17,12 @@ from models.data.drawn.view import View
 FRAMINGS = ("person", "part", "empty")
 """A whole person, a badly framed part of one, or background only."""
 PASSER_BY = 1_000_000
-"""First identity of the people who only walk through others' pictures."""
+"""First identity of the people who only walk through the images of others."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """Which picture: of whom, the how manieth, by which camera (1..CAMERAS), framed how."""
+    """An image to take: identity, number, camera (1..CAMERAS), framing."""
 
     identity: int
     index: int
@@ -31,17 +31,17 @@ class Shot:
 
 
 def take_picture(shot: Shot, seed: int, size: tuple[int, int], camera: Camera, plate: Pixels, level: Level) -> bytes:
-    """Draw a shot: a pure function of its arguments, the plate being one of (seed, camera).
+    """Draw a shot. A pure function of its arguments.
 
     Args:
         size: (height, width) in pixels.
-        plate: the camera's backdrop, made for twice that size.
+        plate: the camera's backdrop, a function of (seed, camera), made for twice that size.
 
     Returns:
         A JPEG file.
     """
     rng = np.random.default_rng([seed, 3, shot.identity, shot.index])
-    # A detector's box is made to fit the picture: people come out a little broader than they are.
+    # A detector's box is resized to the image: people appear a little broader than they are.
     height, width = 2 * size[0], int(2 * size[1] / rng.uniform(1.1, 1.3))
     canvas = cut_plate(plate, rng, height, width)
     light = replace(camera.light, azimuth=camera.light.azimuth + float(rng.normal(0, 0.2)))
@@ -57,7 +57,7 @@ def take_picture(shot: Shot, seed: int, size: tuple[int, int], camera: Camera, p
 
 
 def _heading(seed: int, shot: Shot, camera: Camera) -> float:
-    """Somebody walks through a camera's place in one direction, so that pictures of one camera resemble each other."""
+    """A person walks past a camera in one direction, so images from one camera are similar."""
     rng = np.random.default_rng([seed, 4, shot.identity, shot.camera])
     return float(rng.choice(4, p=camera.views)) * np.pi / 2 + float(rng.normal(0, 0.25))
 
@@ -65,7 +65,7 @@ def _heading(seed: int, shot: Shot, camera: Camera) -> float:
 def _frame(
     rng: np.random.Generator, yaw: float, camera: Camera, canvas: tuple[int, int], framing: str, level: Level
 ) -> View:
-    """Where the detector's box lies around a body whose height becomes 1 here; see _figure."""
+    """The detector's box around a body of height 1, see `_figure`."""
     height, width = canvas
     zoom, shift = rng.normal(0, level.loose, 2)
     share = 0.92 * float(np.clip(1 + zoom, 0.7, 1.25))
@@ -80,7 +80,7 @@ def _frame(
 
 
 def _figure(canvas: Array, person: Person, view: View, rng: np.random.Generator, light: Light) -> None:
-    """Draw a body so that its height fills the box: a detector hides how tall somebody is."""
+    """Draw a body so that its height fills the box: a detector hides the height of a person."""
     fitted = replace(view, scale=view.scale / person.build.height)
     pose = strike_pose(rng, person.side if person.bag == "handbag" else None)
     _shadow(canvas, fitted, light)
@@ -100,7 +100,7 @@ def _shadow(canvas: Array, view: View, light: Light) -> None:
 
 
 def _passer_by(canvas: Array, seed: int, rng: np.random.Generator, view: View, light: Light) -> None:
-    """Somebody else at the edge of the box, a little further off."""
+    """Another person at the edge of the box, a little further away."""
     person = make_person(seed, PASSER_BY + int(rng.integers(200)))
     aside = float(rng.choice((-1, 1)) * rng.uniform(0.36, 0.52)) * canvas.shape[1]
     further = float(rng.uniform(0.8, 0.97))

@@ -1,4 +1,4 @@
-"""Which pictures a drawn data set holds, and under which names: Market-1501's folders and rules."""
+"""The images of a drawn data set and their names, by Market-1501's rules."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from models.data.drawn.person import GROUP
 from models.data.drawn.picture import Shot
 
 SINGLES, DISTRACTORS, UNLABELLED, JUNK = 100_000, 200_000, 300_000, 400_000
-"""First identities of people with one training picture, of strangers, of nameless people, and of junk."""
+"""First identities of people with one training image, of distractors, of unlabelled people, and of junk."""
 TRAIN, QUERY, GALLERY, NAMELESS = "bounding_box_train", "query", "bounding_box_test", "unlabelled"
 MIN_IDS, MAX_IDS = 12, 8000
 NAMES_APART = 90_000
-"""Frames of a name run from 0 to a little above this."""
+"""Frame numbers in names go from 0 to a little above this."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file to write: `folder/name`, the pid that the truth gives it, and what is in the picture."""
+    """A file to write: `folder/name`, its true pid, and what the image shows."""
 
     folder: str
     name: str
@@ -29,9 +29,12 @@ class Entry:
 def plan_entries(ids: int, seed: int) -> list[Entry]:
     """All files of a data set, in the order of their names.
 
-    Besides the `ids` people with several pictures, of whom half are to train on and half to test, there are people with
-    a single training picture (ids // 16), strangers in the gallery and people without a name (ids // 4 each; all at
-    least 2), and ids // 4 pieces of junk. Nobody's pictures depend on how many people are asked for.
+    - `ids` people with several images, half for training and half for test.
+    - ids // 16 people with one training image, at least 2.
+    - ids // 4 distractors in the gallery and ids // 4 unlabelled people, at least 2 each.
+    - ids // 4 junk images.
+
+    The images of a person do not depend on `ids`.
     """
     singles, extra = max(2, ids // 16), max(2, ids // 4)
     tested = [identity for identity in range(ids) if _is_tested(identity)]
@@ -49,7 +52,7 @@ def plan_entries(ids: int, seed: int) -> list[Entry]:
 
 
 def _is_tested(identity: int) -> bool:
-    """Every other group: people who share an outfit are on the same side."""
+    """Every second group: people with the same outfit are all in training or all in the test."""
     return (identity // GROUP) % 2 == 1
 
 
@@ -64,27 +67,27 @@ def _spread(rng: np.random.Generator, count: int) -> list[int]:
 
 
 def _entry(folder: str, pid: int, shot: Shot, frame: int) -> Entry:
-    """A file named in Market's form: pid, camera and sequence, frame, box."""
+    """A file named as in Market-1501: pid, camera and sequence, frame, box."""
     label = "-1" if pid == -1 else f"{pid:04d}"
     name = f"{label}_c{shot.camera}s{1 + shot.identity % 3}_{frame:06d}_{1 + shot.index % 4:02d}.jpg"
     return Entry(folder, name, pid, shot)
 
 
 def _named(folder: str, shot: Shot) -> Entry:
-    """A file of somebody whose pid is the identity's number, from 1."""
+    """A file of a person whose pid is the identity's number, from 1."""
     frame = (shot.identity * 7919 + shot.camera * 10_007) % NAMES_APART + 25 * shot.index
     return _entry(folder, shot.identity + 1, shot, frame)
 
 
 def _train(identity: int, seed: int) -> list[Entry]:
-    """5 to 24 pictures, 14 on average."""
+    """5 to 24 images, 14 on average."""
     rng = _rng(seed, identity)
     cameras = _spread(rng, int(np.clip(rng.gamma(7.0, 2.0), 5, 24)))
     return [_named(TRAIN, Shot(identity, index, camera)) for index, camera in enumerate(cameras)]
 
 
 def _test(identity: int, seed: int) -> list[Entry]:
-    """2 to 4 queries, each under its own camera, then 8 to 10 gallery pictures over all cameras."""
+    """2 to 4 queries from different cameras, then 8 to 10 gallery images over all cameras."""
     rng = _rng(seed, identity)
     queries, gallery = int(rng.integers(2, 5)), int(rng.integers(8, 11))
     cameras = _spread(rng, queries) + _spread(rng, gallery)
@@ -100,7 +103,7 @@ def _single(number: int, pid: int, seed: int) -> Entry:
 
 
 def _distractor(number: int, seed: int) -> list[Entry]:
-    """Two pictures of a stranger and one of nobody."""
+    """Two images of a distractor and one without a person."""
     identity = DISTRACTORS + number
     framings = ("person", "person", "empty")
     return [
@@ -110,13 +113,13 @@ def _distractor(number: int, seed: int) -> list[Entry]:
 
 
 def _junk(number: int, identity: int, seed: int) -> Entry:
-    """A badly framed part of somebody who is in the test."""
+    """A badly framed part of a test person."""
     camera = 1 + int(_rng(seed, JUNK + number).integers(CAMERAS))
     return _entry(GALLERY, -1, Shot(identity, JUNK + number, camera, "part"), 10 * number)
 
 
 def _nameless(pids: range, seed: int) -> list[Entry]:
-    """4 to 12 pictures each, in shuffled order; a name gives the camera only."""
+    """4 to 12 images each, in shuffled order. A name gives the camera only."""
     shots = []
     for number, pid in enumerate(pids):
         identity = UNLABELLED + number

@@ -1,4 +1,4 @@
-"""How somebody stands in one picture: a walking phase, arms, lean; and the joints that follow from it."""
+"""The pose in one image (walking phase, arms, lean), and the joints that follow from it."""
 
 from dataclasses import dataclass
 

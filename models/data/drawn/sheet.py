@@ -1,4 +1,4 @@
-"""A contact sheet of a drawn data set: people in rows, cameras in columns, from the very files written."""
+"""A contact sheet of a drawn data set, from its files: people in rows, cameras in columns."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -62,7 +62,7 @@ def pictures_of(folder: Path) -> dict[tuple[int, int], list[Path]]:
 
 
 def pick_rows(found: dict[tuple[int, int], list[Path]], groups: int) -> list[int]:
-    """Pids of some groups, evenly spread over those whose people were all seen by every camera."""
+    """Pids of some groups, evenly spread over those whose people were all seen by all cameras."""
     seen: dict[int, int] = defaultdict(int)
     for pid, _ in found:
         seen[(pid - 1) // GROUP] += 1

@@ -1,4 +1,4 @@
-"""Tubes: the one brush. A body is a few lit, round, tapering tubes laid over each other from far to near."""
+"""Tubes: a body is a few lit, round, tapering tubes, drawn over each other from far to near."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a body is seen: the turn and tilt of the camera, and parts of a body laid down from far to near."""
+"""The view of a body: yaw and pitch of the camera, and its parts drawn from far to near."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Writing a drawn data set: a Market-1501 folder, whole or not at all."""
+"""Writing a drawn data set: a Market-1501 folder, written atomically."""
 
 import csv
 import json
@@ -18,13 +18,13 @@ from models.data.drawn.picture import take_picture
 from models.data.drawn.plan import GALLERY, MAX_IDS, MIN_IDS, NAMELESS, QUERY, TRAIN, Entry, plan_entries
 
 VERSION = 1
-"""Raised whenever the same request gives other pixels."""
+"""Increased when the same request gives different pixels."""
 MANIFEST, TRUTH = "drawn.json", "unlabelled_ids.csv"
 FOLDERS = (TRAIN, QUERY, GALLERY, NAMELESS)
 
 
 class DrawnFolderError(DataError):
-    """The folder or the request cannot be drawn; the message says what came and what to do."""
+    """The request is out of bounds, or the folder cannot be used. The message says what to do."""
 
 
 def draw_people(
@@ -36,21 +36,21 @@ def draw_people(
     level: str = "normal",
     n_jobs: int = -1,
 ) -> Path:
-    """Draw people into a new Market-1501 folder, or keep the one that the same request made before.
+    """Draw people into a new Market-1501 folder. A folder of the same request is reused.
 
     Args:
-        out: the folder to make; beside it a temporary one is written first, then renamed.
-        ids: people with several pictures, half to train on and half to test.
-        seed: of everything; the same seed gives the same bytes for any number of workers.
-        size: (height, width) of the pictures in pixels.
+        out: the folder. A temporary one next to it is written first, then renamed.
+        ids: people with several images, half for training and half for test.
+        seed: the same seed gives the same bytes for any number of workers.
+        size: (height, width) of the images in pixels.
         level: "easy", "normal" or "hard".
-        n_jobs: worker processes, -1 for one a core.
+        n_jobs: worker processes, -1 for one per core.
 
     Returns:
         out.
 
     Raises:
-        DrawnFolderError: a value out of bounds, or `out` exists and holds something else.
+        DrawnFolderError: a value is out of bounds, or `out` exists with other content.
     """
     out = Path(out)
     _check_request(ids, seed, size, level)
@@ -78,17 +78,17 @@ def draw_people(
 
 def _check_request(ids: int, seed: int, size: tuple[int, int], level: str) -> None:
     if not MIN_IDS <= ids <= MAX_IDS:
-        raise DrawnFolderError(f"{ids} people asked for; between {MIN_IDS} and {MAX_IDS:,} can be drawn")
+        raise DrawnFolderError(f"{ids} people; must be {MIN_IDS} to {MAX_IDS:,}")
     if seed < 0:
-        raise DrawnFolderError(f"seed {seed} is negative; take 0 or more")
+        raise DrawnFolderError(f"seed {seed} is negative; must be 0 or more")
     if min(size) < 16 or max(size) > 512:
-        raise DrawnFolderError(f"size {size[0]}x{size[1]} (height x width) is out of bounds; take 16 to 512 for each")
+        raise DrawnFolderError(f"size {size[0]}x{size[1]} (height x width) is out of bounds; each must be 16 to 512")
     if level not in levels():
         raise DrawnFolderError(f"unknown level {level!r}; there are: {', '.join(levels())}")
 
 
 def _is_kept(out: Path, asked: dict[str, object]) -> bool:
-    """Whether `out` already is what is asked for; an empty folder counts as nothing there."""
+    """Whether `out` already holds this request. An empty folder counts as missing."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -97,18 +97,14 @@ def _is_kept(out: Path, asked: dict[str, object]) -> bool:
         found = None
     if not isinstance(found, dict):
         raise DrawnFolderError(f"{out} exists and is not a drawn data set; choose another folder or remove it")
-    differing = [
-        f"{key} {found.get(key)!r} there, {value!r} asked" for key, value in asked.items() if found.get(key) != value
-    ]
+    differing = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in asked.items() if found.get(key) != value]
     if differing:
         raise DrawnFolderError(
             f"{out} holds drawn people of another request ({'; '.join(differing)}); choose another folder or remove it"
         )
     present = sum(1 for folder in FOLDERS for _ in (out / folder).glob("*.jpg"))
     if present != asked["images"]:
-        raise DrawnFolderError(
-            f"{out} holds {present:,} of its {asked['images']:,} pictures; remove it to draw it again"
-        )
+        raise DrawnFolderError(f"{out} holds {present:,} of its {asked['images']:,} images; remove it to draw it again")
     return True
 
 
@@ -117,7 +113,7 @@ def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], 
         (draft / folder).mkdir(parents=True)
     workers = min(cpu_count() if n_jobs < 0 else max(1, n_jobs), max(1, len(entries) // 50))
     shares = [entries[start::workers] for start in range(workers)]
-    there = draft.absolute()  # workers that are still there from before have the working directory of then
+    there = draft.absolute()  # workers of an earlier call have its working directory
     Parallel(n_jobs=workers)(delayed(draw_entries)(there, share, seed, size, level) for share in shares)
     with (draft / TRUTH).open("w", newline="") as file:
         rows = csv.writer(file)
@@ -126,7 +122,7 @@ def _write(draft: Path, entries: list[Entry], seed: int, size: tuple[int, int], 
 
 
 def draw_entries(draft: Path, entries: Sequence[Entry], seed: int, size: tuple[int, int], level: str) -> None:
-    """Draw a worker's share of files into existing folders."""
+    """Draw a worker's files into existing folders."""
     plates = make_plates(seed, size, level)
     for entry in entries:
         camera, plate = plates[entry.shot.camera - 1]
@@ -136,7 +132,9 @@ def draw_entries(draft: Path, entries: Sequence[Entry], seed: int, size: tuple[i
 
 def make_plates(seed: int, size: tuple[int, int], level: str) -> list[tuple[Camera, Pixels]]:
     """Each camera and its backdrop for pictures of (height, width) pixels."""
-    of_level, height, width = levels()[level], 2 * size[0], 2 * size[1]
+    of_level = levels()[level]
+    height = 2 * size[0]
+    width = 2 * size[1]
     return [
         (camera, make_plate(camera, of_level, np.random.default_rng([seed, 8, number]), height, width))
         for number, camera in enumerate(cameras())

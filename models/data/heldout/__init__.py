@@ -1,1 +1,1 @@
-"""Parts of the training data that are kept aside to score on."""
+"""Held-out parts of the training data, to score on."""

@@ -1,7 +1,7 @@
-"""A held-out split shaped like the board that a submission meets: its images a person, its ratio, its distractors.
+"""A held-out split that resembles a competition's test lists: images per identity, ratio, distractors.
 
-Identities are split, never images. Those kept aside are asked for, or stand in the gallery as strangers; no picture of
-either is trained on.
+Identities are split, never images.
+Held-out identities are queries or distractors in the gallery. None of their images is trained on.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from models.data.heldout.holdout import can_be_found, choose_queries
 from models.data.split import UNKNOWN, Benchmark, Split
 
 LEAST_PERSONS = 2
-LEAST_TRAINED = 0.5  # share of all identities that strangers leave to train on
+LEAST_TRAINED = 0.5  # share of all identities that distractors must leave for training
 Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a board looks like; None is not asked for.
+    """The shape of test lists. None is no constraint.
 
-    share: of the identities that can be asked for. images: fewest and most of one of them. queries: of one of them,
-    as far as each finds an answer; None is as `hold_out` has it. ratio: queries to gallery images.
-    distractors: share of the gallery that shows nobody who is asked for. cameras: a right answer is of another camera.
+    Attributes:
+        share: of the identities that can be queries.
+        images: fewest and most images per query identity.
+        queries: per identity, as long as each has a correct match. None is the rule of `hold_out`.
+        ratio: queries / gallery images.
+        distractors: share of the gallery that shows no query identity.
+        cameras: whether a correct match must be from another camera.
     """
 
     share: float = 0.2
@@ -39,7 +43,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Board:
-    """A split: three lists that share no image, the first no identity with the others."""
+    """Three lists without common images. No identity of `train` is in the others."""
 
     train: Split
     query: Split
@@ -47,8 +51,10 @@ class Board:
 
 
 def shape_of(benchmark: Benchmark, share: float = 0.2) -> Shape:
-    """The shape of a data set's own test lists, as far as they show it: without labels the ratio and the cameras."""
-    train, query, gallery = benchmark.train, benchmark.query, benchmark.gallery
+    """The shape of a data set's own test lists. Without labels: ratio and cameras only."""
+    train = benchmark.train
+    query = benchmark.query
+    gallery = benchmark.gallery
     parts = [part for part in (train, query, gallery) if len(part)]
     cameras = all(part.cameras for part in parts) and len({*train.camids.tolist()} - {UNKNOWN}) > 1
     if not len(query) or not len(gallery):
@@ -65,13 +71,14 @@ def shape_of(benchmark: Benchmark, share: float = 0.2) -> Shape:
 
 
 def make_board(train: Split, shape: Shape, seed: int) -> Board:
-    """Keep identities aside, and make query and gallery lists of the shape of them.
+    """Hold out identities, and make query and gallery lists of this shape from them.
 
-    Distractors are whole identities, drawn until their share is reached; where no share is asked for but a ratio is,
-    until the ratio is; they leave half of all identities to train on. A person's images above the most are dropped.
+    Distractors are whole identities, drawn until their share is reached, or the ratio if there is no share.
+    They leave half of all identities for training.
+    Images of an identity above the largest number are dropped.
 
     Raises:
-        DataError: too few identities to ask for, or to train on.
+        DataError: too few identities for queries or for training.
     """
     rng = np.random.default_rng([seed, 0, 6])
     camids = train.camids if shape.cameras else np.full(len(train), UNKNOWN)
@@ -82,8 +89,8 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
     if len(asked) < LEAST_PERSONS or len(rows_of) - len(asked) < LEAST_PERSONS:
         other = " by two cameras" if shape.cameras else ""
         raise DataError(
-            f"a share of {shape.share:g} of {len(able)} identities with {low} images or more{other} is {len(asked)}, "
-            f"and leaves {len(rows_of) - len(asked)} to train on; at least {LEAST_PERSONS} are needed on either side"
+            f"a share of {shape.share:g} of {len(able)} identities with at least {low} images{other} is {len(asked)}, "
+            f"and leaves {len(rows_of) - len(asked)} for training; at least {LEAST_PERSONS} are needed on both sides"
         )
     query: list[int] = []
     right: list[int] = []
@@ -100,7 +107,7 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
 
 
 def _fewer(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
-    """At most so many of a person's images, two cameras among them where they are known."""
+    """At most `most` images of an identity, from two cameras if cameras are known."""
     if most is None or len(rows) <= most:
         return rows
     drawn = rng.permutation(rows)
@@ -114,7 +121,7 @@ def _fewer(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.rand
 def _strangers(
     rows_of: dict[int, Rows], asked: set[int], queries: int, right: int, shape: Shape, rng: np.random.Generator
 ) -> list[int]:
-    """Rows of identities that nobody asks for, as many as the distractors' share, or else the ratio, wants."""
+    """Rows of distractors: as many as their share needs, or else the ratio."""
     if shape.distractors is not None:
         wanted = round(right * shape.distractors / max(1e-9, 1 - shape.distractors))
     elif shape.ratio is not None:

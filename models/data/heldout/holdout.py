@@ -1,4 +1,4 @@
-"""Keep some training identities aside to score on, where the test set has no labels."""
+"""Hold out training identities to score on, for a test set without labels."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from models.data.split import UNKNOWN, Split
 
 
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split]:
-    """Split identities, never images: those kept aside are not trained on.
+    """Split identities, never images. Held-out identities are not trained on.
 
-    Of each identity kept aside one image a camera is a query, as in Market-1501, as long as every query finds an image
-    of another camera in the rest, which is the gallery. Where no camera is known, one image in four, at least one.
+    One image per camera of each held-out identity is a query, as in Market-1501. The others are the gallery.
+    Every query has a gallery image of its identity from another camera.
+    Without cameras one image in four is a query, at least one.
 
     Args:
-        share: of the identities that can be kept, above 0 and below 1: two images or more, not all by one camera.
+        share: of the identities with at least two images, not all from one camera; above 0 and below 1.
         seed: of the choice.
 
     Returns:
         train, query, gallery.
 
     Raises:
-        ConfigError: the share is out of bounds. DataError: too few identities to keep any.
+        ConfigError: the share is out of bounds.
+        DataError: too few identities.
     """
     if not 0 < share < 1:
-        raise ConfigError(f"--holdout {share:g}: wanted a share of the identities above 0 and below 1, such as 0.2")
+        raise ConfigError(f"--holdout {share:g}: must be a share of the identities above 0 and below 1, such as 0.2")
     rng = np.random.default_rng([seed, 0, 2])
     rows_of = {int(pid): np.flatnonzero(train.pids == pid) for pid in np.unique(train.pids) if pid != UNKNOWN}
     able = [pid for pid, rows in rows_of.items() if can_be_found(train.camids[rows])]
     kept = np.sort(rng.permutation(np.array(able, dtype=np.int64))[: round(share * len(able))])
     if len(kept) < 2 or len(able) - len(kept) < 2:
         raise DataError(
-            f"--holdout {share:g} of {len(able)} identities with two images or more (not all by one camera) keeps "
-            f"{len(kept)} aside; at least 2 are needed on either side"
+            f"--holdout {share:g} of {len(able)} identities with at least two images (not all from one camera) is "
+            f"{len(kept)}; at least 2 identities are needed on both sides"
         )
     query = [row for pid in kept for row in choose_queries(rows_of[int(pid)], train.camids, rng)]
     aside = np.flatnonzero(np.isin(train.pids, kept))
@@ -46,21 +48,21 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split, Split
 
 
 def can_be_found(cams: NDArray[np.int64]) -> bool:
-    """Whether one of the images can ask for another: not where all are of one known camera."""
+    """Whether one image can be a query for another: there are two, and not all are from one known camera."""
     return len(cams) >= 2 and (len(set(cams)) >= 2 or cams[0] == UNKNOWN)
 
 
 def _finds(cam: int, left: list[int]) -> bool:
-    """Whether an image of this camera finds one among those of other cameras; an unknown one is shared by none."""
+    """Whether one of the cameras differs from this one. An unknown camera differs from all."""
     return any(other != cam or other == UNKNOWN for other in left)
 
 
 def choose_queries(
     rows: NDArray[np.intp], camids: NDArray[np.int64], rng: np.random.Generator, wanted: int | None = None
 ) -> list[int]:
-    """The rows of one identity that ask; the others are there to be found, each query by another camera's.
+    """The query rows of one identity. Each has a correct match from another camera in the other rows.
 
-    wanted: how many are to ask, where there are enough; None is one a camera, or one in four where they are unknown.
+    wanted: the number of queries, if possible. None is one per camera, or one in four without cameras.
     """
     rows = rng.permutation(rows)
     if (camids[rows] == UNKNOWN).all():

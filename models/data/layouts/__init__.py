@@ -1,4 +1,4 @@
-"""Layouts: how data sets lie on disk. One file each; a new one is a file and a line in `LAYOUTS`."""
+"""Layouts: folder layouts of data sets. One file per layout, listed in `LAYOUTS`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ AUTO = "auto"
 
 
 def settle_layout(name: str, root: Path) -> tuple[str, str | None]:
-    """The layout to read: the one named, or the one that is recognised where the name is `auto`; and then why.
+    """The layout and, for `auto`, the reason why it was recognised.
 
     Raises:
         DataError: as `recognise`.
@@ -64,36 +64,36 @@ def read_layout(
     skip: Mapping[str, Sequence[str]] | None = None,
     wanted: Collection[str] = ("train", "query", "gallery"),
 ) -> Benchmark:
-    """Read a data set, leave out the images that `skip` names, and check that it can be searched.
+    """Read a data set, leave out the images that `skip` names, and check its lists.
 
     Args:
-        skip: list -> images, as `leave_out` has it.
-        wanted: lists that may not be empty.
+        skip: list -> images, see `leave_out`.
+        wanted: lists that must not be empty.
 
     Raises:
-        ConfigError: there is no such layout.
-        DataError: the folder is not laid out so, or query and gallery cannot answer each other.
+        ConfigError: unknown layout.
+        DataError: the folder does not have this layout, a list is empty, or query and gallery share no identity.
     """
     if name not in LAYOUTS and name != AUTO:
         raise ConfigError(f"unknown layout {name!r}; there are: {', '.join((AUTO, *LAYOUTS))}")
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
+        raise DataError(f"{root}: no such folder; --data must be the folder of the data set")
     name, _ = settle_layout(name, root)
     inner = find_root(name, root)
     benchmark = leave_out(LAYOUTS[name](inner), skip or {})
     _check(benchmark, wanted)
-    into = [Finding(NOTE, f"read from {inner}", f"{root} itself is not laid out so")] if inner != root else []
+    into = [Finding(NOTE, f"read from {inner}", f"{root} itself does not have this layout")] if inner != root else []
     odd = into + [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
     return replace(benchmark, found=(*benchmark.found, *odd))
 
 
 def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
-    """Nothing to train on, nothing to ask, nothing to find, or nobody in common: said before any work."""
+    """Raise DataError if a list is empty or query and gallery share no identity."""
     for part in wanted:
         if not len(getattr(benchmark, part)):
             raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
     if benchmark.query.labelled and benchmark.gallery.labelled and not benchmark.scorable:
         raise DataError(
             f"{benchmark.root}: query and gallery share no identity ({len(set(benchmark.query.pids))} and "
-            f"{len(set(benchmark.gallery.pids))} identities). Is the gallery that of another test set?"
+            f"{len(set(benchmark.gallery.pids))} identities). Does the gallery belong to another test set?"
         )

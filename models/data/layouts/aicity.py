@@ -1,4 +1,4 @@
-"""AI City Challenge, track 2 (CityFlow-ReID; Tang et al., CVPR 2019): numbered images, labels in XML."""
+"""AI City Challenge, track 2 (CityFlow-ReID; Tang et al., CVPR 2019): numbered images with labels in XML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
 def read_aicity(root: Path) -> Benchmark:
-    """`image_train/000001.jpg` and `train_label.xml`; query and test have identities where their XML is there too."""
+    """`image_train/000001.jpg` and `train_label.xml`. Query and test have identities if their XML is there."""
     return Benchmark(
         "aicity",
         root,
@@ -28,12 +28,14 @@ def read_aicity(root: Path) -> Benchmark:
 
 
 def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
-    """The images of a folder; one that the XML does not name has no identity, and is not trained on."""
+    """The images of a folder. An image that the XML does not name has no identity and is not trained on."""
     told = read_labels(labels) if needed or labels.exists() else {}
     there = {path.name: path for path in list_images(folder)}
     missing = next((name for name in told if name not in there), None)
     if missing is not None:
-        raise DataError(f"{labels}: {missing!r} is not in {folder}{hint(missing, there)}. Restore it, or mend its item")
+        raise DataError(
+            f"{labels}: {missing!r} is not in {folder}{hint(missing, there)}. Restore it, or correct its item"
+        )
     unknown = (UNKNOWN, UNKNOWN)
     return make_split(
         [(n, p, *told.get(n, unknown)) for n, p in there.items() if not needed or told.get(n, unknown)[0] >= 0]
@@ -41,7 +43,7 @@ def _read(folder: Path, labels: Path, needed: bool = False) -> Split:
 
 
 def _with_tracks(split: Split, path: Path) -> Split:
-    """The tracks of the test images, where the file is there: a line a track, the numbers of its images, from 1."""
+    """The tracks of the test images, if the file is there. Each line has the image numbers of a track, from 1."""
     if not path.exists():
         return split
     row_of = {name.partition(".")[0].lstrip("0"): row for row, name in enumerate(split.names)}
@@ -50,7 +52,7 @@ def _with_tracks(split: Split, path: Path) -> Split:
         for word in text.split():
             row = row_of.get(word.partition(".")[0].lstrip("0"))
             if row is None or tracks[row] != UNKNOWN:
-                trouble = "is no image of image_test" if row is None else "is in another track already"
+                trouble = "is not in image_test" if row is None else "is in another track already"
                 raise DataError(f"{path}, line {line}: {word!r} {trouble}")
             tracks[row] = track
     return replace(split, tracks=tracks)
@@ -59,15 +61,16 @@ def _with_tracks(split: Split, path: Path) -> Split:
 def read_labels(path: Path) -> dict[str, tuple[int, int]]:
     """Name -> vehicle, camera, from items `<Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>`.
 
-    The header says gb2312 and the file is not: it is decoded as the UTF-8 that it is. A missing id is -1.
+    The header says gb2312, but the file is UTF-8 and is decoded so.
+    A missing id is -1.
 
     Raises:
-        DataError: it cannot be read, an item lacks its name, or a number is none.
+        DataError: it cannot be read, an item has no name, or an id is no number.
     """
-    wants = "layout aicity wants XML items with imageName there"
+    wants = "layout aicity needs XML items with imageName"
     text = read_text(path, wants)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise DataError(f"{path}: declares entities; wanted plain items")
+        raise DataError(f"{path}: declares entities, which are not allowed; write plain items")
     try:
         items = list(ElementTree.fromstring(text).iter("Item"))
     except (ElementTree.ParseError, RecursionError) as e:
@@ -81,5 +84,5 @@ def read_labels(path: Path) -> dict[str, tuple[int, int]]:
         camera = item.get("cameraID", "-1").removeprefix("c")
         told = (pid, whole_number(camera, "cameraID", where))
         if found.setdefault(name, told) != told:
-            raise DataError(f"{where}: {name!r} is {told} here and {found[name]} further up; delete one of the items")
+            raise DataError(f"{where}: {name!r} is {told} here and {found[name]} earlier; delete one of them")
     return found

@@ -1,4 +1,4 @@
-"""Which layout a folder has, found by looking: `--layout auto` says what it recognised and why."""
+"""Recognition of a folder's layout, for `--layout auto`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ NUMBERED, LABELLED = re.compile(r"\d+\.\w+"), re.compile(r"\d+_c\d+")
 
 @dataclass(frozen=True)
 class Sign:
-    """What tells a layout. paths: all must be there. first: a folder, and what its first image is called."""
+    """The sign of a layout.
+
+    Attributes:
+        paths: all must exist.
+        first: a folder, and a pattern for the name of its first image.
+    """
 
     paths: tuple[str, ...]
     first: tuple[str, re.Pattern[str]] | None = None
@@ -46,23 +51,23 @@ IN_PLACE_OF = {"drawn": "market1501", "cuhk03np": "cuhk03np_labeled", "naic2019"
 
 @dataclass(frozen=True)
 class Found:
-    """A layout, and the sentence that says why."""
+    """A layout, and why it was recognised."""
 
     layout: str
     why: str
 
 
 def recognise(root: Path) -> Found:
-    """The one layout that a folder has.
+    """The layout of a folder.
 
-    Where a folder holds two of a kind, the usual one is taken and the other is named: detected boxes before drawn
-    ones, board a before board b.
+    If a folder has both parts of a data set, the usual part is taken and the other one is named.
+    Detected boxes come before labeled ones, board a before board b.
 
     Raises:
-        DataError: there is no such folder, no layout is recognised, or several are.
+        DataError: no such folder, no layout is recognised, or several are.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --data names the folder that holds the data set")
+        raise DataError(f"{root}: no such folder; --data must be the folder of the data set")
     seen = _seen(root)
     if not seen and (inner := _inner(root)) is not None:
         found = recognise(inner)
@@ -73,18 +78,18 @@ def recognise(root: Path) -> Found:
         there = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
         shown = ", ".join(there[:8]) or "nothing"
         raise DataError(
-            f"{root}: no layout is recognised; it holds {shown}. {_nearly(root)}. Name one with --layout, or describe "
-            "the images in a df.csv (layout table)"
+            f"{root}: no layout is recognised; the folder has {shown}. {_nearly(root)}. Give one with --layout, or "
+            "list the images in a df.csv (layout table)"
         )
     if len(chosen) > 1:
-        raise DataError(f"{root}: could be {' or '.join(chosen)}; name one with --layout")
+        raise DataError(f"{root}: the layout could be {' or '.join(chosen)}; give one with --layout")
     why = f"layout {chosen[0]}, recognised by {', '.join(seen[chosen[0]].paths)}"
     others = [name for name in also if IN_PLACE_OF[chosen[0]] == name and name != "market1501"]
     return Found(chosen[0], why + "".join(f" (--layout {name} takes the other part)" for name in others))
 
 
 def find_root(layout: str, root: Path) -> Path:
-    """The folder that is laid out so: this one, or the one folder in it that is, as an archive unpacks itself."""
+    """The folder with this layout: `root`, or the only such folder in it, as unpacked from an archive."""
     signs = SIGNS.get(layout, SIGNS["msmt17"])  # msmt17_trainval has no sign of its own
     if any(_holds(root, sign) for sign in signs):
         return root
@@ -93,12 +98,12 @@ def find_root(layout: str, root: Path) -> Path:
 
 
 def _seen(root: Path) -> dict[str, Sign]:
-    """The layouts that a folder could have, each with the sign."""
+    """The layouts that a folder could have, with their signs."""
     return {name: sign for name, signs in SIGNS.items() for sign in reversed(signs) if _holds(root, sign)}
 
 
 def _inner(root: Path) -> Path | None:
-    """The one folder in a folder that has a layout."""
+    """The only subfolder that has a layout."""
     inside = [path for path in _folders(root) if _seen(path)]
     return inside[0] if len(inside) == 1 else None
 
@@ -108,7 +113,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _nearly(root: Path) -> str:
-    """The layouts that lack the least, or the names of all."""
+    """The layouts with the fewest missing paths, or the names of all layouts."""
     lacking = {}
     for name, signs in SIGNS.items():
         missing = [path for path in signs[0].paths if not (root / path).exists()]

@@ -1,4 +1,4 @@
-"""The drawn people: Market-1501's folders, and one of images without identities."""
+"""Drawn people: Market-1501's folders, and a folder of unlabelled images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from models.data.split import UNKNOWN, Benchmark, make_split
 
 
 def read_drawn(root: Path) -> Benchmark:
-    """What `python -m models.data.drawn` wrote; its table of whom the unlabelled images show is for scoring alone."""
+    """A folder from `python -m models.data.drawn`. The identities of unlabelled images are used for scoring only."""
     truth, images = root / "unlabelled_ids.csv", list_images(root / "unlabelled")
     pids: dict[str, int] = {}
     if truth.is_file():
-        wants = "wanted the columns name,pid"
+        wants = "it must have the columns name,pid"
         try:
             rows = list(csv.DictReader(io.StringIO(read_text(truth, wants), newline="")))
             pids = {row["name"]: whole_number(row["pid"] or "", "the pid", str(truth)) for row in rows}

@@ -1,4 +1,4 @@
-"""Label lists: lines of a text file, and the paths they name, which must lie inside the data set."""
+"""Reading of label lists. Paths in them must be inside the data set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from models.data.images import check_file
 
 
 def read_text(path: Path, wants: str) -> str:
-    """A file's text; `wants` ends the sentence where there is none.
+    """The text of a file. `wants` is the end of the error message.
 
     Raises:
-        DataError: the file is missing, is no plain file, or is not UTF-8 text.
+        DataError: the file is missing, not a regular file, or not UTF-8 text.
     """
     try:
         check_file(path)
@@ -25,48 +25,47 @@ def read_text(path: Path, wants: str) -> str:
 
 
 def read_lines(path: Path, layout: str, wanted: str) -> list[tuple[int, str]]:
-    """Lines that hold something, with their numbers from 1; without their ends, whether LF or CR LF, and with `/`
-    where Windows wrote its own slash.
+    """The lines that are not empty, with their numbers from 1. Line ends are removed, backslashes become `/`.
 
     Raises:
         DataError: the file is missing, or is not UTF-8 text.
     """
-    text = read_text(path, f"layout {layout} wants {wanted} there")
+    text = read_text(path, f"layout {layout} needs {wanted}")
     lines = enumerate(text.split("\n"), 1)
     return [(number, line.strip().replace("\\", "/")) for number, line in lines if line.strip()]
 
 
 def inside(root: Path, text: str, where: str) -> Path:
-    """The path that a list names, below `root`.
+    """A path from a list, below `root`.
 
     Raises:
-        DataError: it is absolute, or leads out of the folder.
+        DataError: it is absolute, or points outside the folder.
     """
     path = PurePosixPath(text)
     if not text or path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text:
-        raise DataError(f"{where}: path {text!r}; wanted one inside {root}")
+        raise DataError(f"{where}: path {text!r}; must be inside {root}")
     return root / path
 
 
 def whole_number(text: str, what: str, where: str) -> int:
-    """A whole number, perhaps below 0, in plain digits.
+    """An integer in ASCII digits, optionally negative.
 
     Raises:
-        DataError: it is something else.
+        DataError: it is not.
     """
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
-        raise DataError(f"{where}: {what} is {text!r}; wanted a whole number")
+        raise DataError(f"{where}: {what} is {text!r}; must be a whole number")
     return int(text)
 
 
 def first_folder(root: Path, names: tuple[str, ...], layout: str) -> Path:
-    """The first of these folders that is there.
+    """The first of these folders that exists.
 
     Raises:
-        DataError: none is.
+        DataError: none does.
     """
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise DataError(f"{root}: layout {layout} wants a folder {' or '.join(names)} there, and there is none")
+    raise DataError(f"{root}: layout {layout} needs a folder {' or '.join(names)}")

@@ -1,4 +1,4 @@
-"""MSMT17 (Wei et al., CVPR 2018): list files, of folders that begin to count people anew for the test."""
+"""MSMT17 (Wei et al., CVPR 2018): list files. Identities of training and test both count from 0."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Row = tuple[str, Path, int, int]
 
 
 def read_msmt17(root: Path) -> Benchmark:
-    """`0000/0000_000_01_0303morning_0008_0.jpg 0` is person 0 under camera 1; validation images are left out."""
+    """`0000/0000_000_01_0303morning_0008_0.jpg 0` is person 0, camera 1. Validation images are not used."""
     return _read(root, ("list_train.txt",))
 
 
 def read_msmt17_trainval(root: Path) -> Benchmark:
-    """The same with the validation images trained on, as many papers do."""
+    """As `read_msmt17`, with the validation images in the training list, as in many papers."""
     return _read(root, ("list_train.txt", "list_val.txt"))
 
 
@@ -31,14 +31,14 @@ def _read(root: Path, lists: tuple[str, ...]) -> Benchmark:
 
 
 def _rows(path: Path, folder: Path, offset: int) -> list[Row]:
-    """One list; `offset` is added to its identities, since the test counts from 0 again."""
+    """One list. `offset` is added to its identities, since the test counts from 0 again."""
     rows = []
     for number, line in read_lines(path, "msmt17", "lines '0000/0000_000_01_0303morning_0008_0.jpg 0'"):
         where = f"{path}, line {number}"
         name, _, pid = line.rpartition(" ")
         fields = PurePosixPath(name).name.split("_")
         if len(fields) < 4:
-            raise DataError(f"{where}: {line!r}; wanted a path whose name has the camera as its third field, and an id")
+            raise DataError(f"{where}: {line!r}; must be a path with the camera as third field of its name, and an id")
         camera = whole_number(fields[2], "the camera, third field of the name,", where)
         pid_here = offset + whole_number(pid, "the id", where)
         rows.append((PurePosixPath(name).name, inside(folder, name, where), pid_here, camera))

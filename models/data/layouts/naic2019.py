@@ -1,4 +1,4 @@
-"""NAIC 2019: `train_list.txt` with lines `train/345382995.png 0`, and test folders a and b without labels."""
+"""NAIC 2019: `train_list.txt` with lines `train/345382995.png 0`, test folders a and b without labels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from models.data.layouts.lists import first_folder, inside, read_lines, whole_nu
 from models.data.spelling import hint
 from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
-MISLABELLED = {"105180993.png", "829283568.png", "943445997.png"}  # every public solution leaves these three out
+MISLABELLED = {"105180993.png", "829283568.png", "943445997.png"}  # all public solutions leave these out
 WANTED = "lines 'train/345382995.png 0'"
 
 
 def read_naic2019(root: Path) -> Benchmark:
-    """With the test folders `query_a/` and `gallery_a/`, in the root or in `test/`; there are no cameras."""
+    """Board a: `query_a/` and `gallery_a/`, in the root or in `test/`. There are no cameras."""
     return _read(root, "a")
 
 
 def read_naic2019_b(root: Path) -> Benchmark:
-    """With the test folders `query_b/` and `gallery_b/`."""
+    """Board b: `query_b/` and `gallery_b/`."""
     return _read(root, "b")
 
 
@@ -39,7 +39,7 @@ def _read(root: Path, board: str) -> Benchmark:
 
 
 def _read_train(path: Path, folder: Path) -> Split:
-    """The lines say `train/` even where the folder is called `train_set/`: only the name counts."""
+    """The training list. Lines have `train/` even if the folder is `train_set/`: only the file name counts."""
     rows: dict[str, tuple[str, Path, int, int]] = {}
     for number, line in read_lines(path, "naic2019", WANTED):
         where = f"{path}, line {number}"
@@ -49,13 +49,13 @@ def _read_train(path: Path, folder: Path) -> Split:
         if name in MISLABELLED:
             continue
         if name in rows and rows[name][2] != pid:
-            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} further up; delete one line")
+            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} earlier; delete one line")
         rows[name] = (name, folder / name, pid, UNKNOWN)
     return make_split(list(rows.values()))
 
 
 def _read_query(folder: Path) -> Split:
-    """The folder's images, held against its list where there is one."""
+    """The images of a folder, checked against its list if there is one."""
     there = {path.name: path for path in list_images(folder)}
     listed = folder.with_name(f"{folder.name}_list.txt")
     if listed.exists():

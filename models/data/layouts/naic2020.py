@@ -1,4 +1,4 @@
-"""NAIC 2020: `train/label.txt` with lines `00040591.png:15178`, and test folders without labels."""
+"""NAIC 2020: `train/label.txt` with lines `00040591.png:15178`, test folders without labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.data.split import UNKNOWN, Benchmark, Split, make_split
 
 
 def read_naic2020(root: Path) -> Benchmark:
-    """`train/images/` by its label list, `test/query/`, `test/gallery/`; there are no cameras."""
+    """`train/images/` by the label list, `test/query/`, `test/gallery/`. There are no cameras."""
     return Benchmark(
         "naic2020",
         root,
@@ -30,12 +30,12 @@ def _read_train(list_file: Path, folder: Path) -> Split:
         where = f"{list_file}, line {number}"
         name, colon, label = line.rpartition(":")
         if not colon or not label.strip().isdecimal():
-            raise DataError(f"{where}: {line!r}; wanted 'name.png:id'")
+            raise DataError(f"{where}: {line!r}; must be 'name.png:id'")
         pid = whole_number(label.strip(), "the id", where)
         if name not in there:
-            raise DataError(f"{where}: {name!r} is not in {folder}{hint(name, there)}. Restore it, or mend the line")
+            raise DataError(f"{where}: {name!r} is not in {folder}{hint(name, there)}. Restore it, or correct the line")
         if name in rows and rows[name][2] != pid:
-            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} further up; delete one line")
+            raise DataError(f"{where}: {name} is person {pid} here and {rows[name][2]} earlier; delete one line")
         rows[name] = (name, there[name], pid, UNKNOWN)
     return make_split(list(rows.values()))
 

@@ -1,7 +1,8 @@
-"""One CSV for one's own data, in open-metric-learning's columns: `label,path,split,is_query,is_gallery`.
+"""Layout `table`: your own data in a CSV file with open-metric-learning's columns.
 
-Columns `camid`, `domain` and `track` may be there too, numbers or text; other columns are told, boxes refused.
-The pictures lie beside it, or in the folder that `pictures.json` beside it names: `{"folder": "/data/market1501"}`.
+Required columns: `label,path,split,is_query,is_gallery`.
+Optional columns, numbers or text: `camid`, `domain`, `track`. Other columns give a note. Boxes are an error.
+Paths are relative to the folder of the CSV file, or to that in `pictures.json`: `{"folder": "/data/market1501"}`.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ TABLE, PICTURES = "df.csv", "pictures.json"
 WANTED = ("label", "path", "split", "is_query", "is_gallery")
 MORE = ("camid", "domain", "track")
 BOXES = ("x_1", "x_2", "y_1", "y_2")
-MISSING = {"", "nan", "none", "null", "n/a", "<na>", "unknown"}  # what tables write where nothing is known
+MISSING = {"", "nan", "none", "null", "n/a", "<na>", "unknown"}  # words for unknown values
 TRUE, FALSE = {"1", "true", "yes", "1.0"}, {"", "0", "false", "no", "0.0", "nan", "none"}
 Row = dict[str, str]
 
 
 def read_table(root: Path) -> Benchmark:
-    """`df.csv`: rows of split `train` train; `validation` or `test` rows are query, gallery, or both.
+    """Read `df.csv`. Rows of split `train` are for training; `validation` or `test` rows are query, gallery or both.
 
-    Labels may be any text; they are numbered in sorted order. A name is the path without its folders where that is
-    unique in the table, else the path as written.
+    Labels may be any text and are numbered in sorted order.
+    An image's name is the file name if all are unique in the table, else the path.
     """
     rows, found = _read(root / TABLE)
     pictures = _pictures(root)
@@ -52,7 +53,7 @@ def read_table(root: Path) -> Benchmark:
         if len(named) < len(wanted):
             twice = next(path for path, n in Counter(r["path"] for r in wanted).items() if n > 1)
             lines = " and ".join(r["line"] for r in wanted if r["path"] == twice)
-            raise DataError(f"{root / TABLE}, lines {lines}: {twice!r} is in one list more than once; delete a line")
+            raise DataError(f"{root / TABLE}, lines {lines}: {twice!r} is in one list more than once; delete one line")
         return _with_kinds(
             make_split([(n, pictures / r["path"], pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
             named,
@@ -74,12 +75,12 @@ def read_table(root: Path) -> Benchmark:
 
 
 def _texts(number_of: dict[str, int]) -> dict[int, str]:
-    """The texts that are not their numbers, by these."""
+    """Number -> text, for texts that differ from their number."""
     return {number: text for text, number in number_of.items() if text not in ("", str(number))}
 
 
 def _numbers(words: set[str]) -> dict[str, int]:
-    """A number for each text: the one that is written, where all are whole numbers; else its place in sorted order."""
+    """A number per text: its value if all are whole numbers, else its index in sorted order."""
     told = sorted(words - {""})
     if all(w.isascii() and w.isdecimal() and len(w) < 19 for w in told) and len({int(w) for w in told}) == len(told):
         return {w: int(w) for w in told} | {"": UNKNOWN}
@@ -87,7 +88,7 @@ def _numbers(words: set[str]) -> dict[str, int]:
 
 
 def _spelled(rows: list[Row], pictures: Path) -> list[Finding]:
-    """Put the paths of pictures that are there under another spelling in the rows; a finding of what was put."""
+    """Correct paths that exist under another spelling, in place. Returns a finding about them."""
     there: dict[str, dict[str, list[str]]] = {}
     put = []
     for row in rows:
@@ -105,39 +106,39 @@ def _spelled(rows: list[Row], pictures: Path) -> list[Finding]:
             put.append(f"{path!r} is {row['path']!r}")
     if not put:
         return []
-    text = f"{count(len(put), 'picture is', 'pictures are')} there under another spelling than the table's"
-    return [Finding(NOTE, text, "they are called as they are there", shown(put))]
+    text = f"{count(len(put), 'image file has', 'image files have')} another spelling than in the table"
+    return [Finding(NOTE, text, "the spelling of the file is used", shown(put))]
 
 
 def _check_labels(path: Path, rows: list[Row]) -> None:
-    """A picture shows one of those that are looked for, whatever lists it is in."""
+    """Check that an image has the same label in all rows."""
     first: dict[str, Row] = {}
     for row in (r for r in rows if r["label"]):
         other = first.setdefault(row["path"], row)
         if other["label"] != row["label"]:
             raise DataError(
                 f"{path}, line {row['line']}: {row['path']!r} is {row['label']!r} here and {other['label']!r} in line "
-                f"{other['line']}. A picture shows one of those that are looked for: write a crop of each, or mend it"
+                f"{other['line']}. An image has one identity: save a crop of each, or correct the label"
             )
 
 
 def _pictures(root: Path) -> Path:
-    """The folder that paths are relative to."""
+    """The folder to which paths are relative."""
     path = root / PICTURES
     if not path.exists():
         return root
     try:
-        named = json.loads(read_text(path, "it names the folder of the pictures"))["folder"]
+        named = json.loads(read_text(path, "it must name the folder of the images"))["folder"]
         folder = root / str(named)
     except (json.JSONDecodeError, RecursionError, KeyError, TypeError) as e:
-        raise DataError(f'{path}: cannot be read ({e}); wanted {{"folder": "where the pictures lie"}}') from e
+        raise DataError(f'{path}: cannot be read ({e}); must be {{"folder": "PATH OF THE IMAGES"}}') from e
     if not folder.is_dir():
-        raise DataError(f"{path}: {named} is no folder. If the pictures were moved, write their new place there")
+        raise DataError(f"{path}: {named} is not a folder. If the images were moved, write the new path there")
     return folder
 
 
 def _with_kinds(split: Split, row_of: dict[str, Row]) -> Split:
-    """The domains and tracks of a list, where the table has such columns. An image without a domain is of domain ''."""
+    """Add domains and tracks if the table has these columns. An image without a domain has domain ''."""
     rows = [row_of[name] for name in split.names]
     if rows and "domain" in rows[0]:
         split = replace(split, domains=tuple(r["domain"] for r in rows))
@@ -148,17 +149,17 @@ def _with_kinds(split: Split, row_of: dict[str, Row]) -> Split:
 
 
 def _read(path: Path) -> tuple[list[Row], list[Finding]]:
-    """The rows, and what of the table is not read.
+    """The rows, and findings about parts of the table that are not used.
 
     Raises:
-        DataError: it is not there, is no CSV, lacks a column, or a row is not as wanted.
+        DataError: the file is missing or no CSV, a column is missing, or a row is wrong.
     """
     columns, raw = _fields(path)
     missing = [c for c in WANTED if c not in columns]
     if missing:
         raise DataError(
-            f"{path}: no column {missing[0]!r}; it has {', '.join(map(repr, columns)) or 'none'}, wanted are "
-            f"{', '.join(WANTED)}, set off by commas"
+            f"{path}: no column {missing[0]!r}; it has {', '.join(map(repr, columns)) or 'none'}, needed are "
+            f"{', '.join(WANTED)}, separated by commas"
         )
     rows, words = [], Counter[str]()
     for line, fields in raw:
@@ -173,24 +174,26 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
 
 
 def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header; and the other rows, each with its line."""
-    wants = f"layout table wants columns {', '.join(WANTED)} there"
+    """The header, and the other rows with their line numbers."""
+    wants = f"layout table needs the columns {', '.join(WANTED)}"
     text = read_text(path, wants)
-    reader, rows, begins = csv.reader(io.StringIO(text, newline=""), strict=True), [], 1
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    begins = 1
     try:
         for fields in reader:
             rows.append((begins, [field.strip() for field in fields]))
             begins = reader.line_num + 1
     except csv.Error as e:
-        raise DataError(f"{path}, line {begins}: no row of CSV ({e}); is a quote open? {wants}") from e
+        raise DataError(f"{path}, line {begins}: not valid CSV ({e}); is a quote not closed? {wants}") from e
     columns = rows[0][1] if rows else []
     twice = [column for column, n in Counter(columns).items() if n > 1]
     if twice:
-        raise DataError(f"{path}: column {twice[0]!r} is there more than once; {wants}, each once")
+        raise DataError(f"{path}: column {twice[0]!r} occurs more than once; {wants}, each once")
     more = next(((line, fields) for line, fields in rows if len(fields) > len(columns)), None)
     if more is not None:
         raise DataError(
-            f"{path}, line {more[0]}: {len(more[1])} fields, and the header has {len(columns)}; quote its commas"
+            f"{path}, line {more[0]}: {len(more[1])} fields, the header has {len(columns)}; quote fields with commas"
         )
     return columns, [(line, fields) for line, fields in rows[1:] if any(fields)]
 
@@ -199,34 +202,34 @@ def _not_read(columns: Sequence[str], words: Counter[str], path: Path) -> list[F
     found = []
     idle = [repr(c) for c in columns if c not in (*WANTED, *MORE, *BOXES)]
     if idle:
-        does = f"what they tell counts for nothing; read are {', '.join((*WANTED, *MORE))}"
+        does = f"ignored; used are {', '.join((*WANTED, *MORE))}"
         if "'sequence'" in idle:
-            does += ". Images of a query's own sequence stay in its list, and make the score too good"
-        text = f"{path.name} has {count(len(idle), 'column')} that no list reads: {', '.join(idle)}"
+            does += ". Images of the query's own sequence stay in its ranked list, so the score is too good"
+        text = f"{path.name} has {count(len(idle), 'unknown column')}: {', '.join(idle)}"
         found.append(Finding(HURTS if "'sequence'" in idle else NOTE, text, does))
     if +words:
         told = ", ".join(f"{word} ({n:,})" for word, n in (+words).most_common(5))
-        does = "these images are of nobody known, no known camera, domain or track; write another word if it is a name"
-        found.append(Finding(HURTS, f"{path.name} has words that mean 'not known': {told}", does))
+        does = "the value is unknown for these images; if the word is a name, write another one"
+        found.append(Finding(HURTS, f"{path.name} has words that mean 'unknown': {told}", does))
     return found
 
 
 def _check_row(row: Row, where: str) -> None:
     row["split"] = row["split"].lower()
     if row["split"] not in ("train", "validation", "val", "test", "unlabelled"):
-        raise DataError(f"{where}: split {row['split']!r}; there are train, validation (or val, test), unlabelled")
+        raise DataError(f"{where}: split {row['split']!r}; must be train, validation (or val, test) or unlabelled")
     for flag in ("is_query", "is_gallery"):
         row[flag] = row[flag].lower()
         if row[flag] not in TRUE | FALSE:
-            raise DataError(f"{where}: {flag} is {row[flag]!r}; wanted true, false or nothing")
+            raise DataError(f"{where}: {flag} is {row[flag]!r}; must be true, false or empty")
     if row["split"] == "train" and not row["label"]:
-        raise DataError(f"{where}: a train row without a label; give one, or call the split 'unlabelled'")
+        raise DataError(f"{where}: a train row without a label; add one, or set the split to 'unlabelled'")
     if any(row.get(column) for column in BOXES):
         raise DataError(
-            f"{where}: a box in columns {', '.join(BOXES)}, and pictures are taken whole. Write the crops as files and "
-            "name them under 'path'; or delete these columns"
+            f"{where}: a box in columns {', '.join(BOXES)}, but images are used whole. Save the crops as files and "
+            "list them under 'path', or delete these columns"
         )
     path = PurePosixPath(row["path"].replace("\\", "/"))
     if not row["path"] or UNFIT.search(row["path"]) or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{where}: path {row['path']!r}; wanted a path inside the folder of the table")
+        raise DataError(f"{where}: path {row['path']!r}; must be inside the folder of the table")
     row["camid"] = row["camid"].removesuffix(".0")

@@ -1,4 +1,4 @@
-"""A `table` layout written: `df.csv` of lists whose pictures stay where they are, named by `pictures.json`."""
+"""Writing a `table` layout: `df.csv`, and `pictures.json` with the folder of the images."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def write_table(
     labels: Mapping[int, str] | None = None,
     cameras: Mapping[int, str] | None = None,
 ) -> Path:
-    """Write the lists into a folder that has no table yet; where the pictures lie.
+    """Write the lists to a folder without a table. Returns the folder of the images.
 
     Args:
-        labels, cameras: what the data set calls them, where these are not their numbers.
+        labels, cameras: number -> name of an identity or a camera, where it is not the number.
 
     Raises:
-        DataError: there is a table already, a path that a table cannot hold, or the disk refuses.
+        DataError: the table exists, a path is not possible in a table, or the folder cannot be written.
     """
     if (folder / TABLE).exists():
-        raise DataError(f"{folder / TABLE}: is there already; give another folder, or remove it")
+        raise DataError(f"{folder / TABLE} exists; give another folder, or remove it")
     parts = (("train", train, "", ""), ("test", query, "true", "false"), ("test", gallery, "false", "true"))
     pictures = Path(os.path.commonpath([p.absolute().parent for _, split, _, _ in parts for p in split.paths]))
     text = io.StringIO()
@@ -59,5 +59,5 @@ def _images(split: Split, pictures: Path) -> Iterator[tuple[str, int, int]]:
     for path, pid, camid in rows:
         told = path.absolute().relative_to(pictures).as_posix()
         if len(told.splitlines()) != 1 or told != told.strip():
-            raise DataError(f"{told!r}: a name that a table cannot hold; rename the file")
+            raise DataError(f"{told!r}: a line break, or a space at the end of the path; rename the file")
         yield told, pid, camid

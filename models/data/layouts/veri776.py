@@ -1,4 +1,4 @@
-"""VeRi-776 (Liu et al., ECCV 2016): vehicles; Market-1501's names in folders of other names."""
+"""VeRi-776 (Liu et al., ECCV 2016): vehicles. File names as in Market-1501, other folder names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.data.split import Benchmark, make_split
 
 
 def read_veri776(root: Path) -> Benchmark:
-    """`0001_c001_00016450_0.jpg` is vehicle 1 under camera 1."""
+    """`0001_c001_00016450_0.jpg` is vehicle 1, camera 1."""
     return Benchmark(
         "veri776",
         root,

@@ -1,1 +1,1 @@
-"""Pictures laid on sheets."""
+"""Sheets of many images: contact sheets and thumbnails."""

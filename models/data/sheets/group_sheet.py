@@ -1,4 +1,4 @@
-"""A contact sheet of groups: a row a group, red frames around those who are somebody else."""
+"""A contact sheet of groups, one per row. Images of another identity have a red frame."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from configs.errors import ConfigError
 from models.data.images import decode
 
 PAPER, INK, WRONG = (250, 249, 246), (40, 40, 44), (220, 30, 30)
-GAP, LEFT, TOP, EDGE = 4, 76, 20, 3  # pixels: between pictures, for names, above, and of a frame
-LINE = 15  # pixels of a line of the title
+GAP = 4  # pixels between images
+LEFT = 76  # pixels for names
+TOP = 20  # pixels above the images
+EDGE = 3  # pixels of a frame
+LINE = 15  # pixels per line of the title
 
 
 def group_sheet(
@@ -27,19 +30,19 @@ def group_sheet(
     columns: int = 12,
     title: str = "",
 ) -> Image.Image:
-    """Groups from the largest to the smallest, evenly spread over their order.
+    """Groups sorted by size, sampled evenly from the largest to the smallest.
 
     Args:
-        paths, labels, pids: of N images; -1 is no group, and nobody known.
-        size: height, width of a picture.
-        rows, columns: groups, and images of each, at most.
+        paths, labels, pids: of N images. -1 is no group, or an unknown identity.
+        size: height, width of an image.
+        rows, columns: largest number of groups, and of images per group.
 
     Raises:
         ConfigError: there is no group.
     """
     groups, counts = np.unique(labels[labels >= 0], return_counts=True)
     if not len(groups):
-        raise ConfigError("there is no group to show; take a wider threshold")
+        raise ConfigError("there is no group to show; raise the distance threshold")
     by_size = np.argsort(-counts, kind="stable")
     picked = by_size[np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)]
     (height, width), font = size, ImageFont.load_default(12)
@@ -65,7 +68,7 @@ def group_sheet(
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines of at most so many pixels, broken between words; a longer word has a line to itself."""
+    """Lines of at most `width` pixels, broken between words. A longer word gets its own line."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
@@ -77,6 +80,6 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
 
 
 def _most_frequent(pids: NDArray[np.int64]) -> int | None:
-    """Of those that are known, the lowest where two are as frequent; None where none is."""
+    """The most frequent known pid, the lowest on a tie. None if no pid is known."""
     known, counts = np.unique(pids[pids >= 0], return_counts=True)
     return int(known[counts.argmax()]) if len(known) else None

@@ -1,4 +1,4 @@
-"""Thumbnails on sheets: many small pictures in few files, for pages that show some of them at a time."""
+"""Thumbnails: many small images in a few files, for web pages."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Tile:
 
 
 def tile_of(paths: Sequence[Path | None], longest: int) -> Tile:
-    """A box of the pictures' usual shape: the median of their proportions, never larger than they are.
+    """A tile with the median shape of the images, not larger than they are.
 
     Args:
-        paths: of the pictures; some of them are looked at.
-        longest: pixels of the longer side at most.
+        paths: the images. A sample of them is read.
+        longest: largest length of the longer side, in pixels.
     """
     step = max(1, len(paths) // SAMPLE)
     sizes = [size for path in paths[::step] if path is not None and (size := _size(path))]
@@ -49,13 +49,13 @@ def tile_of(paths: Sequence[Path | None], longest: int) -> Tile:
 def write_sheets(
     paths: Sequence[Path | None], tile: Tile, folder: Path, stem: str, step: Callable[[float], None]
 ) -> list[int]:
-    """Lay pictures out in reading order on sheets `<stem>-0000.webp` of COLUMNS x ROWS tiles.
+    """Write images in reading order to sheets `<stem>-0000.webp` of COLUMNS x ROWS tiles.
 
-    A picture is fitted into its tile whole, the rest is transparent. One that is missing or cannot be decoded leaves
-    an empty tile.
+    An image is scaled to fit its tile. The rest of the tile is transparent.
+    An image that is missing or cannot be decoded leaves an empty tile.
 
     Returns:
-        Places of the pictures that could not be read.
+        Indices of the images that could not be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(paths), PER_SHEET)
@@ -68,12 +68,12 @@ def write_sheets(
 
 
 def write_picture(image: NDArray[np.uint8], path: Path) -> None:
-    """One picture (H, W, 3) uint8 as WebP."""
+    """Write an image (H, W, 3) uint8 as WebP."""
     Image.fromarray(image).save(path, "WEBP", quality=QUALITY, method=METHOD)
 
 
 def fitted(path: Path | None, tile: Tile) -> Image.Image | None:
-    """A picture fitted into the tile, transparent around it; None where it cannot be read."""
+    """An image scaled to fit the tile, transparent around it. None if it cannot be read."""
     if path is None:
         return None
     try:
@@ -116,7 +116,7 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 
 def preview(path: Path, longest: int = 240) -> bytes:
-    """One picture as WebP, its longer side at most so many pixels.
+    """An image as WebP, with a longer side of at most `longest` pixels.
 
     Raises:
         DataError: it cannot be decoded.

@@ -1,0 +1,89 @@
+"""The stage between extraction and averaging: each member's features whitened, and kept under their own addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from configs.errors import ConfigError
+from configs.store.store import Address
+from ensemble.features.feature_bank import FeatureBank, feature_arrays, load_bank, save_bank
+from ensemble.pipeline import stages
+from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.groups import groups_of, groups_request
+from ensemble.pipeline.stages import BuildPlan
+from ensemble.rerank import whitening
+from ensemble.results import cache_keys
+from models.data.split import make_split
+
+TRAIN = "train"
+SAID = {"train": "the training images", "test": "query and gallery"}
+
+
+def of_training(job: BuildContext, work: BuildPlan) -> BuildPlan | None:
+    """The training images as a test that asks nothing, whose features are taken; None where nobody needs them."""
+    how, listed = job.plan.ensemble.whiten, work.train_images
+    if how is None or how.name != "train" or not listed:
+        return None
+    nobody, splits = make_split([]), dict(work.splits)
+    none = stages.images_of(job, "none", nobody, splits)
+    images = {TRAIN: {member: (none[member], listed[member]) for member in listed}}
+    return replace(work, tests={TRAIN: (nobody, work.training.split)}, test_images=images, splits=splits, outside={})
+
+
+def where_whitened(
+    job: BuildContext, work: BuildPlan, test: str, addressed: Mapping[str, Address]
+) -> dict[str, Address]:
+    """Where the members' whitened features lie; those given where no whitening is asked for."""
+    settings, training = job.plan.ensemble, of_training(job, work)
+    if settings.whiten is None:
+        return dict(addressed)
+    splits = [*work.tests[test], *(training.tests[TRAIN][1:] if training else ())]
+    groups, out = groups_request(settings, splits), {}
+    for name, bank in addressed.items():
+        train = stages.member_features_address(job, training, name, TRAIN) if training else None
+        out[name] = cache_keys.whitened_address(test, name, bank, train, settings.whiten, groups)
+    return out
+
+
+def whitened(job: BuildContext, work: BuildPlan, test: str, addressed: Mapping[str, Address]) -> dict[str, Address]:
+    """The members' whitened features, made where they are not there; those given where no whitening is asked for."""
+    out = where_whitened(job, work, test, addressed)
+    if job.plan.ensemble.whiten is None:
+        return out
+    for name, address in out.items():
+
+        def make(folder: Path, name: str = name) -> None:
+            key = addressed[name].key
+            whiten(job, work, test, load_bank(name, job.store.open(key), key), folder)
+
+        job.store.get(address, make)
+    return out
+
+
+def whiten(job: BuildContext, work: BuildPlan, test: str, bank: FeatureBank, folder: Path) -> None:
+    """Whiten one member's features of a test.
+
+    Raises:
+        ConfigError: the features do not vary, an image lies on its group's mean, or that mean was not learned.
+    """
+    how = job.plan.ensemble.whiten
+    if how is None:
+        raise ValueError("no whitening is asked for")
+    (feats,), training = feature_arrays([bank], "whitening (ensemble.whiten)"), of_training(job, work)
+    groups = groups_of(job, [f"{test}-query", f"{test}-gallery"], work.tests[test])
+    learn_on, learn_groups = feats, groups
+    if training:
+        member = next(m for m in job.plan.members if m.name == bank.member)
+        key = stages.features(job, training, member, TRAIN).key
+        (learn_on,) = feature_arrays([load_bank(bank.member, job.store.open(key), key)], "whitening (ensemble.whiten)")
+        learn_groups = groups_of(job, [TRAIN], training.tests[TRAIN][1:])
+    try:
+        learned = whitening.learn(learn_on, learn_groups, shrinkage=how.shrinkage)
+        out = learned.apply(feats, groups)
+    except ValueError as e:
+        hint = "" if how.center == "none" else f"; ensemble.whiten.center={how.center} can be left out"
+        raise ConfigError(f"ensemble.whiten, member {bank.member!r}: {e}{hint}") from e
+    job.progress.say(f"{bank.member}, {test}: whitened by {SAID[how.name]}: {learned.describe()}")
+    save_bank(folder, out, bank.query_names, bank.gallery_names)
