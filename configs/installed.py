@@ -6,7 +6,7 @@ import importlib.util
 
 from configs.errors import ConfigError
 
-PREFIX = __name__.removesuffix("configs.installed")  # "" in a clone, "reid_ensemble." as installed
+PREFIX = __name__.removesuffix("configs.installed")  # "" in a clone, the package and a dot as installed
 
 
 def need(extra: str, *modules: str) -> None:

@@ -291,7 +291,7 @@ TEST = {"query": ["0003_c1_0.jpg"], "gallery": ["0003_c2_0.jpg", "0000_c2_0.jpg"
         (["--data", "/no/such/folder"], "/no/such/folder: no such folder"),
         (["--layout", "markt1501"], "unknown layout 'markt1501'"),
         (["--competition", "naic"], "unknown competition 'naic'; configs/competitions has"),
-        (["--holdout", "1.5"], "--holdout 1.5: wanted a share"),
+        (["--holdout", "1.5"], "--holdout 1.5: must be a share"),
         (["--workers", "two"], "--workers"),
     ],
 )
@@ -317,7 +317,7 @@ def test_an_unknown_key_in_a_yaml_file(tmp_path):
         (TEST | {"gallery": []}, "the gallery list of layout 'market1501' is empty"),
         (TEST | {"train": []}, "the train list of layout 'market1501' is empty"),
         (TEST | {"gallery": ["0004_c2_0.jpg"]}, "query and gallery share no identity (1 and 1 identities)"),
-        (TEST | {"train": ["0001_c1_0.jpg", "0002_c1_0.jpg"]}, "at least 2 are needed"),
+        (TEST | {"train": ["0001_c1_0.jpg", "0002_c1_0.jpg"]}, "at least 2 identities are needed"),
         (TEST | {"query": ["picture.jpg"]}, "picture.jpg: the name must begin with person and camera"),
     ],
 )

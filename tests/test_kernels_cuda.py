@@ -356,7 +356,7 @@ def test_what_it_will_cost_is_said_of_the_device(there):
     assert told.feature_bytes == 4 * 130 * 53 and told.work_bytes > halves + lists
     # distance matrices are read on the CPU
     assert search_cost.estimate_search_cost(30, 100, [], k=21, device="cuda").workers > 0
-    with pytest.raises(search_cost.DoesNotFit, match=r"on a CUDA device, .* GiB allowed"):
+    with pytest.raises(search_cost.DoesNotFit, match=r"on a CUDA device; allowed are .* GiB"):
         search_cost.estimate_search_cost(30, 100, [32, 21], k=21, device="cuda", memory=1000)
 
 
@@ -368,7 +368,7 @@ def test_little_memory_makes_small_parts_or_is_refused(there, monkeypatch):
     one = neighbours.nearest(feats, 21, device="cuda", memory=60_000, **options)
     assert not one.held.feats.resident
     np.testing.assert_array_equal(one.order, neighbours.nearest(feats, 21, device="cpu", **options).order)
-    with pytest.raises(search_cost.DoesNotFit, match="allow more, or take shorter lists"):
+    with pytest.raises(search_cost.DoesNotFit, match="Allow more, or use shorter lists"):
         neighbours.nearest(feats, 21, device="cuda", memory=10_000, **options)
 
 

@@ -60,5 +60,5 @@ def test_brightness_within_its_bounds_and_p_a_probability():
 
 @pytest.mark.parametrize("options", [{"hue": 0.6}, {"brightness": -0.1}, {"p": 1.1}])
 def test_refused(options):
-    with pytest.raises(ValueError, match="wanted a number from 0"):
+    with pytest.raises(ValueError, match="must be from 0 to"):
         color_jitter(**options)

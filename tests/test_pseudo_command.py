@@ -88,7 +88,7 @@ def test_without_identities_there_is_no_score(runs, tmp_path, capsys):
 def test_what_cannot_be(runs, tmp_path):
     with pytest.raises(ConfigError, match="--test holdout: this build has test"):
         main(["--runs", str(runs), "--test", "holdout"])
-    with pytest.raises(ConfigError, match="with --threshold"):
+    with pytest.raises(ConfigError, match="use a larger --threshold"):
         main(["--runs", str(runs), "--threshold", "1e-6"])
     with pytest.raises(ResultError, match="no finished build"):
         main(["--runs", str(tmp_path / "none")])

@@ -70,14 +70,14 @@ def test_parameters_of_the_narrower_ones():
 
 @pytest.mark.parametrize("name", ["s26", "sx26", "s26_ibn_a", "s26_ibn_b", "s26_se_ibn_a"])
 def test_parameters_of_the_small_family(name):
-    """Stage s has 32 * 2^s planes, two blocks, and in sx26 as many 3x3 channels in 16 groups. An instance norm after
-    the sum adds two numbers a channel; that of the stem takes a batch norm's place, as IBN does; a gate has 2 c^2 / 16.
+    """Stage s has 32 * 2^s planes and two blocks; sx26 has twice as many 3x3 channels, in 16 groups. An instance norm
+    after the sum adds two numbers a channel; that of the stem takes a batch norm's place; a gate has 2 c^2 / 16.
     """
     groups, into, want = 16 if name == "sx26" else 1, 64, 64 * 3 * 49 + 2 * 64
     for stage, planes in enumerate((32, 64, 128, 256)):
         for block in range(2):
-            out = 4 * planes
-            want += planes * into + 9 * planes**2 // groups + planes * out + 2 * (planes + planes + out)
+            out, wide = 4 * planes, 2 * planes if name == "sx26" else planes
+            want += wide * into + 9 * wide**2 // groups + wide * out + 2 * (wide + wide + out)
             want += out * into + 2 * out if block == 0 else 0
             want += 2 * out if name.endswith("ibn_b") and stage < 2 and block == 1 else 0
             want += 2 * out**2 // 16 if "_se_" in name else 0

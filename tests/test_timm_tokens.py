@@ -201,7 +201,7 @@ def test_heads_on_tokens_as_a_member(head):
         ("convit_tiny", {}, TALL, r"cannot take images of \[256, 128\].*made for --set members.x.size=\[224, 224\]"),
         ("test_vit2", {"head": "token"}, SMALL, "head 'token': this backbone has no class token; take head global"),
         ("test_convnext", {"head": "token"}, SMALL, "head 'token': this backbone has no class token"),
-        ("test_vit", {"head": {"name": "token", "patches": "mean"}}, SMALL, "pool 'mean'; there are avg, max, gem"),
+        ("test_vit", {"head": {"name": "token", "patches": "mean"}}, SMALL, "pool 'mean'; there are: avg, max, gem"),
         ("test_vit", {"head": {"name": "mgn"}}, SMALL, "fork: null"),
         ("test_vit", {"head": {"name": "rmgl", "fork": None}}, SMALL, "fork must name the first"),
         ("test_convnext", {"head": {"name": "mgn", "fork": None}}, (64, 32), "3 stripes of a feature map of 2 rows"),
