@@ -10,11 +10,14 @@ from safetensors.numpy import save_file
 from scipy.io import savemat
 
 from configs.console.command import run
-from configs.errors import ConfigError
+from configs.errors import ConfigError, MismatchedBanks
 from configs.load import load_build_config
+from configs.schema import ExternalMember
 from ensemble import build
 from ensemble.features import external
+from ensemble.features.external.import_member import match
 from ensemble.tune import __main__
+from models.data.split import Split
 from submit import make
 from tests import oracles
 from tests.features import clustered, unit_rows
@@ -28,9 +31,9 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("table")
     lines = ["label,path,split,is_query,is_gallery,camid"]
     for pid in range(6):
-        lines += [f"p{pid},query/{pid}_{shot}.png,test,1,0,1" for shot in range(2)]
-        lines += [f"p{pid},gallery/{pid}_{shot}.jpg,test,0,1,2" for shot in range(2, 5)]
-    lines += [f"t{i // 2},train/t{i}.png,train,,,1" for i in range(4)]
+        lines += [f"{pid + 40},query/{pid}_{shot}.png,test,1,0,1" for shot in range(2)]
+        lines += [f"{pid + 40},gallery/{pid}_{shot}.jpg,test,0,1,2" for shot in range(2, 5)]
+    lines += [f"{90 + i // 2},train/t{i}.png,train,,,1" for i in range(4)]
     for line in lines[1:]:
         path = root / line.split(",")[1]
         path.parent.mkdir(exist_ok=True)
@@ -43,7 +46,7 @@ def lists(data):
     """Names, identities and folders of query and gallery, in the order of the names, read from the table."""
     rows = [line.split(",") for line in (data / "df.csv").read_text().splitlines()[1:]]
     sides = [[r for r in rows if r[at] == "1"] for at in (3, 4)]
-    return [sorted((r[1].split("/")[1], int(r[0][1:]), r[1]) for r in side) for side in sides]
+    return [sorted((r[1].split("/")[1], int(r[0]), r[1]) for r in side) for side in sides]
 
 
 @pytest.fixture
@@ -332,6 +335,26 @@ def layumi(data, rows, **changes):
     return found | changes
 
 
+def test_layumis_numbers_are_compared_with_what_the_data_set_writes(tmp_path):
+    """A table numbers its labels as they come: person 7 is its 0. Labels that are no numbers cannot be compared."""
+    pids, camids = np.array([0, 1]), np.array([0, 0])
+    names = ("a.jpg", "b.jpg")
+    split = Split(names, tuple(tmp_path / name for name in names), pids, camids)
+    content = {}
+    for side in ("query", "gallery"):
+        content |= {f"{side}_f": np.eye(2), f"{side}_label": [7, 3], f"{side}_cam": [1, 1]}
+    savemat(tmp_path / "m.mat", content)
+    member, cameras = ExternalMember(name="m", file=str(tmp_path / "m.mat")), {0: "1"}
+    found = match(member, {"test": (split, split)}, (), {0: "7", 1: "3"}, cameras)
+    assert [rows.tolist() for _, rows in found.rows["test"]] == [[0, 1], [0, 1]]
+    with pytest.raises(MismatchedBanks, match=r"would be 'a\.jpg', identity 3"):
+        match(member, {"test": (split, split)}, (), {0: "3", 1: "7"}, cameras)
+    with pytest.raises(MismatchedBanks, match="identities of this data set are texts, such as 'fox'"):
+        match(member, {"test": (split, split)}, (), {0: "7", 1: "fox"}, cameras)
+    with pytest.raises(MismatchedBanks, match="cameras of this data set are texts, such as 'hall'"):
+        match(member, {"test": (split, split)}, (), {0: "7", 1: "3"}, {0: "hall"})
+
+
 def test_layumis_file_without_names(data, rows, tmp_path, capsys):
     savemat(tmp_path / "pytorch_result.mat", layumi(data, rows))
     got, said = built(data, tmp_path, capsys, "--members", tmp_path / "pytorch_result.mat")
@@ -340,7 +363,7 @@ def test_layumis_file_without_names(data, rows, tmp_path, capsys):
     for key in ("gallery_f", "gallery_label", "gallery_cam"):
         turned[key] = turned[key][::-1]
     savemat(tmp_path / "turned.mat", turned)
-    assert "would be '0_2.jpg', identity 0 and camera 2" in refused(
+    assert "would be '0_2.jpg', identity 40 and camera 2" in refused(
         data, tmp_path / "b", capsys, "--members", tmp_path / "turned.mat"
     )
     savemat(
@@ -350,7 +373,7 @@ def test_layumis_file_without_names(data, rows, tmp_path, capsys):
         data, tmp_path / "c", capsys, "--members", tmp_path / "short.mat"
     )
     savemat(tmp_path / "cameras.mat", layumi(data, rows, query_cam=[1] * 11 + [2]))
-    assert "identity 5 and camera 1, where it says 5 and 2 (1 such rows)" in refused(
+    assert "identity 45 and camera 1, where it says 45 and 2 (1 such rows)" in refused(
         data, tmp_path / "d", capsys, "--members", tmp_path / "cameras.mat"
     )
 

@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.retrieval [--size 500x2000 ...] [--all] [--figures lists] [--members 5] [--device cuda]`
 Ratios are to one full product X Y^T of distinct buffers, timed in the same process in turn with the figure. Features
-are drawn: 25 images an identity around random centres. The product may be timed on a share of the rows and scaled.
+are drawn: 25 images an identity (`--each`) around random centres. The product may be timed on a share of the rows and
+scaled.
 """
 
 import argparse
@@ -22,10 +23,10 @@ FIGURES = ("lists", "sweep", "plain", "score", "count", "count_lists", "search_f
 NOT_LARGE = ("dense_port", "search_float32", "count")
 
 
-def features(n: int, dim: int, seed: int, spread: float = 1.2) -> NDArray[np.float32]:
-    """(n, dim) float32 unit rows, image i of identity i mod (n / 25)."""
+def features(n: int, dim: int, seed: int, spread: float = 1.2, each: int = 25) -> NDArray[np.float32]:
+    """(n, dim) float32 unit rows, image i of identity i mod (n / each)."""
     rng = np.random.default_rng(seed)
-    people = max(1, n // 25)
+    people = max(1, n // each)
     centres = rng.standard_normal((people, dim), dtype=np.float32)
     out = rng.standard_normal((n, dim), dtype=np.float32)
     out *= np.float32(spread)
@@ -52,6 +53,8 @@ def main() -> None:
     parser.add_argument("--figures", nargs="*", default=list(FIGURES), choices=FIGURES)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--dim", type=int, default=2048)
+    parser.add_argument("--each", type=int, default=25, help="images an identity: 200 make large reciprocal sets")
+    parser.add_argument("--spread", type=float, default=1.2, help="of images around their centre, in its lengths")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
@@ -61,7 +64,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{m}.npy" for m in range(chosen.members)]
             for m, path in enumerate(paths):
-                np.save(path, features(n, chosen.dim, m))
+                np.save(path, features(n, chosen.dim, m, chosen.spread, chosen.each))
             for name in chosen.figures:
                 if n > 50_000 and name in NOT_LARGE:
                     continue

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import DataError
+from configs.errors import DataError, MismatchedBanks
 from configs.schema import ExternalMember
 from configs.store.atomic_files import file_digest, room_for
 from configs.store.code_version import code_version
@@ -26,6 +27,7 @@ HERE = Path(__file__).parent
 BLOCK = 4096  # rows at a time
 ROUNDING = 1e-5  # rounding of the length of a unit row in float32
 Tests = Mapping[str, tuple[Split, Split]]
+EMPTY: Mapping[int, str] = MappingProxyType({})
 MATRIX_BLOCK = 512  # rows at a time
 Say = Callable[[str], None]
 
@@ -71,13 +73,20 @@ def content_of(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
 
 
-def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> MatchedFile:
+def match(
+    outside: ExternalMember,
+    tests: Tests,
+    others: Sequence[Split],
+    labels: Mapping[int, str] = EMPTY,
+    cameras: Mapping[int, str] = EMPTY,
+) -> MatchedFile:
     """Read a file and find each test's images in it.
 
     Args:
         outside: the external member.
         tests: name -> (query, gallery).
         others: other lists of the data set; the file may contain their images too.
+        labels, cameras: number -> name of an identity or a camera, where it is not the number.
 
     Raises:
         DataError: the file cannot be read.
@@ -89,7 +98,7 @@ def match(outside: ExternalMember, tests: Tests, others: Sequence[Split]) -> Mat
         return _match_matrices(path, given, tests, aside)
     rows, how = {}, set[str]()
     if given[0].names is None:
-        rows = {test: _by_labels(path, given, sides) for test, sides in tests.items()}
+        rows = {test: _by_labels(path, given, sides, labels, cameras) for test, sides in tests.items()}
         how.add("no names in the file: rows taken in the order of the names, all identities and cameras match")
     elif len(given) == 1:
         wanted = images_of(*(split for sides in tests.values() for split in sides))
@@ -119,16 +128,33 @@ def _match_side(
 
 
 def _by_labels(
-    path: Path, given: Sequence[FileFeatures], sides: tuple[Split, Split]
+    path: Path,
+    given: Sequence[FileFeatures],
+    sides: tuple[Split, Split],
+    labels: Mapping[int, str],
+    cameras: Mapping[int, str],
 ) -> tuple[tuple[int, NDArray[np.intp]], tuple[int, NDArray[np.intp]]]:
     do = f"write it again with names: {__package__}.save, or query_names and gallery_names beside query_f"
     found = []
     for place, (table, split) in enumerate(zip(given, sides, strict=True)):
         if table.pids is None or table.camids is None:
             raise DataError(f"{path}: has neither names nor labels; {do}")
+        for what, ids, names in (("identities", split.pids, labels), ("cameras", split.camids, cameras)):
+            word = next((names[i] for i in ids.tolist() if i in names and not names[i].isdecimal()), None)
+            if word is not None:
+                raise MismatchedBanks(
+                    f"{path}: has no names, and {what} of this data set are texts, such as {word!r}: the numbers in "
+                    f"the file cannot be compared with them; {do}"
+                )
+        split = replace(split, pids=_as_written(split.pids, labels), camids=_as_written(split.camids, cameras))
         rows = align_by_labels(str(path), table.pids, table.camids, split, {"side": table.side, "do": do})
         found.append((place, rows))
     return found[0], found[1]
+
+
+def _as_written(ids: NDArray[np.int64], names: Mapping[int, str]) -> NDArray[np.int64]:
+    """Ids by the numbers that the data set itself writes."""
+    return np.array([int(names.get(i, i)) for i in ids.tolist()], np.int64)
 
 
 def _match_matrices(path: Path, given: FileDistances, tests: Tests, aside: Sequence[Image]) -> MatchedFile:
@@ -252,11 +278,14 @@ class ImportedMember:
         outside: its name and file.
         banks: test -> address of its bank.
         others: other lists of the data set; the file may contain their images too.
+        labels, cameras: number -> name of an identity or a camera, where it is not the number.
     """
 
     outside: ExternalMember
     banks: dict[str, Address]
     others: tuple[Split, ...]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    cameras: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -274,7 +303,7 @@ class ImportedMember:
         """Write its bank of each test, unless cached."""
         if all(store.has(address) for address in self.banks.values()):
             return
-        matched = match(self.outside, tests, self.others)
+        matched = match(self.outside, tests, self.others, self.labels, self.cameras)
         for test, address in self.banks.items():
             done: list[str] = []
             store.get(address, lambda folder, t=test, d=done: d.append(save_external(folder, matched, t, *tests[t])))  # type: ignore[misc]
@@ -290,8 +319,12 @@ def plan_import(outside: ExternalMember, tests: Tests, benchmark: Benchmark, sto
     """
     others = (*benchmark.lists().values(), *benchmark.whole.values())
     incoming = ImportedMember(
-        outside, {test: external_address(outside, test, *lists) for test, lists in tests.items()}, others
+        outside,
+        {test: external_address(outside, test, *lists) for test, lists in tests.items()},
+        others,
+        labels=benchmark.labels,
+        cameras=benchmark.cameras,
     )
     if not all(store.has(address) for address in incoming.banks.values()):
-        say(match(outside, tests, others).said)
+        say(match(outside, tests, others, benchmark.labels, benchmark.cameras).said)
     return incoming
