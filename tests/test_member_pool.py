@@ -234,7 +234,7 @@ def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
 
     start, _, _ = play
     held = []
-    (error,) = start([dies, honest], "ab", 2)
+    (error,) = start([dies, honest, honest], "ab", 2)  # the third where the second is late: its member is left
     held[0].close()
     assert "was killed (SIGKILL)" in str(error)
 
