@@ -71,7 +71,7 @@ def options() -> CommandLine:
         "default: all five",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set (default: drawn people)")
-    parser.add_argument("--layout", metavar="NAME", help=f"how it lies there: {', '.join((AUTO, *LAYOUTS))}")
+    parser.add_argument("--layout", metavar="NAME", help=f"the folder layout: {', '.join((AUTO, *LAYOUTS))}")
     parser.add_argument(
         "--competition",
         metavar="NAME",
@@ -197,7 +197,7 @@ def build(
 
     Args:
         members: names from configs/members.yaml, and files of features; a list of them, or text with commas.
-        data: the folder of the data set; None draws people. layout: how it lies there, such as market1501.
+        data: the folder of the data set; None draws people. layout: its folder layout, such as market1501.
         competition: of configs/competitions, or a FILE.yaml. recipe: of configs/recipes, or a FILE.yaml.
         set: changes, such as {"recipe.epochs": 3, "ensemble.lam": 0.5}, or ["recipe.epochs=3"].
         holdout: the share of identities that is kept aside to score on.

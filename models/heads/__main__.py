@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = CommandLine("python -m models.heads", WHAT, EXAMPLE)
     parser.add_argument("--member", type=Path, required=True, metavar="DIR", help="a trained member, of runs/members")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of a data set")
-    parser.add_argument("--layout", default=AUTO, metavar="NAME", help="how it lies there (default: auto)")
+    parser.add_argument("--layout", default=AUTO, metavar="NAME", help="the folder layout (default: auto)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
     parser.add_argument(
         "--stripes", type=at_least(1), default=3, metavar="P", help="of a member without ABP (default: 3)"
