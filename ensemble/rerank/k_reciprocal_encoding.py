@@ -33,21 +33,13 @@ from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
+from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.union_search import source_of
+from ensemble.neighbours.without import Without
+from ensemble.rerank.sparse import Sparse
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """Sparse V: row i has members[indptr[i]:indptr[i + 1]] and their weights, in units of 1 / `reciprocal_sets.UNIT`.
-
-    Here members are images.
-    """
-
-    indptr: NDArray[np.int64]
-    members: NDArray[np.int32]
-    weights: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -106,10 +98,17 @@ class KReciprocal:
         """`blocks` with these options."""
         return blocks(neighbours, feats, n_query, **given, **asdict(self))
 
-    def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
-        """Raise ValueError unless the neighbours belong to this source and are enough for these options."""
-        n = source.n
-        check_lists(n_query, n, top_k)
+    def check(
+        self,
+        neighbours: Neighbours,
+        source: SimilaritySource,
+        n_query: int,
+        top_k: int | None,
+        graph: SimilaritySource,
+    ) -> None:
+        """Raise ValueError unless the neighbours belong to the graph's images and are enough for these options."""
+        check_lists(n_query, source.n, top_k)
+        source, n = graph, graph.n
         if len(neighbours.order) != n:
             raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
         measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them
@@ -249,33 +248,47 @@ def blocks(
     k2: int = 6,
     lam: float = 0.3,
     power: int = 2,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
     """Stream the distances (1 - lam) J + lam s as pairs (slice of query rows, (b, G) float32), to score full lists.
 
-    Arguments and errors as in `k_reciprocal`; `block`: most rows at a time on a CPU.
+    Arguments and errors as in `k_reciprocal`; `block`: most rows at a time on a CPU. Images that are left out are at
+    infinity.
     Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ensemble.neighbours.ranked`.
     Iteration copies them to the host.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
-    setting.check(neighbours, source, n_query, None)
+    graph = source_of(source, left_out, n_jobs)
+    setting.check(neighbours, source, n_query, None, graph)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 
-        return on_card.stream(neighbours, source, n_query, setting)
-    return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
+        found: Iterator[Block] = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
+        return found
+    rows = _rows(neighbours, source, graph, n_query, setting, n_jobs, left_out)
+    return Stream(rows if left_out is None else Without(rows, left_out), block, n_jobs)
 
 
 def _rows(
-    neighbours: Neighbours, source: SimilaritySource, n_query: int, setting: KReciprocal, n_jobs: int
+    neighbours: Neighbours,
+    source: SimilaritySource,
+    graph: SimilaritySource,
+    n_query: int,
+    setting: KReciprocal,
+    n_jobs: int,
+    left_out: LeftOut | None,
 ) -> Reranked:
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
-    overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
-    return Reranked(plain, overlap, neighbours.farthest, setting, n_jobs)
+    v, farthest = encode(neighbours, graph, setting, n_jobs), neighbours.farthest
+    if left_out is not None and left_out.overlaps:
+        place = left_out.union(source.n).place
+        v, farthest = v.take(place), farthest[place]
+    return Reranked(plain, _Overlap(v, n_query), farthest, setting, n_jobs)
 
 
 def k_reciprocal(
@@ -290,6 +303,7 @@ def k_reciprocal(
     lam: float = 0.3,
     power: int = 2,
     top_k: int | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
 ) -> Ranked:
@@ -302,6 +316,8 @@ def k_reciprocal(
         n_query: the first n_query images are the queries.
         k1, k2, lam, power: see `KReciprocal`.
         top_k: list length K. None ranks the whole gallery. At most G.
+        left_out: the images to leave out, as given to `nearest`. Lists that have fewer images than the longest one end
+            in -1. An image that is query and gallery is one node of the graph.
 
     Returns:
         order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
@@ -312,17 +328,21 @@ def k_reciprocal(
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
-    setting.check(neighbours, source, n_query, top_k)
+    graph = source_of(source, left_out, n_jobs)
+    setting.check(neighbours, source, n_query, top_k, graph)
+    n_gallery = source.n - n_query
+    wide = n_gallery if top_k is None else top_k + (left_out.most if left_out else 0)
+    if top_k is None or wide > NEAR_SHARE * n_gallery:
+        given: dict[str, Any] = {"left_out": left_out, "device": chosen, "n_jobs": n_jobs, **asdict(setting)}
+        return ranked(blocks(neighbours, source, n_query, **given), top_k, n_jobs, left_out)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 
-        if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-            return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
-        return on_card.first_k(neighbours, source, n_query, setting, top_k)
-    rows = _rows(neighbours, source, n_query, setting, n_jobs)
-    if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-        return ranked(Stream(rows, 256, n_jobs), top_k)
-    return _first_k(neighbours, source, rows, top_k)
+        order, dist = on_card.first_k(neighbours, source, graph, n_query, setting, wide, left_out)
+    else:
+        rows = _rows(neighbours, source, graph, n_query, setting, n_jobs, left_out)
+        order, dist = _first_k(neighbours, source, rows, wide)
+    return left_out.drop(order, dist, top_k) if left_out else (order, dist)
 
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:
@@ -335,7 +355,7 @@ def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, t
     settings = setting.power, np.float32(setting.lam)
 
     def work(part: slice) -> tuple[NDArray, NDArray, NDArray]:
-        found, farthest = rows.overlap.of(part), neighbours.farthest[part]
+        found, farthest = rows.overlap.of(part), rows.farthest[part]
         extra_ptr, extra = ranked_lists.unlisted(near[part], near_dist[part], k, *found, farthest, *settings)
         ids = np.arange(part.start, part.stop)
         extra_dist = source.pairs(ids, extra_ptr, found[1][extra] + np.int32(n_query))
