@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.kernels.left_out import LeftOut
 from ensemble.metrics.ids import as_array, as_numbers
-from ensemble.neighbours.left_out import LeftOut
-from ensemble.neighbours.without import without
 
 Ints = NDArray[np.int64]
 Facts = tuple[NDArray[np.float64], Ints, Ints, Ints]
@@ -359,6 +358,7 @@ def evaluate_blocks(
     """
     from ensemble.kernels import rank_counts  # imported here: 0.25 s that `evaluate` does not need
     from ensemble.kernels.parallel import over_rows
+    from ensemble.neighbours.without import without
 
     labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk, left_out)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import rank_counts, ranked_lists
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import one_thread_products, over_rows, spans
 from ensemble.neighbours.block_search import choose_block_precision, exact_rows
 from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.neighbours.knn import NEAR_SHARE, check_lists, nearest_gallery
-from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source, read_on_card
 from ensemble.neighbours.without import Without, without
 
@@ -303,9 +303,7 @@ def rank(
     return left_out.drop(order, dist, top_k) if left_out else (order, dist)
 
 
-def ranked(
-    stream: Iterable[Block], top_k: int | None, n_jobs: int = -1, left_out: LeftOut | None = None
-) -> Ranked:
+def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1, left_out: LeftOut | None = None) -> Ranked:
     """Sort streamed distances, ties by lower index, and return the first top_k (None: all): order, dist.
 
     left_out: as in `rank`.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from configs.store.atomic_files import save_array
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import here, spans, tasks, workers
 from ensemble.neighbours.block_search import (
     BlockPrecision,
@@ -29,7 +30,6 @@ from ensemble.neighbours.block_search import (
     run_search_task,
 )
 from ensemble.neighbours.distances import DistanceMatrices
-from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.search_cost import block_size_that_fits, check_card_memory, default_superblock
 from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
 from ensemble.neighbours.union_search import nearest_of_union

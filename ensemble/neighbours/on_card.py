@@ -22,8 +22,8 @@ from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padde
 from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
 from ensemble.kernels.device import lies_on_card
+from ensemble.kernels.left_out import LeftOut
 from ensemble.neighbours.knn import OTHER_FEATURES, SPARE, Neighbours
-from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.similarity import MemberFeatures, fingerprint
 from ensemble.neighbours.similarity import print_of as member_print
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.kernels.left_out import LeftOut
 from ensemble.neighbours.distances import DistanceMatrices
-from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.similarity import FeaturesAndDistances, MemberFeatures, SimilaritySource, as_source
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def source_of(source: SimilaritySource, left_out: LeftOut | None, n_jobs: int = 
     return DistanceMatrices(source.qq[alone][:, alone], source.qg[alone], source.gg)
 
 
-def nearest_of_union(source: SimilaritySource, k: int, left_out: LeftOut, top_k: int | None, **given: Any) -> Neighbours:
+def nearest_of_union(
+    source: SimilaritySource, k: int, left_out: LeftOut, top_k: int | None, **given: Any
+) -> Neighbours:
     """`knn.nearest` of the union's images: U lists. The lists of queries, if any, are of gallery rows.
 
     The queries' lists hold their own image, like a search of all rows; `LeftOut.drop` leaves it out.
@@ -52,11 +54,12 @@ def nearest_of_union(source: SimilaritySource, k: int, left_out: LeftOut, top_k:
     wide = min(top_k + SPARE, left_out.n_gallery) if top_k else 0
     whole = bool((left_out.own >= 0).all())  # every query is a gallery image, so its row of the union is its list
     found = nearest(images, max(k, wide) if whole else k, **given)
-    order, dist, near = found.order, found.dist, (None, None)
+    near_order = near_dist = None
     if wide and whole:
-        near = tuple(np.ascontiguousarray(a[left_out.own][:, :wide]) for a in (order, dist))
+        near_order, near_dist = (np.ascontiguousarray(a[left_out.own][:, :wide]) for a in (found.order, found.dist))
     elif wide:
-        near = nearest_gallery(source, n_query, wide, **{k: given[k] for k in ("device", "n_jobs", "precision")})
-    short = found if order.shape[1] <= k else found.shortened(k)
+        options = {key: given[key] for key in ("device", "n_jobs", "precision")}
+        near_order, near_dist = nearest_gallery(source, n_query, wide, **options)
+    short = found if found.order.shape[1] <= k else found.shortened(k)
     order, dist = np.ascontiguousarray(short.order), np.ascontiguousarray(short.dist)
-    return replace(found, order=order, dist=dist, near_order=near[0], near_dist=near[1], held=None)
+    return replace(found, order=order, dist=dist, near_order=near_order, near_dist=near_dist, held=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.neighbours.left_out import LeftOut
+from ensemble.kernels.left_out import LeftOut
 
 if TYPE_CHECKING:
     from ensemble.neighbours.distance_blocks import Block, Near, Rows

@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
-from ensemble.neighbours.left_out import LeftOut
 from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
 from ensemble.neighbours.union_search import source_of
 from ensemble.neighbours.without import Without
@@ -104,11 +104,15 @@ class KReciprocal:
         source: SimilaritySource,
         n_query: int,
         top_k: int | None,
-        graph: SimilaritySource,
+        graph: SimilaritySource | None = None,
     ) -> None:
-        """Raise ValueError unless the neighbours belong to the graph's images and are enough for these options."""
+        """Raise ValueError unless the neighbours belong to this source and are enough for these options.
+
+        graph: the images of the neighbours, if a query is a gallery image.
+        """
         check_lists(n_query, source.n, top_k)
-        source, n = graph, graph.n
+        source = graph or source
+        n = source.n
         if len(neighbours.order) != n:
             raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
         measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them
@@ -265,7 +269,7 @@ def blocks(
     setting = KReciprocal(k1, k2, lam, power)
     graph = source_of(source, left_out, n_jobs)
     setting.check(neighbours, source, n_query, None, graph)
-    if read_on_card(source, chosen):
+    if read_on_card(source, chosen) and isinstance(graph, MemberFeatures):
         from ensemble.neighbours import on_card
 
         found: Iterator[Block] = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
@@ -335,7 +339,7 @@ def k_reciprocal(
     if top_k is None or wide > NEAR_SHARE * n_gallery:
         given: dict[str, Any] = {"left_out": left_out, "device": chosen, "n_jobs": n_jobs, **asdict(setting)}
         return ranked(blocks(neighbours, source, n_query, **given), top_k, n_jobs, left_out)
-    if read_on_card(source, chosen):
+    if read_on_card(source, chosen) and isinstance(graph, MemberFeatures):
         from ensemble.neighbours import on_card
 
         order, dist = on_card.first_k(neighbours, source, graph, n_query, setting, wide, left_out)

@@ -77,8 +77,8 @@ class LeftOut:
         return out
 
     def length(self, top_k: int | None) -> int:
-        """Length of the longest list, at most top_k."""
-        there = self.n_gallery - int(self.counts.min())
+        """Length of the longest list, at most top_k; 1 if all are empty."""
+        there = max(1, self.n_gallery - int(self.counts.min()))
         return there if top_k is None else min(top_k, there)
 
     def among(self, query: Ints, gallery: NDArray) -> NDArray[np.bool_]:
@@ -99,8 +99,9 @@ class LeftOut:
         """Lists without the images that are left out, cut to top_k. Short lists end in -1 and infinity."""
         out = self.among(np.arange(len(order))[:, None], order)
         keep = np.argsort(out, axis=1, kind="stable")[:, : self.length(top_k)]
-        gone, order, dist = (np.take_along_axis(a, keep, 1) for a in (out, order, dist))
-        return np.where(gone, np.int32(-1), order), np.where(gone, np.float32(np.inf), dist)
+        gone = np.take_along_axis(out, keep, 1)
+        images, values = np.take_along_axis(order, keep, 1), np.take_along_axis(dist, keep, 1)
+        return np.where(gone, np.int32(-1), images), np.where(gone, np.float32(np.inf), values)
 
     def closed(self, order: NDArray[np.int32], first: int) -> NDArray[np.int32]:
         """Lists of queries first.. without the images that are left out, each with as many -1 at its end."""
