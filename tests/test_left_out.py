@@ -162,7 +162,7 @@ def test_streams_lists_and_scores_agree(penalised):
 )
 def test_scores_equal_the_oracle(seed, ap, junk, way, sequences):
     rng = np.random.default_rng(seed)
-    case = Union(*(rng.integers(0, 8, 3) + [0, 2, 1]), kind="ties", sequences=sequences, seed=seed)
+    case = Union(*rng.integers([0, 2, 1], 10), kind="ties", sequences=sequences, seed=seed)
     people, cams = (rng.integers(-1, most, len(case.dist)) for most in (4, 3))
     ids = people[case.query], people[case.gallery], cams[case.query], cams[case.gallery]
     dist = case.plain().astype(np.float32)

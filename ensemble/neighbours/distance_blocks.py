@@ -200,7 +200,7 @@ class Summed:
         """See `Rows`."""
         near = [part.near(rows) for part in self.parts]
         dist = self._sum([one.dist for one in near])
-        rounding = np.abs(dist).max(initial=0) * np.float32(4 * len(near) * 2.0**-24)
+        rounding = np.abs(dist).max(initial=0, where=np.isfinite(dist)) * np.float32(4 * len(near) * 2.0**-24)
 
         def pairs(indptr: Pointers, index: NDArray[np.int32]) -> Floats:
             return self._sum([one.pairs(indptr, index) for one in near])
@@ -221,13 +221,15 @@ def blocks(
     *,
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
     """Stream the distances sum_m w_m (1 - cos) as pairs (slice of query rows, (b, G) float32).
 
-    Arguments and errors as in `ensemble.neighbours.nearest`; `block`: most rows at a time on a CPU.
+    Arguments and errors as in `ensemble.neighbours.nearest`; `block`: most rows at a time on a CPU. Images that
+    are left out are at infinity.
     Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ranked`. Iteration copies them
     to the host.
     """
@@ -237,8 +239,10 @@ def blocks(
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 
-        return on_card.plain(source, n_query)
-    return Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
+        there = on_card.plain(source, n_query)
+        return there.without(left_out) if left_out else there
+    stream = Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
+    return stream.without(left_out, block) if left_out else stream
 
 
 def product_error(source: SimilaritySource, n_jobs: int) -> float:

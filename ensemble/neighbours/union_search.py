@@ -56,7 +56,8 @@ def nearest_of_union(
     found = nearest(images, max(k, wide) if whole else k, **given)
     near_order = near_dist = None
     if wide and whole:
-        near_order, near_dist = (np.ascontiguousarray(a[left_out.own][:, :wide]) for a in (found.order, found.dist))
+        near_order = np.ascontiguousarray(found.order[left_out.own][:, :wide])
+        near_dist = np.ascontiguousarray(found.dist[left_out.own][:, :wide])
     elif wide:
         options = {key: given[key] for key in ("device", "n_jobs", "precision")}
         near_order, near_dist = nearest_gallery(source, n_query, wide, **options)

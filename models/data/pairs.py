@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.console.quoting import set_option
 from configs.errors import ConfigError, DataError
 from configs.schema import WHOLE, Competition
+from models.data.itself import check_junk
 from models.data.layouts.lists import read_text
 from models.data.spelling import hint
 from models.data.split import Benchmark
@@ -56,8 +57,10 @@ def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
     """Whatever `submit.make` would refuse is refused before anything is trained.
 
     Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
+        ConfigError: the format wants the whole gallery, and lists are shorter; or as `check_junk`. DataError: the given
+            pairs are wrong.
     """
+    check_junk(competition, benchmark)
     if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
         raise ConfigError(
             f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "

@@ -1,7 +1,8 @@
 """Layout `table`: your own data in a CSV file with open-metric-learning's columns.
 
 Required columns: `label,path,split,is_query,is_gallery`.
-Optional columns, numbers or text: `camid`, `domain`, `track`. Other columns give a note. Boxes are an error.
+Optional columns, numbers or text: `camid`, `domain`, `track`, `sequence`. Other columns give a note. Boxes are an
+error.
 Paths are relative to the folder of the CSV file, or to that in `pictures.json`: `{"folder": "/data/market1501"}`.
 """
 
@@ -26,7 +27,7 @@ from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
 
 TABLE, PICTURES = "df.csv", "pictures.json"
 WANTED = ("label", "path", "split", "is_query", "is_gallery")
-MORE = ("camid", "domain", "track")
+MORE = ("camid", "domain", "track", "sequence")
 BOXES = ("x_1", "x_2", "y_1", "y_2")
 MISSING = {"", "nan", "none", "null", "n/a", "<na>", "unknown"}  # words for unknown values
 TRUE, FALSE = {"1", "true", "yes", "1.0"}, {"", "0", "false", "no", "0.0", "nan", "none"}
@@ -45,6 +46,7 @@ def read_table(root: Path) -> Benchmark:
     _check_labels(root / TABLE, rows)
     pid_of = {"": UNKNOWN} | {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     cam_of = _numbers({r["camid"] for r in rows})
+    sequence_of = _numbers({r.get("sequence", "") for r in rows})
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
 
@@ -57,6 +59,7 @@ def read_table(root: Path) -> Benchmark:
         return _with_kinds(
             make_split([(n, pictures / r["path"], pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
             named,
+            sequence_of,
         )
 
     train = [r for r in rows if r["split"] == "train"]
@@ -137,14 +140,16 @@ def _pictures(root: Path) -> Path:
     return folder
 
 
-def _with_kinds(split: Split, row_of: dict[str, Row]) -> Split:
-    """Add domains and tracks if the table has these columns. An image without a domain has domain ''."""
+def _with_kinds(split: Split, row_of: dict[str, Row], sequence_of: dict[str, int]) -> Split:
+    """Add domains, tracks and sequences if the table has these columns. An image without a domain has domain ''."""
     rows = [row_of[name] for name in split.names]
     if rows and "domain" in rows[0]:
         split = replace(split, domains=tuple(r["domain"] for r in rows))
     if rows and "track" in rows[0]:
         numbers = {t: i for i, t in enumerate(sorted({r["track"] for r in rows if r["track"]}))}
         split = replace(split, tracks=np.array([numbers.get(r["track"], UNKNOWN) for r in rows], np.int64))
+    if rows and "sequence" in rows[0]:
+        split = replace(split, sequences=np.array([sequence_of[r["sequence"]] for r in rows], np.int64))
     return split
 
 
@@ -203,10 +208,8 @@ def _not_read(columns: Sequence[str], words: Counter[str], path: Path) -> list[F
     idle = [repr(c) for c in columns if c not in (*WANTED, *MORE, *BOXES)]
     if idle:
         does = f"ignored; used are {', '.join((*WANTED, *MORE))}"
-        if "'sequence'" in idle:
-            does += ". Images of the query's own sequence stay in its ranked list, so the score is too good"
         text = f"{path.name} has {count(len(idle), 'unknown column')}: {', '.join(idle)}"
-        found.append(Finding(HURTS if "'sequence'" in idle else NOTE, text, does))
+        found.append(Finding(NOTE, text, does))
     if +words:
         told = ", ".join(f"{word} ({n:,})" for word, n in (+words).most_common(5))
         does = "the value is unknown for these images; if the word is a name, write another one"

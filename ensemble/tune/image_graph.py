@@ -1,0 +1,39 @@
+"""The images that tuning finds neighbours among: all rows, or each image once where queries are gallery images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.kernels.left_out import LeftOut
+from ensemble.neighbours.similarity import MemberFeatures
+from ensemble.neighbours.union_search import source_of
+
+
+@dataclass(frozen=True)
+class ImageGraph:
+    """The images of a search.
+
+    Attributes:
+        source: their features.
+        place: (N,) image of each row; None if each row is an image.
+        asked: the first images, which are no gallery images; or all, if all are both.
+        listed: whether candidates give the lists of all queries.
+    """
+
+    source: MemberFeatures
+    place: NDArray[np.int64] | None
+    asked: int
+    listed: bool
+
+
+def graph_of(source: MemberFeatures, n_query: int, left_out: LeftOut | None) -> ImageGraph:
+    """The images of N rows, queries first."""
+    images = source_of(source, left_out)
+    if left_out is None or images is source or not isinstance(images, MemberFeatures):
+        return ImageGraph(source, None, n_query, True)
+    alone = int((left_out.own < 0).sum())
+    same = np.array_equal(left_out.own, np.arange(left_out.n_gallery))
+    return ImageGraph(images, left_out.union(source.n).place, alone or images.n, same)
