@@ -42,6 +42,7 @@ class SubmissionRules:
         form: the file format.
         tokens: image names of the full data set as the format's tokens.
         kept: tokens without the images of competition.skip; these lists are scored.
+        left_out: what the queries' lists leave out by the competition's rules.
     """
 
     competition: Competition
@@ -49,11 +50,7 @@ class SubmissionRules:
     form: Format
     tokens: Names
     kept: Names
-
-    @cached_property
-    def left_out(self) -> LeftOut | None:
-        """What the queries' lists leave out by the competition's rules; None for nothing."""
-        return left_out_of(self.competition.junk, self.benchmark.query, self.benchmark.gallery)
+    left_out: LeftOut | None = None
 
     @property
     def left_out_ids(self) -> list[list[int]]:
@@ -64,8 +61,7 @@ class SubmissionRules:
     @property
     def full(self) -> int:
         """Length of the longest list of the gallery."""
-        there = len(self.benchmark.gallery)
-        return self.left_out.length(None) if self.left_out else there
+        return self.left_out.length(None) if self.left_out else len(self.kept.gallery)
 
     @property
     def length(self) -> int:
@@ -139,7 +135,8 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
         _kept(names.query, tokens.query, benchmark.query.names),
         _kept(names.gallery, tokens.gallery, benchmark.gallery.names),
     )
-    return SubmissionRules(competition, benchmark, form, tokens, kept if form.scored else tokens)
+    left_out = left_out_of(competition.junk, benchmark.query, benchmark.gallery)
+    return SubmissionRules(competition, benchmark, form, tokens, kept if form.scored else tokens, left_out)
 
 
 def _kept(names: Sequence[str], tokens: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:

@@ -29,14 +29,22 @@ def test_nothing_is_said_of_a_table_that_is_read_whole(tmp_path):
 
 
 def test_columns_that_are_not_read_are_told(tmp_path, capsys):
-    root = table(tmp_path, *(f"{r},red,{i // 2}" for i, r in enumerate(ROWS)), header=HEADER + ",colour,sequence")
+    root = table(tmp_path, *(f"{r},red,{i // 2}" for i, r in enumerate(ROWS)), header=HEADER + ",colour,mood")
     (said,) = told(root)
-    assert said.startswith("hurts: df.csv has 2 unknown columns: 'colour', 'sequence': ")
-    assert "Images of the query's own sequence stay in its ranked list" in said
+    assert said.startswith("note: df.csv has 2 unknown columns: 'colour', 'mood': ignored; ")
     built(
         root, tmp_path / "runs", write_member(tmp_path / "m.npz", {"q0.jpg": 0, "g0.jpg": 0, "q1.jpg": 1, "g1.jpg": 1})
     )
     assert said in capsys.readouterr().err
+
+
+def test_easy_answers_of_the_own_sequence_are_told(tmp_path):
+    root = table(tmp_path, *(f"{r},{s}" for r, s in zip(ROWS, ("dawn", "dawn", "dusk", ""), strict=True)),
+                 header=HEADER + ",sequence")  # fmt: skip
+    found = read(root)
+    assert found.query.sequences.tolist() == [0, 1] and found.gallery.sequences.tolist() == [0, -1]
+    (said,) = told(root)
+    assert said.startswith("note: 1 query has gallery images of its sequence (q0.jpg): they are easy answers")
 
 
 def test_boxes_are_refused(tmp_path):

@@ -53,7 +53,7 @@ class CandidateSet:
 def collect_candidates(
     feats: NDArray | Sequence[NDArray] | MemberFeatures,
     k: int,
-    n_query: int,
+    n_query: int | None,
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
@@ -64,7 +64,7 @@ def collect_candidates(
     Args:
         feats, n_jobs: as in `neighbours.nearest`; on the CPU, without penalties.
         k, n_query, top_k: the lists that are needed: k nearest of all, and each query's top_k in the gallery.
-        n_query: N if each image is asked of all; a list holds the image itself then.
+            n_query None: each image is asked of all, and its list holds the image itself.
         anchors: (A, M) weightings. Each member alone is always added; None adds equal weights.
 
     Raises:
@@ -73,8 +73,9 @@ def collect_candidates(
     source = as_source(feats, None, None, n_jobs)
     if not isinstance(source, MemberFeatures) or source.penalties:
         raise ValueError("other weights are for features without penalties: distance matrices have no members")
-    if n_query != source.n:
+    if n_query is not None:
         check_lists(n_query, source.n, top_k)
+    n_query = source.n if n_query is None else n_query
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
     members, n = len(source.members), source.n

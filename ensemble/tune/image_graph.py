@@ -19,13 +19,13 @@ class ImageGraph:
     Attributes:
         source: their features.
         place: (N,) image of each row; None if each row is an image.
-        asked: the first images, which are no gallery images; or all, if all are both.
+        asked: number of the first images, which are no gallery images; None if there are none.
         listed: whether candidates give the lists of all queries.
     """
 
     source: MemberFeatures
     place: NDArray[np.int64] | None
-    asked: int
+    asked: int | None
     listed: bool
 
 
@@ -36,4 +36,4 @@ def graph_of(source: MemberFeatures, n_query: int, left_out: LeftOut | None) -> 
         return ImageGraph(source, None, n_query, True)
     alone = int((left_out.own < 0).sum())
     same = np.array_equal(left_out.own, np.arange(left_out.n_gallery))
-    return ImageGraph(images, left_out.union(source.n).place, alone or images.n, same)
+    return ImageGraph(images, left_out.union(source.n).place, alone or None, same)

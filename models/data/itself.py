@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from configs.console.quoting import set_option
 from configs.errors import ConfigError
 from configs.schema import JUNK_RULES, NO_JUNK, Competition
 from models.data.doctor.finding import NOTE, Finding, count, shown
-from models.data.split import Benchmark, own_rows, sequences_of
+from models.data.split import UNKNOWN, Benchmark, own_rows, sequences_of
 
 ITSELF, SAME_SEQUENCE = JUNK_RULES[0], JUNK_RULES[2]
 WHY = "a query would be its own best match: competition.junk needs the rule itself, which leaves it out of its list"
+
+SEEN = "they are easy answers, so the score is too good, unless competition.junk has the rule same_sequence"
 
 
 def _own(benchmark: Benchmark) -> list[str]:
@@ -26,6 +30,22 @@ def find_own(benchmark: Benchmark) -> list[Finding]:
     """A finding if queries are gallery images too."""
     names = _own(benchmark)
     return [Finding(NOTE, _told(names), WHY, shown(names))] if names else []
+
+
+def find_sequences(benchmark: Benchmark) -> list[Finding]:
+    """A finding if queries share a sequence with other gallery images."""
+    sides = sequences_of(benchmark.query, benchmark.gallery)
+    if sides is None:
+        return []
+    own = own_rows(benchmark.query, benchmark.gallery)
+    there = Counter(sides[1][sides[1] != UNKNOWN].tolist())
+    mine = [int(sides[1][row]) if row >= 0 else UNKNOWN for row in own]
+    asked = zip(benchmark.query.names, sides[0].tolist(), mine, strict=True)
+    names = [name for name, sequence, itself in asked if there[sequence] > (itself == sequence)]
+    text = count(
+        len(names), "query has gallery images of its sequence", "queries have gallery images of their sequence"
+    )
+    return [Finding(NOTE, text, SEEN, shown(names))] if names else []
 
 
 def check_junk(competition: Competition, benchmark: Benchmark) -> None:

@@ -10,7 +10,7 @@ from configs.errors import ConfigError, DataError
 from models.data.doctor.finding import NOTE, Finding
 from models.data.doctor.unread import find_unread
 from models.data.gaps import find_gaps
-from models.data.itself import find_own
+from models.data.itself import find_own, find_sequences
 from models.data.layouts.aicity import read_aicity
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
 from models.data.layouts.detect import find_root, recognise
@@ -83,7 +83,9 @@ def read_layout(
     benchmark = leave_out(LAYOUTS[name](inner), skip or {})
     _check(benchmark, wanted)
     into = [Finding(NOTE, f"read from {inner}", f"{root} itself does not have this layout")] if inner != root else []
-    odd = into + [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
+    odd = into + [
+        f for find in (find_gaps, find_own, find_sequences, find_mixed_tracks, find_unread) for f in find(benchmark)
+    ]
     return replace(benchmark, found=(*benchmark.found, *odd))
 
 
