@@ -52,8 +52,8 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         )
         evaluation = replace(evaluation, itself=own_images(work, test, evaluation.own))
         neighbours, ranking = make_ranking(job, test, banks, camids, kinds, left_out)
-        keys = {"ranking": ranking.key, "neighbours": neighbours.key if neighbours else None}
-        evaluations[test] = replace(evaluation, **keys)
+        kept = neighbours.key if neighbours else None
+        evaluations[test] = replace(evaluation, ranking=ranking.key, neighbours=kept)
     return evaluations
 
 

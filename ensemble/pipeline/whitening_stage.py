@@ -81,7 +81,7 @@ def whiten(job: BuildContext, work: BuildPlan, test: str, bank: FeatureBank, fol
     left_out = left_out_of(job.plan.competition.junk, *work.tests[test])
     if left_out is not None and left_out.overlaps:  # an image of both lists counts once
         rows = left_out.union(len(feats)).rows
-        learn_on, learn_groups = feats[rows], groups if groups is None else np.asarray(groups)[rows]
+        learn_on, learn_groups = feats[rows], None if groups is None else np.asarray(groups)[rows].tolist()
     if training:
         member = next(m for m in job.plan.members if m.name == bank.member)
         key = stages.features(job, training, member, TRAIN).key

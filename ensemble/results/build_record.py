@@ -68,7 +68,8 @@ class Evaluation:
     def of_queries(self, rows: Sequence[int] | NDArray[np.intp]) -> Evaluation:
         """The same of some queries."""
         names = ("query_pids", "query_camids", "query_sequences", "itself", "own")
-        return replace(self, **{n: [getattr(self, n)[i] for i in rows if getattr(self, n)] for n in names})
+        some: dict[str, Any] = {n: [getattr(self, n)[i] for i in rows if getattr(self, n)] for n in names}
+        return replace(self, **some)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:

@@ -178,8 +178,8 @@ def sequences_of(query: Split, gallery: Split) -> tuple[NDArray[np.int64], NDArr
     """Sequences of query and gallery; None if a side knows none."""
     if query.sequences is None or gallery.sequences is None:
         return None
-    known = all((side.sequences != UNKNOWN).any() for side in (query, gallery))
-    return (query.sequences, gallery.sequences) if known else None
+    sides = query.sequences, gallery.sequences
+    return sides if all((side != UNKNOWN).any() for side in sides) else None
 
 
 def join(lists: Mapping[str, Split]) -> Split:
