@@ -6,7 +6,7 @@ import math
 
 from configs.errors import SubmissionError
 from ensemble.results.ranking import Ranking
-from models.data.pairs import PAIRS
+from models.data.layouts.given_pairs import PAIRS
 from submit.formats.base import (
     Answers,
     BadCsv,

@@ -41,33 +41,47 @@ def read_table(root: Path) -> Benchmark:
     An image's name is the file name if all are unique in the table, else the path.
     """
     rows, found = _read(root / TABLE)
-    pictures = _pictures(root)
+    return benchmark_of("table", root, root / TABLE, rows, found, _pictures(root))
+
+
+def benchmark_of(
+    layout: str, root: Path, table: Path, rows: list[Row], found: list[Finding], pictures: Path
+) -> Benchmark:
+    """The lists of a table's rows.
+
+    Args:
+        table: the file, for messages.
+        rows: columns of layout `table`, and `line`; a column `name` is the images' names.
+        pictures: the folder of the paths.
+    """
     found += _spelled(rows, pictures)
-    _check_labels(root / TABLE, rows)
+    _check_labels(table, rows)
     pid_of = {"": UNKNOWN} | {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     cam_of = _numbers({r["camid"] for r in rows})
     sequence_of = _numbers({r.get("sequence", "") for r in rows})
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
 
+    def name_of(row: Row) -> str:
+        return row["name"] if "name" in row else PurePosixPath(row["path"]).name if unique else row["path"]
+
     def split(wanted: list[Row]) -> Split:
-        named = {PurePosixPath(r["path"]).name if unique else r["path"]: r for r in wanted}
+        named = {name_of(r): r for r in wanted}
         if len(named) < len(wanted):
-            twice = next(path for path, n in Counter(r["path"] for r in wanted).items() if n > 1)
-            lines = " and ".join(r["line"] for r in wanted if r["path"] == twice)
-            raise DataError(f"{root / TABLE}, lines {lines}: {twice!r} is in one list more than once; delete one line")
+            twice = next(name for name, n in Counter(map(name_of, wanted)).items() if n > 1)
+            lines = " and ".join(r["line"] for r in wanted if name_of(r) == twice)
+            raise DataError(f"{table}, lines {lines}: {twice!r} is in one list more than once; delete one line")
         return _with_kinds(
             make_split([(n, pictures / r["path"], pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
             named,
             sequence_of,
         )
 
-    train = [r for r in rows if r["split"] == "train"]
     test = [r for r in rows if r["split"] in ("validation", "test", "val")]
     return Benchmark(
-        "table",
+        layout,
         root,
-        train=split(train),
+        train=split([r for r in rows if r["split"] == "train"]),
         query=split([r for r in test if r["is_query"] in TRUE]),
         gallery=split([r for r in test if r["is_gallery"] in TRUE]),
         unlabelled=split([r for r in rows if r["split"] == "unlabelled"]),
@@ -159,7 +173,7 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
     Raises:
         DataError: the file is missing or no CSV, a column is missing, or a row is wrong.
     """
-    columns, raw = _fields(path)
+    columns, raw = read_fields(path, f"layout table needs the columns {', '.join(WANTED)}")
     missing = [c for c in WANTED if c not in columns]
     if missing:
         raise DataError(
@@ -169,18 +183,26 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
     rows, words = [], Counter[str]()
     for line, fields in raw:
         row = {"line": str(line), "camid": ""} | dict(zip(columns, [*fields, *[""] * len(columns)], strict=False))
-        for column in ("label", *MORE):
-            if column in row and row[column].casefold() in MISSING:
-                words[f"{column} {row[column]!r}"] += bool(row[column])
-                row[column] = ""
+        take_unknown(row, words)
         _check_row(row, f"{path}, line {line}")
         rows.append(row)
-    return rows, _not_read(columns, words, path)
+    return rows, find_not_read(columns, (*WANTED, *MORE), words, path)
 
 
-def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the other rows with their line numbers."""
-    wants = f"layout table needs the columns {', '.join(WANTED)}"
+def take_unknown(row: Row, words: Counter[str]) -> None:
+    """Make a label, camera, domain, track or sequence empty, in place, if its word means unknown; count the words."""
+    for column in ("label", *MORE):
+        if column in row and row[column].casefold() in MISSING:
+            words[f"{column} {row[column]!r}"] += bool(row[column])
+            row[column] = ""
+
+
+def read_fields(path: Path, wants: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header of a CSV file, and the other rows with their line numbers.
+
+    Raises:
+        DataError: the file is missing or no CSV; `wants` ends the message.
+    """
     text = read_text(path, wants)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = []
@@ -203,11 +225,12 @@ def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return columns, [(line, fields) for line, fields in rows[1:] if any(fields)]
 
 
-def _not_read(columns: Sequence[str], words: Counter[str], path: Path) -> list[Finding]:
+def find_not_read(columns: Sequence[str], used: Sequence[str], words: Counter[str], path: Path) -> list[Finding]:
+    """Findings about columns that are not used, and about words that mean unknown."""
     found = []
-    idle = [repr(c) for c in columns if c not in (*WANTED, *MORE, *BOXES)]
+    idle = [repr(c) for c in columns if c not in (*used, *BOXES)]
     if idle:
-        does = f"ignored; used are {', '.join((*WANTED, *MORE))}"
+        does = f"ignored; used are {', '.join(used)}"
         text = f"{path.name} has {count(len(idle), 'unknown column')}: {', '.join(idle)}"
         found.append(Finding(NOTE, text, does))
     if +words:
@@ -232,7 +255,12 @@ def _check_row(row: Row, where: str) -> None:
             f"{where}: a box in columns {', '.join(BOXES)}, but images are used whole. Save the crops as files and "
             "list them under 'path', or delete these columns"
         )
-    path = PurePosixPath(row["path"].replace("\\", "/"))
-    if not row["path"] or UNFIT.search(row["path"]) or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{where}: path {row['path']!r}; must be inside the folder of the table")
+    check_path(row["path"], where)
     row["camid"] = row["camid"].removesuffix(".0")
+
+
+def check_path(text: str, where: str) -> None:
+    """Raise DataError unless a table's path is below its folder."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    if not text or UNFIT.search(text) or path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{where}: path {text!r}; must be inside the folder of the table")

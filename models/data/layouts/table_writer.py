@@ -37,14 +37,16 @@ def write_table(
     pictures = Path(os.path.commonpath([p.absolute().parent for _, split, _, _ in parts for p in split.paths]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*WANTED, "camid"))
+    told = any(split.sequences is not None for _, split, _, _ in parts)
+    writer.writerow((*WANTED, "camid", *["sequence"] * told))
     for name, split, is_query, is_gallery in parts:
-        for path, pid, camid in _images(split, pictures):
+        for path, pid, camid, sequence in _images(split, pictures):
             label, camera = (
                 "" if number == UNKNOWN else (texts or {}).get(number, number)
                 for number, texts in ((pid, labels), (camid, cameras))
             )
-            writer.writerow((label, path, name, is_query, is_gallery, camera))
+            row = (label, path, name, is_query, is_gallery, camera)
+            writer.writerow((*row, *["" if sequence == UNKNOWN else sequence] * told))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / PICTURES, json.dumps({"folder": str(pictures)}, ensure_ascii=False) + "\n")
@@ -54,10 +56,12 @@ def write_table(
     return pictures
 
 
-def _images(split: Split, pictures: Path) -> Iterator[tuple[str, int, int]]:
-    rows: Iterable[tuple[Path, int, int]] = zip(split.paths, split.pids.tolist(), split.camids.tolist(), strict=True)
-    for path, pid, camid in rows:
+def _images(split: Split, pictures: Path) -> Iterator[tuple[str, int, int, int]]:
+    sequences = [UNKNOWN] * len(split) if split.sequences is None else split.sequences.tolist()
+    columns = split.paths, split.pids.tolist(), split.camids.tolist(), sequences
+    rows: Iterable[tuple[Path, int, int, int]] = zip(*columns, strict=True)
+    for path, pid, camid, sequence in rows:
         told = path.absolute().relative_to(pictures).as_posix()
         if len(told.splitlines()) != 1 or told != told.strip():
             raise DataError(f"{told!r}: a line break, or a space at the end of the path; rename the file")
-        yield told, pid, camid
+        yield told, pid, camid, sequence
