@@ -36,7 +36,7 @@ KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new
 
 def images_address(name: str, digest: str, size: tuple[int, int], resampled: str = PLAIN) -> Address:
     """Decoded images of one list, resized in a way of `models/data/images.py`."""
-    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
+    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "crop", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
     return Address("images", name, request)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from configs.errors import DataError
 from configs.schema import NO_JUNK, PARTS
-from configs.store.atomic_files import file_digest
 from configs.store.code_version import Digest
+from models.data.crop import image_digest, key_of
 from models.data.doctor.finding import Finding
 from models.data.images import check_file, how_to_skip
 from models.data.spelling import find_file
@@ -137,15 +137,15 @@ class Benchmark:
 def own_rows(
     query: Split, gallery: Split, digests: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
 ) -> NDArray[np.int64]:
-    """(Q,) the gallery row with the same path or the same content as each query, -1 for none.
+    """(Q,) the gallery row with the same path and box, or the same content, as each query, -1 for none.
 
     Args:
         digests: for query and gallery, name -> digest of the file's content, if known.
     """
     row = {digests[1][name]: i for i, name in enumerate(gallery.names) if name in digests[1]}
-    row |= {str(path): i for i, path in enumerate(gallery.paths)}
+    at = {key_of(path): i for i, path in enumerate(gallery.paths)}
     found = [
-        row.get(str(path), row.get(digests[0].get(name, ""), -1))
+        at.get(key_of(path), row.get(digests[0].get(name, ""), -1))
         for name, path in zip(query.names, query.paths, strict=True)
     ]
     return np.array(found, np.int64)
@@ -219,7 +219,7 @@ def content_digest(split: Split, n_jobs: int = -1) -> Digest:
 def _digest(path: Path) -> str:
     try:
         check_file(path)
-        return file_digest(path)
+        return image_digest(path)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else e
         meant = find_file(path)

@@ -2,7 +2,7 @@
 
 The image's column is one of `image,filename,path`, the identity's one of
 `identity,ground_truth,label,individual_id,id`, in any case. Optional: `species` or `domain`, `camid`, `track`,
-`sequence`. Other columns give a note. Images lie beside the file, or in `train`, `train_images` or `images`.
+`sequence`, boxes. Other columns give a note. Images lie beside the file, or in `train`, `train_images` or `images`.
 If there is a file of pairs (`pairs.csv` or `test.csv`), its images are the queries and the gallery, in `test`,
 `test_images` or `images`, or beside it. Else `python -m ensemble.split` makes test lists.
 """
@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.layouts.boxes import BOXES
 from models.data.layouts.given_pairs import pairs_file, read_pairs
 from models.data.layouts.table import Row, benchmark_of, check_path, find_not_read, read_fields, take_unknown
 from models.data.split import Benchmark
@@ -39,6 +40,7 @@ def read_labels_csv(root: Path) -> Benchmark:
         given = dict(zip(columns, [*fields, *[""] * len(columns)], strict=False))
         path = _folder(root, "train", given[image]) + given[image]
         row = {"line": str(line), "label": given[identity], "path": path, "split": "train", "camid": ""}
+        row |= {column: given[column] for column in BOXES if column in given}
         row |= {"is_query": "", "is_gallery": ""} | {to: given[of] for of, to in more.items()}
         take_unknown(row, words)
         check_path(given[image], f"{table}, line {line}")

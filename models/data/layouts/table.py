@@ -1,8 +1,8 @@
 """Layout `table`: your own data in a CSV file with open-metric-learning's columns.
 
 Required columns: `label,path,split,is_query,is_gallery`.
-Optional columns, numbers or text: `camid`, `domain`, `track`, `sequence`. Other columns give a note. Boxes are an
-error.
+Optional columns, numbers or text: `camid`, `domain`, `track`, `sequence`. Other columns give a note.
+`image_id`: the images' names. `x_1,y_1,x_2,y_2` or `bbox` (`boxes.py`): the image is this box of the file.
 Paths are relative to the folder of the CSV file, or to that in `pictures.json`: `{"folder": "/data/market1501"}`.
 """
 
@@ -20,7 +20,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from configs.errors import DataError
+from models.data.crop import cropped
 from models.data.doctor.finding import HURTS, NOTE, Finding, count, shown
+from models.data.layouts.boxes import BOXES, read_box
 from models.data.layouts.lists import read_text
 from models.data.spelling import plain
 from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
@@ -28,7 +30,6 @@ from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
 TABLE, PICTURES = "df.csv", "pictures.json"
 WANTED = ("label", "path", "split", "is_query", "is_gallery")
 MORE = ("camid", "domain", "track", "sequence")
-BOXES = ("x_1", "x_2", "y_1", "y_2")
 MISSING = {"", "nan", "none", "null", "n/a", "<na>", "unknown"}  # words for unknown values
 TRUE, FALSE = {"1", "true", "yes", "1.0"}, {"", "0", "false", "no", "0.0", "nan", "none"}
 Row = dict[str, str]
@@ -38,7 +39,8 @@ def read_table(root: Path) -> Benchmark:
     """Read `df.csv`. Rows of split `train` are for training; `validation` or `test` rows are query, gallery or both.
 
     Labels may be any text and are numbered in sorted order.
-    An image's name is the file name if all are unique in the table, else the path.
+    An image's name is its `image_id`, or the file name if all are unique in the table, else the path. If a file has
+    several boxes, `#` and the box follow.
     """
     rows, found = _read(root / TABLE)
     return benchmark_of("table", root, root / TABLE, rows, found, _pictures(root))
@@ -51,7 +53,7 @@ def benchmark_of(
 
     Args:
         table: the file, for messages.
-        rows: columns of layout `table`, and `line`; a column `name` is the images' names.
+        rows: columns of layout `table`, and `line`.
         pictures: the folder of the paths.
     """
     found += _spelled(rows, pictures)
@@ -59,11 +61,21 @@ def benchmark_of(
     pid_of = {"": UNKNOWN} | {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     cam_of = _numbers({r["camid"] for r in rows})
     sequence_of = _numbers({r.get("sequence", "") for r in rows})
+    boxes = {r["line"]: read_box(r, f"{table}, line {r['line']}") for r in rows}
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
+    several = {
+        path for path, n in Counter(path for path, _ in {(r["path"], boxes[r["line"]]) for r in rows}).items() if n > 1
+    }
 
     def name_of(row: Row) -> str:
-        return row["name"] if "name" in row else PurePosixPath(row["path"]).name if unique else row["path"]
+        if "image_id" in row:
+            return row["image_id"]
+        name, box = PurePosixPath(row["path"]).name if unique else row["path"], boxes[row["line"]]
+        return f"{name}#{','.join(map(str, box))}" if box and row["path"] in several else name
+
+    def path_of(row: Row) -> Path:
+        return cropped(pictures / row["path"], boxes[row["line"]])
 
     def split(wanted: list[Row]) -> Split:
         named = {name_of(r): r for r in wanted}
@@ -72,7 +84,7 @@ def benchmark_of(
             lines = " and ".join(r["line"] for r in wanted if name_of(r) == twice)
             raise DataError(f"{table}, lines {lines}: {twice!r} is in one list more than once; delete one line")
         return _with_kinds(
-            make_split([(n, pictures / r["path"], pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
+            make_split([(n, path_of(r), pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
             named,
             sequence_of,
         )
@@ -131,7 +143,7 @@ def _check_labels(path: Path, rows: list[Row]) -> None:
     """Check that an image has the same label in all rows."""
     first: dict[str, Row] = {}
     for row in (r for r in rows if r["label"]):
-        other = first.setdefault(row["path"], row)
+        other = first.setdefault(f"{row['path']} {read_box(row, str(path))}", row)
         if other["label"] != row["label"]:
             raise DataError(
                 f"{path}, line {row['line']}: {row['path']!r} is {row['label']!r} here and {other['label']!r} in line "
@@ -186,7 +198,7 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
         take_unknown(row, words)
         _check_row(row, f"{path}, line {line}")
         rows.append(row)
-    return rows, find_not_read(columns, (*WANTED, *MORE), words, path)
+    return rows, find_not_read(columns, (*WANTED, *MORE, "image_id"), words, path)
 
 
 def take_unknown(row: Row, words: Counter[str]) -> None:
@@ -250,11 +262,9 @@ def _check_row(row: Row, where: str) -> None:
             raise DataError(f"{where}: {flag} is {row[flag]!r}; must be true, false or empty")
     if row["split"] == "train" and not row["label"]:
         raise DataError(f"{where}: a train row without a label; add one, or set the split to 'unlabelled'")
-    if any(row.get(column) for column in BOXES):
-        raise DataError(
-            f"{where}: a box in columns {', '.join(BOXES)}, but images are used whole. Save the crops as files and "
-            "list them under 'path', or delete these columns"
-        )
+    if row.get("image_id", "-") == "":
+        raise DataError(f"{where}: no image_id; each image needs its own, or delete the column")
+    read_box(row, where)
     check_path(row["path"], where)
     row["camid"] = row["camid"].removesuffix(".0")
 

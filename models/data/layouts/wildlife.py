@@ -1,7 +1,7 @@
 """Layout `wildlife`: `metadata.csv`, as of wildlife-datasets and of AnimalCLEF.
 
-Columns: `image_id,identity,path,split`; optional: `species` (an image's domain), `camid`, `track`, `sequence`. Other
-columns give a note. Images are named by their `image_id`. Splits:
+Columns: `image_id,identity,path,split`; optional: `species` (an image's domain), `camid`, `track`, `sequence`, boxes.
+Other columns give a note. Images are named by their `image_id`. Splits:
 
     train                  images to train on
     test, val, validation  query and gallery at once: each image is asked of all others (competition.junk: itself)
@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from configs.errors import DataError
+from models.data.layouts.boxes import BOXES
 from models.data.layouts.table import Row, benchmark_of, check_path, find_not_read, read_fields, take_unknown
 from models.data.split import Benchmark
 
@@ -48,12 +49,13 @@ def read_wildlife(root: Path) -> Benchmark:
         where = f"{table}, line {line}"
         if given["split"].lower() not in LISTS:
             raise DataError(f"{where}: split {given['split']!r}; must be one of {', '.join(LISTS)}")
-        row = {"line": str(line), "name": given["image_id"], "label": given["identity"], "path": given["path"]}
+        row = {"line": str(line), "image_id": given["image_id"], "label": given["identity"], "path": given["path"]}
+        row |= {column: given[column] for column in BOXES if column in given}
         row |= {"camid": given.get("camid", "").removesuffix(".0")}
         row |= {to: given[of] for of, to in (("species", "domain"), ("track",) * 2, ("sequence",) * 2) if of in given}
         take_unknown(row, words)
         check_path(row["path"], where)
-        if not row["name"]:
+        if not row["image_id"]:
             raise DataError(f"{where}: no image_id; each image needs its own")
         for split, is_query, is_gallery in LISTS[given["split"].lower()]:
             if split == "train" and not row["label"]:
