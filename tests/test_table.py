@@ -121,7 +121,7 @@ def test_boxes_that_are_none(tmp_path, box, said):
 
 def test_a_box_outside_of_its_photograph(tmp_path):
     root = table(
-        tmp_path, "fox,q0.png,test,1,0,30,0,40,9", "fox,g0.png,test,0,1,,,,", header=HEADER + ",x_1,y_1,x_2,y_2"
+        tmp_path, "fox,q0.png,test,1,0,30,0,40,9", "fox,g0.png,test,0,1,25,-3,40,9", header=HEADER + ",x_1,y_1,x_2,y_2"
     )
     photographs(root)
     with pytest.raises(ImageError, match=r"the box \(30, 0, 40, 9\) lies outside of 30 x 20 pixels"):

@@ -40,7 +40,8 @@ def read_class_folders(root: Path) -> Benchmark:
         return make_split([(name, path, pid, UNKNOWN) for name, path, pid in named])
 
     labels = {number: folder for folder, number in pid_of.items() if folder != str(number)}
-    return Benchmark("class_folders", root, *map(split, PARTS), make_split([]), labels=labels)  # type: ignore[misc]
+    lists = split("train"), split("query"), split("gallery")
+    return Benchmark("class_folders", root, *lists, unlabelled=make_split([]), labels=labels)
 
 
 def _images(root: Path) -> list[tuple[str, Path]]:
