@@ -28,11 +28,9 @@ from models.data.pk_sampler import check_identities
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.distributed.worker import extraction_order, training_order
-from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
 from models.pretrained import identify, keep_weights
 from models.registry import resampling
-from models.training.train import train_member
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,8 @@ def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
+        from models.training.train import train_member  # imports torchvision: a second that kept results do not need
+
         images, training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         start = f"from {pretrained.name}" if pretrained else "from random weights"
@@ -159,6 +159,8 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
+        from models.extraction.extract import extract, load_member  # imports torchvision
+
         trained, parts = train(job, work, member), []
         settings, recipe = job.plan.ensemble, job.plan.recipe_of(member)
         net, channels_last = load_member(member, trained, recipe.size), recipe.channels_last

@@ -32,7 +32,6 @@ from models.data.balance import Training
 from models.data.split import Split
 from models.model_cost import Footprint, footprint
 from models.pretrained import name_of
-from models.step_time import seconds_per_image
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
@@ -178,6 +177,8 @@ def timed_seconds(
     job: BuildContext, member: Member, classes: int, guessed: float, seconds: float = 0.0
 ) -> float | None:
     """Of training on an image, by steps of STEP_SECONDS at most, if the guess is right; None: too little memory."""
+    from models.step_time import seconds_per_image  # imports torchvision: a second that other builds do not need
+
     most = int(STEP_SECONDS / guessed)
     how = {"device": job.device, "precision": job.precision}
     return seconds_per_image(member, job.plan.recipe_of(member), classes, **how, most=most, seconds=seconds)

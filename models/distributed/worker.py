@@ -18,9 +18,7 @@ from models.data.balance import Training
 from models.data.split import Split
 from models.device import choose_device
 from models.distributed.process_group import ProcessGroup
-from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
-from models.training.train import train_member
 
 
 def training_order(
@@ -91,6 +89,8 @@ def run_follower(team: ProcessGroup, asked: str, workers: int) -> None:
 
 
 def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
+    from models.training.train import train_member  # imports torchvision: a second that a first process may not need
+
     names, labels = tuple(order["names"]), np.array(order["labels"], np.int64)
     pids = tuple(order["pids"])
     split = Split(names, tuple(map(Path, names)), np.array(pids)[labels], np.full(len(names), -1))
@@ -110,6 +110,8 @@ def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, work
 
 
 def _extract(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
+    from models.extraction.extract import extract, load_member  # imports torchvision
+
     images = np.load(order["images"], mmap_mode="r")
     height, width = images.shape[1:3]
     extract(
