@@ -102,7 +102,7 @@ PARTS: dict[str, list[str]] = {
     "ID and triplet 1:1": _losses(id=ID | {"weight": 1}, triplet=TRIPLET | {"weight": 1}),
     "focal": _losses(focal={"weight": 0.1}, triplet=TRIPLET),
     "circle": _losses(id=ID, circle={"weight": 0.9, "gamma": 64}),
-    "circle, gamma 256": _losses(id=ID, circle={"weight": 0.9}),
+    "circle of gamma 256": _losses(id=ID, circle={"weight": 0.9}),
     "supervised contrastive": _losses(id=ID, supcon={"weight": 0.9}),
     "cosine classifier": _cosine(16, id=ID, triplet=TRIPLET),
     "cosface": _cosine(16, cosface={"weight": 0.1}, triplet=TRIPLET),
