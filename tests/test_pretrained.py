@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
 from configs.store.store import Store
-from models import pretrained
 from models.backbones.resnet import SqueezeExcitation, resnet
-from models.pretrained import identify, keep_weights, load_weights
+from models.weights import load as pretrained
+from models.weights.load import identify, keep_weights, load_weights
 from tests.tiny import unsettle
 
 

@@ -30,9 +30,9 @@ from models.device import choose_device
 from models.distributed.worker import extraction_order, training_order
 from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
-from models.pretrained import identify, keep_weights
 from models.registry import resampling
 from models.training.train import train_member
+from models.weights.load import identify, keep_weights
 
 
 @dataclass(frozen=True)
