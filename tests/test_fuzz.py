@@ -34,7 +34,8 @@ from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
 from models.registry import check
-from models.weights.load import keep_weights, load_weights
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 from submit import check as checker
 from submit import diff, make, score
 from submit.build_scores import load_scores

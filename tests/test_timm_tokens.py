@@ -23,7 +23,8 @@ from models.registry import check, make_net, resampling
 from models.training.setup import set_up
 from models.training.step import Step
 from models.training.tally import Tally
-from models.weights.load import keep_weights, load_weights
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 from tests import tiny
 
 CPU = torch.device("cpu")

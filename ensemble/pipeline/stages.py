@@ -32,7 +32,7 @@ from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
 from models.registry import resampling
 from models.training.train import train_member
-from models.weights.load import identify, keep_weights
+from models.weights.sources import identify, keep_weights
 
 
 @dataclass(frozen=True)
