@@ -55,21 +55,20 @@ def from_unfold(x: Tensor) -> Tensor:
     return x.unflatten(-1, (-1, 4)).transpose(-1, -2)[..., [0, 2, 1, 3], :].flatten(-2)
 
 
-def _mobilenet_v2() -> Rules:
-    """Numbers of torchvision's `features`, and of the layers in each -> timm's stages, blocks, words.
+def _mobilenet_v2(nested: bool) -> Rules:
+    """Numbers of `features`, and of the layers in each -> timm's stages, blocks, words.
 
-    torchvision nests a convolution and its norm in one more level than the first release of the network.
+    nested: a convolution, its norm and its activation are one more level, but for the last, which has none.
     """
     rules = [(r"features\.0\.0\.", "conv_stem."), (r"features\.0\.1\.", "bn1.")]
     blocks = [(stage, i) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(count)]
     for at, (stage, i) in enumerate(blocks, 1):
         words = ("dw", "pw") if at == 1 else ("pw", "dw", "pwl")
         for k, word in enumerate(words):
-            here, end = f"blocks.{stage}.{i}.", k == len(words) - 1
-            nested = (rf"{k}\.", rf"{k + 1}\.") if end else (rf"{k}\.0\.", rf"{k}\.1\.")
-            for conv, norm in (nested, (rf"{3 * k}\.", rf"{3 * k + 1}\.")):
-                rules += [(rf"features\.{at}\.conv\.{conv}(?=weight$)", f"{here}conv_{word}.")]
-                rules += [(rf"features\.{at}\.conv\.{norm}(?=[bwr]\w+$)", f"{here}bn{k + 1}.")]
+            inner = (f"{k}.0.", f"{k}.1.") if k < len(words) - 1 else (f"{k}.", f"{k + 1}.")
+            layers = inner if nested else (f"{3 * k}.", f"{3 * k + 1}.")
+            for layer, new in zip(layers, (f"conv_{word}.", f"bn{k + 1}."), strict=True):
+                rules.append((re.escape(f"features.{at}.conv.{layer}") + r"(?!\d)", f"blocks.{stage}.{i}.{new}"))
     return (*rules, (r"features\.18\.0\.", "conv_head."), (r"features\.18\.1\.", "bn2."))
 
 
@@ -117,7 +116,7 @@ MAPS = (
     NameMap(
         "CLIP, as OpenAI's and CLIP-ReID's ResNet",
         r"attnpool\.positional_embedding$",
-        "timm:resnet50_clip for RN50",
+        "timm:resnet50_clip_gap for RN50",
         (
             *((rf"layer{i}\.(\d+)\.conv1\.", rf"stages.{i - 1}.\1.conv1_1x1.conv.") for i in range(1, 5)),
             *((rf"layer{i}\.(\d+)\.conv2\.", rf"stages.{i - 1}.\1.conv2_kxk.conv.") for i in range(1, 5)),
@@ -152,7 +151,18 @@ MAPS = (
         "timm's Swin of its size and window, for MegaDescriptor-L-384 timm:swin_large_patch4_window12_384",
         tuple((rf"layers\.{i}\.downsample\.", f"layers.{i + 1}.downsample.") for i in (2, 1, 0)),
     ),
-    NameMap("MobileNetV2, as torchvision's", r"features\.1\.conv\.", "timm:mobilenetv2_100", _mobilenet_v2()),
+    NameMap(
+        "MobileNetV2, as torchvision's",
+        r"features\.1\.conv\.0\.0\.",
+        "timm:mobilenetv2_100",
+        _mobilenet_v2(nested=True),
+    ),
+    NameMap(
+        "MobileNetV2, as its first release's",
+        r"features\.1\.conv\.0\.weight$",
+        "timm:mobilenetv2_100",
+        _mobilenet_v2(nested=False),
+    ),
     # Names that are used here too, for the message where a file meets another network.
     NameMap("OSNet, as torchreid's", r"conv2\.0\.conv2a\.", ""),
     NameMap("SE-ResNets, as reid-strong-baseline's", r"layer1\.0\.se_module\.fc1\.", "timm:legacy_seresnet50"),
