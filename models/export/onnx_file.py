@@ -38,7 +38,9 @@ class Deployed(nn.Module):
         batch = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
         if not self.mirrored:
             return normalize(self.net(batch).bn_feats, dim=1)
-        both: Tensor = self.net(torch.cat((batch, batch.flip(3)))).bn_feats  # one pass: the graph holds the network once
+        both: Tensor = self.net(
+            torch.cat((batch, batch.flip(3)))
+        ).bn_feats  # one pass: the graph holds the network once
         return normalize(both.unflatten(0, (2, -1)).sum(dim=0), dim=1)
 
 
