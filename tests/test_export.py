@@ -20,6 +20,7 @@ from configs.store.atomic_files import write_file, write_text
 from configs.store.store import Address, Store
 from ensemble import open_build
 from models.data.images import decode_all
+from models.data.layouts import read_layout
 from models.export import onnx_file
 from models.export.__main__ import main
 from models.export.onnx_file import Deployed, write_onnx
@@ -78,7 +79,9 @@ def test_a_builds_own_features_by_onnx_runtime(tiny_build, people, tmp_path, cap
     main(["a", "--runs", str(tiny_build.runs), "--onnx", "--out", str(tmp_path)])
     assert "ONNX Runtime differs from the member by" in capsys.readouterr().out
     names, feats = open_build(tiny_build.runs).evaluations["test"].features("a")
-    images = np.stack(list(decode_all([people / name for name in names], (64, 32))))
+    lists = read_layout("drawn", people)
+    assert names == lists.query.names + lists.gallery.names
+    images = np.stack(list(decode_all([*lists.query.paths, *lists.gallery.paths], (64, 32))))
     np.testing.assert_allclose(run_onnx(tmp_path / "a.onnx", images), feats, atol=1e-4)
     np.testing.assert_allclose(run_onnx(tmp_path / "a.onnx", images[:1]), feats[:1], atol=1e-4)
     told = json.loads((tmp_path / "a.json").read_text())
