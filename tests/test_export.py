@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from PIL import Image
 from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
@@ -60,7 +61,7 @@ def keep(runs, made, size):
 
 
 def run_onnx(path, images):
-    session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(["features"], {"images": images})[0]
 
 
@@ -113,7 +114,6 @@ def test_a_network_of_each_kind_by_onnx_runtime(tmp_path, kind):
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnx_file, "MOST", 0.0)
     monkeypatch.setattr(onnx_file, "_difference", lambda *given: 2e-3)
     net = network(member("x", "test_efficientnet"), (64, 32))
@@ -123,7 +123,6 @@ def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
 
 
 def test_a_graph_for_two_images_only_is_refused(tmp_path):
-    pytest.importorskip("onnxruntime")
     net = network(member("x", "test_efficientnet"), (64, 32))
     path = tmp_path / "x.onnx"
     images = torch.zeros(2, 64, 32, 3, dtype=torch.uint8)

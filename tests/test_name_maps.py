@@ -367,6 +367,19 @@ def test_soliders_swin(tmp_path, prefix):
     close(ours.layers[1].downsample(x), want)
 
 
+def test_of_soliders_student_and_teacher_one_is_named(tmp_path):
+    torch.manual_seed(0)
+    teacher, ours = mm_swin(), small_swin()
+    student = {k: v + 1 for k, v in teacher.state_dict().items() if v.is_floating_point()}
+    file = {"student": under("module.backbone.", student), "teacher": under("backbone.", teacher.state_dict())}
+    with pytest.raises(
+        WeightsError, match=r"2 networks that fit, under student\.module\.backbone\., teacher\.backbone\."
+    ):
+        put(ours, file, tmp_path)
+    assert put(ours, file, tmp_path, prefix="teacher.").prefix == "teacher.backbone."
+    assert torch.equal(ours.norm.bias, teacher.norm3.bias)
+
+
 def test_patches_in_the_order_of_unfold():
     """One place, 2x2 pixels of 2 channels: Swin has columns outside, rows inside, channels innermost."""
     names = [f"{c}{row}{column}" for c in "ab" for row in "01" for column in "01"]
