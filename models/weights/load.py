@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from configs.errors import WeightsError
 from configs.schema import Weights
-from models.backbones.resnet import open_gates
 from models.weights.name_maps import COMPUTED, NameMap, reason, ways_of
 from models.weights.positions import POSITIONS, lay_out_as
 from models.weights.report import IN, Fate, LoadReport, first, refuse_others
@@ -57,6 +56,8 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
     refuse_others(report, file, learned(backbone))
     backbone.load_state_dict(state, strict=False)
     if "se" in weights.fresh:
+        from models.backbones.resnet import open_gates  # torchvision takes a second to import
+
         open_gates(backbone)
     return report
 

@@ -12,7 +12,6 @@ from urllib.parse import urlparse
 import torch
 from safetensors.torch import save as save_safetensors
 from torch.hub import download_url_to_file
-from torchvision.models import get_weight
 
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
@@ -78,6 +77,8 @@ def name_of(weights: Weights) -> str:
 def _url(weights: Weights) -> str:
     if weights.url:
         return weights.url
+    from torchvision.models import get_weight  # torchvision takes a second to import
+
     try:
         return str(get_weight(str(weights.torchvision)).url)
     except (ValueError, KeyError, AttributeError) as e:
