@@ -15,7 +15,7 @@ from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours, nearest
 from ensemble.neighbours.similarity import Penalties
-from ensemble.rerank.registry import KReciprocal, NoReranking, Reranker, name_of, options_of, reranker_of
+from ensemble.rerank.registry import KReciprocal, NoReranking, Reranker, is_grouped, name_of, options_of, reranker_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class FusionSettings:
     def each_first(self) -> bool:
         """Whether every member is re-ranked by itself."""
         return self.reranks and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
+
+    @property
+    def grouped(self) -> bool:
+        """Whether neighbours are found by camera."""
+        return is_grouped(self.reranker)
 
     def describe(self) -> str:
         """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; fusion and penalty where not the usual."""
@@ -78,17 +83,37 @@ class FusionSettings:
             raise ConfigError(f"ensemble.camera_penalty is {self.camera:g}, and no camera is known here: leave it 0")
         return [(camids, self.camera)]
 
+    def groups(self, camids: ArrayLike | None) -> ArrayLike | None:
+        """What `ensemble.neighbours.nearest` takes by that name: the cameras, where the re-ranker goes by them.
+
+        Raises:
+            ConfigError: it does, and no camera is known.
+        """
+        if not self.grouped:
+            return None
+        if camids is None or (np.asarray(camids) < 0).all():
+            raise ConfigError(
+                f"ensemble.rerank {name_of(self.reranker)!r} goes by cameras, and no camera is known here: "
+                "choose k_reciprocal or none"
+            )
+        return camids
+
 
 def fusion_settings(ensemble: Ensemble, members: Sequence[str], own: DomainSettings | None = None) -> FusionSettings:
     """What a plan asks for of these members; `own` are one domain's settings, in the place of the general ones.
 
     Raises:
-        ConfigError: as `ensemble.rerank.registry.reranker_of`.
+        ConfigError: as `ensemble.rerank.registry.reranker_of`, and for a re-ranker by cameras with domains or tracks.
     """
     by_name = own.weights if own and own.weights is not None else ensemble.weights
     weights = tuple(float(by_name.get(name, 1.0)) for name in members)
     fusion = (own and own.fusion) or ensemble.fusion
-    return FusionSettings(weights, reranker_of(ensemble, own), fusion, ensemble.camera_penalty)
+    reranker = reranker_of(ensemble, own)
+    if is_grouped(reranker) and (ensemble.domains, ensemble.tracks) != ("none", "none"):
+        raise ConfigError(
+            f"ensemble.rerank {name_of(reranker)!r} goes with domains none and tracks none: it is not built for parts"
+        )
+    return FusionSettings(weights, reranker, fusion, ensemble.camera_penalty)
 
 
 def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
@@ -122,16 +147,17 @@ def distance_stream(
     Args:
         feats: (N, D_m) unit rows each, queries first; or distances.
         near: the neighbours by the summed distance where somebody has them; else they are searched for.
-        camids: (N,), -1 unknown; a penalty needs them.
+        camids: (N,), -1 unknown; a penalty and a grouped re-ranker need them.
     """
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
     k = mix.reranker.neighbours_read(len(feats[0]))
+    groups = mix.groups(camids)
     if mix.each_first:
         pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-        found = [nearest(a, k, **given) if k else None for a, _ in pairs]
+        found = [nearest(a, k, groups=groups, **given) if k else None for a, _ in pairs]
         return rerank_each_then_sum(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
     if k and near is None:
-        near = nearest(feats, k, weights=mix.weights, **given)
+        near = nearest(feats, k, weights=mix.weights, groups=groups, **given)
     return mix.reranker.stream(near, feats, n_query, weights=mix.weights, **given)
 
 

@@ -45,10 +45,10 @@ def pairs_of(labels: Ints, row0: int, row1: int, col0: int, col1: int) -> NDArra
 @inlined
 def _has(order: Ints, j: Whole, c: int, i: Whole) -> bool:
     """Whether i is among the first c of row j."""
-    for q in range(c):
-        if order[j, q] == i:
-            return True
-    return False
+    q = 0
+    while q < c and order[j, q] != i:
+        q += 1
+    return q < c
 
 
 @jit

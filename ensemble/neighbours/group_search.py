@@ -42,7 +42,9 @@ def group_labels(groups: ArrayLike, n: int) -> Labels:
     """
     given = np.asarray(groups)
     if given.shape != (n,) or given.dtype.kind not in "iu":
-        raise ValueError(f"groups of shape {given.shape}, {given.dtype}: want ({n},) whole numbers, below 0 for unknown")
+        raise ValueError(
+            f"groups of shape {given.shape}, {given.dtype}: want ({n},) whole numbers, below 0 for unknown"
+        )
     _, codes = np.unique(given, return_inverse=True)
     return np.where(given < 0, -1, codes).astype(np.int32)
 
@@ -113,7 +115,7 @@ class GroupSearch:
     def run(self, superblock: int, progress: Progress | None) -> Neighbours:
         """Search all pairs and return the lists. The nearest of all are the nearest of both kinds, merged."""
         self.all_pairs(superblock, progress)
-        return joined(*(kind.lists() for kind in self.kinds), self.kinds[0].n_jobs)
+        return joined(self.kinds[0].lists(), self.kinds[1].lists(), self.kinds[0].n_jobs)
 
 
 def joined(intra: Neighbours, inter: Neighbours, n_jobs: int) -> Neighbours:
@@ -121,9 +123,7 @@ def joined(intra: Neighbours, inter: Neighbours, n_jobs: int) -> Neighbours:
     order, dist = _merged(intra.order, intra.dist, inter.order, inter.dist, n_jobs)
     near_order = near_dist = None
     if intra.near_order is not None and inter.near_order is not None:
-        near_order, near_dist = _merged(
-            intra.near_order, intra.near_dist, inter.near_order, inter.near_dist, n_jobs
-        )
+        near_order, near_dist = _merged(intra.near_order, intra.near_dist, inter.near_order, inter.near_dist, n_jobs)
     return Neighbours(
         order,
         dist,

@@ -273,6 +273,16 @@ class Search:
         """(rows, columns) that `near` covers: queries with gallery images."""
         return [(slice(0, self.n_query), slice(self.n_query, self.source.n))]
 
+    @property
+    def kinds(self) -> list["Search"]:
+        """The searches of each kind of neighbours: there is one kind."""
+        return [self]
+
+    @property
+    def sides(self) -> list[tuple[TopKBuffers, Sides]]:
+        """The buffers, and what they cover."""
+        return [(self.own, self.own_sides), (self.near, self.near_sides)]
+
     def _near_lists(self) -> Lists:
         return exact_lists(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides, self.omit)
 

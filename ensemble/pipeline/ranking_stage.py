@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
@@ -48,7 +48,7 @@ def make_ranking(
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     near, address = addresses_of(job, test, addressed, camids)
-    penalties = mix.penalties(camids)
+    penalties, groups = mix.penalties(camids), mix.groups(camids)
 
     def load() -> list[FeatureBank]:
         return open_banks(job.store, {name: a.key for name, a in addressed.items()})
@@ -60,7 +60,9 @@ def make_ranking(
         if mix.each_first:
             order, dist = rank_each(job, test, addressed, banks, mix, camids)
         else:
-            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties) for a in near]
+            found = [
+                find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties, groups) for a in near
+            ]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += notes(settings)
@@ -82,15 +84,19 @@ def addresses_of(
         summed = []
     elif mix.each_first:
         summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
-    penalty = cache_keys.camera_penalty(mix.camera, camids)
+    groups = mix.groups(camids)
+    read: dict[str, Any] = {
+        "penalty": cache_keys.camera_penalty(mix.camera, camids),
+        "groups": None if groups is None else cache_keys.labels_hash(groups),
+    }
     near = [
         cache_keys.neighbours_address(
-            test, {name: addressed[name] for name in part}, part, neighbours_kept(mix), top_k, penalty
+            test, {name: addressed[name] for name in part}, part, neighbours_kept(mix), top_k, **read
         )
         for part in summed
     ]
     request = rerank_request(settings)
-    return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
+    return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, **read)
 
 
 def notes(settings: Ensemble) -> str:
@@ -141,9 +147,9 @@ def rank_each(
     k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
     near, _ = addresses_of(job, test, addressed, camids)
-    penalties = mix.penalties(camids)
+    penalties, groups = mix.penalties(camids), mix.groups(camids)
     found: list[Neighbours | None] = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties)
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, groups)
         for (bank, _), address in zip(used, near, strict=False)
     ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
@@ -160,6 +166,7 @@ def find_neighbours(
     k: int,
     top_k: int,
     penalties: Penalties | None,
+    groups: ArrayLike | None,
 ) -> Neighbours:
     """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
 
@@ -167,7 +174,8 @@ def find_neighbours(
         banks = load()
         n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
         dims = [f.shape[1] for f in feats]
-        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device)
+        grouped = groups is not None
+        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device, grouped=grouped)
         job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
         with job.progress.task("neighbours, blocks done, per cent", 100) as step:
             told = 0.0
@@ -177,7 +185,8 @@ def find_neighbours(
                 step(100 * done / of - told)
                 told = 100 * done / of
 
-            given: dict[str, Any] = {"weights": weights, "penalties": penalties, "device": job.device}
+            given: dict[str, Any] = {"weights": weights, "penalties": penalties, "groups": groups}
+            given |= {"device": job.device}
             found = nearest(feats, min(k, n), n_query=n_query, top_k=top_k, progress=tell, **given)
         save_neighbours(folder, found)
 

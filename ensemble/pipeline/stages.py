@@ -50,12 +50,16 @@ class BuildPlan:
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
-    """A penalty on cameras wants some to be known.
+    """A penalty on cameras wants some to be known, and so does a re-ranker that goes by them.
 
     Raises:
         ConfigError: none is.
     """
-    fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
+    mix, camids = fusion_settings(settings, ()), np.concatenate([query.camids, gallery.camids])
+    mix.penalties(camids)
+    mix.groups(camids)
+    for own in settings.domain_settings.values():
+        fusion_settings(settings, (), own)
 
 
 def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:

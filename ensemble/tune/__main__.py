@@ -30,7 +30,8 @@ from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
 from ensemble.neighbours.distances import Feats
 from ensemble.rerank import whitening
-from ensemble.rerank.registry import name_of
+from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
+from ensemble.results.build_record import all_camids
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
 from ensemble.tune import cross_fitting, table
@@ -68,7 +69,9 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     name, known = name_of(built.reranker), dict(grid.known)
     known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
-    return replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    cameras = case.evaluation.kinds is None and (all_camids(case.evaluation) >= 0).any()
+    return grid if cameras else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
 
 
 def whitened(feats: Sequence[Feats], members: Iterable[str], shrinkage: float) -> list[Feats]:
@@ -254,9 +257,11 @@ def tune_one(
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0])))
-    trial = FastScorer(judge, most)
+    grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
+    given: dict[str, Any] = {"groups": all_camids(case.evaluation) if grouped else None}
+    trial = FastScorer(judge, most, **given)
     trials: dict[float | None, FastScorer] = {None: trial}
-    trials |= {shrinkage: FastScorer(replace(judge, feats=feats), most) for shrinkage, feats in judge.white.items()}
+    trials |= {white: FastScorer(replace(judge, feats=feats), most, **given) for white, feats in judge.white.items()}
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
