@@ -28,6 +28,7 @@ from tests import exact_lists, oracles
 from tests.boards import finished_build
 from tests.boards import people as some_people
 from tests.features import clustered, ensembles, same_lists, signs
+from tests.tables import built, write_table
 from tests.test_k_reciprocal_encoding import fragile
 
 SMALL = CAJaccard(3, 5, 2, 3)
@@ -219,7 +220,9 @@ def test_a_plan_is_checked_before_anything_is_made():
     assert mix.describe() == "ca_jaccard(k1_intra=5,k1_inter=9,k2_intra=3,k2_inter=3,lam=0.2,power=2)"
     assert mix.groups([0, -1]) == [0, -1] and FusionSettings((1.0,)).groups(None) is None
     for cameras in (None, [-1, -1]):
-        with pytest.raises(ConfigError, match="'ca_jaccard' goes by cameras, and no camera is known here"):
+        with pytest.raises(
+            ConfigError, match=r"goes by ensemble\.group_by camera, and no camera is known"
+        ):
             mix.groups(cameras)
     plan = load_build_config(["r50"], sets=["ensemble.rerank=ca_jaccard", "ensemble.tracks=mean"])
     with pytest.raises(ConfigError, match="goes with domains none and tracks none"):
@@ -257,6 +260,29 @@ def test_a_build_its_dry_run_its_submission_and_its_report(fusion, tiny_build, t
     assert "ca_jaccard(k1_intra=5,k1_inter=7," in rows[-1]["signature"]
     report.main(["--runs", str(runs), "--out", str(tmp_path / "report")])
     assert "ca_jaccard" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_build_by_a_column_and_what_it_refuses(tmp_path):
+    """The domain of the table is the group, such as a modality; an empty one is unknown. Nobody knows a camera."""
+    rng = np.random.default_rng(9)
+    feats, domains = clustered(rng, 26, 8, 4), rng.integers(-1, 2, 26)
+    names = [f"{i:02d}.jpg" for i in range(26)]
+    rows = [
+        f"p{i % 4},{name},test,{int(i < 6)},{int(i >= 6)},{['', 'visible', 'infrared'][domains[i] + 1]}"
+        for i, name in enumerate(names)
+    ]
+    write_table(tmp_path / "data", "label,path,split,is_query,is_gallery,domain", rows)
+    np.savez(tmp_path / "m.npz", names=np.array(names), feats=feats)
+    given_ = tmp_path / "data", tmp_path / "runs", tmp_path / "m.npz", "ensemble.rerank=ca_jaccard"
+    with pytest.raises(ConfigError, match=r"goes by ensemble\.group_by camera, and no camera is known"):
+        built(*given_)
+    lists, scores = built(*given_, "ensemble.group_by=domain")
+    want = oracles.ca_jaccard(oracles.fused_distance([feats], [1]), domains.tolist(), 6)
+    assert same_lists(np.array([[int(name[:2]) - 6 for name in lists[f"{q:02d}.jpg"]] for q in range(6)]), want)
+    assert "power=2),group_by=domain" in scores[-1]["signature"]
+    plan = load_build_config(["r50"], sets=["ensemble.group_by=domain"]).ensemble
+    tuned = FusionSettings((1.0,), CAJaccard(), group_by=tune.defaults(plan).group_by)
+    assert "ensemble.group_by=domain" in tune.sets(tuned, ["r50"])
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -36,19 +36,20 @@ def make_ranking(
     test: str,
     addressed: dict[str, Address],
     camids: NDArray[np.int64],
-    kinds: DomainsAndTracks | None = None,
+    kinds: DomainsAndTracks | None,
+    groups: NDArray[np.int64],
 ) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
 
-    camids: of the N images, queries first, -1 unknown.
+    camids, groups: of the N images, queries first, -1 unknown.
     """
     if kinds is not None:
         return None, rank_partitions(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    near, address = addresses_of(job, test, addressed, camids)
-    penalties, groups = mix.penalties(camids), mix.groups(camids)
+    near, address = addresses_of(job, test, addressed, camids, groups)
+    penalties, read = mix.penalties(camids), mix.groups(groups)
 
     def load() -> list[FeatureBank]:
         return open_banks(job.store, {name: a.key for name, a in addressed.items()})
@@ -58,11 +59,9 @@ def make_ranking(
         feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
         given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
         if mix.each_first:
-            order, dist = rank_each(job, test, addressed, banks, mix, camids)
+            order, dist = rank_each(job, test, addressed, banks, mix, camids, groups)
         else:
-            found = [
-                find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties, groups) for a in near
-            ]
+            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties, read) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += notes(settings)
@@ -73,7 +72,11 @@ def make_ranking(
 
 
 def addresses_of(
-    job: BuildContext, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
+    job: BuildContext,
+    test: str,
+    addressed: dict[str, Address],
+    camids: NDArray[np.int64],
+    groups: NDArray[np.int64],
 ) -> tuple[list[Address], Address]:
     """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
@@ -84,10 +87,9 @@ def addresses_of(
         summed = []
     elif mix.each_first:
         summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
-    groups = mix.groups(camids)
     read: dict[str, Any] = {
         "penalty": cache_keys.camera_penalty(mix.camera, camids),
-        "groups": None if groups is None else cache_keys.labels_hash(groups),
+        "groups": cache_keys.labels_hash(groups) if mix.grouped else None,
     }
     near = [
         cache_keys.neighbours_address(
@@ -142,14 +144,15 @@ def rank_each(
     banks: list[FeatureBank],
     mix: FusionSettings,
     camids: NDArray[np.int64],
+    groups: NDArray[np.int64],
 ) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    near, _ = addresses_of(job, test, addressed, camids)
-    penalties, groups = mix.penalties(camids), mix.groups(camids)
+    near, _ = addresses_of(job, test, addressed, camids, groups)
+    penalties, read = mix.penalties(camids), mix.groups(groups)
     found: list[Neighbours | None] = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, groups)
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, read)
         for (bank, _), address in zip(used, near, strict=False)
     ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]

@@ -31,7 +31,7 @@ from ensemble.metrics.bootstrap import difference
 from ensemble.neighbours.distances import Feats
 from ensemble.rerank import whitening
 from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
-from ensemble.results.build_record import all_camids
+from ensemble.results.build_record import all_groups
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
 from ensemble.tune import cross_fitting, table
@@ -70,8 +70,8 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
     grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
-    cameras = case.evaluation.kinds is None and (all_camids(case.evaluation) >= 0).any()
-    return grid if cameras else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
+    known_groups = case.evaluation.kinds is None and (all_groups(case.evaluation) >= 0).any()
+    return grid if known_groups else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
 
 
 def whitened(feats: Sequence[Feats], members: Iterable[str], shrinkage: float) -> list[Feats]:
@@ -118,6 +118,7 @@ def defaults(built: Ensemble) -> Ensemble:
     """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
     found = load_ensemble()
     settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    settled["group_by"] = built.group_by
     return found.model_copy(update=settled)
 
 
@@ -160,6 +161,7 @@ def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     out = {"weights": f"{{{weights}}}", "rerank": f"{{{named}}}" if own else name_of(mix.reranker)}
     out |= {key: value for key, value in options.items() if key not in own}
     out |= {"fusion": mix.fusion} if mix.reranks else {}
+    out |= {"group_by": mix.group_by} if mix.grouped and mix.group_by != "camera" else {}
     return out | ({"whiten": f"{{name: test, shrinkage: {mix.whitened:g}}}"} if mix.whitened is not None else {})
 
 
@@ -258,7 +260,7 @@ def tune_one(
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0])))
     grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
-    given: dict[str, Any] = {"groups": all_camids(case.evaluation) if grouped else None}
+    given: dict[str, Any] = {"groups": all_groups(case.evaluation) if grouped else None}
     trial = FastScorer(judge, most, **given)
     trials: dict[float | None, FastScorer] = {None: trial}
     trials |= {white: FastScorer(replace(judge, feats=feats), most, **given) for white, feats in judge.white.items()}
