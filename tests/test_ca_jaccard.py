@@ -220,9 +220,7 @@ def test_a_plan_is_checked_before_anything_is_made():
     assert mix.describe() == "ca_jaccard(k1_intra=5,k1_inter=9,k2_intra=3,k2_inter=3,lam=0.2,power=2)"
     assert mix.groups([0, -1]) == [0, -1] and FusionSettings((1.0,)).groups(None) is None
     for cameras in (None, [-1, -1]):
-        with pytest.raises(
-            ConfigError, match=r"goes by ensemble\.group_by camera, and no camera is known"
-        ):
+        with pytest.raises(ConfigError, match=r"goes by ensemble\.group_by camera, and no camera is known"):
             mix.groups(cameras)
     plan = load_build_config(["r50"], sets=["ensemble.rerank=ca_jaccard", "ensemble.tracks=mean"])
     with pytest.raises(ConfigError, match="goes with domains none and tracks none"):
