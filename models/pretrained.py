@@ -18,14 +18,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.hub import download_url_to_file
-from torchvision.models import get_weight
 
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
 from configs.store.atomic_files import file_digest, write_file, write_text
 from configs.store.code_version import code_version
 from configs.store.store import Address, Store
-from models.backbones.resnet import open_gates
 
 ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
 NAMED_ALIKE = 0.5  # of them must be in the file by name, or the file names its tensors in another way
@@ -166,6 +164,8 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
     _refuse_others(report, file, own)
     backbone.load_state_dict(match, strict=False)
     if "se" in weights.fresh:
+        from models.backbones.resnet import open_gates  # torchvision takes a second to import
+
         open_gates(backbone)
     return report
 
@@ -223,6 +223,8 @@ def _first(names: Collection[str]) -> str:
 def _url(weights: Weights) -> str:
     if weights.url:
         return weights.url
+    from torchvision.models import get_weight
+
     try:
         return str(get_weight(str(weights.torchvision)).url)
     except (ValueError, KeyError, AttributeError) as e:

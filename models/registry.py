@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,10 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.schema import ComponentConfig, Member, Recipe
 from models import lr_schedules
-from models.backbones.resnet import resnet
 from models.backbones.timm_backbone import hub_of, resampling_of, timm_map
 from models.data import augment
 from models.data.images import PLAIN
 from models.heads.global_head import GlobalHead
-from models.heads.mgn import mgn, mgn_grid
-from models.heads.rmgl import rmgl
 from models.heads.token import TokenHead
 from models.losses.center import CenterLoss
 from models.losses.identity import identity_loss
@@ -29,8 +27,36 @@ from models.net import Net
 
 Table = Mapping[str, Callable[..., Any]]
 
-BACKBONES: Table = {"resnet": resnet, "timm": timm_map}
-HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl, "token": TokenHead}
+
+class Later:
+    """A row whose file is imported at its first use, since it imports torchvision: more than a second."""
+
+    def __init__(self, module: str, name: str) -> None:
+        """module: in this package, such as heads.mgn. name: of the row in it."""
+        self.module, self.name = f"{__package__}.{module}", name
+
+    @cached_property
+    def row(self) -> Callable[..., Any]:
+        """The row itself."""
+        found: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return found
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.row)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.row(*args, **options)
+
+
+BACKBONES: Table = {"resnet": Later("backbones.resnet", "resnet"), "timm": timm_map}
+HEADS: Table = {
+    "global": GlobalHead,
+    "mgn": Later("heads.mgn", "mgn"),
+    "mgn_grid": Later("heads.mgn", "mgn_grid"),
+    "rmgl": Later("heads.rmgl", "rmgl"),
+    "token": TokenHead,
+}
 LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
 AUGMENTS: Table = {
     "flip": augment.flip,

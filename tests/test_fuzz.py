@@ -301,7 +301,7 @@ def folder(tmp_path, monkeypatch):
     """A folder to type in, without a data set, so that no command comes to work."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f.json").write_text("{}")
-    monkeypatch.setattr("ensemble.build.draw_people", lambda out: out)
+    monkeypatch.setattr("ensemble.carry_out.draw_people", lambda out: out)
     return tmp_path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,18 @@ CHANGES_NO_WEIGHT = {"checkpoint", "keeper", "epoch_metrics", "numeric_checks"}
 KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
 
 
-def images_address(name: str, digest: str, size: tuple[int, int], resampled: str = PLAIN) -> Address:
-    """Decoded images of one list, resized in a way of `models/data/images.py`."""
+def images_address(
+    name: str,
+    digest: str,
+    size: tuple[int, int],
+    resampled: str = PLAIN,
+    others: Sequence[tuple[int, int]] = (),
+) -> Address:
+    """Decoded images of one list, resized in a way of `models/data/images.py`, perhaps at other sizes as well."""
     code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
+    request |= {"others": [list(other) for other in others]} if others else {}
     return Address("images", name, request)
 
 
