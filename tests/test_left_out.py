@@ -252,3 +252,26 @@ def test_a_cuda_device_gives_the_lists_and_scores_of_the_cpu(shape, tmp_path, mo
         np.testing.assert_array_equal(mine[0], theirs[0])
         np.testing.assert_allclose(mine[1], theirs[1], atol=1e-6)
     assert [s.ap_per_query.tolist() for s in scores] == [s.ap_per_query.tolist() for s in wanted]
+
+
+@pytest.mark.parametrize("shape", ["all against all", "some"])
+def test_groups_are_those_of_the_images(shape):
+    """CA-Jaccard of the union: a query's copy is no neighbour of its own, of its camera or of another."""
+    case = Union(*SHAPES[shape])
+    cams = np.random.default_rng(2).integers(-1, 3, len(case.dist))
+    setting = rerank.CAJaccard(k1_intra=2, k1_inter=5, k2_intra=2, k2_inter=2, lam=LAM)
+    both = np.concatenate([cams[case.query], cams[case.gallery]])
+    given = {"weights": case.weights, "left_out": case.left_out}
+    near = neighbours.nearest(case.rows, 6, groups=both, device="cpu", **given)
+    order, dist = setting.lists(near, case.rows, len(case.query), device="cpu", **given)
+    images = neighbours.nearest(case.feats, 6, groups=cams, weights=case.weights, device="cpu")
+    twice = [np.concatenate([a, a]) for a in case.feats]
+    apart = neighbours.leave_out(len(cams), len(cams), np.arange(len(cams)))
+    assert len(near.intra_order) == len(near.inter_order) == len(cams), "each image once"
+    every = setting.lists(images, twice, len(cams), device="cpu", weights=case.weights, left_out=apart)
+    want = np.full((len(cams), len(cams)), np.inf)
+    for i in range(len(cams)):
+        kept = every[0][i] >= 0
+        want[i, every[0][i][kept]] = every[1][i][kept]
+    for row in zip(order, dist, want[np.ix_(case.query, case.gallery)], case.left, strict=True):
+        assert close(*row, None)

@@ -12,6 +12,7 @@ from configs.schema import Member
 from configs.store.code_version import Digest
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import find_domains_and_tracks
+from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.member_pool import make_in_parallel, report_given_up
 from ensemble.pipeline.ranking_stage import expand_features, make_ranking
 from ensemble.pipeline.stages import BuildPlan, decoded_images, features, images_needed, member_features_address, train
@@ -39,6 +40,7 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         banks = expand_features(job, test, whitened(job, work, test, banks), left_out)
         camids = np.concatenate([query.camids, gallery.camids])
         kinds = find_domains_and_tracks(job, test, query, gallery)
+        groups = rerank_groups(job.plan.ensemble, query, gallery)
         evaluation = Evaluation(
             banks={name: address.key for name, address in banks.items()},
             ranking="",
@@ -48,10 +50,11 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
             gallery_pids=gallery.pids.tolist() if scores else [],
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
+            groups=[] if job.plan.ensemble.group_by == "camera" else groups.tolist(),
             **left_out_rows(job.plan.competition.junk, query, gallery),
         )
         evaluation = replace(evaluation, itself=own_images(work, test, evaluation.own))
-        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, left_out)
+        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups, left_out)
         kept = neighbours.key if neighbours else None
         evaluations[test] = replace(evaluation, ranking=ranking.key, neighbours=kept)
     return evaluations

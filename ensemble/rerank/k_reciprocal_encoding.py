@@ -20,7 +20,6 @@ images and its K nearest by s. No Q x G array is needed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,11 +32,12 @@ from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
-from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
+from ensemble.neighbours.knn import NEAR_SHARE, SPARE, Neighbours, nearest_gallery
 from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
 from ensemble.neighbours.union_search import source_of
 from ensemble.neighbours.without import Without
-from ensemble.rerank.sparse import Sparse
+from ensemble.rerank.jaccard_options import Mixing, check_neighbours, check_options
+from ensemble.rerank.sparse import Overlap, Sparse, joined
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -74,15 +74,18 @@ class KReciprocal:
     )
 
     def __post_init__(self) -> None:
-        for name in ("k1", "k2", "power"):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: want a whole number")
+        check_options(self, ("k1", "k2"))
         if self.k1 < 1 or self.k2 < 1:
             raise ValueError(f"k1 is {self.k1} and k2 is {self.k2}: want at least 1 each")
-        if not 0 <= self.lam <= 1:
-            raise ValueError(f"lam is {self.lam}: want 0 <= lam <= 1")
-        if self.power not in (1, 2):
-            raise ValueError(f"power is {self.power}: want 1 or 2")
+
+    @property
+    def encoding(self) -> tuple[Any, ...]:
+        """The options that V depends on."""
+        return self.k1, self.k2, self.power
+
+    def encode(self, neighbours: Neighbours, source: SimilaritySource, n_jobs: int) -> Sparse:
+        """`encode` with these options."""
+        return encode(neighbours, source, self, n_jobs)
 
     def neighbours_read(self, n: int) -> int:
         """Neighbours needed per image, for n images."""
@@ -110,15 +113,8 @@ class KReciprocal:
 
         graph: the images of the neighbours, if a query is a gallery image.
         """
-        check_lists(n_query, source.n, top_k)
-        source = graph or source
-        n = source.n
-        if len(neighbours.order) != n:
-            raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
-        measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them
-        if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
-            raise ValueError(OTHER_FEATURES)
-        need, have = self.neighbours_read(n), neighbours.order.shape[1]
+        check_neighbours(neighbours, source, n_query, top_k, graph)
+        need, have = self.neighbours_read((graph or source).n), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
                 f"{have} neighbours per image; k1 {self.k1} and k2 {self.k2} need {need}: search with k={need}"
@@ -142,13 +138,13 @@ def encode(neighbours: Neighbours, source: SimilaritySource, setting: KReciproca
         )
         return indptr, members, weights
 
-    v = _joined(over_rows(weigh, n, n_jobs))
+    v = joined(over_rows(weigh, n, n_jobs))
     if k2 == 1:
         return v
     parts = over_rows(
         lambda r: reciprocal_sets.average(v.indptr, v.members, v.weights, order, k2, r.start, r.stop), n, n_jobs
     )
-    return _joined(parts)
+    return joined(parts)
 
 
 def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -157,35 +153,14 @@ def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[
     return np.concatenate(members), np.concatenate(size)
 
 
-def _joined(parts: list[tuple[NDArray, NDArray, NDArray]]) -> Sparse:
-    lengths = np.concatenate([np.diff(indptr) for indptr, _, _ in parts])
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sparse(indptr, np.concatenate([m for _, m, _ in parts]), np.concatenate([w for _, _, w in parts]))
-
-
-class _Overlap:
-    """Overlaps t of queries with gallery images: sums of the smaller weights, where not zero."""
-
-    def __init__(self, v: Sparse, n_query: int) -> None:
-        self.v, self.n_gallery = v, len(v.indptr) - 1 - n_query
-        self.inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, n_query)
-
-    def of(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-        """(indptr (b + 1,), gallery (nnz,), t (nnz,))."""
-        v = self.v
-        return reciprocal_sets.overlap(
-            v.indptr, v.members, v.weights, *self.inverse, self.n_gallery, rows.start, rows.stop
-        )
-
-
 @dataclass(frozen=True)
 class Reranked:
     """Rows of (1 - lam) J + lam s; a `distance_blocks.Rows`."""
 
     plain: Plain
-    overlap: _Overlap
+    overlap: Overlap
     farthest: NDArray[np.float32]
-    setting: KReciprocal
+    setting: Mixing
     n_jobs: int
 
     @property
@@ -274,25 +249,52 @@ def blocks(
 
         found: Iterator[Block] = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
         return found
-    rows = _rows(neighbours, source, graph, n_query, setting, n_jobs, left_out)
-    return Stream(rows if left_out is None else Without(rows, left_out), block, n_jobs)
+    v = encode(neighbours, graph, setting, n_jobs)
+    return reranked_stream(reranked_rows(neighbours, source, n_query, v, setting, n_jobs, left_out), left_out, block)
 
 
-def _rows(
+def reranked_rows(
     neighbours: Neighbours,
     source: SimilaritySource,
-    graph: SimilaritySource,
     n_query: int,
-    setting: KReciprocal,
+    v: Sparse,
+    setting: Mixing,
     n_jobs: int,
-    left_out: LeftOut | None,
+    left_out: LeftOut | None = None,
 ) -> Reranked:
+    """Rows of (1 - lam) J + lam s, with J from the overlaps of V."""
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
-    v, farthest = encode(neighbours, graph, setting, n_jobs), neighbours.farthest
-    if left_out is not None and left_out.overlaps:
+    farthest = neighbours.farthest
+    if left_out is not None and left_out.overlaps:  # neighbours and V are of images, a query and its copy are rows
         place = left_out.union(source.n).place
         v, farthest = v.take(place), farthest[place]
-    return Reranked(plain, _Overlap(v, n_query), farthest, setting, n_jobs)
+    return Reranked(plain, Overlap(v, n_query), farthest, setting, n_jobs)
+
+
+def reranked_stream(rows: Reranked, left_out: LeftOut | None = None, block: int = 256) -> Stream:
+    """These rows in blocks, with infinity where an image is left out."""
+    return Stream(rows if left_out is None else Without(rows, left_out), block, rows.n_jobs)
+
+
+def reranked_lists(
+    neighbours: Neighbours,
+    source: SimilaritySource,
+    rows: Reranked,
+    top_k: int | None,
+    left_out: LeftOut | None = None,
+) -> Ranked:
+    """The gallery in the order of these rows: order, dist. top_k: list length; None: all."""
+    wide = reach(top_k, rows.n_gallery, left_out)
+    if wide is None:
+        return ranked(Stream(rows, 256, rows.n_jobs), top_k, rows.n_jobs, left_out)
+    order, dist = _first_k(neighbours, source, rows, wide)
+    return left_out.drop(order, dist, top_k) if left_out else (order, dist)
+
+
+def reach(top_k: int | None, n_gallery: int, left_out: LeftOut | None) -> int | None:
+    """Length of the lists that are searched for lists of top_k; None if full rows are sorted."""
+    wide = n_gallery if top_k is None else top_k + (left_out.most if left_out else 0)
+    return None if top_k is None or wide > NEAR_SHARE * n_gallery else wide
 
 
 def k_reciprocal(
@@ -334,19 +336,19 @@ def k_reciprocal(
     setting = KReciprocal(k1, k2, lam, power)
     graph = source_of(source, left_out, n_jobs)
     setting.check(neighbours, source, n_query, top_k, graph)
-    n_gallery = source.n - n_query
-    wide = n_gallery if top_k is None else top_k + (left_out.most if left_out else 0)
-    if top_k is None or wide > NEAR_SHARE * n_gallery:
-        given: dict[str, Any] = {"left_out": left_out, "device": chosen, "n_jobs": n_jobs, **asdict(setting)}
-        return ranked(blocks(neighbours, source, n_query, **given), top_k, n_jobs, left_out)
     if read_on_card(source, chosen) and isinstance(graph, MemberFeatures):
         from ensemble.neighbours import on_card
 
+        wide = reach(top_k, source.n - n_query, left_out)
+        if wide is None:
+            stream = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
+            return ranked(stream, top_k, n_jobs, left_out)
         order, dist = on_card.first_k(neighbours, source, graph, n_query, setting, wide, left_out)
-    else:
-        rows = _rows(neighbours, source, graph, n_query, setting, n_jobs, left_out)
-        order, dist = _first_k(neighbours, source, rows, wide)
-    return left_out.drop(order, dist, top_k) if left_out else (order, dist)
+        return left_out.drop(order, dist, top_k) if left_out else (order, dist)
+    rows = reranked_rows(
+        neighbours, source, n_query, encode(neighbours, graph, setting, n_jobs), setting, n_jobs, left_out
+    )
+    return reranked_lists(neighbours, source, rows, top_k, left_out)
 
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:

@@ -44,6 +44,7 @@ class Evaluation:
         itself: gallery row of each query's own image that is in its list, -1 for none; empty if there is none.
         own: gallery row of each query's own image, which the rule `itself` leaves out of its list; else empty.
         query_sequences, gallery_sequences: for the rule `same_sequence`; else empty.
+        groups: of all images, queries first, -1 unknown, if the groups of the re-ranking are not the cameras.
     """
 
     banks: dict[str, str]
@@ -55,6 +56,7 @@ class Evaluation:
     gallery_camids: list[int]
     kinds: DomainsAndTracks | None = None
     itself: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
     query_sequences: list[int] = field(default_factory=list)
     gallery_sequences: list[int] = field(default_factory=list)
@@ -75,6 +77,11 @@ class Evaluation:
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
     """(N,) cameras of the evaluation's images, queries first."""
     return np.array([*evaluation.query_camids, *evaluation.gallery_camids], np.int64)
+
+
+def all_groups(evaluation: Evaluation) -> NDArray[np.int64]:
+    """(N,) groups of the evaluation's images, queries first: the cameras, unless others were asked for."""
+    return np.array(evaluation.groups, np.int64) if evaluation.groups else all_camids(evaluation)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ensemble.metrics.competition_score import score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
-from ensemble.results.build_record import Evaluation, all_camids
+from ensemble.results.build_record import Evaluation, all_camids, all_groups
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ class ExactScorer:
             return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device, self.every)
         shrinkage = mixes[0].whitened
         feats, mix = partitions.drop_unweighted(self.feats if shrinkage is None else self.white[shrinkage], mixes[0])
-        given: dict[str, Any] = {"camids": all_camids(self.evaluation), "left_out": self.evaluation.left_out}
-        return distance_stream(mix, feats, self.rows, device=self.device, **given)
+        of: dict[str, Any] = {"camids": all_camids(self.evaluation), "groups": all_groups(self.evaluation)}
+        of |= {"left_out": self.evaluation.left_out}
+        return distance_stream(mix, feats, self.rows, device=self.device, **of)
 
     def _described(self, mixes: tuple[FusionSettings, ...]) -> str:
         return partitions.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
