@@ -16,6 +16,7 @@ NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's na
 
 
 FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
+LABEL_FORMATS = ("clusters_csv", "identities_csv")  # a label an image, which submit.clusters writes
 WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
 EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
@@ -285,8 +286,8 @@ class Competition(Frozen):
     @field_validator("format")
     @classmethod
     def _known_format(cls, value: str) -> str:
-        if value not in FORMATS:
-            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
+        if value not in (known := (*FORMATS, *LABEL_FORMATS)):
+            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(known)}")
         return value
 
     @field_validator("junk", mode="before")

@@ -23,10 +23,10 @@ ROOMS = {  # of ensemble/: room -> those that it may import, beside itself
     "rerank": ("neighbours", "kernels"),
     "fusion": ("rerank", "neighbours", "kernels", "results"),
     "pipeline": ("fusion", "rerank", "features", "neighbours", "results"),
-    "clusters": ("fusion", "rerank", "metrics", "features", "neighbours", "kernels", "results"),
     "planning": ("pipeline", "fusion", "neighbours", "results"),
-    "pseudo": ("clusters", "planning", "pipeline", "features", "rerank", "neighbours", "kernels", "results"),
     "tune": ("fusion", "rerank", "metrics", "features", "neighbours", "kernels", "results"),
+    "clusters": ("tune", "fusion", "features", "metrics", "neighbours", "kernels", "results"),
+    "pseudo": ("clusters", "planning", "pipeline", "features", "rerank", "neighbours", "kernels", "results"),
 }
 MOST_LINES, MOST_OF_A_FUNCTION = 400, 60
 

@@ -41,17 +41,11 @@ def known_or_new(
     Raises:
         ValueError: different lengths, or no true identity.
     """
-    said, truth = _checked(answers, pids)
-    there = np.isin(truth, np.asarray(known, np.int64))
-    shares = _shares(said == truth, truth, there), _shares(said == NEW, truth, ~there)
+    truth, *shares = _known_and_new(answers, pids, known)
     rng = np.random.default_rng(seed)
-    means = [float(s.mean()) if s.size else np.nan for s in shares]
     drawn = [_drawn(s, draws, rng) for s in shares]
-    values = (
-        ("baks", means[0], drawn[0]),
-        ("baus", means[1], drawn[1]),
-        ("baks_baus", float(np.sqrt(means[0] * means[1])), np.sqrt(drawn[0] * drawn[1])),
-    )
+    columns = (*drawn, np.sqrt(drawn[0] * drawn[1]))
+    figures = known_or_new_figures(answers, pids, known)
     facts = {
         "images": truth.size,
         "identities": f"{shares[0].size}+{shares[1].size}",
@@ -59,10 +53,26 @@ def known_or_new(
         **(extra or {}),
     }
     out = []
-    for name, mean, column in values:
+    for (name, mean), column in zip(figures.items(), columns, strict=True):
         low, high = (float(x) for x in np.quantile(column, [(1 - level) / 2, (1 + level) / 2]))
         out.append(NamedScore(name, Interval(mean, low, high, level), sign(name, facts)))
     return out
+
+
+def known_or_new_figures(answers: ArrayLike, pids: ArrayLike, known: ArrayLike) -> dict[str, float]:
+    """The three scores by name, without intervals. Arguments as in `known_or_new`."""
+    _, *shares = _known_and_new(answers, pids, known)
+    baks, baus = (float(s.mean()) if s.size else np.nan for s in shares)
+    return {"baks": baks, "baus": baus, "baks_baus": float(np.sqrt(baks * baus))}
+
+
+def _known_and_new(
+    answers: ArrayLike, pids: ArrayLike, known: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The true identities that count; the share of right answers of each known identity, and of each new one."""
+    said, truth = _checked(answers, pids)
+    there = np.isin(truth, np.asarray(known, np.int64))
+    return truth, _shares(said == truth, truth, there), _shares(said == NEW, truth, ~there)
 
 
 def map_at(
