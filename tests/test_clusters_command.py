@@ -28,20 +28,26 @@ class Set:
     sides: (N,) text, `q`, `g` or `qg`.
     """
 
-    def __init__(self, root, sides, *sets, labels=PIDS, spread=1.0, dim=24):
+    def __init__(self, root, sides, *sets, labels=PIDS, spread=1.0, dim=24, twice=False, domains=False):
         rng = np.random.default_rng(3)
         self.root, self.runs = root / "set", root / "runs"
         self.root.mkdir(parents=True)
-        lines = ["label,path,split,is_query,is_gallery"]
-        for name, side, who in zip(NAMES, sides, labels, strict=True):
+        lines = [f"label,path,split,is_query,is_gallery{',domain' * domains}"]
+        for i, (name, side, who) in enumerate(zip(NAMES, sides, labels, strict=True)):
             Image.fromarray(rng.integers(0, 255, (12, 8, 3), np.uint8)).save(self.root / name)
-            lines.append(f"{'' if who is None else f'cat{who}'},{name},test,{int('q' in side)},{int('g' in side)}")
+            lines.append(
+                f"{'' if who is None else f'cat{who}'},{name},test,{int('q' in side)},{int('g' in side)}"
+                + f",{'xy'[PIDS[i] % 2]}" * domains
+            )
         (self.root / "df.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         feats = np.repeat(unit_rows(rng, PEOPLE, dim), EACH, axis=0) + spread * unit_rows(rng, N, dim)
         feats /= np.linalg.norm(feats, axis=1, keepdims=True)
-        np.savez(root / "a.npz", names=np.array(NAMES), feats=feats)
+        for member in ("a", "b"):
+            np.savez(root / f"{member}.npz", names=np.array(NAMES), feats=feats)
+        sets = (*sets, *["ensemble.domains=table"] * domains)
         self.argv = [word for change in sets for word in ("--set", change)]
-        given = ["--members", f"a={root / 'a.npz'}", "--data", str(self.root), "--out", str(self.runs)]
+        members = f"a={root / 'a.npz'}" + f",b={root / 'b.npz'}" * twice
+        given = ["--members", members, "--data", str(self.root), "--out", str(self.runs)]
         build.main([*given, "--device", "cpu", *self.argv])
         self.dist = oracles.fused_distance([feats], [1.0])
 
@@ -171,6 +177,29 @@ def test_identities_are_those_of_anchored_clusters(halves, tmp_path, capsys):
     file.write_text(file.read_text().replace(",cat", ",dog"))
     assert check.main([str(file), *given]) == 1
     assert "is neither a known identity nor new_individual" in capsys.readouterr().out
+
+
+def test_a_query_of_the_gallery_is_no_known_identity(tmp_path):
+    """Of each of 16 people one image is gallery alone, one is both; the others are queries."""
+    sides = [("g", "qg", "q", "q")[i % EACH] if PIDS[i] < 16 else "q" for i in range(N)]
+    made = Set(tmp_path / "set", sides, "competition.junk=itself")
+    _, rows = made.handed(tmp_path / "out", "--format", "identities_csv", "--threshold", "0.55")
+    known = np.where([side == "g" for side in sides], PIDS, -1)
+    want = {}
+    for part in slow_average(reranked(made.dist), 0.55, known):
+        (who,) = {known[i] for i in part} - {-1} or {NEW}
+        want |= {NAMES[i]: "new_individual" if who == NEW else f"cat{who}" for i in part if sides[i] != "g"}
+    assert rows == want and len({*rows.values()}) > 10
+
+
+def test_domains_stay_apart_and_other_distances_are_means(tmp_path):
+    """Two members summed and not re-ranked, in two domains."""
+    made = Set(
+        tmp_path / "set", ["qg"] * N, "competition.junk=itself", "ensemble.rerank=none", twice=True, domains=True
+    )
+    whole = np.where(PIDS[:, None] % 2 == PIDS % 2, np.minimum(made.dist, 1), 1)
+    _, rows = made.handed(tmp_path / "out", "--threshold", "0.6")
+    assert sets_of(rows) == slow_average(whole, 0.6) and len({*rows.values()}) < N - 20
 
 
 def test_a_threshold_for_identities_is_better_than_the_ends(halves, tmp_path):

@@ -5,6 +5,9 @@ Differences from the usual form: merging ends at the threshold, so no tree is ma
 graph that no pair within the threshold connects are never compared. A mean is at most the threshold only if one of its
 pairs is, so this changes nothing.
 
+The heap has one entry a cluster, its nearest when it was last looked at. A mean lies between those it is made of, so
+no cluster comes nearer by a merge: an entry that is out of date is too early, and is looked at again (Muellner, 2011).
+
 Similarities are counted in whole units of 2^-30. Sums are then exact, and rounding decides no tie. Equal distances are
 merged by the lower image first.
 """
@@ -24,6 +27,7 @@ from ensemble.clusters.options import check_threshold
 from ensemble.clusters.pair_graph import Labels, PairGraph, renumbered, start_groups
 
 UNIT = 2**30
+Entry = tuple[float, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -94,35 +98,45 @@ def _merge(
     ):
         links[a][own[b]] = links[b][own[a]] = units
     into = [*own]
-    heap: list[tuple[float, int, int]] = []
 
-    def offer(a: int, b: int) -> None:
-        mean = 1 - links[a][b] / (UNIT * size[a] * size[b])
-        if mean <= threshold:
-            heapq.heappush(heap, (mean, min(a, b), max(a, b)))
+    def nearest(a: int) -> Entry | None:
+        """The nearest cluster within the threshold: mean, lower, higher, a."""
+        found: Entry | None = None
+        for b, units in links[a].items():
+            mean = 1 - units / (UNIT * size[a] * size[b])
+            if mean <= threshold:
+                entry = (mean, a, b, a) if a < b else (mean, b, a, a)
+                found = entry if found is None or entry < found else found
+        return found
 
-    for a, linked in enumerate(links):
-        for b in linked:
-            if a < b:
-                offer(a, b)
+    last = [nearest(a) for a in own]  # each cluster's entry in the heap: no later than its nearest
+    heap = [entry for entry in last if entry]
+    heapq.heapify(heap)
     while heap:
-        mean, a, b = heapq.heappop(heap)
-        if b not in links[a] or 1 - links[a][b] / (UNIT * size[a] * size[b]) != mean:
-            continue  # one of them has merged since
-        into[b] = a
-        both = held[a] or held[b]
-        for x, units in links[b].items():
-            del links[x][b]
-            if x != a:
-                links[a][x] = links[x][a] = links[a].get(x, 0) + units
-        links[b] = {}
-        size[a] += size[b]
-        held[a] = both
-        for x in list(links[a]):
-            if both and held[x]:
-                del links[a][x], links[x][a]
-            else:
-                offer(a, x)
+        entry = heapq.heappop(heap)
+        mean, a, b, asked = entry
+        if last[asked] is not entry:
+            continue
+        if b in links[a] and 1 - links[a][b] / (UNIT * size[a] * size[b]) == mean:  # neither has grown since
+            _join(a, b, links, size, held)
+            into[b], last[b], asked = a, None, a
+        last[asked] = again = nearest(asked)
+        if again:
+            heapq.heappush(heap, again)
     for b, a in enumerate(into):  # a <= b, and a's own is final
         into[b] = into[a]
     root[inside] = inside[into]
+
+
+def _join(a: int, b: int, links: list[dict[int, int]], size: list[int], held: list[bool]) -> None:
+    """Cluster b becomes a part of cluster a."""
+    for x, units in links[b].items():
+        del links[x][b]
+        if x != a:
+            links[a][x] = links[x][a] = links[a].get(x, 0) + units
+    links[b] = {}
+    size[a] += size[b]
+    held[a] = held[a] or held[b]
+    if held[a]:
+        for x in [x for x in links[a] if held[x]]:
+            del links[a][x], links[x][a]

@@ -59,8 +59,8 @@ def graph_of_evaluation(
 ) -> EvaluationGraph:
     """Distances as the plan re-ranks them, or the members' weighted mean cosine distance where it does not.
 
-    If every image is query and gallery at once, the ranking has the distances. Else all images are searched among all,
-    with lists of top_k.
+    If query and gallery are the same list, the ranking has the distances. Else all images are searched among all, with
+    lists of top_k.
 
     Raises:
         ConfigError: tracks; domains in a set whose images are not both; members given as distances.
@@ -76,16 +76,15 @@ def graph_of_evaluation(
     how = {"members": members, "distance": mix.describe()}
     if ensemble.tracks != "none":
         raise ConfigError("ensemble.tracks=mean has one distance a track; clusters of images need ensemble.tracks=none")
-    whole = n_query == n_gallery and bool((own >= 0).all()) and e.left_out is not None
+    whole = np.array_equal(own, np.arange(n_gallery)) and e.left_out is not None
     if whole and e.left_out.rules == (ITSELF,):  # type: ignore[union-attr]
         ranking = load_ranking(store.open(e.ranking))
-        order, dist = np.empty_like(ranking.order), np.empty_like(ranking.dist)
-        order[own], dist[own] = ranking.order, ranking.dist
+        order, dist = ranking.order, ranking.dist
         if e.kinds is None:
             return EvaluationGraph(graph_of_lists(order, dist, scale=_scale(mix)), *sides, how)
         scales, parts = np.ones(n_query, np.float32), partitions_of(e.kinds, n_query, len(banks[0].feats))
         for part, one in zip(parts, mixes_of(ensemble, list(e.banks), parts), strict=True):
-            scales[own[part.query]] = _scale(one)
+            scales[part.query] = _scale(one)
         apart = np.array(e.kinds.gallery_domains)
         graph = graph_of_lists(order, dist, scale=scales, apart=apart if apart.size else None)
         return EvaluationGraph(graph, *sides, how | {"domains": ensemble.domains})
@@ -95,7 +94,7 @@ def graph_of_evaluation(
         )
     rows = np.unique(images, return_index=True)[1]
     feats = [a[rows] for a in feature_arrays(banks, "clusters")]
-    order, dist = _search(mix, feats, top_k, device, all_camids(e)[rows], all_groups(e)[rows])
+    order, dist = search_all(mix, feats, top_k, device, all_camids(e)[rows], all_groups(e)[rows])
     return EvaluationGraph(graph_of_lists(order, dist, scale=_scale(mix)), *sides, how)
 
 
@@ -104,7 +103,7 @@ def _scale(mix: FusionSettings) -> float:
     return sum(mix.weights) if mix.each_first or not mix.reranks else 1.0
 
 
-def _search(
+def search_all(
     mix: FusionSettings,
     feats: Sequence[NDArray[np.float32]],
     top_k: int,

@@ -61,7 +61,6 @@ def tune_identities(found: EvaluationGraph, evaluation: Evaluation, method: With
     if np.isin(pids[asked], there).all():
         hidden = np.random.default_rng([seed, 7]).permutation(there)[: len(there) // 2]
     gone = np.isin(known, hidden)
-    known = np.where(gone, -1, known)
     graph = without(found.graph, gone)
     left = np.setdiff1d(there, hidden)
 
