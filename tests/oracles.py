@@ -157,6 +157,59 @@ def k_reciprocal(
     return result
 
 
+def group_lists(dist: np.ndarray, groups: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
+    """The whole intra and inter list of each row: images of its own group, itself among them, and the others.
+
+    Nearest first, ties by lower index. A group below 0 is unknown: no two images share it.
+    """
+    intra: list[list[int]] = []
+    inter: list[list[int]] = []
+    for i, own in enumerate(groups):
+        order = rank_list(dist[i])
+        intra.append([j for j in order if j == i or (own >= 0 and groups[j] == own)])
+        inter.append([j for j in order if j not in intra[i]])
+    return intra, inter
+
+
+def ca_jaccard(
+    dist: np.ndarray,
+    groups: Sequence[int],
+    n_query: int,
+    k1_intra: int = 5,
+    k1_inter: int = 20,
+    k2_intra: int = 3,
+    k2_inter: int = 3,
+    lam: float = 0.3,
+    power: float = 2,
+) -> np.ndarray:
+    """CA-Jaccard (Chen, Fan, Chen & Zhu, CVPR 2024): CKRNNs, CLQE and the Jaccard distance: (Q, G) float64.
+
+    The paper leaves open what a list has where a group has too few images: it is short here, and CLQE is the mean over
+    the images that both lists have. First k + 1 of a list, as in Zhong et al.'s port; the inter list has no image
+    itself.
+    """
+    n = len(dist)
+    scaled = scaled_distance(np.asarray(dist, dtype=np.float64), power)
+    intra, inter = group_lists(scaled, groups)
+    weights = np.zeros((n, n))
+    for i in range(n):
+        members = reciprocal_set(intra, i, k1_intra + 1) | reciprocal_set(inter, i, k1_inter + 1)
+        total = math.fsum(math.exp(-scaled[i, j]) for j in members)
+        for j in members:
+            weights[i, j] = math.exp(-scaled[i, j]) / total
+    means = np.zeros((n, n))
+    for i in range(n):
+        near = intra[i][:k2_intra] + inter[i][:k2_inter]
+        for c in range(n):
+            means[i, c] = math.fsum(weights[j, c] for j in near) / len(near)
+    out = np.zeros((n_query, n - n_query))
+    for q in range(n_query):
+        for g in range(n_query, n):
+            shared = math.fsum(min(means[q, c], means[g, c]) for c in range(n))
+            out[q, g - n_query] = (1 - lam) * (1 - shared / (2 - shared)) + lam * scaled[q, g]
+    return out
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Scores
 # ---------------------------------------------------------------------------------------------------------------------

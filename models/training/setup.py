@@ -24,8 +24,8 @@ from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, ProcessGroup
 from models.lr_schedules import ErrorWarmup
 from models.net import Net
-from models.pretrained import load_weights
 from models.training.error_warmup import Warmup
+from models.weights.load import load_weights
 
 STARTED_FROM = "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
