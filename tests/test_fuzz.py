@@ -33,8 +33,9 @@ from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
-from models.pretrained import keep_weights, load_weights
 from models.registry import check
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 from submit import check as checker
 from submit import diff, make, score
 from submit.build_scores import load_scores

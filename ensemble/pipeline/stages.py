@@ -29,8 +29,8 @@ from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.distributed.worker import extraction_order, training_order
 from models.extraction.views import make_views, other_sizes
-from models.pretrained import identify, keep_weights
 from models.registry import resampling
+from models.weights.sources import identify, keep_weights
 
 
 @dataclass(frozen=True)

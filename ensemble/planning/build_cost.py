@@ -33,7 +33,7 @@ from models.data.balance import Training
 from models.data.split import Split
 from models.extraction.views import make_views
 from models.model_cost import Footprint, footprint
-from models.pretrained import name_of
+from models.weights.sources import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000

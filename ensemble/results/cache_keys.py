@@ -194,9 +194,9 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
 
 def training_code() -> CodeVersion:
     """Every file that can change a weight."""
-    rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "data/augment")]
+    rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "weights", "data/augment")]
     training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
-    files = [MODELS / f"{name}.py" for name in ("net", "pretrained", "registry", "lr_schedules", "device")]
+    files = [MODELS / f"{name}.py" for name in ("net", "registry", "lr_schedules", "device")]
     reads = [MODELS / "data" / f"{name}.py" for name in ("feed", "ahead", "batches", "pk_sampler", "balance")]
     return code_version(*rooms, *training, *files, *reads)
 
