@@ -230,7 +230,7 @@ def _take_seeds(table: dict[str, Any], names: Sequence[str], recipe: Recipe) -> 
         if at:
             if not seed.isascii() or not seed.isdigit() or str(int(seed)) != seed:
                 raise ConfigError(
-                    f"member {name!r}: {seed!r} is no seed; wanted NAME{AT}SEED with a whole number, such as {base}{AT}1"
+                    f"member {name!r}: {seed!r} is no seed; wanted NAME{AT}SEED, a whole number, such as {base}{AT}1"
                 )
             row = table[name] = row | _row(name, table.get(name)) | {"seed": int(seed)}
         more = row.get("recipe")

@@ -57,11 +57,7 @@ def options() -> CommandLine:
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
     )
     parser.add_argument(
-        "--folds",
-        type=at_least(2),
-        metavar="K",
-        help="train each member K times more, each time without one of K parts of the training identities, and keep "
-        "the features of that part: ensemble.tune then chooses settings on the training identities",
+        "--folds", type=at_least(2), metavar="K", help="train each member K times more, for out-of-fold features"
     )
     parser.add_argument(
         "--rounds",

@@ -219,7 +219,9 @@ def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> t
 def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
     """Epochs for which a member of this build, trained on this in the same way, is kept."""
     asked = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
-    old = [m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request]
+    old = [
+        m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request
+    ]
     return {made["recipe"]["epochs"] for made in old if _cut(made) in asked}
 
 

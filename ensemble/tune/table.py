@@ -13,7 +13,7 @@ from configs.console.tables import plain_table
 from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
-from ensemble.results.open_evaluation import TEST, OpenEvaluation
+from ensemble.results.open_evaluation import TEST, TRAIN, OpenEvaluation
 
 USUAL = "k_reciprocal"  # goes without its name
 HALVES = ("one half", "other half", "everybody")
@@ -25,18 +25,24 @@ def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> No
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
+    if case.folds:
+        say(_drawn(found["folds"]))
     for one in found["problems"]:
         _show_one(console, say, case, one)
     for name, why in found["kept"].items():
         say(f"{name}: keeps equal weights and the default settings: {why}")
     for line in _together(found["together"]) if found["together"] else ():
         say(line)
+    if found.get("elsewhere"):
+        say(_elsewhere(found["elsewhere"]))
     if any("whiten" in one["mix"] for one in found["problems"]):
         say("note: features are to be whitened by query and gallery, which some competitions forbid")
     if any(rung["taken"] for one in found["problems"] for rung in one["rungs"]):
         say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
     else:
         say("nothing was taken, so there is nothing to set: these persons do not tell the settings apart")
+    if case.name == TRAIN:
+        say("chosen on training identities, each by members that were not trained on it; no test image was looked at")
     if case.name == TEST:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
 
@@ -59,6 +65,30 @@ def _show_one(console: Console, say: Callable[[str], None], case: OpenEvaluation
     for line in _verdict(found):
         say(line)
     console.print()
+
+
+def _drawn(folds: Sequence[Mapping[str, Any]]) -> str:
+    """What the boards of the folds are like."""
+    queries, gallery = (sum(fold[key] for fold in folds) for key in ("queries", "gallery"))
+    sizes = ", ".join(f"{fold['queries']:,} x {fold['gallery']:,}" for fold in folds)
+    images = ", ".join("none" if fold["images"] is None else f"{fold['images']:g}" for fold in folds)
+    strangers = ", ".join(f"{100 * fold['distractors']:.0f} %" for fold in folds)
+    return (
+        f"{len(folds)} folds of the training identities, each a board of its own, shaped like the test: {queries:,} "
+        f"queries x {gallery:,} gallery images in all ({sizes}); median images per person {images}; distractors "
+        f"{strangers}. Images of different folds are not compared; scores are means over all queries"
+    )
+
+
+def _elsewhere(found: Mapping[str, Any]) -> str:
+    """What the test has from settings that were chosen on the folds."""
+    gain = found["gain"]
+    low, high = 100 * gain["low"], 100 * gain["high"]
+    return (
+        f"on the test, which had no part in the choice: {100 * found['base']:.1f} with equal weights and default "
+        f"settings, {100 * found['total']:.1f} with what was taken: {100 * gain['mean']:+.1f} "
+        f"({low:+.1f} to {high:+.1f}, {100 * gain['level']:g} %)"
+    )
 
 
 def _together(whole: Mapping[str, Any]) -> list[str]:
