@@ -5,7 +5,7 @@ A fold's members are trained as those of the build, on fewer images. Their resul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from models.data.split import Split, make_split
 HASHES = "hashes.npy"
 DATA = PROJECT / "models" / "data"
 Rows = NDArray[np.intp]
+Maker = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], numbe
     nobody, fold = make_split([]), split.take(own)
     splits = dict(work.splits)
     joined = dict(work.joined)
-    train_images = _taken(job, work, f"train-without-{name}", without, training.split, splits, joined)
-    images = _taken(job, work, name, own, fold, splits, joined)
+    train_images = _taken(job, work, without, training.split, splits, joined)
+    images = _taken(job, work, own, fold, splits, joined)
     none = images_of(job, "none", nobody, splits)
     return replace(
         work,
@@ -117,14 +118,14 @@ def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], numbe
 
 
 def _taken(
-    job: BuildContext, work: BuildPlan, name: str, rows: Rows, split: Split, splits: dict[str, Split], joined: dict
+    job: BuildContext, work: BuildPlan, rows: Rows, split: Split, splits: dict[str, Split], joined: dict[str, Maker]
 ) -> dict[str, Address]:
     """Where these rows of the training images lie for each member; they are taken from the decoded images of all."""
     found = {}
     for member, listed in work.train_images.items():
         contents = Address("", "", {"of": listed.digest, "rows": rows.tolist()}).digest
         how = listed.request["size"], listed.request.get("resampled", PLAIN)
-        address = found[member] = cache_keys.images_address(name, contents, *how)
+        address = found[member] = cache_keys.images_address("train-part", contents, *how)
         splits[address.key], joined[address.key] = split, partial(_take, job, work, listed, rows)
     return found
 

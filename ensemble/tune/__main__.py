@@ -178,6 +178,7 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
         judges = problems(case, device, seed)
     base = replace(fusion_settings(defaults(case.plan.ensemble), members), weights=(1.0,) * len(members))
     found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
+    chosen = dict[str, FusionSettings]()
     for name, judge in judges.items():
         pids, before = judge.pids, judge.totals(base)
         few = too_few(persons_asking(pids, ~np.isnan(before)))
@@ -189,7 +190,7 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
             continue
         tuned, told = tune_one(name, judge, case, base, grid, seed, len(judges), progress)
         found.append(told)
-        mixes[name] = tuned.mix
+        mixes[name], chosen = tuned.mix, {rung.name: rung.chosen[2] for rung in tuned.rungs}
         held.append((pids, tuned.before, tuned.after))
     if not found:
         raise DataError(kept[max(judges, key=lambda name: len(judges[name].pids))])
@@ -199,7 +200,7 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
     told = {"problems": found, "kept": kept, "together": whole, "sets": line}
     if case.folds:
         told["folds"] = [board_shape(judge.evaluation) for judge in judges[ALL].judges]
-        told["elsewhere"] = elsewhere(case, base, mixes[ALL], seed, device)
+        told["elsewhere"] = elsewhere(case, base, chosen, seed, device)
     return told
 
 
@@ -219,17 +220,17 @@ def board_shape(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def elsewhere(
-    case: OpenEvaluation, base: FusionSettings, mix: FusionSettings, seed: int, device: str
+    case: OpenEvaluation, base: FusionSettings, chosen: Mapping[str, FusionSettings], seed: int, device: str
 ) -> dict[str, Any] | None:
-    """The test's total by what was chosen on the folds, against the defaults; None without labels or a choice."""
+    """The test's totals by each choice that was made on the folds, against the defaults; None without labels."""
     e = case.evaluation
-    if not e.query_pids or mix == base:
+    if not e.query_pids:
         return None
-    judge = boards.scorer_of(case, device)
-    if mix.whitened is not None:
-        judge = boards.with_whitened(judge, e.banks, [mix.whitened])
-    held: Held = np.array(e.query_pids), judge.totals(base), judge.totals(mix)
-    return together([held], seed)
+    pids, judge = np.array(e.query_pids), boards.scorer_of(case, device)
+    white = {mix.whitened for mix in chosen.values() if mix.whitened is not None}
+    judge = boards.with_whitened(judge, e.banks, sorted(white))
+    before = judge.totals(base)
+    return {name: together([(pids, before, judge.totals(mix))], seed) for name, mix in chosen.items()}
 
 
 def tune_one(

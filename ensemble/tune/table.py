@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from configs.console.tables import plain_table
 from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
-from ensemble.results.open_evaluation import TEST, TRAIN, OpenEvaluation
+from ensemble.results.open_evaluation import HOLDOUT, TEST, TRAIN, OpenEvaluation
 
 USUAL = "k_reciprocal"  # goes without its name
 HALVES = ("one half", "other half", "everybody")
@@ -34,7 +34,8 @@ def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> No
     for line in _together(found["together"]) if found["together"] else ():
         say(line)
     if found.get("elsewhere"):
-        say(_elsewhere(found["elsewhere"]))
+        for line in _elsewhere(found["elsewhere"]):
+            say(line)
     if any("whiten" in one["mix"] for one in found["problems"]):
         say("note: features are to be whitened by query and gallery, which some competitions forbid")
     if any(rung["taken"] for one in found["problems"] for rung in one["rungs"]):
@@ -43,6 +44,8 @@ def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> No
         say("nothing was taken, so there is nothing to set: these persons do not tell the settings apart")
     if case.name == TRAIN:
         say("chosen on training identities, each by members that were not trained on it; no test image was looked at")
+    if case.name == HOLDOUT:
+        say("chosen on training identities that were held out: no member was trained on them")
     if case.name == TEST:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
 
@@ -80,15 +83,14 @@ def _drawn(folds: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _elsewhere(found: Mapping[str, Any]) -> str:
-    """What the test has from settings that were chosen on the folds."""
-    gain = found["gain"]
-    low, high = 100 * gain["low"], 100 * gain["high"]
-    return (
-        f"on the test, which had no part in the choice: {100 * found['base']:.1f} with equal weights and default "
-        f"settings, {100 * found['total']:.1f} with what was taken: {100 * gain['mean']:+.1f} "
-        f"({low:+.1f} to {high:+.1f}, {100 * gain['level']:g} %)"
-    )
+def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the test has from choices that were made on the folds."""
+    base = next(iter(found.values()))["base"]
+    yield f"on the test, which had no part in any choice: {100 * base:.1f} with equal weights and default settings"
+    for name, one in found.items():
+        low, mean, high = (100 * one["gain"][key] for key in ("low", "mean", "high"))
+        level = f"{100 * one['gain']['level']:g} %"
+        yield f"  {name} that everybody chose: {100 * one['total']:.1f}: {mean:+.1f} ({low:+.1f} to {high:+.1f}, {level})"
 
 
 def _together(whole: Mapping[str, Any]) -> list[str]:
