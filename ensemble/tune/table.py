@@ -88,9 +88,9 @@ def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     base = next(iter(found.values()))["base"]
     yield f"on the test, which had no part in any choice: {100 * base:.1f} with equal weights and default settings"
     for name, one in found.items():
-        low, mean, high = (100 * one["gain"][key] for key in ("low", "mean", "high"))
-        level = f"{100 * one['gain']['level']:g} %"
-        yield f"  {name} that everybody chose: {100 * one['total']:.1f}: {mean:+.1f} ({low:+.1f} to {high:+.1f}, {level})"
+        low, mean, high, level = (100 * one["gain"][key] for key in ("low", "mean", "high", "level"))
+        total = 100 * one["total"]
+        yield f"  {name} that everybody chose: {total:.1f}: {mean:+.1f} ({low:+.1f} to {high:+.1f}, {level:g} %)"
 
 
 def _together(whole: Mapping[str, Any]) -> list[str]:

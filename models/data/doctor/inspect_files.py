@@ -72,4 +72,4 @@ def inspect_file(path: Path) -> InspectedFile:
         return InspectedFile(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     means = float(mean[0]), float(mean[1]), float(mean[2])
-    return InspectedFile(path, digest, None, *pixels.shape[:2], means, remark, hash=image_hash(pixels))
+    return InspectedFile(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark, hash=image_hash(pixels))
