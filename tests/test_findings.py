@@ -217,4 +217,4 @@ def test_equal_files_are_no_near_duplicates_too(tmp_path):
         )
         for part, pid in (("train", 1), ("gallery", 2))
     }
-    assert [f.text for f in find_in_files(files)] == ["1 group of equal files under different identities"]
+    assert [f.text for f in find_in_files(files)] == ["1 group of equal files in train and in the test"]

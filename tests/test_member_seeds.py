@@ -38,6 +38,10 @@ def test_the_default_seed_is_the_plain_members_result():
     assert four.key.startswith("members/r50-")
 
 
+def test_a_seed_is_refused_by_what_the_plain_member_has():
+    assert len(load_build_config(["r50", "r50@0"], sets=["recipe.seed=3"]).members) == 2
+
+
 def test_recipes_and_changes_reach_a_member_with_a_seed():
     sets = [
         "members.mine={backbone: {name: resnet, depth: 26}}",
@@ -67,6 +71,7 @@ def test_models_of_timm_take_seeds():
         (["r50@\u0661"], (), "is no seed"),
         (["r5O@1"], (), "unknown member 'r5O@1'; configs/members.yaml has: r50"),
         (["r50", "r50@0"], (), "'r50' and 'r50@0' are one network with one seed"),
+        (["r50", "r50@3"], ["recipe.seed=3"], "'r50' and 'r50@3' are one network with one seed"),
         (["r50@5", "r50"], ["members.r50.seed=5"], "'r50@5' and 'r50' are one network"),
         (["r50@5", "r50"], ["members.r50.recipe={seed: 5}"], "'r50@5' and 'r50' are one network"),
         (["r50@1", "r50@1"], (), "'r50@1' is named twice"),

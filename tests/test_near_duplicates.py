@@ -26,6 +26,10 @@ def bits_of(pixels):
 def test_bits_are_those_of_the_cosine_transform(people):
     paths = read_layout("drawn", people).train.paths[:12]
     pixels = [np.asarray(Image.open(path)) for path in paths]
+    noise = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    for one in noise:
+        assert image_hash(one).bit_count() == bits_of(one).sum()
+        assert (image_hash(one) ^ image_hash(noise[0])).bit_count() == (bits_of(one) != bits_of(noise[0])).sum()
     hashes, bits = [image_hash(one) for one in pixels], [bits_of(one) for one in pixels]
     for i, j in combinations(range(12), 2):
         assert (hashes[i] ^ hashes[j]).bit_count() == (bits[i] != bits[j]).sum()
