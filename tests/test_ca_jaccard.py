@@ -297,8 +297,9 @@ def test_tuning_scores_it_as_a_whole_search_does(whole, monkeypatch):
     camids = [*evaluation.query_camids, *evaluation.gallery_camids]
     tried = FastScorer(judge, 21, groups=camids)
     for fusion in ("sum_then_rerank", EACH_FIRST):
-        for reranker in (CAJaccard(3, 9, 2, 2, 0.2), CAJaccard(2, 20, 1, 0, 0.4, 1)):
-            mix = FusionSettings((1.0, 0.5, 0.0), reranker, fusion)
+        lam = 0.2 if whole else 0.6  # a list of the 200 nearest may lack an image that overlaps
+        for sizes in ((3, 9, 2, 2), (3, 9, 2, 4), (3, 9, 1, 4), (3, 5, 1, 4), (1, 5, 1, 0)):  # each changes one size
+            mix = FusionSettings((1.0, 0.5, 0.0), CAJaccard(*sizes, lam), fusion)
             np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
     with pytest.raises(ValueError, match=r"k1_inter 21, .* read 22 neighbours per image, but the candidates have 21"):
         tried.totals(FusionSettings((1.0, 1.0, 1.0), CAJaccard(3, 21)))
