@@ -80,6 +80,16 @@ def test_the_oracle_by_hand():
     np.testing.assert_allclose(got, 1 - shared / (2 - shared), atol=1e-12)
 
 
+def test_expansion_over_one_image_is_over_the_first_of_its_list():
+    """Which is a copy of lower index where there is one: the two have the same encoding then."""
+    feats, groups = np.eye(8, dtype=np.float32)[[0, 1, 2, 3, 4, 5, 6, 0]], np.array([0, 0, 0, -1, -1, 1, 1, 0])
+    setting = CAJaccard(1, 1, 1, 0, 0.0, 1)
+    order, dist = setting.lists(searched(feats, groups, 2), feats, 1, device="cpu")
+    assert (order[0, 0], dist[0, 0]) == (6, 0)
+    want = oracles.ca_jaccard(oracles.fused_distance([feats], [1]), groups.tolist(), 1, 1, 1, 1, 0, 0.0, 1)
+    np.testing.assert_allclose(dist, np.take_along_axis(want, order.astype(int), 1), atol=1e-6)
+
+
 @pytest.mark.parametrize("case", ["clustered", "ties", "copies", "crowd"])
 @pytest.mark.parametrize("cameras", [1, 6, 500])
 def test_both_lists_are_those_of_whole_sorts(case, cameras):
