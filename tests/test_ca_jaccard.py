@@ -120,6 +120,16 @@ def test_both_lists_are_those_of_whole_sorts(case, cameras):
             np.testing.assert_array_equal(getattr(found.shortened(3), name), getattr(found, name)[:, :3])
 
 
+def test_a_short_list_of_many_copies_ends_in_nothing():
+    """More copies than are kept of the least similar, and fewer than the list is long."""
+    feats, groups = np.tile(np.eye(1, 8, dtype=np.float32), (200, 1)), np.arange(200) % 5
+    found = searched(feats, groups, 60)
+    for i in range(200):
+        assert found.intra_order[i].tolist() == [*range(i % 5, 200, 5), *[-1] * 20]
+        assert found.inter_order[i].tolist() == [j for j in range(200) if j % 5 != i % 5][:60]
+    assert (found.farthest == 0).all()
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("case", ["copies", "ties", "random"])
 def test_first_k_and_blocks_are_those_of_whole_lists(lam, case, monkeypatch):
