@@ -207,6 +207,10 @@ class Ensemble(Frozen):
     whiten: Whitening | None = None
     expand: Expansion | None = None
     camera_penalty: Weight = Field(default=0.0, description="added to the distance of two images of one camera")
+    group_by: Literal["camera", "domain"] = Field(
+        default="camera",
+        description="the groups of ca_jaccard: cameras, or the table's column domain, such as a modality",
+    )
 
     @field_validator("whiten", mode="before")
     @classmethod

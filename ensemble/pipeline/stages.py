@@ -16,7 +16,7 @@ from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import fusion_settings
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import check_domains_and_tracks
-from ensemble.pipeline.groups import check_features, check_whitening
+from ensemble.pipeline.groups import check_features, check_whitening, rerank_groups
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
 from ensemble.results.manifests import save_parts
@@ -48,12 +48,16 @@ class BuildPlan:
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
-    """A penalty on cameras wants some to be known.
+    """A penalty on cameras wants some to be known, and so does a re-ranker that goes by them.
 
     Raises:
         ConfigError: none is.
     """
-    fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
+    mix, camids = fusion_settings(settings, ()), np.concatenate([query.camids, gallery.camids])
+    mix.penalties(camids)
+    mix.groups(rerank_groups(settings, query, gallery))
+    for own in settings.domain_settings.values():
+        fusion_settings(settings, (), own)
 
 
 def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:

@@ -258,16 +258,18 @@ def _retrieval_cost(
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
-        k = min(neighbours_kept(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
+        mix = fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])
+        k, grouped = min(neighbours_kept(mix), n), mix.grouped
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
-        size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
+        size = 8 * n * k * (3 if grouped else 1) + 4 * n + 8 * len(query) * near + 10 * HEADER
         dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
         if job.plan.ensemble.fusion == EACH_FIRST:  # each member is searched by itself; which one is not asked here
             dims = [max(dims)]
         seconds = 0.0
         if not item.kept:
             device = "auto" if job.device == "cuda" else "cpu"
-            seconds = estimate_search_cost(len(query), len(gallery), dims, k=k, top_k=near, device=device).seconds
+            given: dict[str, Any] = {"k": k, "top_k": near, "device": device, "grouped": grouped}
+            seconds = estimate_search_cost(len(query), len(gallery), dims, **given).seconds
         return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Ensemble, Expansion, Member, Recipe, Whitening
 from configs.store.code_version import PROJECT, CodeVersion, code_version
@@ -101,10 +101,14 @@ def neighbours_address(
     k: int,
     top_k: int,
     penalty: Mapping[str, Any] | None = None,
+    groups: str | None = None,
 ) -> Address:
-    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance."""
+    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance.
+
+    groups: the hash of the groups that neighbours are found by.
+    """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
-    request |= {"penalty": dict(penalty)} if penalty else {}
+    request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
     return Address("neighbours", name, request)
 
 
@@ -117,11 +121,13 @@ def ranking_address(
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
     penalty: Mapping[str, Any] | None = None,
+    groups: str | None = None,
 ) -> Address:
     """The answer to every query.
 
     Args:
         rerank: the request of the re-ranking. kinds: the domains and tracks that it goes by.
+        groups: the hash of the groups that neighbours are found by.
     """
     request = {
         "banks": _banks(banks),
@@ -131,7 +137,7 @@ def ranking_address(
         "code": retrieval_code(PIPELINE, RESULTS / "ranking.py"),
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
-    request |= {"penalty": dict(penalty)} if penalty else {}
+    request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
     return Address("rankings", name, request)
 
 
@@ -174,7 +180,12 @@ def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] |
     """What a penalty depends on; None where there is none."""
     if not amount:
         return None
-    return {"camera": amount, "camids": hashlib.sha256(np.asarray(camids, "<i8").tobytes()).hexdigest()}
+    return {"camera": amount, "camids": labels_hash(camids)}
+
+
+def labels_hash(labels: ArrayLike) -> str:
+    """SHA-256 of one whole number an image."""
+    return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:

@@ -48,10 +48,13 @@ def load_member(member: Member, folder: Path, size: tuple[int, int]) -> Net:
         WeightsError: the weights are of another network.
     """
     classes = len(json.loads((folder / LABELS).read_text(encoding="utf-8"))["pids"])
-    net = registry.make_net(member, classes)
+    weights = load_safetensors((folder / WEIGHTS).read_bytes())
+    # features need no classifier: one of any kind will do that has as many weights, several of a class or one
+    rows = next((len(value) for name, value in weights.items() if name.endswith("classifier.weight")), classes)
+    net = registry.make_net(member, rows)
     net.resize(size)
     try:
-        net.load_state_dict(load_safetensors((folder / WEIGHTS).read_bytes()))
+        net.load_state_dict(weights)
     except RuntimeError as e:
         first = " ".join(str(e).split())[:300]
         raise WeightsError(f"{folder / WEIGHTS}: not the weights of member {member.name!r} ({first})") from e
