@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from configs.frozen import ComponentConfig, Frozen
 
 ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # second names; the address is the same
+LINEAR = ComponentConfig(name="linear")
 MOST_PIXELS = 2**24  # of a training image
 
 
@@ -36,6 +37,7 @@ class Recipe(Frozen):
     )
     optimizer: ComponentConfig
     schedule: ComponentConfig
+    classifier: ComponentConfig = Field(default=LINEAR, description="of every head's parts: linear or cosine")
     losses: dict[str, dict[str, Any]] = Field(
         min_length=1, description="name -> its weight in the total and its options"
     )

@@ -29,6 +29,7 @@ from models.data.images import PLAIN
 from models.data.near_duplicates import Hashes, hash_files, near_pairs
 from models.data.pk_sampler import check_identities
 from models.data.split import Split, make_split
+from models.extraction.views import make_views, other_sizes
 
 HASHES = "hashes.npy"
 DATA = PROJECT / "models" / "data"
@@ -104,6 +105,10 @@ def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], numbe
     joined = dict(work.joined)
     train_images = _taken(job, work, without, training.split, splits, joined)
     images = _taken(job, work, own, fold, splits, joined)
+    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
+    if any(other_sizes(views, job.plan.recipe_of(m).size) for m in job.plan.members):  # which no training image is in
+        viewed = images_of(job, name, fold, splits)
+        images |= {member: address for member, address in viewed.items() if address.request.get("others")}
     none = images_of(job, "none", nobody, splits)
     return replace(
         work,
@@ -131,7 +136,7 @@ def _taken(
 
 
 def _take(job: BuildContext, work: BuildPlan, listed: Address, rows: Rows, folder: Path) -> None:
-    pack_joined([(decoded_images(job, work, listed), rows)], folder)
+    pack_joined([(decoded_images(job, work, listed)[0], rows)], folder)
 
 
 def make_folds(job: BuildContext, plan: FoldPlan) -> TrainingFolds:

@@ -27,8 +27,8 @@ from ensemble.fusion.partitions import ALL
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
-from ensemble.rerank.registry import name_of
-from ensemble.results.build_record import Evaluation
+from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
+from ensemble.results.build_record import Evaluation, all_groups
 from ensemble.results.cache_keys import METRICS, MODELS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_tuned
 from ensemble.tune import boards, cross_fitting, table
@@ -63,13 +63,17 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     name, known = name_of(built.reranker), dict(grid.known)
     known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
-    return replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    groups = [all_groups(case.evaluation), *(np.array(fold.camids) for fold in case.folds)]
+    known_groups = case.evaluation.kinds is None and all((of_each >= 0).any() for of_each in groups)
+    return grid if known_groups else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
 
 
 def defaults(built: Ensemble) -> Ensemble:
     """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
     found = load_ensemble()
     settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    settled["group_by"] = built.group_by
     return found.model_copy(update=settled)
 
 
@@ -112,6 +116,7 @@ def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     out = {"weights": f"{{{weights}}}", "rerank": f"{{{named}}}" if own else name_of(mix.reranker)}
     out |= {key: value for key, value in options.items() if key not in own}
     out |= {"fusion": mix.fusion} if mix.reranks else {}
+    out |= {"group_by": mix.group_by} if mix.grouped and mix.group_by != "camera" else {}
     return out | ({"whiten": f"{{name: test, shrinkage: {mix.whitened:g}}}"} if mix.whitened is not None else {})
 
 
@@ -247,7 +252,8 @@ def tune_one(
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = judge.pids, time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(judge.images))
-    trials = {shrinkage: judge.fast(most, shrinkage) for shrinkage in (None, *judge.judges[0].white)}
+    grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
+    trials = {white: judge.fast(most, white, grouped=grouped) for white in (None, *judge.judges[0].white)}
     trial = trials[None]
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.images:,} images by {len(members)} members: {took}")

@@ -49,7 +49,7 @@ def training_order(
 def extraction_order(
     member: Member,
     folder: Path,
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     ensemble: Ensemble,
     channels_last: bool,
@@ -61,7 +61,7 @@ def extraction_order(
         "precision": precision,
         "member": member.model_dump(mode="json"),
         "folder": str(folder.absolute()),
-        "images": _file(images),
+        "images": [_file(decoded) for decoded in images],
         "names": list(names),
         "flip": ensemble.flip,
         "views": [view.model_dump(mode="json") for view in ensemble.views],
@@ -112,13 +112,14 @@ def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, work
 def _extract(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
     from models.extraction.extract import extract, load_member  # imports torchvision
 
-    images = np.load(order["images"], mmap_mode="r")
+    images, *others = (np.load(file, mmap_mode="r") for file in order["images"])
     height, width = images.shape[1:3]
     extract(
         load_member(Member.model_validate(order["member"]), Path(order["folder"]), (height, width)),
         images,
         tuple(order["names"]),
         views=make_views([ComponentConfig.model_validate(view) for view in order["views"]], order["flip"]),
+        others=others,
         channels_last=order["channels_last"],
         device=device,
         precision=order["precision"],
