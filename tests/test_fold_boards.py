@@ -14,6 +14,7 @@ from configs.store.store import Address, Store
 from ensemble import worth
 from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import FusionSettings
+from ensemble.rerank.registry import RERANKERS
 from ensemble.results.build_record import (
     Evaluation,
     FoldFeatures,
@@ -207,6 +208,7 @@ def test_another_seed_draws_other_lists_and_the_test_can_still_be_asked_for(tmp_
         (["ensemble.expand=database"], (), ["ensemble.expand"]),
         (["ensemble.tracks=mean"], (), ["ensemble.tracks"]),
         (["ensemble.domains=colours"], (), ["ensemble.domains"]),
+        (["ensemble.group_by=domain"], (), ["ensemble.group_by"]),
         ([], ("--evaluation", "holdout"), ["'holdout'", "has test"]),
     ],
 )
@@ -231,3 +233,28 @@ def test_a_build_without_folds_and_what_reads_none(tmp_path, board, capsys):
         with pytest.raises(SystemExit):
             run(lambda command=command, argv=argv: command.main(argv))
         assert words in capsys.readouterr().err
+
+
+def test_where_the_test_has_no_cameras_those_of_the_folds_decide_nothing(tmp_path, board):
+    """Neither who asks nor which answers are junk: the same images by one camera or by several have the same scores."""
+    folds, test, feats = board
+    blind = replace(test, query_camids=[-1] * len(test.query_camids), gallery_camids=[-1] * len(test.gallery_camids))
+    found = []
+    for name, cameras in (("several", [camids for *_, camids in folds]), ("one", [[3] * len(c) for *_, c in folds])):
+        given = [(of, pids, camids) for (of, pids, _), camids in zip(folds, cameras, strict=True)]
+        build_with_folds(tmp_path / name, given, blind, feats)
+        found.append(totals(tmp_path / name, MIXES[0]))
+    assert len(found[0]) == 52 and not np.isnan(found[0]).any() and found[0].tolist() == found[1].tolist()
+
+
+def test_groups_of_the_re_ranking_are_the_cameras_of_each_fold(tmp_path, board, capsys):
+    """Settings by cameras are tried where every list has them, and scored alike by the fast and the exact scorer."""
+    build_with_folds(tmp_path / "cameras", *board)
+    case = case_of(tmp_path / "cameras")
+    assert "ca_jaccard" in tune.grid_of(case).searched
+    boards = problems(case, "cpu", 0)["all"]
+    mix = FusionSettings((1.0, 0.5), RERANKERS["ca_jaccard"]())
+    np.testing.assert_allclose(boards.fast(40, grouped=True).totals(mix), boards.totals(mix), atol=1e-6)
+    folds, *rest = board
+    build_with_folds(tmp_path / "none", [(of, pids, [-1] * len(pids)) for of, pids, _ in folds], *rest)
+    assert "ca_jaccard" not in tune.grid_of(case_of(tmp_path / "none")).searched

@@ -134,6 +134,15 @@ def test_runs_and_verify_know_them(built, tmp_path, capsys):
     assert verify.main(["--runs", str(root)]) == 1 and fold.banks["a@0"] in capsys.readouterr().out
 
 
+def test_weights_of_a_fold_stay_where_its_features_are_gone(built, tmp_path):
+    """A record names all behind it, so that what is restored later need not be trained again."""
+    root = shutil.copytree(built.root, tmp_path / "runs")
+    bank = record_of(root).folds.folds[1].banks["a@1"]
+    weights = result(root, "members", manifest(root, bank)["weights"])
+    shutil.rmtree(root / bank)
+    assert {one.path: one.used for one in runs.results_of(Store(root))}[weights] == "last build"
+
+
 def sizes(text, kind):
     """Bytes of a kind in the forecast."""
     number, unit = re.search(rf"{kind} ([\d.]+) (B|KB|MB)", text).groups()
@@ -219,3 +228,18 @@ def test_what_cannot_be_folded(crowd, tmp_path, capsys):
             run(lambda more=more: build.main(argv_of(crowd, tmp_path / "runs", *more)))
         assert left.value.code == 2 and words in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("members/*"))
+
+
+def test_views_of_another_size_are_decoded_for_a_fold_too(crowd, built, tmp_path, capsys):
+    """Nothing is trained again; the fold's pictures lie in both sizes, and its features are others."""
+    root = shutil.copytree(built.root, tmp_path / "runs")
+    before = record_of(root).folds.folds[0].banks["a@0"]
+    build.main(argv_of(crowd, root, "--set", "ensemble.views=[plain, {name: scale, size: [96, 48]}]"))
+    assert "training" not in capsys.readouterr().err
+    after = record_of(root).folds.folds[0].banks["a@0"]
+    assert manifest(root, after)["weights"] == manifest(root, before)["weights"]
+    pack = result(root, "images", manifest(root, after)["gallery"])
+    shapes = sorted(np.load(path, mmap_mode="r").shape[1:] for path in pack.glob("*.npy"))
+    assert shapes == [(64, 32, 3), (96, 48, 3)] and names_of(root, after) == names_of(root, before)
+    feats = [np.load(root / bank / "feats.npy") for bank in (before, after)]
+    assert np.abs(feats[0] - feats[1]).max() > 1e-3

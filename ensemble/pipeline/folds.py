@@ -29,6 +29,7 @@ from models.data.images import PLAIN
 from models.data.near_duplicates import Hashes, hash_files, near_pairs
 from models.data.pk_sampler import check_identities
 from models.data.split import Split, make_split
+from models.extraction.views import make_views, other_sizes
 
 HASHES = "hashes.npy"
 DATA = PROJECT / "models" / "data"
@@ -103,8 +104,11 @@ def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], numbe
     splits = dict(work.splits)
     joined = dict(work.joined)
     train_images = _taken(job, work, without, training.split, splits, joined)
-    taken, viewed = _taken(job, work, own, fold, splits, joined), images_of(job, name, fold, splits)
-    images = {m: viewed[m] if viewed[m].request.get("others") else taken[m] for m in taken}  # views of other sizes
+    images = _taken(job, work, own, fold, splits, joined)
+    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
+    if any(other_sizes(views, job.plan.recipe_of(m).size) for m in job.plan.members):  # which no training image is in
+        viewed = images_of(job, name, fold, splits)
+        images |= {member: address for member, address in viewed.items() if address.request.get("others")}
     none = images_of(job, "none", nobody, splits)
     return replace(
         work,

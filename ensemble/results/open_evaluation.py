@@ -70,8 +70,8 @@ def open_tuned(args: argparse.Namespace) -> OpenEvaluation:
             "them; build with --folds 5"
         )
     e = plan.ensemble
-    keys = {"whiten": e.whiten, "expand": e.expand, "domains": e.domains, "tracks": e.tracks}
-    changed = next((name for name, value in keys.items() if value not in (None, "none")), None)
+    keys = {name: getattr(e, name) for name in ("whiten", "expand", "domains", "tracks", "group_by")}
+    changed = next((name for name, value in keys.items() if value not in (None, "none", "camera")), None)
     if changed:
         raise ConfigError(
             f"--evaluation {TRAIN}: {key} has ensemble.{changed}, and the folds have the plain features as one search. "

@@ -65,7 +65,8 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
     grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
     of_folds = bool(case.folds) and settings.group_by != "camera"  # training images have no domains
-    known_groups = case.evaluation.kinds is None and not of_folds and (all_groups(case.evaluation) >= 0).any()
+    groups = [all_groups(case.evaluation), *(np.array(fold.camids) for fold in case.folds)]
+    known_groups = case.evaluation.kinds is None and not of_folds and all((of_each >= 0).any() for of_each in groups)
     return grid if known_groups else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
 
 
@@ -253,7 +254,7 @@ def tune_one(
     pids, begun = judge.pids, time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(judge.images))
     grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
-    trials = {shrinkage: judge.fast(most, shrinkage, grouped) for shrinkage in (None, *judge.judges[0].white)}
+    trials = {white: judge.fast(most, white, grouped=grouped) for white in (None, *judge.judges[0].white)}
     trial = trials[None]
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.images:,} images by {len(members)} members: {took}")

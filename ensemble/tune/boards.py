@@ -27,6 +27,7 @@ from ensemble.results.open_evaluation import OpenEvaluation
 from ensemble.tune.exact_scorer import ExactScorer, of_parts
 from ensemble.tune.fast_scorer import FastScorer
 from models.data.heldout.fold_board import draw_board, shape_of_lists
+from models.data.split import UNKNOWN
 
 DRAW = 8  # of the random numbers
 
@@ -78,12 +79,11 @@ class Boards:
         said = told[0] | {"skipped": str(sum(int(one["skipped"]) for one in told)), "data": data}
         return "|".join(f"{key}={value}" for key, value in (said | {"boards": str(len(every))}).items())
 
-    def fast(self, most: int, shrinkage: float | None = None, grouped: bool = False) -> FastBoards:
+    def fast(self, most: int, shrinkage: float | None = None, *, grouped: bool = False) -> FastBoards:
         """Approximate scorers.
 
         Args:
-            most: neighbours per image that the largest settings read.
-            grouped: neighbours by the images' groups as well, for a re-ranker that reads them.
+            most: neighbours per image that the largest settings read. grouped: whether settings go by groups.
         """
         judges = self.judges
         if shrinkage is not None:
@@ -205,6 +205,7 @@ def fold_boards(case: OpenEvaluation, device: str, seed: int, white: Sequence[fl
     shape = shape_of_lists(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids)
     for number, fold in enumerate(case.folds):
         pids, camids = np.array(fold.pids, np.int64), np.array(fold.camids, np.int64)
+        camids = camids if shape.cameras else np.full(len(camids), UNKNOWN)  # then they decide nothing in the test
         query, gallery = draw_board(pids, camids, shape, [seed, number, DRAW])
         rows = np.concatenate([query, gallery])
         banks = open_banks(case.store, fold.banks)
