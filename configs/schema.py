@@ -22,6 +22,8 @@ EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
 OF_ALL = ("min_images", "precision")  # keys of the recipe that no member can have to itself
 COSINE, RERANKED = DISTANCES = "cosine", "reranked"
+JUNK_RULES = ("itself", "same_pid_same_cam", "same_sequence")  # what a query's list leaves out, or its score
+NO_JUNK = "none"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
@@ -265,7 +267,13 @@ class ScoreWeights(Frozen):
 
 
 class Competition(Frozen):
-    """What is handed in, and how it is scored."""
+    """What is handed in, and how it is scored.
+
+    Attributes:
+        junk: gallery images that do not count, one rule or several. itself: the query's own image, which is in no list
+            of its own. same_sequence: images of the query's sequence, in no list either. same_pid_same_cam: images of
+            its identity and camera, removed when lists are scored. none.
+    """
 
     name: str
     data: str | None = None
@@ -273,7 +281,7 @@ class Competition(Frozen):
     format: str
     top_k: int = Field(ge=1, lt=2**31)
     ap: Literal["hits", "relevant", "relevant_at_k", "market"]
-    junk: Literal["same_pid_same_cam", "none"]
+    junk: str
     score: ScoreWeights = ScoreWeights()
     skip: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="list -> names or paths of its images to leave out; a plain list is of every"
@@ -286,6 +294,17 @@ class Competition(Frozen):
         if value not in FORMATS:
             raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
         return value
+
+    @field_validator("junk", mode="before")
+    @classmethod
+    def _rules(cls, value: Any) -> str:
+        """Rules in the order of JUNK_RULES, joined by +: `itself+same_pid_same_cam`."""
+        given = value if isinstance(value, list | tuple) else str(value).split("+")
+        words = [str(word).strip() for word in given]
+        unknown = [word for word in words if word not in (*JUNK_RULES, NO_JUNK)]
+        if unknown or not words or len({*words}) < len(words) or (NO_JUNK in words and len(words) > 1):
+            raise ValueError(f"wanted {NO_JUNK}, or some of {', '.join(JUNK_RULES)}, such as [itself, same_sequence]")
+        return "+".join(rule for rule in JUNK_RULES if rule in words) or NO_JUNK
 
     @field_validator("skip", mode="before")
     @classmethod

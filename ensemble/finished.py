@@ -56,7 +56,7 @@ class BuiltEvaluation:
             raise DataError(f"no query {query!r}; {len(names):,} are in {self.name}: {', '.join(names[:3])}, ...")
         row = names.index(query)
         found = zip(self.ranking.order[row, :most], self.ranking.dist[row, :most], strict=True)
-        return [(self.ranking.gallery_names[i], float(d)) for i, d in found]
+        return [(self.ranking.gallery_names[i], float(d)) for i, d in found if i >= 0]
 
     def features(self, member: str) -> tuple[tuple[str, ...], Feats]:
         """One member's names (N,) and features (N, D) float32, unit rows, queries first, as a memory map.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from configs.errors import ResultError
 from configs.schema import BuildConfig
 from configs.store.atomic_files import check_checksum, write_text
 from configs.store.store import Store
+from ensemble.kernels.left_out import LeftOut, leave_out
 
 RECORD, LAST = "build.json", "last.json"
 
@@ -40,7 +41,9 @@ class Evaluation:
         query_pids, gallery_pids: identities, -1 unknown; empty if there is nothing to score.
         query_camids, gallery_camids: cameras, -1 unknown.
         kinds: domains and tracks, if retrieval used them.
-        itself: gallery row of each query's own image, -1 for none; empty if no query is in the gallery.
+        itself: gallery row of each query's own image that is in its list, -1 for none; empty if there is none.
+        own: gallery row of each query's own image, which the rule `itself` leaves out of its list; else empty.
+        query_sequences, gallery_sequences: for the rule `same_sequence`; else empty.
         groups: of all images, queries first, -1 unknown, if the groups of the re-ranking are not the cameras.
     """
 
@@ -54,6 +57,21 @@ class Evaluation:
     kinds: DomainsAndTracks | None = None
     itself: list[int] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    own: list[int] = field(default_factory=list)
+    query_sequences: list[int] = field(default_factory=list)
+    gallery_sequences: list[int] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """What the queries' lists leave out; None for nothing."""
+        sequences = (self.query_sequences, self.gallery_sequences) if self.query_sequences else None
+        return leave_out(len(self.query_camids), len(self.gallery_camids), self.own or None, sequences)
+
+    def of_queries(self, rows: Sequence[int] | NDArray[np.intp]) -> Evaluation:
+        """The same of some queries."""
+        names = ("query_pids", "query_camids", "query_sequences", "itself", "own")
+        some: dict[str, Any] = {n: [getattr(self, n)[i] for i in rows if getattr(self, n)] for n in names}
+        return replace(self, **some)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from configs.schema import Ensemble, Expansion, Member, Recipe, Whitening
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
+from ensemble.kernels.left_out import LeftOut
 from ensemble.results.pseudo_settings import guessed_labels
 from models.data.images import PLAIN
 
@@ -41,7 +42,7 @@ def images_address(
     others: Sequence[tuple[int, int]] = (),
 ) -> Address:
     """Decoded images of one list, resized in a way of `models/data/images.py`, perhaps at other sizes as well."""
-    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
+    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "crop", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
     request |= {"others": [list(other) for other in others]} if others else {}
@@ -102,6 +103,7 @@ def neighbours_address(
     k: int,
     top_k: int,
     penalty: Mapping[str, Any] | None = None,
+    left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
     """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance.
@@ -110,6 +112,7 @@ def neighbours_address(
     """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
+    request |= _left_out(left_out)
     return Address("neighbours", name, request)
 
 
@@ -122,6 +125,7 @@ def ranking_address(
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
     penalty: Mapping[str, Any] | None = None,
+    left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
     """The answer to every query.
@@ -139,11 +143,18 @@ def ranking_address(
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
+    request |= _left_out(left_out)
     return Address("rankings", name, request)
 
 
 def whitened_address(
-    name: str, member: str, bank: Address, train: Address | None, how: Whitening, groups: Mapping[str, Any]
+    name: str,
+    member: str,
+    bank: Address,
+    train: Address | None,
+    how: Whitening,
+    groups: Mapping[str, Any],
+    left_out: LeftOut | None = None,
 ) -> Address:
     """One member's features, whitened.
 
@@ -158,12 +169,18 @@ def whitened_address(
         "whiten": how.model_dump(mode="json"),
         "groups": dict(groups),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
+        **({} if train else _left_out(left_out)),
     }
     return Address("whitened", f"{member}-{name}", request)
 
 
 def expanded_address(
-    name: str, member: str, banks: Mapping[str, Address], weights: Mapping[str, float], how: Expansion
+    name: str,
+    member: str,
+    banks: Mapping[str, Address],
+    weights: Mapping[str, float],
+    how: Expansion,
+    left_out: LeftOut | None = None,
 ) -> Address:
     """One member's features, averaged with the nearest by all members' summed similarity."""
     request = {
@@ -173,6 +190,7 @@ def expanded_address(
         "shares": dict(weights),
         "expand": how.model_dump(mode="json"),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
+        **_left_out(left_out),
     }
     return Address("expanded", f"{member}-{name}", request)
 
@@ -187,6 +205,15 @@ def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] |
 def labels_hash(labels: ArrayLike) -> str:
     """SHA-256 of one whole number an image."""
     return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
+
+
+def _left_out(left_out: LeftOut | None) -> dict[str, Any]:
+    """What lists leave out; nothing where they leave out nothing."""
+    if left_out is None:
+        return {}
+    parts = (left_out.own, left_out.indptr, left_out.index)
+    told = b"|".join(np.asarray(a, "<i8").tobytes() for a in parts)
+    return {"left_out": {"rules": list(left_out.rules), "rows": hashlib.sha256(told).hexdigest()}}
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 
 from configs.console.progress import Progress
 from configs.errors import ImageError
-from configs.store.atomic_files import file_digest
+from models.data.crop import box_of, cropped, image_digest
 from models.data.images import read
 from models.data.near_duplicates import FLAT, image_hash
 
@@ -58,13 +58,13 @@ def inspect_files(paths: Sequence[Path], progress: Progress, n_jobs: int = -1) -
 
 
 def _look_all(here: Path, paths: Sequence[Path]) -> list[InspectedFile]:
-    return [replace(inspect_file(here / path), path=path) for path in paths]
+    return [replace(inspect_file(cropped(here / path, box_of(path))), path=path) for path in paths]
 
 
 def inspect_file(path: Path) -> InspectedFile:
     """Look into one file."""
     try:
-        digest = file_digest(path)
+        digest = image_digest(path)
         pixels, remark = read(path)
     except OSError as e:
         return InspectedFile(path, "", f"cannot be read ({e.strerror})", missing=isinstance(e, FileNotFoundError))

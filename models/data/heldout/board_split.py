@@ -6,7 +6,7 @@ Held-out identities are queries or distractors in the gallery. None of their ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
         right += [int(r) for r in rows if r not in asking]
     strangers = _strangers(rows_of, set(asked.tolist()), len(query), len(right), shape, rng)
     aside = np.isin(train.pids, [*asked, *train.pids[strangers]])
-    without = train if shape.cameras else Split(train.names, train.paths, train.pids, np.full(len(train), UNKNOWN))
+    without = train if shape.cameras else replace(train, camids=np.full(len(train), UNKNOWN))
     gallery = without.take(sorted([*right, *strangers]))
     return Board(without.take(np.flatnonzero(~aside)), without.take(sorted(query)), gallery)
 
