@@ -244,7 +244,7 @@ def _result_cost(
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         lists = work.tests | {TRAIN: (work.training.split,)}
-        names = _names(next(splits for t, splits in lists.items() if item.address.name == f"{item.row}-{t}"))
+        names = _names(lists[item.address.name.rpartition("-")[2]])
         size = HEADER + 4 * n * one.dim + names
         seconds = extraction_seconds(job, item.row, n, rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
@@ -283,6 +283,19 @@ def _doubled(training: Training) -> int:
 def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
     """What all of a build's work needs."""
     return estimate_cost(job, work, list_planned_results(job, work))
+
+
+def combined_cost(parts: Sequence[BuildCost]) -> BuildCost:
+    """The cost of plans that run one after another. Results that several of them need are counted once."""
+    every = {need.item.address.key: need for part in parts for need in part.needs}
+    return BuildCost(
+        tuple(every.values()),
+        max(part.passing for part in parts),
+        max(part.memory for part in parts),
+        parts[-1].device,
+        parts[-1].parallel,
+        parts[-1].apart,
+    )
 
 
 def _names(lists: Sequence[Split]) -> int:

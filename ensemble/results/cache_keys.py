@@ -67,7 +67,8 @@ def weights_address(
     """
     asked = recipe.model_dump(mode="json")
     request = {
-        "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"}) | {"weights": start},
+        "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"})
+        | {"name": member.base, "weights": start},
         "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
         "feed": recipe.feed_on(device),  # a level may differ
         "compiled": recipe.launch == "compile",  # captured or not, the bits are the same
@@ -76,7 +77,7 @@ def weights_address(
         "labels": labels,
         "code": training_code(),
     }
-    return Address("members", member.name, request)
+    return Address("members", member.base, request)
 
 
 def features_address(

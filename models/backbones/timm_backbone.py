@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.backbones.token_tail import TokenTail, token_blocks
 from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
 from models.net import CLASS
@@ -45,12 +46,37 @@ class TimmBackbone(nn.Module):
         """(B, 3, H, W) -> (B, C, h, w)."""
         return self._map(_through(self.model, self.called, images), images)
 
-    def fork(self, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> the class token (B, C), and the map (B, C, h, w)."""
+    def fork(self, images: Tensor, what: str) -> tuple[Tensor | tuple[Tensor, Tensor], Tensor]:
+        """(B, 3, H, W) -> what is named, and the last map (B, C, h, w).
+
+        Args:
+            what: the class token gives (B, C). A block of a plain ViT, such as `blocks.10`, gives its input: patches
+                as a map (B, C, h, w), and the tokens before them (B, P, C).
+        """
+        blocks = list(token_blocks(self.model))
+        if what in blocks:
+            of_blocks = {"indices": [blocks.index(what)], "return_prefix_tokens": True, "output_dict": True}
+            given = self.model.forward_intermediates(images, **of_blocks)  # type: ignore[operator]
+            (before,) = given["image_intermediates"]
+            (tokens,) = given.get("image_intermediates_prefix", [before.new_empty(len(before), 0, self.channels)])
+            return (before, tokens), self._map(_through(self.model, self.called[1:], given["image_features"]), images)
         if what != CLASS or not self.has_class:
             raise ValueError(f"this backbone gives no {what}; it has {'a class token' if self.has_class else 'a map'}")
         features = _through(self.model, self.called, images)
         return features[:, 0], self._map(features, images)
+
+    def tail(self, first: str) -> TokenTail:
+        """Copies of the blocks from `first` to the last and of the norms after them, for a separate branch.
+
+        Raises:
+            ValueError: unknown block, or a model whose blocks cannot be run on a part of a map.
+        """
+        blocks = token_blocks(self.model)
+        if first not in blocks:
+            has = f"it has {', '.join(blocks)}" if blocks else "blocks of their own are for a resnet or a plain ViT"
+            raise ValueError(f"this backbone has no block {first!r}; {has}. With fork: null mgn shares the last map")
+        rest = list(blocks.values())[list(blocks).index(first) :]
+        return TokenTail([*rest, *(getattr(self.model, name) for name in ("norm", *self.called[1:]))])
 
     def _map(self, features: Tensor, images: Tensor) -> Tensor:
         if self.layout == "NHWC":
