@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ensemble
@@ -171,8 +172,17 @@ def contents(root):
     return found
 
 
+@pytest.fixture
+def one_thread():
+    """As `built` has it: the last bits of weights depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_build_that_was_stopped_in_a_fold_goes_on_from_there_in_parallel(
-    crowd, built, tmp_path, forked, capsys, monkeypatch
+    crowd, built, tmp_path, forked, capsys, monkeypatch, one_thread
 ):
     """Stopped before the second fold; then the same build with two members at a time: every byte is the same."""
     root, real, begun = tmp_path / "runs", folds.make_members, []
