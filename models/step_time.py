@@ -46,7 +46,7 @@ def seconds_per_image(
             net = registry.make_net(member, max(classes, batch // kept)).train()
             net.resize(recipe.size)
             run = set_up(net, recipe, max(classes, batch // kept), images, where, precision, ALONE)
-            step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward)
+            step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward())
             augments = run.augments if recipe.feed_on(device) == "loader" else []
             batches = TrainingBatches(images, Sampling(labels, batch // kept, kept, recipe.seed), augments)
             header = torch.zeros(3, dtype=torch.float64, device=where)  # time 0, rate 0

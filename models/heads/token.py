@@ -33,6 +33,13 @@ class TokenHead(nn.Module):
         self.classifier = nn.Linear(self.dim, classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
 
+    @property
+    def fixed_pool(self) -> Pool | None:
+        """As of the global head; any where the patches are not used."""
+        if self.pool is None:
+            return Pool("avg")
+        return None if self.pool.kind == "gem" else self.pool
+
     def forward(self, last: Tensor, token: Tensor) -> Output:
         """The map (B, C, h, w) and the class token (B, C) -> Output with D = C, or 2 C with the patches."""
         feats = at_least_float32(token)
