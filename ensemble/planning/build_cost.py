@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
 from configs.console.quoting import command, runs_option
 from configs.errors import ReidError, ResultError
+from configs.recipe import ALL
 from configs.schema import EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import format_bytes
 from configs.store.store import Store
@@ -33,12 +35,14 @@ from models.data.split import Split
 from models.model_cost import Footprint, footprint
 from models.pretrained import name_of
 from models.step_time import seconds_per_image
+from models.training.frozen_features import shapes
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
 EPOCH_BYTES = 260
+HEAD_FASTER = 50.0  # times that a head alone is trained faster than a network, where that was not measured
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
@@ -125,7 +129,10 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
     classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
     prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
     past = ResultHistory(job.store)
-    rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
+    rates = {
+        m.name: training_rate(past, thawed(work.members[m.name].request), prints[m.name].flops)
+        for m in job.plan.members
+    }
     needs = tuple(_result_cost(job, work, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
@@ -229,8 +236,17 @@ def _result_cost(
         epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
         images = epochs * (n + _doubled(training_of(job, work, member)))
         size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
+        if recipes[item.row].freeze == ALL:
+            rate = own_rate(ResultHistory(job.store), item.address.request) or (rate and rate * HEAD_FASTER)
+            guess *= HEAD_FASTER
         seconds = images / (rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
+    if item.kind == "frozen":
+        one, rate = prints[item.row], rates[item.row]
+        member = next(m for m in job.plan.members if m.name == item.row)
+        size = sum(HEADER + 4 * n * math.prod(shape) for shape in shapes(member, recipes[item.row]))
+        seconds = n / (rate or guess / PASSES / one.flops) / PASSES
+        return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     if item.kind in ("whitened", "expanded"):
         size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
         return ResultCost(item, size + MANIFEST_BYTES, 1.0, True, n)
@@ -332,6 +348,11 @@ def training_rate(past: ResultHistory, wanted: Mapping[str, Any], flops: float) 
     return None
 
 
+def thawed(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request of a member as if its backbone were trained: at that speed images go through it."""
+    return {**request, "recipe": {**request["recipe"], "freeze": None}}
+
+
 def own_rate(past: ResultHistory, wanted: Mapping[str, Any]) -> float | None:
     """Images a second of the newest of the same network, size, precision and device; None where there is none."""
     same = (old for old in _alike(past, wanted) if _network(old.request) == _network(wanted))
@@ -346,7 +367,8 @@ def _alike(past: ResultHistory, wanted: Mapping[str, Any]) -> list[Manifest]:
 def _setting(request: Mapping[str, Any]) -> tuple[Any, ...]:
     recipe = request.get("recipe") or {}
     batch = recipe.get("identities_per_batch"), recipe.get("images_per_identity")
-    return recipe.get("size"), recipe.get("precision"), request.get("device"), recipe.get("channels_last"), batch
+    how = recipe.get("channels_last"), recipe.get("freeze") == ALL
+    return recipe.get("size"), recipe.get("precision"), request.get("device"), *how, batch
 
 
 def _network(request: Mapping[str, Any]) -> tuple[Any, ...]:

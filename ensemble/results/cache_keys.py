@@ -15,6 +15,7 @@ from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
 from ensemble.results.pseudo_settings import guessed_labels
 from models.data.images import PLAIN
+from models.training.frozen_features import copies, kept_for
 
 MODELS = PROJECT / "models"
 ENSEMBLE = PROJECT / "ensemble"
@@ -69,6 +70,26 @@ def weights_address(
         "code": training_code(),
     }
     return Address("members", member.name, request)
+
+
+def frozen_address(
+    member: Member, recipe: Recipe, images: Address, start: Mapping[str, Any] | None, precision: str, device: str
+) -> Address:
+    """What a frozen backbone gives for the training images, whatever is then trained on it."""
+    code = ("net", "pretrained", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
+    request = {
+        "backbone": member.backbone.model_dump(mode="json"),
+        "weights": start,
+        "seed": recipe.seed,  # of what the weights leave out
+        "kept": kept_for(member),
+        "copies": copies(recipe),
+        "channels_last": recipe.channels_last,
+        "precision": precision,
+        "device": device,
+        "images": images.digest,
+        "code": code_version(MODELS / "backbones", *(MODELS / f"{name}.py" for name in code)),
+    }
+    return Address("frozen", images.name, request)
 
 
 def features_address(
@@ -179,7 +200,8 @@ def training_code() -> CodeVersion:
     rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "data/augment")]
     training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
     files = [MODELS / f"{name}.py" for name in ("net", "pretrained", "registry", "lr_schedules", "device")]
-    reads = [MODELS / "data" / f"{name}.py" for name in ("feed", "ahead", "batches", "pk_sampler", "balance")]
+    read = ("feed", "feature_feed", "ahead", "batches", "pk_sampler", "balance")
+    reads = [MODELS / "data" / f"{name}.py" for name in read]
     return code_version(*rooms, *training, *files, *reads)
 
 
