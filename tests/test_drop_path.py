@@ -77,4 +77,4 @@ def test_numbers_are_of_seed_epoch_and_batch_and_shared_out_with_the_images():
     every = {whole.header(e, b, 4)[HEADER:] for e in (0, 1) for b in (0, 1)}
     assert len(every | {source(slice(0, 4), seed=4).header(0, 0, 4)[HEADER:]}) == 5
     drawn = np.concatenate([whole.header(e, b, 4)[HEADER:] for e in range(20) for b in range(4)])
-    assert 0 <= drawn.min() and drawn.max() < 1 and abs(drawn.mean() - 0.5) < 0.03
+    assert drawn.min() >= 0 and drawn.max() < 1 and abs(drawn.mean() - 0.5) < 0.03

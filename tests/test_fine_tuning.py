@@ -1,4 +1,4 @@
-"""Trainings with frozen layers, rates by layer, clipping, drop path and a mean of the weights: what moves, and resumes."""
+"""Trainings with frozen layers, rates by layer, clipping, drop path, a mean of the weights: what moves; resuming."""
 
 import numpy as np
 import pytest
@@ -240,7 +240,7 @@ def test_a_head_alone_resumes_to_the_bit(tmp_path, monkeypatch):
 
 
 def test_features_and_their_recipe_go_together(tmp_path):
-    with pytest.raises(ValueError, match="recipe.freeze is 'all', and features given are None"):
+    with pytest.raises(ValueError, match=r"recipe\.freeze is 'all', and features given are None"):
         run(tmp_path, tiny.recipe(freeze="all", augment=[]))
 
 
