@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from configs.frozen import ComponentConfig, Frozen
 
 ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # second names; the address is the same
+LINEAR = ComponentConfig(name="linear")
 MOST_PIXELS = 2**24  # of a training image
 ALL = "all"
 FirstLayers = Annotated[int, Field(ge=1, strict=True)]
@@ -52,6 +53,7 @@ class Recipe(Frozen):
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="probability that the last block is skipped")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
     ema: float | None = Field(default=None, gt=0, lt=1, description="of a running mean of the weights: what is kept")
+    classifier: ComponentConfig = Field(default=LINEAR, description="of every head's parts: linear or cosine")
     losses: dict[str, dict[str, Any]] = Field(
         min_length=1, description="name -> its weight in the total and its options"
     )

@@ -30,7 +30,8 @@ class Weights(Frozen):
     Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`: a repository of the
     Hugging Face hub that holds `model.safetensors`, with the 40 digits of the commit that is meant as its `revision`.
     `sha256` is checked where given and recorded always; `fresh` names parts the file is known not to have, which start
-    anew; `prefix` is what stands before the backbone's names in the file, and is looked for where it is not given.
+    anew; `prefix` is what stands before the backbone's names in the file, and is looked for where it is not given;
+    `grid` has the rows and columns of its position embeddings, where their number allows several.
     """
 
     torchvision: str | None = None
@@ -41,6 +42,7 @@ class Weights(Frozen):
     sha256: str | None = None
     fresh: tuple[str, ...] = ()
     prefix: str | None = None
+    grid: tuple[Count, Count] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -205,6 +207,10 @@ class Ensemble(Frozen):
     whiten: Whitening | None = None
     expand: Expansion | None = None
     camera_penalty: Weight = Field(default=0.0, description="added to the distance of two images of one camera")
+    group_by: Literal["camera", "domain"] = Field(
+        default="camera",
+        description="the groups of ca_jaccard: cameras, or the table's column domain, such as a modality",
+    )
 
     @field_validator("whiten", mode="before")
     @classmethod

@@ -60,7 +60,7 @@ def footprint(member: Member, recipe: Recipe, classes: int) -> Footprint:
         return value
 
     with torch.device("meta"):
-        net = registry.make_net(member, classes).train()
+        net = registry.make_net(member, classes, recipe.classifier).train()
         net.resize(recipe.size)
         images = torch.empty(BATCH, 3, *recipe.size)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,21 @@ import torch
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
+from configs.recipe import LINEAR
 from configs.schema import ComponentConfig, Member, Recipe
 from models import lr_schedules
-from models.backbones.resnet import resnet
 from models.backbones.timm_backbone import hub_of, resampling_of, timm_map
 from models.data import augment
 from models.data.images import PLAIN
+from models.heads.classifiers import CosineClassifier, linear
 from models.heads.global_head import GlobalHead
-from models.heads.mgn import mgn, mgn_grid
-from models.heads.rmgl import rmgl
 from models.heads.token import TokenHead
 from models.losses.center import CenterLoss
+from models.losses.circle import circle_loss
+from models.losses.focal import focal_loss
 from models.losses.identity import identity_loss
+from models.losses.margin import arcface_loss, cosface_loss
+from models.losses.supcon import supcon_loss
 from models.losses.triplet import triplet_loss
 from models.net import Net
 from models.training import optimizers
@@ -30,9 +35,47 @@ from models.training.param_groups import freeze, param_groups
 
 Table = Mapping[str, Callable[..., Any]]
 
-BACKBONES: Table = {"resnet": resnet, "timm": timm_map}
-HEADS: Table = {"global": GlobalHead, "mgn": mgn, "mgn_grid": mgn_grid, "rmgl": rmgl, "token": TokenHead}
-LOSSES: Table = {"id": identity_loss, "triplet": triplet_loss, "center": CenterLoss}
+
+class Later:
+    """A row whose file is imported at its first use, since it imports torchvision: more than a second."""
+
+    def __init__(self, module: str, name: str) -> None:
+        """module: in this package, such as heads.mgn. name: of the row in it."""
+        self.module, self.name = f"{__package__}.{module}", name
+
+    @cached_property
+    def row(self) -> Callable[..., Any]:
+        """The row itself."""
+        found: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return found
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.row)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.row(*args, **options)
+
+
+BACKBONES: Table = {"resnet": Later("backbones.resnet", "resnet"), "timm": timm_map}
+HEADS: Table = {
+    "global": GlobalHead,
+    "mgn": Later("heads.mgn", "mgn"),
+    "mgn_grid": Later("heads.mgn", "mgn_grid"),
+    "rmgl": Later("heads.rmgl", "rmgl"),
+    "token": TokenHead,
+}
+CLASSIFIERS: Table = {"linear": linear, "cosine": CosineClassifier}
+LOSSES: Table = {
+    "id": identity_loss,
+    "focal": focal_loss,
+    "arcface": arcface_loss,
+    "cosface": cosface_loss,
+    "triplet": triplet_loss,
+    "circle": circle_loss,
+    "supcon": supcon_loss,
+    "center": CenterLoss,
+}
 AUGMENTS: Table = {
     "flip": augment.flip,
     "pad_crop": augment.pad_crop,
@@ -75,27 +118,56 @@ def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
         raise ConfigError(f"{what} {named.name!r}: {e}") from e
 
 
-def make_net(member: Member, classes: int, drop_path: float = 0.0) -> Net:
+def make_net(member: Member, classes: int, classifier: ComponentConfig = LINEAR, drop_path: float = 0.0) -> Net:
     """The member's network, with random weights, as its weights are published: `Net.resize` lays it out for a size.
 
-    drop_path: stochastic depth in training.
+    Args:
+        drop_path: stochastic depth in training.
+
+    Raises:
+        ConfigError: no such backbone, head or classifier, or an option that it does not have or refuses.
     """
     backbone = make(BACKBONES, "backbone", member.backbone, drop_path=drop_path)
-    row = BACKBONES[member.backbone.name]
-    if drop_path and "drop_path" not in inspect.signature(row).parameters:
+    if drop_path and "drop_path" not in inspect.signature(BACKBONES[member.backbone.name]).parameters:
         raise ConfigError(f"backbone {member.backbone.name!r} has no drop path; take recipe.drop_path: 0 for it")
-    known = {"channels": backbone.channels, "classes": classes, "backbone": backbone}
+
+    def classify(width: int, classes: int) -> torch.nn.Module:
+        made: torch.nn.Module = make(CLASSIFIERS, "classifier", classifier, width=width, classes=classes)
+        return made
+
+    known = {"channels": backbone.channels, "classes": classes, "backbone": backbone, "classifier": classify}
+    head = HEADS.get(member.head.name)
+    if classifier != LINEAR and head is not None and "classifier" not in inspect.signature(head).parameters:
+        raise ConfigError(
+            f"head {member.head.name!r} makes its own classifier, so it cannot have recipe.classifier "
+            f"{classifier.name!r}; set recipe.classifier=linear, or let the head take a `classifier`"
+        )
     return Net(backbone, make(HEADS, "head", member.head, **known))
 
 
-def make_losses(recipe: Recipe, *, dim: int, classes: int) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
-    """Name -> (weight, loss), as in `recipe.losses`, for features (B, dim) of so many classes."""
+def make_losses(
+    recipe: Recipe, *, dim: int, classes: int, counts: Sequence[int] | None = None
+) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
+    """Name -> (weight, loss), as in `recipe.losses`, for features (B, dim) of so many classes.
+
+    Args:
+        counts: images of each class. Without them, a loss that depends on them is refused.
+
+    Raises:
+        ConfigError: no such loss, an option that it does not have or refuses, or a loss on cosines without them.
+    """
+    scale = getattr(make(CLASSIFIERS, "classifier", recipe.classifier, width=1, classes=1), "scale", None)
     losses = {}
     for name, options in recipe.losses.items():
         rest = dict(options)
         weight = rest.pop("weight", 1.0)
-        loss = make(LOSSES, "loss", ComponentConfig(name=name, **rest), epochs=recipe.epochs, dim=dim, classes=classes)
-        losses[name] = (float(weight), loss)
+        known = {"epochs": recipe.epochs, "dim": dim, "classes": classes, "counts": counts, "scale": scale}
+        if scale is None and name in LOSSES and "scale" in inspect.signature(LOSSES[name]).parameters:
+            raise ConfigError(
+                f"loss {name!r} works on cosines, and recipe.classifier is {recipe.classifier.name!r}; "
+                "--set 'recipe.classifier={name: cosine, scale: 30}'"
+            )
+        losses[name] = (float(weight), make(LOSSES, "loss", ComponentConfig(name=name, **rest), **known))
     return losses
 
 
@@ -127,7 +199,7 @@ def _schedule(named: ComponentConfig, epochs: float) -> lr_schedules.Schedule:
 def check(member: Member, recipe: Recipe) -> None:
     """Everything the member and the recipe name exists and takes its options: raised before any work starts."""
     with torch.device("meta"):
-        net = make_net(member, 2, recipe.drop_path)
+        net = make_net(member, 2, recipe.classifier, recipe.drop_path)
         _check_start(member, recipe)
         _check_frozen(member, recipe)
         try:
@@ -143,7 +215,7 @@ def check(member: Member, recipe: Recipe) -> None:
             ) from e
         freeze(net, recipe)
         make(OPTIMIZERS, "optimizer", recipe.optimizer, params=param_groups(net, recipe))
-    make_losses(recipe, dim=net.dim, classes=2)
+    make_losses(recipe, dim=net.dim, classes=2, counts=(1, 2))
     make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)
 

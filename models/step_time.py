@@ -48,9 +48,10 @@ def seconds_per_image(
     try:
         with torch.random.fork_rng(), computing(where):
             torch.manual_seed(0)
-            net = registry.make_net(member, max(classes, batch // kept)).train()
+            net = registry.make_net(member, max(classes, batch // kept), recipe.classifier).train()
             net.resize(recipe.size)
-            run = set_up(net, recipe, max(classes, batch // kept), images, where, precision, ALONE)
+            counts = [kept] * max(classes, batch // kept)
+            run = set_up(net, recipe, len(counts), images, where, precision, ALONE, counts)
             step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward())
             augments = run.augments if recipe.feed_on(device) == "loader" else []
             batches = TrainingBatches(images, Sampling(labels, batch // kept, kept, recipe.seed), augments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from configs.schema import Ensemble
 from configs.store.store import Store
@@ -13,7 +14,7 @@ from ensemble.fusion import partitions
 from ensemble.fusion.strategy import distance_stream, fusion_settings
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.knn import load_neighbours
-from ensemble.results.build_record import Evaluation, all_camids
+from ensemble.results.build_record import Evaluation, all_camids, all_groups
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def systems_of(
 
     def reranked() -> Iterator[distance_blocks.Block]:
         near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
-        return distance_stream(mix, feats, n_query, near=near, device=device, camids=all_camids(evaluation))
+        of: dict[str, Any] = {"camids": all_camids(evaluation), "groups": all_groups(evaluation)}
+        return distance_stream(mix, feats, n_query, near=near, device=device, **of)
 
     if evaluation.kinds is not None:
         found = partitions.partitions_of(evaluation.kinds, n_query, len(feats[0]))

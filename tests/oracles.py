@@ -157,6 +157,59 @@ def k_reciprocal(
     return result
 
 
+def group_lists(dist: np.ndarray, groups: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
+    """The whole intra and inter list of each row: images of its own group, itself among them, and the others.
+
+    Nearest first, ties by lower index. A group below 0 is unknown: no two images share it.
+    """
+    intra: list[list[int]] = []
+    inter: list[list[int]] = []
+    for i, own in enumerate(groups):
+        order = rank_list(dist[i])
+        intra.append([j for j in order if j == i or (own >= 0 and groups[j] == own)])
+        inter.append([j for j in order if j not in intra[i]])
+    return intra, inter
+
+
+def ca_jaccard(
+    dist: np.ndarray,
+    groups: Sequence[int],
+    n_query: int,
+    k1_intra: int = 5,
+    k1_inter: int = 20,
+    k2_intra: int = 3,
+    k2_inter: int = 3,
+    lam: float = 0.3,
+    power: float = 2,
+) -> np.ndarray:
+    """CA-Jaccard (Chen, Fan, Chen & Zhu, CVPR 2024): CKRNNs, CLQE and the Jaccard distance: (Q, G) float64.
+
+    The paper leaves open what a list has where a group has too few images: it is short here, and CLQE is the mean over
+    the images that both lists have. First k + 1 of a list, as in Zhong et al.'s port; the inter list has no image
+    itself.
+    """
+    n = len(dist)
+    scaled = scaled_distance(np.asarray(dist, dtype=np.float64), power)
+    intra, inter = group_lists(scaled, groups)
+    weights = np.zeros((n, n))
+    for i in range(n):
+        members = reciprocal_set(intra, i, k1_intra + 1) | reciprocal_set(inter, i, k1_inter + 1)
+        total = math.fsum(math.exp(-scaled[i, j]) for j in members)
+        for j in members:
+            weights[i, j] = math.exp(-scaled[i, j]) / total
+    means = np.zeros((n, n))
+    for i in range(n):
+        near = intra[i][:k2_intra] + inter[i][:k2_inter]
+        for c in range(n):
+            means[i, c] = math.fsum(weights[j, c] for j in near) / len(near)
+    out = np.zeros((n_query, n - n_query))
+    for q in range(n_query):
+        for g in range(n_query, n):
+            shared = math.fsum(min(means[q, c], means[g, c]) for c in range(n))
+            out[q, g - n_query] = (1 - lam) * (1 - shared / (2 - shared)) + lam * scaled[q, g]
+    return out
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Scores
 # ---------------------------------------------------------------------------------------------------------------------
@@ -407,6 +460,94 @@ def center_step(
             gradient = before[pid, d] - row[d]
             after[pid, d] -= lr * (gradient / len(rows) if reduction == "mean" else gradient)
     return after
+
+
+def class_size_margins(counts: Sequence[int], most: float, least: float, power: float) -> list[float]:
+    """a n^-power + b (Ha et al. 2020, arXiv 2010.05350): a and b from the two equations at both ends."""
+    n_small, n_large = min(counts), max(counts)
+    if n_small == n_large:
+        return [most] * len(counts)
+    a = (most - least) / (n_small**-power - n_large**-power)
+    b = most - a * n_small**-power
+    return [a * n**-power + b for n in counts]
+
+
+def margin_softmax(
+    cosines: np.ndarray, labels: Sequence[int], scale: float, margins: Sequence[float], kind: str
+) -> float:
+    """ArcFace (Deng et al., CVPR 2019, eq. 3) or CosFace (Wang et al., CVPR 2018, eq. 4), the mean over the batch.
+
+    Args:
+        cosines: (B, C), or (B, C, K) with K centers a class, of which the nearest counts (Deng et al., ECCV 2020).
+        margins: of each class. kind: "angle" is cos(theta + m), with cos(theta) - m sin(m) beyond pi; "cosine" is
+            cos(theta) - m.
+    """
+    losses = []
+    for row, label in zip(np.asarray(cosines, dtype=np.float64).tolist(), labels, strict=True):
+        near = [max(c) if isinstance(c, list) else c for c in row]
+        m = margins[label]
+        theta = math.acos(min(1.0, max(-1.0, near[label])))
+        if kind == "cosine":
+            near[label] -= m
+        elif theta + m > math.pi:
+            near[label] = math.cos(theta) - m * math.sin(m)
+        else:
+            near[label] = math.cos(theta + m)
+        top = max(scale * c for c in near)
+        total = math.fsum(math.exp(scale * c - top) for c in near)
+        losses.append(top + math.log(total) - scale * near[label])
+    return math.fsum(losses) / len(losses)
+
+
+def focal_loss(logits: np.ndarray, labels: Sequence[int], gamma: float) -> float:
+    """-(1 - p)^gamma log p of the true class (Lin et al., ICCV 2017, eq. 4), p by softmax, the mean over the batch."""
+    losses = []
+    for row, label in zip(np.asarray(logits, dtype=np.float64).tolist(), labels, strict=True):
+        top = max(row)
+        weights = [math.exp(x - top) for x in row]
+        total = math.fsum(weights)
+        others = math.fsum(w for k, w in enumerate(weights) if k != label) / total
+        losses.append(-(others**gamma) * (row[label] - top - math.log(total)))
+    return math.fsum(losses) / len(losses)
+
+
+def circle_loss(
+    feats: np.ndarray, pids: Sequence[int], margin: float, gamma: float, weights_of: np.ndarray | None = None
+) -> float:
+    """Circle loss on pairs (Sun et al., CVPR 2020, eq. 6), the mean over anchors with a positive and a negative.
+
+    Args:
+        weights_of: features that the weights a (eq. 5) are of, where they are held constant; else of `feats` itself.
+    """
+    rows = np.asarray(feats, dtype=np.float64).tolist()
+    held = rows if weights_of is None else np.asarray(weights_of, dtype=np.float64).tolist()
+    losses = []
+    for i in range(len(rows)):
+        near, far = [], []
+        for j in range(len(rows)):
+            s, w = 1 - cosine_distance(rows[i], rows[j]), 1 - cosine_distance(held[i], held[j])
+            if pids[i] != pids[j]:
+                far.append(math.exp(gamma * max(0.0, w + margin) * (s - margin)))
+            elif i != j:
+                near.append(math.exp(-gamma * max(0.0, 1 + margin - w) * (s - (1 - margin))))
+        if near and far:
+            losses.append(math.log(1 + math.fsum(far) * math.fsum(near)))
+    return math.fsum(losses) / len(losses) if losses else 0.0
+
+
+def supervised_contrastive(feats: np.ndarray, pids: Sequence[int], temperature: float) -> float:
+    """L_out (Khosla et al., NeurIPS 2020, eq. 2), the mean over anchors with a positive."""
+    rows = np.asarray(feats, dtype=np.float64).tolist()
+    losses = []
+    for i in range(len(rows)):
+        others = [j for j in range(len(rows)) if j != i]
+        positives = [j for j in others if pids[j] == pids[i]]
+        if not positives:
+            continue
+        z = {j: (1 - cosine_distance(rows[i], rows[j])) / temperature for j in others}
+        total = math.fsum(math.exp(z[a]) for a in others)
+        losses.append(-math.fsum(math.log(math.exp(z[p]) / total) for p in positives) / len(positives))
+    return math.fsum(losses) / len(losses) if losses else 0.0
 
 
 def total_loss(id_loss: float, triplet: float) -> float:

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 import ensemble
+from configs.console.command import seconds_of, time_text
 from configs.console.signals import Stopped
 from configs.errors import ConfigError
 from configs.load import load_build_config
 from configs.store.store import Store
-from ensemble import build
+from ensemble import build, carry_out
 from ensemble.pipeline.stages import member_features_address
 from ensemble.planning import budget as module
 from ensemble.planning import build_cost
@@ -42,7 +43,7 @@ def begun(people, tmp_path_factory):
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(build, "describe_rounds", catch)
+        patch.setattr(carry_out, "describe_rounds", catch)
         runs = tmp_path_factory.mktemp("begun") / "runs"
         build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *FREE])
     return seen[0]
@@ -211,12 +212,12 @@ def test_what_does_not_fit_is_refused_with_what_would(timed):
 @pytest.mark.parametrize("text", ["20", "m", "0m", "-5m", "20 m", "1d", "1e3s", "", "٣m"])
 def test_a_time_that_is_none(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"wanted a time above 0, such as 90s, 20m or 1\.5h"):
-        module.budget_text(text)
+        time_text(text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400)])
 def test_times(text, seconds):
-    assert module.seconds_of(module.budget_text(text)) == seconds
+    assert seconds_of(time_text(text)) == seconds
 
 
 def test_epochs_are_given_or_chosen(people, tmp_path):
@@ -225,7 +226,7 @@ def test_epochs_are_given_or_chosen(people, tmp_path):
 
 
 def test_not_under_torchrun(monkeypatch):
-    monkeypatch.setattr(build, "join_process_group", lambda device: nullcontext(ProcessGroup(0, 2)))
+    monkeypatch.setattr(carry_out, "join_process_group", lambda device: nullcontext(ProcessGroup(0, 2)))
     with pytest.raises(ConfigError, match="--budget under torchrun: a step of one process says nothing of what 2 tog"):
         build.main(["--budget", "1h"])
 

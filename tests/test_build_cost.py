@@ -11,7 +11,7 @@ import torch
 from configs.console.signals import Stopped
 from configs.errors import ResultError
 from configs.store.store import Address, Store
-from ensemble import build
+from ensemble import build, carry_out
 from ensemble.planning import build_cost as module
 from ensemble.planning.build_cost import (
     BuildCost,
@@ -22,8 +22,8 @@ from ensemble.planning.build_cost import (
     with_timed_steps,
 )
 from ensemble.planning.planned_results import PlannedResult
+from models import step_time
 from models.model_cost import footprint
-from models.step_time import seconds_per_image
 from tests import tiny
 from tests.conftest import TINY
 
@@ -90,7 +90,7 @@ def planned(people, tmp_path_factory):
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(build, "describe_rounds", catch)
+        patch.setattr(carry_out, "describe_rounds", catch)
         runs = tmp_path_factory.mktemp("planned") / "runs"
         build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *TINY, "--set", WIDE])
     job, work = seen[0]
@@ -147,7 +147,7 @@ def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch
     job, work, _ = planned
     before = estimate_build_cost(job, work)
     assert before.seconds is None
-    monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: {"a": 0.01, "b": 0.5}[member.name])
+    monkeypatch.setattr(step_time, "seconds_per_image", lambda member, *_, **__: {"a": 0.01, "b": 0.5}[member.name])
     needs = with_timed_steps(job, work, before)
     for name, each in (("a", 0.01), ("b", 0.5)):
         took = {n.item.kind: n.seconds for n in needs.needs if n.item.row == name}
@@ -159,7 +159,7 @@ def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch
 
 def test_a_step_that_does_not_fit_leaves_the_time_unknown(planned, monkeypatch):
     job, work, _ = planned
-    monkeypatch.setattr(module, "seconds_per_image", lambda member, *_, **__: None if member.name == "a" else 1.0)
+    monkeypatch.setattr(step_time, "seconds_per_image", lambda member, *_, **__: None if member.name == "a" else 1.0)
     needs = with_timed_steps(job, work, estimate_build_cost(job, work))
     assert needs.seconds is None and "not known yet" in str(needs)
 
@@ -168,7 +168,7 @@ def test_what_was_timed_is_not_timed_again(planned, monkeypatch):
     job, work, _ = planned
     before = estimate_build_cost(job, work)
     measured = replace(before, needs=tuple(replace(n, measured=True) for n in before.needs))
-    monkeypatch.setattr(module, "seconds_per_image", lambda *_, **__: pytest.fail("timed"))
+    monkeypatch.setattr(step_time, "seconds_per_image", lambda *_, **__: pytest.fail("timed"))
     assert with_timed_steps(job, work, measured) == measured
 
 
@@ -176,7 +176,8 @@ def test_one_step_is_timed_and_leaves_no_trace(planned):
     job, _, _ = planned
     member, state = job.plan.members[0], torch.random.get_rng_state()
     few, many = (
-        seconds_per_image(member, job.plan.recipe, 6, device="cpu", precision="float32", most=most) for most in (1, 64)
+        step_time.seconds_per_image(member, job.plan.recipe, 6, device="cpu", precision="float32", most=most)
+        for most in (1, 64)
     )
     assert few > 0 and many > 0 and torch.equal(state, torch.random.get_rng_state())
 

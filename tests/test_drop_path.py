@@ -16,7 +16,7 @@ RESNET = {"name": "resnet", "depth": 26, "base": 8}
 
 def net_of(backbone, rate, **changes):
     torch.manual_seed(0)
-    return make_net(Member.model_validate({"name": "x", "backbone": backbone} | changes), 3, rate)
+    return make_net(Member.model_validate({"name": "x", "backbone": backbone} | changes), 3, drop_path=rate)
 
 
 def test_an_image_is_dropped_or_made_up_for():

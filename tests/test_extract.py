@@ -11,7 +11,7 @@ from models import registry
 from models.data.batches import normalise
 from models.extraction import extract as module
 from models.extraction.extract import BATCH, GPU_BATCH, SHARD, extract, find_shard, keep_shard, load_member
-from models.extraction.views import make_views
+from models.extraction.views import make_views, other_sizes
 from models.training import train
 from tests import tiny
 
@@ -29,13 +29,14 @@ def make_net(member=None):
     return net.eval()
 
 
-def pictures(n=7):
-    return np.random.default_rng(0).integers(0, 256, (n, 32, 16, 3), dtype=np.uint8)
+def pictures(n=7, height=32, width=16):
+    return np.random.default_rng(0).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
 def features(net, images, **changes):
     views = [ComponentConfig.model_validate(view) for view in changes.pop("views", ())]
-    changes["views"] = make_views(views, changes.pop("flip", True))
+    changes["views"] = made = make_views(views, changes.pop("flip", True))
+    changes.setdefault("others", [pictures(len(images), *size) for size in other_sizes(made, images.shape[1:3])])
     asked = {"channels_last": False, "device": CPU, "precision": "float32"}
     names = tuple(f"{i}.jpg" for i in range(len(images)))
     return extract(net, images, names, progress=Progress(quiet=True), **(asked | changes))
@@ -245,14 +246,20 @@ def test_views_are_averaged_as_by_hand(flip):
     views = ["plain", {"name": "scale", "size": [48, 32]}, {"name": "crop", "share": 0.75, "at": "bottom"}]
     got = features(net, images, flip=flip, views=views)
     mirrors = [lambda b: b, lambda b: b.flip(3)][: 1 + flip]
-    for image, row in zip(images, got, strict=True):
+    for image, larger, row in zip(images, pictures(7, 48, 32), got, strict=True):  # it was decoded again, not enlarged
         total = sum(
             seen(net, image, mirror)
-            + seen(net, image, mirror, lambda b: resize(b, 48, 32))
+            + seen(net, larger, mirror)
             + seen(net, image, mirror, lambda b: resize(b[:, :, 8:32, 2:14], 32, 16))
             for mirror in mirrors
         )
         np.testing.assert_allclose(row, (total / total.norm()).numpy(), atol=1e-5)
+
+
+def test_images_that_were_not_decoded_for_a_view_are_no_feature():
+    net, images = make_net(), pictures()
+    with pytest.raises(ValueError, match=r"\(48, 32\)"):
+        features(net, images, views=[{"name": "scale", "size": [48, 32]}], others=[pictures(7, 48, 16)])
 
 
 def test_flip_as_a_view_is_the_flip_of_all():

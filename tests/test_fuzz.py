@@ -33,8 +33,9 @@ from models.data.doctor.label_list import read_label_list
 from models.data.layouts import read_layout
 from models.data.pairs import read_pairs
 from models.extraction.views import check_views
-from models.pretrained import keep_weights, load_weights
 from models.registry import check
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 from submit import check as checker
 from submit import diff, make, score
 from submit.build_scores import load_scores
@@ -201,7 +202,8 @@ CHOICES = {
     "ensemble.k1": "1 2 100 99999999999 4294967296",
     "ensemble.k2": "1 100 9223372036854775808",
     "ensemble.lam": "0 1 1e-320",
-    "ensemble.rerank": "none k_reciprocal",
+    "ensemble.rerank": "none k_reciprocal ca_jaccard {name:ca_jaccard,k1_inter:99999999999}",
+    "ensemble.group_by": "domain camera",
     "ensemble.fusion": "rerank_then_sum sum_then_rerank",
     "ensemble.domains": "table none colours",
     "ensemble.tracks": "mean none",
@@ -300,7 +302,7 @@ def folder(tmp_path, monkeypatch):
     """A folder to type in, without a data set, so that no command comes to work."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f.json").write_text("{}")
-    monkeypatch.setattr("ensemble.build.draw_people", lambda out: out)
+    monkeypatch.setattr("ensemble.carry_out.draw_people", lambda out: out)
     return tmp_path
 
 

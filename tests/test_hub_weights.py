@@ -13,7 +13,8 @@ from configs.load import load_build_config
 from configs.schema import Weights
 from configs.store.store import Store
 from models.backbones.timm_backbone import timm_map
-from models.pretrained import identify, keep_weights, load_weights, name_of
+from models.weights.load import load_weights
+from models.weights.sources import identify, keep_weights, name_of
 
 REPO, COMMIT, OTHER = "timm/test_vit.r160_in1k", "0123456789abcdef" * 2 + "01234567", "f" * 40
 

@@ -18,7 +18,7 @@ from configs.schema import Weights
 from configs.store.store import Store
 from ensemble.features.external.npz import LARGE
 from ensemble.features.external.read_file import read_external
-from models.pretrained import keep_weights
+from models.weights.sources import keep_weights
 
 NAMES = ["a.jpg", "b.jpg"]
 

@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from configs.console.command import AUTO, number_or_auto
 from configs.console.progress import Progress
 from configs.console.signals import Stopped, signal_handler
 from configs.errors import ConfigError, ResultError, TrainingError
-from ensemble import build
+from ensemble import build, carry_out
 from ensemble.pipeline import member_pool, member_worker, run_stages
 from ensemble.pipeline.member_pool import WorkerPool
 from ensemble.pipeline.member_worker import Relay, attempt
 from ensemble.planning import parallelism
-from ensemble.planning.parallelism import AUTO, choose_parallelism, members_at_a_time
+from ensemble.planning.parallelism import choose_parallelism
 from models import cuda_devices
 from models.distributed.process_group import ProcessGroup
 
@@ -30,19 +31,19 @@ from models.distributed.process_group import ProcessGroup
 
 @pytest.mark.parametrize(("text", "count"), [("1", 1), ("12", 12), ("auto", AUTO)])
 def test_how_many(text, count):
-    assert members_at_a_time(text) == count
+    assert number_or_auto(text) == count
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
 def test_how_many_not(text):
     with pytest.raises(argparse.ArgumentTypeError, match="wanted a number of members to train at a time"):
-        members_at_a_time(text)
+        number_or_auto(text)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_not_under_torchrun(monkeypatch, rank):
     """Every process says so by itself: one that waited for the others would end with a traceback."""
-    monkeypatch.setattr(build, "join_process_group", lambda device: nullcontext(ProcessGroup(rank, 2)))
+    monkeypatch.setattr(carry_out, "join_process_group", lambda device: nullcontext(ProcessGroup(rank, 2)))
     with pytest.raises(ConfigError, match="--parallel under torchrun, whose 2 processes train one member together"):
         build.main(["--parallel", "auto"])
 

@@ -19,7 +19,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NAME = "reid_ensemble"
 INFO = f"{NAME}-{PROJECT['version']}.dist-info"
 TOP = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
-EXTRAS = {"cupy", "dask", "distributed", "jinja2", "matplotlib", "tensorboard"}  # what only extras bring
+EXTRAS = {
+    "cupy",
+    "dask",
+    "distributed",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "tensorboard",
+}  # what only extras bring
 BLOCKED = f"import sys\nsys.modules |= dict.fromkeys({sorted(EXTRAS)}, None)\n"
 
 

@@ -222,7 +222,7 @@ def test_two_members_on_one_card_have_the_bytes_of_one_after_another(people, tmp
 
 MEMBERS_ALONE = """
 import sys
-from ensemble import build
+from ensemble import build, carry_out
 from ensemble.pipeline.run_stages import make_members
 from ensemble.pipeline.stages import features
 
@@ -232,6 +232,6 @@ def members_and_features(job, work):  # and no ranking: its kernels take longer 
         features(job, work, member, "test")
     raise SystemExit(0)
 
-build.run_stages = members_and_features
+carry_out.run_stages = members_and_features
 build.main(sys.argv[1:])
 """

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from configs.errors import ConfigError, WeightsError
 from configs.schema import Weights
 from configs.store.store import Store
-from models import pretrained
 from models.backbones.resnet import SqueezeExcitation, resnet
-from models.pretrained import identify, keep_weights, load_weights
+from models.weights import sources
+from models.weights.load import load_weights
+from models.weights.sources import identify, keep_weights
 from tests.tiny import unsettle
 
 
@@ -158,7 +159,7 @@ def test_it_is_kept_as_safetensors_and_read_once(tmp_path, store, monkeypatch):
     weights = Weights(file=str(tmp_path / "w.pth"))
     kept = keep_weights(store, weights)
     assert load_file(kept / "weights.safetensors").keys() == counted(narrow())
-    monkeypatch.setattr(pretrained, "_read_file", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(sources, "read_tensors", lambda path: pytest.fail("read again"))
     assert keep_weights(store, weights) == kept
 
 
@@ -351,7 +352,7 @@ def web(tmp_path, monkeypatch):
             f.write(content)
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(pretrained, "download_url_to_file", download)
+    monkeypatch.setattr(sources, "download_url_to_file", download)
     return state, hashlib.sha256(content).hexdigest(), asked
 
 
@@ -385,7 +386,7 @@ def test_an_address_whose_contents_nothing_pins(store):
 
 def test_torchvisions_weights_by_their_name(store, web, monkeypatch):
     _, sha256, asked = web
-    monkeypatch.setattr(pretrained, "_hash_in", lambda source: sha256[:8])
+    monkeypatch.setattr(sources, "_hash_in", lambda source: sha256[:8])
     keep_weights(store, Weights(torchvision="ResNet50_Weights.IMAGENET1K_V1"))
     assert asked == ["https://download.pytorch.org/models/resnet50-0676ba61.pth"]
     with pytest.raises(ConfigError, match="torchvision has no such weights"):
@@ -397,7 +398,7 @@ def test_no_network_says_what_to_do(store, web, monkeypatch, error):
     def refuse(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(pretrained, "download_url_to_file", refuse)
+    monkeypatch.setattr(sources, "download_url_to_file", refuse)
     with pytest.raises(
         WeightsError, match=r"cannot be fetched \(.*\)\. Fetch it where there is a network .*file: PATH"
     ):

@@ -19,7 +19,7 @@ from configs.console import call
 from configs.console.command import run
 from configs.errors import ConfigError, DataError, ResultError
 from configs.external_members import text_of, words_of
-from ensemble import build
+from ensemble import build, carry_out
 from submit import make
 from tests.conftest import ROOT, TINY
 from tests.tables import write_member, write_table
@@ -153,8 +153,8 @@ def test_quiet_leaves_the_warnings(here, capsys, monkeypatch):
     keywords = {"data": "data", "set": PLAIN[0], "quiet": True}
     ensemble.build("m.npz", **keywords)
     assert capsys.readouterr() == ("", "")
-    kept = build.run_rounds
-    monkeypatch.setattr(build, "run_rounds", lambda job, *a: (job.progress.warn("look"), kept(job, *a))[1])
+    kept = carry_out.run_rounds
+    monkeypatch.setattr(carry_out, "run_rounds", lambda job, *a: (job.progress.warn("look"), kept(job, *a))[1])
     ensemble.build("m.npz", **keywords)
     assert capsys.readouterr() == ("", "warning: look\n")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.console.command import run
-from ensemble import build, worth
+from ensemble import build, carry_out, worth
 from ensemble.kernels import device
 from ensemble.pseudo.__main__ import main as group
 from ensemble.tune.__main__ import main as tune
@@ -122,8 +122,8 @@ def test_an_extra_that_is_not_there(command, argv, module, capsys, monkeypatch):
 
 def test_a_card_without_cupy_is_said_before_training(people, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr(build, "choose_device", lambda asked: (torch.device("cuda"), "H100"))
-    monkeypatch.setattr(build, "cuda_problem", device.cuda_problem.__wrapped__)
+    monkeypatch.setattr(carry_out, "choose_device", lambda asked: (torch.device("cuda"), "H100"))
+    monkeypatch.setattr(carry_out, "cuda_problem", device.cuda_problem.__wrapped__)
     want = 'error: the retrieval cannot use H100: CuPy is not installed (pip install ".[cuda13]", or cuda12 '
     argv = ["--members", "a", "--data", people, "--runs", tmp_path / "runs", *TINY]
     assert sentence(capsys, build.main, argv).startswith(want) and not (tmp_path / "runs").exists()

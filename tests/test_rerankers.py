@@ -106,7 +106,7 @@ def test_a_domain_has_its_own():
     [
         (
             "'local_scalnig'",
-            "unknown re-ranker 'local_scalnig'; ensemble/rerank/registry.py has: k_reciprocal, none",
+            "unknown re-ranker 'local_scalnig'; ensemble/rerank/registry.py has: k_reciprocal, ca_jaccard, none",
         ),
         ("{name: local_scaling, beta: 1}", "re-ranker 'local_scaling' has no option 'beta'; it has: k, share"),
         ("{name: none, k1: 3}", "re-ranker 'none' has no option 'k1'; it has: none"),

@@ -9,8 +9,9 @@ from configs.load import load_build_config
 from configs.schema import ComponentConfig, Weights
 from configs.store.store import Store
 from models.backbones.timm_backbone import timm_map
-from models.pretrained import keep_weights, load_weights
 from models.registry import BACKBONES, check, make, make_net
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 
 SMALL = "test_efficientnet"  # made by timm for tests: 0.4 million parameters
 

@@ -19,11 +19,12 @@ from models.distributed.process_group import ALONE
 from models.extraction.extract import extract
 from models.extraction.views import make_views
 from models.net import CLASS
-from models.pretrained import keep_weights, load_weights
 from models.registry import check, make_net, resampling
 from models.training.setup import set_up
 from models.training.step import Step
 from models.training.tally import Tally
+from models.weights.load import load_weights
+from models.weights.sources import keep_weights
 from tests import tiny
 
 CPU = torch.device("cpu")

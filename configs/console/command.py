@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from configs.console.signals import Stopped, signal_handler, stop
 from configs.errors import ReidError
 
 WIDTH = 100
+AUTO = "auto"
+UNITS = {"s": 1, "m": 60, "h": 3600}
+TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", re.ASCII)
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -56,6 +60,27 @@ def at_least(low: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def number_or_auto(text: str) -> int | str:
+    """An argparse type: a number of members to train at a time, or AUTO."""
+    if text == AUTO:
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of members to train at a time, or auto")
+    return int(text)
+
+
+def time_text(text: str) -> str:
+    """An argparse type: a time, which `seconds_of` reads."""
+    if not TIME.fullmatch(text) or not seconds_of(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: wanted a time above 0, such as 90s, 20m or 1.5h")
+    return text
+
+
+def seconds_of(text: str) -> float:
+    """90s, 20m, 2h as seconds."""
+    return float(text[:-1]) * UNITS[text[-1]]
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -15,7 +15,7 @@ from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours, nearest
 from ensemble.neighbours.similarity import Penalties
-from ensemble.rerank.registry import KReciprocal, NoReranking, Reranker, name_of, options_of, reranker_of
+from ensemble.rerank.registry import KReciprocal, NoReranking, Reranker, is_grouped, name_of, options_of, reranker_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class FusionSettings:
         fusion: sum_then_rerank re-ranks the summed distances; rerank_then_sum sums what it makes of each member's.
         camera: added to the distance of two images of one camera, in the sum or in each.
         whitened: the shrinkage of features that tuning whitened by query and gallery; a build whitens beforehand.
+        group_by: what the groups are that the re-ranker goes by, if it does: camera or domain.
     """
 
     weights: tuple[float, ...]
@@ -35,6 +36,7 @@ class FusionSettings:
     fusion: str = SUM_FIRST
     camera: float = 0.0
     whitened: float | None = None
+    group_by: str = "camera"
 
     @property
     def reranks(self) -> bool:
@@ -46,13 +48,19 @@ class FusionSettings:
         """Whether every member is re-ranked by itself."""
         return self.reranks and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
 
+    @property
+    def grouped(self) -> bool:
+        """Whether neighbours are found by group."""
+        return is_grouped(self.reranker)
+
     def describe(self) -> str:
         """`k_reciprocal(k1=20,k2=6,lam=0.3,power=2)`, for signatures; fusion and penalty where not the usual."""
         options = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.options.items())
         penalty = f",camera_penalty={self.camera:g}" if self.camera else ""
         each = f",{EACH_FIRST}" if self.each_first else ""
         white = f",whiten=test({self.whitened:g})" if self.whitened is not None else ""
-        return name_of(self.reranker) + (f"({options})" if options else "") + each + penalty + white
+        groups = f",group_by={self.group_by}" if self.grouped and self.group_by != "camera" else ""
+        return name_of(self.reranker) + (f"({options})" if options else "") + groups + each + penalty + white
 
     @property
     def options(self) -> dict[str, Any]:
@@ -78,17 +86,37 @@ class FusionSettings:
             raise ConfigError(f"ensemble.camera_penalty is {self.camera:g}, and no camera is known here: leave it 0")
         return [(camids, self.camera)]
 
+    def groups(self, labels: ArrayLike | None) -> ArrayLike | None:
+        """What `ensemble.neighbours.nearest` takes by that name: the labels, if the re-ranker goes by groups.
+
+        Raises:
+            ConfigError: it does, and no label is known.
+        """
+        if not self.grouped:
+            return None
+        if labels is None or (np.asarray(labels) < 0).all():
+            raise ConfigError(
+                f"ensemble.rerank {name_of(self.reranker)!r} goes by ensemble.group_by {self.group_by}, and no "
+                f"{self.group_by} is known here: choose k_reciprocal or none"
+            )
+        return labels
+
 
 def fusion_settings(ensemble: Ensemble, members: Sequence[str], own: DomainSettings | None = None) -> FusionSettings:
     """What a plan asks for of these members; `own` are one domain's settings, in the place of the general ones.
 
     Raises:
-        ConfigError: as `ensemble.rerank.registry.reranker_of`.
+        ConfigError: as `ensemble.rerank.registry.reranker_of`, and for a re-ranker by groups with domains or tracks.
     """
     by_name = own.weights if own and own.weights is not None else ensemble.weights
     weights = tuple(float(by_name.get(name, 1.0)) for name in members)
     fusion = (own and own.fusion) or ensemble.fusion
-    return FusionSettings(weights, reranker_of(ensemble, own), fusion, ensemble.camera_penalty)
+    reranker = reranker_of(ensemble, own)
+    if is_grouped(reranker) and (ensemble.domains, ensemble.tracks) != ("none", "none"):
+        raise ConfigError(
+            f"ensemble.rerank {name_of(reranker)!r} goes with domains none and tracks none: it is not built for parts"
+        )
+    return FusionSettings(weights, reranker, fusion, ensemble.camera_penalty, group_by=ensemble.group_by)
 
 
 def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
@@ -98,6 +126,8 @@ def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
     request: dict[str, Any] = {"name": name_of(reranker)} | options_of(reranker)
     if e.fusion != SUM_FIRST and not isinstance(reranker, NoReranking):
         request["fusion"] = e.fusion
+    if is_grouped(reranker) and e.group_by != "camera":
+        request["group_by"] = e.group_by
     if e.camera_penalty:
         request["camera_penalty"] = e.camera_penalty
     parts: dict[str, Any] = {
@@ -116,6 +146,7 @@ def distance_stream(
     near: Neighbours | None = None,
     device: str = "auto",
     camids: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
 ) -> Iterator[distance_blocks.Block]:
     """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
 
@@ -123,15 +154,17 @@ def distance_stream(
         feats: (N, D_m) unit rows each, queries first; or distances.
         near: the neighbours by the summed distance where somebody has them; else they are searched for.
         camids: (N,), -1 unknown; a penalty needs them.
+        groups: (N,), -1 unknown; a re-ranker by groups needs them, if `near` is not given.
     """
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
     k = mix.reranker.neighbours_read(len(feats[0]))
+    read = None if near is not None else mix.groups(groups)
     if mix.each_first:
         pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-        found = [nearest(a, k, **given) if k else None for a, _ in pairs]
+        found = [nearest(a, k, groups=read, **given) if k else None for a, _ in pairs]
         return rerank_each_then_sum(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
     if k and near is None:
-        near = nearest(feats, k, weights=mix.weights, **given)
+        near = nearest(feats, k, weights=mix.weights, groups=read, **given)
     return mix.reranker.stream(near, feats, n_query, weights=mix.weights, **given)
 
 

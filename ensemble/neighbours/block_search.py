@@ -24,6 +24,7 @@ Lists = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 Bars = tuple[NDArray[np.float32], NDArray[np.float32]]
 Flats = tuple[topk.Flat, topk.Flat]
 Sides = list[tuple[slice, slice]]
+Omit = Callable[[slice, slice], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -197,34 +198,67 @@ def run_search_task(
 ) -> tuple[SearchTask, Flats, Flats | None]:
     """Find the candidates of the rows among the columns and, for symmetric similarities, of the columns among rows."""
     settle_in(home)
-    rows = pair.rows
-    cols = pair.cols
     slack = np.float32(chosen.slack)
-    diagonal = rows == cols
+    mine, theirs = task_buffers(pair)
+    for r, c, sim in similarity_blocks(source, chosen, pair):
+        height, width, sides = r.stop - r.start, c.stop - c.start, task_sides(source, pair, mine, theirs, r, c)
+        topk.seed(sim, height, width, *sides, slack)
+        topk.scan(sim, height, width, r.start, c.start, *sides, slack)
+    return pair, *task_candidates(source, mine, theirs, slack)
+
+
+def task_buffers(pair: SearchTask) -> tuple[TopKBuffers, TopKBuffers]:
+    """Buffers of a task's rows and columns. On the diagonal they are the same."""
+    rows, cols = pair.rows, pair.cols
     mine = TopKBuffers(rows.stop - rows.start, pair.k_rows, pair.k_low).raised(pair.row_bars)
-    theirs = mine if diagonal else TopKBuffers(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
+    if rows == cols:
+        return mine, mine
+    return mine, TopKBuffers(cols.stop - cols.start, pair.k_cols, pair.k_low).raised(pair.col_bars)
+
+
+def task_sides(
+    source: SimilaritySource, pair: SearchTask, mine: TopKBuffers, theirs: TopKBuffers, r: slice, c: slice
+) -> tuple[topk.Side, topk.Side]:
+    """The buffers for one block of a task."""
+    return mine.side(r.start - pair.rows.start), theirs.side(c.start - pair.cols.start, source.symmetric and c != r)
+
+
+def task_candidates(
+    source: SimilaritySource, mine: TopKBuffers, theirs: TopKBuffers, slack: np.float32
+) -> tuple[Flats, Flats | None]:
+    """What a task found: of its rows and, for symmetric similarities, of its columns."""
+    return mine.flattened(slack), theirs.flattened(slack) if source.symmetric and theirs is not mine else None
+
+
+def similarity_blocks(
+    source: SimilaritySource, chosen: BlockPrecision, pair: SearchTask
+) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Yield a task's blocks: rows, columns, (B, C) similarities. The array may be larger: ignore the padding.
+
+    For symmetric similarities, blocks below the diagonal are left out.
+    """
+    rows, cols = pair.rows, pair.cols
     # Another machine's CPU may lack this format. float32 has smaller errors, so the bound still holds.
     if isinstance(source, MemberFeatures) and chosen.kind in amx.formats():
         blocks: HalfBlocks | FloatBlocks = HalfBlocks(source, chosen, cols)
     else:
         blocks = FloatBlocks(source, chosen)
-    above = diagonal and source.symmetric
+    above = rows == cols and source.symmetric
     for r in spans(rows.stop, STEP, rows.start):
         parts = [c for c in spans(cols.stop, STEP, cols.start) if not (above and c.start < r.start)]
-        row_side = mine.side(r.start - rows.start)
         for c, sim in blocks.of(r, parts):
-            col_side = theirs.side(c.start - cols.start, source.symmetric and c != r)
-            topk.seed(sim, r.stop - r.start, c.stop - c.start, row_side, col_side, slack)
-            topk.scan(sim, r.stop - r.start, c.stop - c.start, r.start, c.start, row_side, col_side, slack)
-    return pair, mine.flattened(slack), theirs.flattened(slack) if source.symmetric and not diagonal else None
+            yield r, c, sim
 
 
-def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jobs: int, sides: Sides) -> Lists:
+def exact_lists(
+    source: SimilaritySource, pools: TopKBuffers, slack: float, n_jobs: int, sides: Sides, omit: Omit | None = None
+) -> Lists:
     """Exact lists of images 0..R-1 from their candidates.
 
     Args:
         pools: the candidates.
         sides: (rows, columns) that the buffers cover.
+        omit: function of rows and columns: (B, C), the pairs that were left out. None: no pair.
 
     Returns:
         order (R, k), -1 for missing entries; dist (R, k); farthest (R,).
@@ -244,20 +278,24 @@ def exact_lists(source: SimilaritySource, pools: TopKBuffers, slack: float, n_jo
 
     over_rows(work, rows, n_jobs)
     for run, cols in runs(np.flatnonzero(again), sides):
-        order[run], dist[run], farthest[run] = exact_lists_from_rows(source, run, k, cols, n_jobs)
+        order[run], dist[run], farthest[run] = exact_lists_from_rows(source, run, k, cols, n_jobs, omit)
     return order, dist, farthest
 
 
-def exact_lists_from_rows(source: SimilaritySource, rows: slice, k: int, cols: slice, n_jobs: int) -> Lists:
-    """Exact lists from full rows, for rows whose candidates did not fit the buffer. Returns as `exact_lists`."""
+def exact_lists_from_rows(
+    source: SimilaritySource, rows: slice, k: int, cols: slice, n_jobs: int, omit: Omit | None = None
+) -> Lists:
+    """Exact lists from full rows, for rows whose candidates did not fit the buffer. Arguments as in `exact_lists`."""
     order = np.full((rows.stop - rows.start, k), -1, np.int32)
     dist, farthest = np.full(order.shape, np.inf, np.float32), np.empty(len(order), np.float32)
     whole, most = exact_rows(source, rows, cols, n_jobs), min(k, cols.stop - cols.start)
+    if omit is not None:
+        whole[omit(rows, cols)] = np.inf
 
     def work(part: slice) -> None:
         found, dist[part, :most] = ranked_lists.smallest(whole[part], most)
-        order[part, :most] = found + np.int32(cols.start)
-        farthest[part] = whole[part].max(axis=1)
+        order[part, :most] = np.where(np.isinf(dist[part, :most]), -1, found + np.int32(cols.start))
+        farthest[part] = whole[part].max(axis=1, initial=-np.inf, where=whole[part] < np.inf)
 
     over_rows(work, len(order), n_jobs)
     return order, dist, farthest

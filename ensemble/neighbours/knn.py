@@ -6,21 +6,23 @@ Neither an N x N array nor a concatenated copy of the features is made.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.store.atomic_files import save_array
 from ensemble.kernels.device import choose
 from ensemble.kernels.parallel import here, spans, tasks, workers
 from ensemble.neighbours.block_search import (
     BlockPrecision,
+    Flats,
     Lists,
+    Omit,
     SearchTask,
     Sides,
     TopKBuffers,
@@ -39,6 +41,7 @@ OTHER_FEATURES = (
 )
 SPARE = 4  # gallery images beyond a query's top_k; their distances prove that a re-ranked list is complete
 FLAT = 1e-9  # a row's largest distance over W; below it, float32 features are too coarse to separate images
+LISTS = ("order", "dist", "intra_order", "intra_dist", "inter_order", "inter_dist")  # of Neighbours, (N, k)
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
@@ -56,6 +59,9 @@ class Neighbours:
         near_dist: (Q, K) their distances.
         made_of: fingerprint of the features, weights and penalties.
         held: device copy of a CUDA search (`on_card.CardNeighbours`), for the re-ranking.
+        intra_order, intra_dist, inter_order, inter_dist: (N, k) the k nearest of the image's own group, itself among
+            them, and the k nearest of others, as order and dist; None unless groups were given. Short lists end in -1
+            and inf.
     """
 
     order: NDArray[np.int32]
@@ -66,6 +72,10 @@ class Neighbours:
     near_dist: NDArray[np.float32] | None = None
     made_of: str = ""
     held: Any = field(default=None, repr=False, compare=False)
+    intra_order: NDArray[np.int32] | None = None
+    intra_dist: NDArray[np.float32] | None = None
+    inter_order: NDArray[np.int32] | None = None
+    inter_dist: NDArray[np.float32] | None = None
 
     @property
     def sim(self) -> NDArray[np.float32]:
@@ -83,7 +93,8 @@ class Neighbours:
         """
         if not 1 <= k <= self.order.shape[1]:
             raise ValueError(f"k is {k}: want 1 to {self.order.shape[1]}, the length of these lists")
-        return replace(self, order=self.order[:, :k], dist=self.dist[:, :k], held=None)
+        cut = {name: value[:, :k] for name, value in vars(self).items() if name in LISTS and value is not None}
+        return replace(self, held=None, **cut)
 
 
 def nearest(
@@ -92,6 +103,7 @@ def nearest(
     *,
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
+    groups: ArrayLike | None = None,
     n_query: int | None = None,
     top_k: int | None = None,
     device: str = "auto",
@@ -110,6 +122,8 @@ def nearest(
         weights: one per member, >= 0. None: 1 each.
         penalties: pairs (labels (N,), amount). The amount is added to the distance of two different images with the
             same label >= 0, such as the same camera or domain.
+        groups: labels (N,), such as cameras. Also find the k nearest of each image's own group and the k nearest of
+            the others, in the same pass. Below 0 is unknown: in a group of its own. Searched on the CPU.
         n_query, top_k: also find each query's top_k nearest gallery images, and SPARE more, in the same pass.
         device: auto, cpu or cuda. Distance matrices are read on the CPU. Features on a CUDA device (CuPy, torch,
             anything with `__dlpack__`) are used there without a copy.
@@ -124,11 +138,13 @@ def nearest(
         ValueError: rows that are zero, NaN or not unit length (the message names them), unequal N, bad weights, k < 1.
         DoesNotFit: `memory` is too small.
     """
+    from ensemble.neighbours.group_search import GroupSearch, group_labels, host_for_groups  # which imports this file
+
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
     if (n_query is None) != (top_k is None):
         raise ValueError("n_query and top_k belong together: give both, or neither")
-    chosen = choose(device, feats)
+    chosen = choose(device, feats) if groups is None else host_for_groups(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     if n_query is not None and top_k is not None:
         check_lists(n_query, source.n, top_k)
@@ -141,11 +157,12 @@ def nearest(
         check_card_memory(source.n, n_query or 0, dims, min(k, source.n), top_k or 0, memory)
         return _told(on_card.search(source, min(k, source.n), n_query, top_k and top_k + SPARE, memory, progress))
     wide = top_k and top_k + SPARE
-    search = Search(source, min(k, source.n), n_query, wide, choose_block_precision(source, precision, n_jobs), n_jobs)
+    how = min(k, source.n), n_query, wide, choose_block_precision(source, precision, n_jobs), n_jobs
+    search = Search(source, *how) if groups is None else GroupSearch(source, group_labels(groups, source.n), *how)
     if superblock is None:
         dims = [a.shape[1] for a in source.members] if isinstance(source, MemberFeatures) else []
-        count = workers(n_jobs)
-        superblock, _ = block_size_that_fits(source.n, n_query or 0, dims, search.k, search.top_k, count, memory)
+        kept = how[0], search.top_k, workers(n_jobs)
+        superblock, _ = block_size_that_fits(source.n, n_query or 0, dims, *kept, memory, groups is not None)
     return _told(search.run(superblock, progress))
 
 
@@ -208,11 +225,14 @@ class Search:
         chosen: BlockPrecision,
         n_jobs: int,
         k_low: int = 1,
+        omit: Omit | None = None,
     ) -> None:
+        """omit: pairs that the tasks leave out, as in `exact_lists`."""
         self.source = source
         self.k = k
         self.filter = chosen
         self.n_jobs = n_jobs
+        self.omit = omit
         self.n_query = n_query or 0
         self.k_near = min(max(k, top_k or 0), source.n - self.n_query)
         self.top_k = min(top_k or 0, self.k_near)
@@ -223,19 +243,22 @@ class Search:
         """The buffer for candidates of `rows` among `cols`."""
         return self.near if rows.start < self.n_query <= cols.start else self.own
 
-    def _pairs(self, blocks: list[tuple[slice, slice]]) -> Iterator[tuple]:
-        for rows, cols in blocks:
-            mine, theirs = self._pool(rows, cols), self._pool(cols, rows)
-            pair = SearchTask(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols), mine.k_low)
-            yield here(), self.source, self.filter, pair
+    def task(self, rows: slice, cols: slice) -> SearchTask:
+        """The comparison of two blocks of images, with the thresholds so far."""
+        mine, theirs = self._pool(rows, cols), self._pool(cols, rows)
+        return SearchTask(rows, cols, mine.k, theirs.k, mine.bars(rows), theirs.bars(cols), mine.k_low)
 
-    def _fill(self, blocks: list[tuple[slice, slice]], progress: Progress | None) -> None:
+    def merge(self, pair: SearchTask, mine: Flats, theirs: Flats | None) -> None:
+        """Add the candidates that a task found."""
         slack = np.float32(self.filter.slack)
-        results = tasks(run_search_task, self._pairs(blocks), self.n_jobs)
-        for done, (pair, mine, theirs) in enumerate(results, 1):
-            self._pool(pair.rows, pair.cols).merge(pair.rows.start, mine, slack)
-            if theirs is not None:
-                self._pool(pair.cols, pair.rows).merge(pair.cols.start, theirs, slack)
+        self._pool(pair.rows, pair.cols).merge(pair.rows.start, mine, slack)
+        if theirs is not None:
+            self._pool(pair.cols, pair.rows).merge(pair.cols.start, theirs, slack)
+
+    def _fill(self, blocks: Sides, progress: Progress | None) -> None:
+        pairs = ((here(), self.source, self.filter, self.task(rows, cols)) for rows, cols in blocks)
+        for done, found in enumerate(tasks(run_search_task, pairs, self.n_jobs), 1):
+            self.merge(*found)
             if progress:
                 progress(done, len(blocks))
 
@@ -250,8 +273,18 @@ class Search:
         """(rows, columns) that `near` covers: queries with gallery images."""
         return [(slice(0, self.n_query), slice(self.n_query, self.source.n))]
 
+    @property
+    def kinds(self) -> list["Search"]:
+        """The searches of each kind of neighbours: there is one kind."""
+        return [self]
+
+    @property
+    def sides(self) -> list[tuple[TopKBuffers, Sides]]:
+        """The buffers, and what they cover."""
+        return [(self.own, self.own_sides), (self.near, self.near_sides)]
+
     def _near_lists(self) -> Lists:
-        return exact_lists(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides)
+        return exact_lists(self.source, self.near, self.filter.slack, self.n_jobs, self.near_sides, self.omit)
 
     def gallery_only(self, superblock: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Search the gallery for the queries only."""
@@ -260,22 +293,30 @@ class Search:
         order, dist, _ = self._near_lists()
         return order[:, : self.top_k] - np.int32(self.n_query), dist[:, : self.top_k]
 
-    def all_pairs(self, superblock: int, progress: Progress | None) -> None:
-        """Fill both buffers: `near` with the queries' candidates in the gallery, `own` with all others."""
+    def all_blocks(self, superblock: int) -> Sides:
+        """(rows, columns) of the tasks that compare all pairs of images."""
         n = self.source.n
         parts = spans(self.n_query, superblock) + spans(n, superblock, self.n_query)
         symmetric = self.source.symmetric
         blocks = [(r, c) for i, r in enumerate(parts) for c in (parts[i:] if symmetric else parts)]
         blocks.sort(key=lambda pair: pair[0] != pair[1])  # diagonal blocks first: they raise every row's threshold
-        self._fill(blocks, progress)
+        return blocks
+
+    def all_pairs(self, superblock: int, progress: Progress | None) -> None:
+        """Fill both buffers: `near` with the queries' candidates in the gallery, `own` with all others."""
+        self._fill(self.all_blocks(superblock), progress)
 
     def run(self, superblock: int, progress: Progress | None) -> Neighbours:
         """Search all pairs and return the lists."""
         self.all_pairs(superblock, progress)
+        return self.lists()
+
+    def lists(self) -> Neighbours:
+        """The exact lists, from full buffers."""
         slack = self.filter.slack
         total = self.source.total
         made_of = self.source.fingerprint
-        order, dist, farthest = exact_lists(self.source, self.own, slack, self.n_jobs, self.own_sides)
+        order, dist, farthest = exact_lists(self.source, self.own, slack, self.n_jobs, self.own_sides, self.omit)
         if not self.n_query:
             return Neighbours(order, dist, farthest, total, made_of=made_of)
         near_order, near_dist, near_farthest = self._near_lists()

@@ -19,6 +19,7 @@ from ensemble.neighbours.similarity import MemberFeatures
 
 SMALLEST_BLOCK = 256
 SCAN_SECONDS = 2e-9  # per pair of images, one worker
+GROUP_SECONDS = 2e-9  # more where neighbours are found by group
 GATHER_BYTES = 10e9  # per second, features read by rescoring, one worker
 SETS_SECONDS = 1.5e-5  # per image in the sparse steps, one worker
 CARD_BYTES = 2e12  # per second, similarities and features that a CUDA device reads or writes
@@ -74,7 +75,9 @@ def default_superblock(n: int, count: int) -> int:
     return int(min(4096, max(SMALLEST_BLOCK, -(-n // (2 * count + 1)))))
 
 
-def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, superblock: int) -> int:
+def work_bytes(
+    n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, superblock: int, grouped: bool = False
+) -> int:
     """Peak temporary bytes of a search of N images and its re-ranking, features not counted."""
 
     def pool(rows: int, wanted: int) -> int:
@@ -82,14 +85,22 @@ def work_bytes(n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, co
 
     longest = max(k, top_k)
     packed = 2 * sum(32 * -(-d // 32) for d in dims)
-    task = 2 * pool(superblock, longest) + packed * (superblock + 2 * STEP) + 4 * STEP * STEP
-    lists = 8 * (2 * n * k + 2 * n_query * longest)
+    kinds = 2 if grouped else 1
+    task = kinds * 2 * pool(superblock, longest) + packed * (superblock + 2 * STEP) + (2 * kinds - 1) * 4 * STEP * STEP
+    lists = (2 * kinds - 1) * 8 * (2 * n * k + 2 * n_query * longest)
     sparse = n * 8 * 4 * 6 * k
-    return pool(n, k) + (pool(n_query, longest) if top_k else 0) + count * task + lists + sparse
+    return kinds * (pool(n, k) + (pool(n_query, longest) if top_k else 0)) + count * task + lists + sparse
 
 
 def block_size_that_fits(
-    n: int, n_query: int, dims: Sequence[int], k: int, top_k: int, count: int, memory: int | None
+    n: int,
+    n_query: int,
+    dims: Sequence[int],
+    k: int,
+    top_k: int,
+    count: int,
+    memory: int | None,
+    grouped: bool = False,
 ) -> tuple[int, int]:
     """Rows per task, halved until the search fits `memory` bytes, and the bytes it then takes.
 
@@ -97,10 +108,10 @@ def block_size_that_fits(
         DoesNotFit: the smallest blocks need more. The message says how much, and what would need less.
     """
     superblock = default_superblock(n, count)
-    need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
+    need = work_bytes(n, n_query, dims, k, top_k, count, superblock, grouped)
     while memory is not None and need > memory and superblock > SMALLEST_BLOCK:
         superblock = max(SMALLEST_BLOCK, superblock // 2)
-        need = work_bytes(n, n_query, dims, k, top_k, count, superblock)
+        need = work_bytes(n, n_query, dims, k, top_k, count, superblock, grouped)
     if memory is not None and need > memory:
         raise DoesNotFit(
             f"{n:,} images with lists of {k} and {top_k} need {need / 2**30:.2f} GiB beside the features; "
@@ -119,6 +130,7 @@ def estimate_search_cost(
     memory: int | None = None,
     n_jobs: int = -1,
     device: str = "cpu",
+    grouped: bool = False,
 ) -> SearchCost:
     """Estimate the cost of a search and re-ranking.
 
@@ -131,19 +143,21 @@ def estimate_search_cost(
         memory: most bytes of temporary arrays, features not counted. Blocks are made small enough.
         n_jobs: workers; -1: one per core.
         device: auto, cpu or cuda. Distance matrices are read on the CPU.
+        grouped: whether neighbours are found by group, which is on the CPU.
 
     Raises:
         DoesNotFit: no block size fits `memory`.
         ValueError: the device does not exist.
     """
-    if choose(device) == "cuda" and any(dims):
+    if not grouped and choose(device) == "cuda" and any(dims):
         return _on_card(n_query, n_gallery, list(dims), k, top_k, memory)
     n = n_query + n_gallery
     count = workers(n_jobs)
     total = sum(dims)
-    superblock, need = block_size_that_fits(n, n_query, dims, k, top_k, count, memory)
+    superblock, need = block_size_that_fits(n, n_query, dims, k, top_k, count, memory, grouped)
     per_pair = (2 * total / product_rate(total) if total else 0.0) + SCAN_SECONDS  # 0: distance matrices alone
-    gathered = 1.5 * (n * k + n_query * top_k) * 4 * total
+    per_pair += GROUP_SECONDS * grouped
+    gathered = 1.5 * (n * k + n_query * top_k) * 4 * total * (2 if grouped else 1)
     seconds = (n * n / 2 * per_pair + gathered / GATHER_BYTES + n * SETS_SECONDS) / count
     return SearchCost(n_query, n_gallery, total, 4 * n * total, need, seconds, count, superblock)
 

@@ -1,4 +1,4 @@
-"""By what features are centred before they are whitened: the camera, or the domain, of each image."""
+"""The camera or the domain of each image: by what features are centred before whitening, and re-ranked by groups."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from configs.schema import Ensemble
@@ -30,6 +31,15 @@ def groups_of(job: BuildContext, names: Sequence[str], splits: Sequence[Split]) 
     if how.center == "camera":
         return [int(camid) for split in splits for camid in split.camids]
     return [domain for name, split in zip(names, splits, strict=True) for domain in domains_of(job, name, split)]
+
+
+def rerank_groups(settings: Ensemble, query: Split, gallery: Split) -> NDArray[np.int64]:
+    """(N,) the groups of a re-ranking by groups, queries first, -1 unknown: cameras, or domains of the table."""
+    if settings.group_by == "camera":
+        return np.concatenate([query.camids, gallery.camids])
+    told = [name for split in (query, gallery) for name in (split.domains or [""] * len(split))]
+    number = {name: i for i, name in enumerate(sorted(set(told) - {""}))}
+    return np.array([number.get(name, UNKNOWN) for name in told], np.int64)
 
 
 def groups_request(settings: Ensemble, splits: Sequence[Split]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
@@ -36,19 +36,20 @@ def make_ranking(
     test: str,
     addressed: dict[str, Address],
     camids: NDArray[np.int64],
-    kinds: DomainsAndTracks | None = None,
+    kinds: DomainsAndTracks | None,
+    groups: NDArray[np.int64],
 ) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
 
-    camids: of the N images, queries first, -1 unknown.
+    camids, groups: of the N images, queries first, -1 unknown.
     """
     if kinds is not None:
         return None, rank_partitions(job, test, addressed, kinds)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    near, address = addresses_of(job, test, addressed, camids)
-    penalties = mix.penalties(camids)
+    near, address = addresses_of(job, test, addressed, camids, groups)
+    penalties, read = mix.penalties(camids), mix.groups(groups)
 
     def load() -> list[FeatureBank]:
         return open_banks(job.store, {name: a.key for name, a in addressed.items()})
@@ -58,9 +59,9 @@ def make_ranking(
         feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
         given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
         if mix.each_first:
-            order, dist = rank_each(job, test, addressed, banks, mix, camids)
+            order, dist = rank_each(job, test, addressed, banks, mix, camids, groups)
         else:
-            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties) for a in near]
+            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties, read) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += notes(settings)
@@ -71,7 +72,11 @@ def make_ranking(
 
 
 def addresses_of(
-    job: BuildContext, test: str, addressed: dict[str, Address], camids: NDArray[np.int64]
+    job: BuildContext,
+    test: str,
+    addressed: dict[str, Address],
+    camids: NDArray[np.int64],
+    groups: NDArray[np.int64],
 ) -> tuple[list[Address], Address]:
     """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
@@ -82,15 +87,18 @@ def addresses_of(
         summed = []
     elif mix.each_first:
         summed = [{name: 1.0} for name, weight in weights.items() if weight > 0]
-    penalty = cache_keys.camera_penalty(mix.camera, camids)
+    read: dict[str, Any] = {
+        "penalty": cache_keys.camera_penalty(mix.camera, camids),
+        "groups": cache_keys.labels_hash(groups) if mix.grouped else None,
+    }
     near = [
         cache_keys.neighbours_address(
-            test, {name: addressed[name] for name in part}, part, neighbours_kept(mix), top_k, penalty
+            test, {name: addressed[name] for name in part}, part, neighbours_kept(mix), top_k, **read
         )
         for part in summed
     ]
     request = rerank_request(settings)
-    return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, penalty=penalty)
+    return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, **read)
 
 
 def notes(settings: Ensemble) -> str:
@@ -136,14 +144,15 @@ def rank_each(
     banks: list[FeatureBank],
     mix: FusionSettings,
     camids: NDArray[np.int64],
+    groups: NDArray[np.int64],
 ) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    near, _ = addresses_of(job, test, addressed, camids)
-    penalties = mix.penalties(camids)
+    near, _ = addresses_of(job, test, addressed, camids, groups)
+    penalties, read = mix.penalties(camids), mix.groups(groups)
     found: list[Neighbours | None] = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties)
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, read)
         for (bank, _), address in zip(used, near, strict=False)
     ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
@@ -160,6 +169,7 @@ def find_neighbours(
     k: int,
     top_k: int,
     penalties: Penalties | None,
+    groups: ArrayLike | None,
 ) -> Neighbours:
     """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
 
@@ -167,7 +177,8 @@ def find_neighbours(
         banks = load()
         n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
         dims = [f.shape[1] for f in feats]
-        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device)
+        grouped = groups is not None
+        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device, grouped=grouped)
         job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
         with job.progress.task("neighbours, blocks done, per cent", 100) as step:
             told = 0.0
@@ -177,7 +188,8 @@ def find_neighbours(
                 step(100 * done / of - told)
                 told = 100 * done / of
 
-            given: dict[str, Any] = {"weights": weights, "penalties": penalties, "device": job.device}
+            given: dict[str, Any] = {"weights": weights, "penalties": penalties, "groups": groups}
+            given |= {"device": job.device}
             found = nearest(feats, min(k, n), n_query=n_query, top_k=top_k, progress=tell, **given)
         save_neighbours(folder, found)
 

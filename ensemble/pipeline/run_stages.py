@@ -11,6 +11,7 @@ from configs.schema import Member
 from configs.store.code_version import Digest
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import find_domains_and_tracks
+from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.member_pool import make_in_parallel, report_given_up
 from ensemble.pipeline.ranking_stage import expand_features, make_ranking
 from ensemble.pipeline.stages import BuildPlan, decoded_images, features, images_needed, member_features_address, train
@@ -37,7 +38,8 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         banks = expand_features(job, test, whitened(job, work, test, banks))
         camids = np.concatenate([query.camids, gallery.camids])
         kinds = find_domains_and_tracks(job, test, query, gallery)
-        neighbours, ranking = make_ranking(job, test, banks, camids, kinds)
+        groups = rerank_groups(job.plan.ensemble, query, gallery)
+        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups)
         evaluations[test] = Evaluation(
             banks={name: address.key for name, address in banks.items()},
             ranking=ranking.key,
@@ -48,6 +50,7 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
             itself=own_images(work, test),
+            groups=[] if job.plan.ensemble.group_by == "camera" else groups.tolist(),
         )
     return evaluations
 

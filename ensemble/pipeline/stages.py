@@ -17,25 +17,21 @@ from ensemble.features.feature_bank import save_bank
 from ensemble.fusion.strategy import fusion_settings
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import check_domains_and_tracks
-from ensemble.pipeline.groups import check_features, check_whitening
+from ensemble.pipeline.groups import check_features, check_whitening, rerank_groups
 from ensemble.results import cache_keys
 from ensemble.results.build_record import Record
 from ensemble.results.manifests import save_parts
 from models.data.balance import Training, balance
-from models.data.batches import PACKED, pack
+from models.data.batches import PACKED, pack, packed_name
 from models.data.heldout.holdout import hold_out
 from models.data.images import PLAIN
 from models.data.pk_sampler import check_identities
 from models.data.split import Benchmark, Split, content_digest, label_digest
 from models.device import choose_device
 from models.distributed.worker import extraction_order, training_order
-from models.extraction.extract import extract, load_member
-from models.extraction.views import make_views
-from models.pretrained import identify, keep_weights
+from models.extraction.views import make_views, other_sizes
 from models.registry import resampling
-from models.training.frozen_features import extract_frozen
-from models.training.setup import start
-from models.training.train import train_member
+from models.weights.sources import identify, keep_weights
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,16 @@ class BuildPlan:
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
-    """A penalty on cameras wants some to be known.
+    """A penalty on cameras wants some to be known, and so does a re-ranker that goes by them.
 
     Raises:
         ConfigError: none is.
     """
-    fusion_settings(settings, ()).penalties(np.concatenate([query.camids, gallery.camids]))
+    mix, camids = fusion_settings(settings, ()), np.concatenate([query.camids, gallery.camids])
+    mix.penalties(camids)
+    mix.groups(rerank_groups(settings, query, gallery))
+    for own in settings.domain_settings.values():
+        fusion_settings(settings, (), own)
 
 
 def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:
@@ -81,7 +81,7 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
     for member in job.plan.members:
         check_identities(job.plan.recipe_of(member).identities_per_batch, len(training.pids))
     splits: dict[str, Split] = {}
-    train_images = images_of(job, "train", training.split, splits)
+    train_images = images_of(job, "train", training.split, splits, viewed=False)
     members = member_addresses(job, training, train_images)
     test_images = {}
     for name, (query, gallery) in tests.items():
@@ -92,11 +92,20 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
     return BuildPlan(training, train_images, members, tests, test_images, splits, outside)
 
 
-def images_of(job: BuildContext, name: str, split: Split, splits: dict[str, Split]) -> dict[str, Address]:
-    """Where the decoded images of a list lie for each member, once a size; `splits` is told what they hold."""
+def images_of(
+    job: BuildContext, name: str, split: Split, splits: dict[str, Split], *, viewed: bool = True
+) -> dict[str, Address]:
+    """Where the decoded images of a list lie for each member, once a size; `splits` is told what they hold.
+
+    Args:
+        viewed: at the sizes of the test-time views as well.
+    """
     contents, found = content_digest(split), {}
+    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip) if viewed else []
     for m in job.plan.members:
-        found[m.name] = cache_keys.images_address(name, contents, job.plan.recipe_of(m).size, resampling(m))
+        size = job.plan.recipe_of(m).size
+        others = other_sizes(views, size)
+        found[m.name] = cache_keys.images_address(name, contents, size, resampling(m), others)
         splits[found[m.name].key] = split
     return found
 
@@ -143,7 +152,10 @@ def frozen_features(job: BuildContext, work: BuildPlan, member: Member, pretrain
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images = decoded_images(job, work, work.train_images[member.name])
+        from models.training.frozen_features import extract_frozen
+        from models.training.setup import start
+
+        images, *_ = decoded_images(job, work, work.train_images[member.name])
         extract_frozen(
             start(member, recipe, 2, folder, pretrained, job.progress),
             recipe,
@@ -166,7 +178,9 @@ def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        images, training = decoded_images(job, work, listed), training_of(job, work, member)
+        from models.training.train import train_member  # imports torchvision: a second that kept results do not need
+
+        (images, *_), training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
         begin = f"from {pretrained.name}" if pretrained else "from random weights"
         frozen = frozen_features(job, work, member, pretrained)
@@ -196,6 +210,8 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
+        from models.extraction.extract import extract, load_member  # imports torchvision
+
         trained, parts = train(job, work, member), []
         settings, recipe = job.plan.ensemble, job.plan.recipe_of(member)
         net, channels_last = load_member(member, trained, recipe.size), recipe.channels_last
@@ -210,9 +226,10 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
             parts.append(
                 extract(
                     net,
-                    pictures,
+                    pictures[0],
                     split.names,
                     views=make_views(settings.views, settings.flip),
+                    others=pictures[1:],
                     channels_last=channels_last,
                     device=device,
                     precision=job.precision,
@@ -240,20 +257,21 @@ def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member])
     return list({address.key: address for address in wanted}.values())
 
 
-def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> NDArray[np.uint8]:
-    """Decoded images as a memory map (N, H, W, 3) uint8."""
-    split, (height, width) = work.splits[address.key], address.request["size"]
+def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> list[NDArray[np.uint8]]:
+    """Decoded images as memory maps (N, H, W, 3) uint8: in the member's size, and in the other sizes of the views."""
+    split, own = work.splits[address.key], address.request["size"]
+    names = {PACKED: own} | {packed_name(other): other for other in address.request.get("others", ())}
 
     def make(folder: Path) -> None:
         if address.key in work.joined:
             work.joined[address.key](folder)
         else:
-            pack(split, (height, width), folder, job.progress, address.request.get("resampled", PLAIN))
+            for name, (height, width) in names.items():
+                pack(split, (height, width), folder, job.progress, address.request.get("resampled", PLAIN), name)
             save_parts(folder, address)
 
     kept = job.store.get(address, make)
-    images: NDArray[np.uint8] = np.load(kept.path / PACKED, mmap_mode="r")
-    return images
+    return [np.load(kept.path / name, mmap_mode="r") for name in names]
 
 
 def record_address(job: BuildContext, record: Record) -> Address:

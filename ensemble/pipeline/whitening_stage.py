@@ -28,7 +28,9 @@ def of_training(job: BuildContext, work: BuildPlan) -> BuildPlan | None:
         return None
     nobody, splits = make_split([]), dict(work.splits)
     none = stages.images_of(job, "none", nobody, splits)
-    images = {TRAIN: {member: (none[member], listed[member]) for member in listed}}
+    viewed = stages.images_of(job, TRAIN, work.training.split, splits)
+    some = {m: viewed[m] if viewed[m].request.get("others") else listed[m] for m in listed}
+    images = {TRAIN: {member: (none[member], some[member]) for member in listed}}
     return replace(work, tests={TRAIN: (nobody, work.training.split)}, test_images=images, splits=splits, outside={})
 
 

@@ -7,16 +7,15 @@ build is gone on with by the same epochs. No code is counted there: a choice sta
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from configs.console.command import UNITS, seconds_of
 from configs.console.progress import duration
 from configs.console.quoting import set_option
 from configs.errors import ConfigError
@@ -28,8 +27,6 @@ from ensemble.planning.build_cost import BuildCost, ResultCost
 from ensemble.planning.speed import Speed, at_speed, rates_of, reading_rate, scaled, seconds_left
 from ensemble.results.manifests import ResultHistory
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
-BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", re.ASCII)
 SHARE = 0.9  # of the budget may be forecast to be used: checkpoints, processes and a busy machine take the rest
 MOST_EPOCHS = 120  # where the recipe has no more: the run that its schedule is given for. Nothing longer was measured
 TIMED, TIMED_SHARE = 2.0, 0.005  # seconds that a member's steps are timed for, and of the budget at most
@@ -101,18 +98,6 @@ class Budget:
     other: Sequence[Member]
     foresee: Foresee
     clock: Callable[[], float] = time.monotonic
-
-
-def budget_text(text: str) -> str:
-    """The value of `--budget`."""
-    if not BUDGET.fullmatch(text) or not seconds_of(text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r}: wanted a time above 0, such as 90s, 20m or 1.5h")
-    return text
-
-
-def seconds_of(text: str) -> float:
-    """90s, 20m, 2h as seconds."""
-    return float(text[:-1]) * UNITS[text[-1]]
 
 
 def check_alone(sets: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from statistics import median
 from typing import Any
 
@@ -32,10 +33,10 @@ from ensemble.planning.planned_results import PlannedResult, list_planned_result
 from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
 from models.data.balance import Training
 from models.data.split import Split
+from models.extraction.views import make_views
 from models.model_cost import Footprint, footprint
-from models.pretrained import name_of
-from models.step_time import seconds_per_image
 from models.training.frozen_features import shapes
+from models.weights.sources import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
@@ -185,15 +186,19 @@ def timed_seconds(
     job: BuildContext, member: Member, classes: int, guessed: float, seconds: float = 0.0
 ) -> float | None:
     """Of training on an image, by steps of STEP_SECONDS at most, if the guess is right; None: too little memory."""
+    from models.step_time import seconds_per_image  # imports torchvision: a second that other builds do not need
+
     most = int(STEP_SECONDS / guessed)
     how = {"device": job.device, "precision": job.precision}
     return seconds_per_image(member, job.plan.recipe_of(member), classes, **how, most=most, seconds=seconds)
 
 
-def extraction_seconds(job: BuildContext, images: int, rate: float) -> float:
-    """Of features. rate: images a second in training."""
-    views = (2 if job.plan.ensemble.flip else 1) * max(1, len(job.plan.ensemble.views))
-    return images * views / (PASSES * rate)
+def extraction_seconds(job: BuildContext, member: str, images: int, rate: float) -> float:
+    """Of a member's features. rate: images a second in training."""
+    own = next(job.plan.recipe_of(m).size for m in job.plan.members if m.name == member)
+    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
+    pixels = sum(prod(view.size or own) for view in views) / prod(own)
+    return images * pixels / (PASSES * rate)
 
 
 def _writes(recipe: Recipe) -> bool:
@@ -228,9 +233,9 @@ def _result_cost(
     guess = GUESS[job.device]
     if item.kind == "images":
         names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
-        height, width = item.address.request["size"]
-        size = HEADER + n * height * width * 3 + names
-        return ResultCost(item, size + MANIFEST_BYTES, n * READ_SECONDS, True, n)
+        sizes = [item.address.request["size"], *item.address.request.get("others", ())]
+        size = sum(HEADER + n * height * width * 3 for height, width in sizes) + names
+        return ResultCost(item, size + MANIFEST_BYTES, n * len(sizes) * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
         epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
@@ -257,7 +262,7 @@ def _result_cost(
         lists = work.tests | {TRAIN: (work.training.split,)}
         names = _names(next(splits for t, splits in lists.items() if item.address.name == f"{item.row}-{t}"))
         size = HEADER + 4 * n * one.dim + names
-        seconds = extraction_seconds(job, n, rate or guess / PASSES / one.flops)
+        seconds = extraction_seconds(job, item.row, n, rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     return _retrieval_cost(job, work, item, prints)
 
@@ -269,16 +274,18 @@ def _retrieval_cost(
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
-        k = min(neighbours_kept(fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])), n)
+        mix = fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])
+        k, grouped = min(neighbours_kept(mix), n), mix.grouped
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
-        size = 8 * n * k + 4 * n + 8 * len(query) * near + 6 * HEADER
+        size = 8 * n * k * (3 if grouped else 1) + 4 * n + 8 * len(query) * near + 10 * HEADER
         dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
         if job.plan.ensemble.fusion == EACH_FIRST:  # each member is searched by itself; which one is not asked here
             dims = [max(dims)]
         seconds = 0.0
         if not item.kept:
             device = "auto" if job.device == "cuda" else "cpu"
-            seconds = estimate_search_cost(len(query), len(gallery), dims, k=k, top_k=near, device=device).seconds
+            given: dict[str, Any] = {"k": k, "top_k": near, "device": device, "grouped": grouped}
+            seconds = estimate_search_cost(len(query), len(gallery), dims, **given).seconds
         return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import replace
 
@@ -11,19 +10,9 @@ from ensemble.pipeline.stages import BuildPlan
 from ensemble.planning.build_cost import estimate_build_cost
 from models.cuda_devices import cards, free_bytes
 
-AUTO = "auto"
 # Processes share a GPU by turns. Several gain only the time that one leaves it idle: waiting for the host, checkpoints,
 # start and end of a member. Two processes fill most of it. Not measured on a GPU yet.
 ON_ONE_CARD = 2
-
-
-def members_at_a_time(text: str) -> int | str:
-    """The value of `--parallel`: a number, or AUTO."""
-    if text == AUTO:
-        return text
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of members to train at a time, or auto")
-    return int(text)
 
 
 def choose_parallelism(asked: int | str, job: BuildContext, work: BuildPlan) -> tuple[BuildContext, str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs.store.store import Address
 from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
 from ensemble.pipeline.stages import BuildPlan, frozen_features_address, member_features_address
 from ensemble.pipeline.whitening_stage import TRAIN, of_training, where_whitened
@@ -87,7 +88,11 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
             add(address, name, n, needed=True)
         if by_parts:  # which images are of which domain is not known before they are looked at
             continue
-        near, ranking = addresses_of(job, test, fused, np.concatenate([query.camids, gallery.camids]))
+        camids, groups = (
+            np.concatenate([query.camids, gallery.camids]),
+            rerank_groups(job.plan.ensemble, query, gallery),
+        )
+        near, ranking = addresses_of(job, test, fused, camids, groups)
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)

@@ -74,7 +74,11 @@ def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
             return need.images / (rate * HEAD_FASTER if recipe.get("freeze") == ALL else rate)
         if need.item.kind == "frozen" and rate:
             return need.images / rate / PASSES
-        return extraction_seconds(job, need.item.count, rate) if need.item.kind == "features" and rate else None
+        return (
+            extraction_seconds(job, need.item.row, need.item.count, rate)
+            if need.item.kind == "features" and rate
+            else None
+        )
 
     known = ((need, seconds(need)) for need in needs.needs)
     every = (need if took is None else replace(need, seconds=took, measured=True) for need, took in known)

@@ -138,4 +138,4 @@ def _join(
     job: BuildContext, source: BuildPlan, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path
 ) -> None:
     """Pack rows of lists that are packed already."""
-    pack_joined([(decoded_images(job, source, address), own) for address, own in parts], folder)
+    pack_joined([(decoded_images(job, source, address)[0], own) for address, own in parts], folder)

@@ -20,7 +20,6 @@ images and its K nearest by s. No Q x G array is needed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,8 +31,9 @@ from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
-from ensemble.neighbours.knn import NEAR_SHARE, OTHER_FEATURES, SPARE, Neighbours, check_lists, nearest_gallery
-from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.knn import NEAR_SHARE, SPARE, Neighbours, nearest_gallery
+from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.rerank.jaccard_options import Mixing, check_neighbours, check_options
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -82,15 +82,18 @@ class KReciprocal:
     )
 
     def __post_init__(self) -> None:
-        for name in ("k1", "k2", "power"):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: want a whole number")
+        check_options(self, ("k1", "k2"))
         if self.k1 < 1 or self.k2 < 1:
             raise ValueError(f"k1 is {self.k1} and k2 is {self.k2}: want at least 1 each")
-        if not 0 <= self.lam <= 1:
-            raise ValueError(f"lam is {self.lam}: want 0 <= lam <= 1")
-        if self.power not in (1, 2):
-            raise ValueError(f"power is {self.power}: want 1 or 2")
+
+    @property
+    def encoding(self) -> tuple[Any, ...]:
+        """The options that V depends on."""
+        return self.k1, self.k2, self.power
+
+    def encode(self, neighbours: Neighbours, source: SimilaritySource, n_jobs: int) -> Sparse:
+        """`encode` with these options."""
+        return encode(neighbours, source, self, n_jobs)
 
     def neighbours_read(self, n: int) -> int:
         """Neighbours needed per image, for n images."""
@@ -108,14 +111,8 @@ class KReciprocal:
 
     def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
         """Raise ValueError unless the neighbours belong to this source and are enough for these options."""
-        n = source.n
-        check_lists(n_query, n, top_k)
-        if len(neighbours.order) != n:
-            raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
-        measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them
-        if measured and neighbours.made_of and neighbours.made_of != source.fingerprint:
-            raise ValueError(OTHER_FEATURES)
-        need, have = self.neighbours_read(n), neighbours.order.shape[1]
+        check_neighbours(neighbours, source, n_query, top_k)
+        need, have = self.neighbours_read(source.n), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
                 f"{have} neighbours per image; k1 {self.k1} and k2 {self.k2} need {need}: search with k={need}"
@@ -139,13 +136,13 @@ def encode(neighbours: Neighbours, source: SimilaritySource, setting: KReciproca
         )
         return indptr, members, weights
 
-    v = _joined(over_rows(weigh, n, n_jobs))
+    v = joined(over_rows(weigh, n, n_jobs))
     if k2 == 1:
         return v
     parts = over_rows(
         lambda r: reciprocal_sets.average(v.indptr, v.members, v.weights, order, k2, r.start, r.stop), n, n_jobs
     )
-    return _joined(parts)
+    return joined(parts)
 
 
 def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -154,7 +151,8 @@ def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[
     return np.concatenate(members), np.concatenate(size)
 
 
-def _joined(parts: list[tuple[NDArray, NDArray, NDArray]]) -> Sparse:
+def joined(parts: list[tuple[NDArray, NDArray, NDArray]]) -> Sparse:
+    """Consecutive ranges of rows as one."""
     lengths = np.concatenate([np.diff(indptr) for indptr, _, _ in parts])
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Sparse(indptr, np.concatenate([m for _, m, _ in parts]), np.concatenate([w for _, _, w in parts]))
@@ -182,7 +180,7 @@ class Reranked:
     plain: Plain
     overlap: _Overlap
     farthest: NDArray[np.float32]
-    setting: KReciprocal
+    setting: Mixing
     n_jobs: int
 
     @property
@@ -267,15 +265,23 @@ def blocks(
         from ensemble.neighbours import on_card
 
         return on_card.stream(neighbours, source, n_query, setting)
-    return Stream(_rows(neighbours, source, n_query, setting, n_jobs), block, n_jobs)
+    v = encode(neighbours, source, setting, n_jobs)
+    return Stream(reranked_rows(neighbours, source, n_query, v, setting, n_jobs), block, n_jobs)
 
 
-def _rows(
-    neighbours: Neighbours, source: SimilaritySource, n_query: int, setting: KReciprocal, n_jobs: int
+def reranked_rows(
+    neighbours: Neighbours, source: SimilaritySource, n_query: int, v: Sparse, setting: Mixing, n_jobs: int
 ) -> Reranked:
+    """Rows of (1 - lam) J + lam s, with J from the overlaps of V."""
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
-    overlap = _Overlap(encode(neighbours, source, setting, n_jobs), n_query)
-    return Reranked(plain, overlap, neighbours.farthest, setting, n_jobs)
+    return Reranked(plain, _Overlap(v, n_query), neighbours.farthest, setting, n_jobs)
+
+
+def reranked_lists(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int | None) -> Ranked:
+    """The gallery in the order of these rows: order, dist. top_k: list length; None: all."""
+    if top_k is None or top_k > NEAR_SHARE * (source.n - rows.n_query):
+        return ranked(Stream(rows, 256, rows.n_jobs), top_k)
+    return _first_k(neighbours, source, rows, top_k)
 
 
 def k_reciprocal(
@@ -319,10 +325,8 @@ def k_reciprocal(
         if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
             return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
         return on_card.first_k(neighbours, source, n_query, setting, top_k)
-    rows = _rows(neighbours, source, n_query, setting, n_jobs)
-    if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-        return ranked(Stream(rows, 256, n_jobs), top_k)
-    return _first_k(neighbours, source, rows, top_k)
+    v = encode(neighbours, source, setting, n_jobs)
+    return reranked_lists(neighbours, source, reranked_rows(neighbours, source, n_query, v, setting, n_jobs), top_k)
 
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:

@@ -11,6 +11,7 @@ from configs.schema import DomainSettings, Ensemble
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distance_blocks import Block, Ranked
 from ensemble.neighbours.distances import Feats
+from ensemble.rerank.ca_jaccard import CAJaccard
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 
 
@@ -18,6 +19,7 @@ class Reranker(Protocol):
     """An entry: a frozen dataclass. Its fields are its options, each with a default. A bad value is a ValueError.
 
     `given` are keyword arguments of `ensemble.neighbours.nearest`: weights, penalties, device.
+    With `grouped = True` in the class, it reads neighbours by group: `nearest(..., groups=cameras)`.
 
     Attributes:
         searched: option -> values that `ensemble.tune` tries, in the order of its line searches.
@@ -57,7 +59,13 @@ class NoReranking:
         return distance_blocks.blocks(feats, n_query, **given)
 
 
-RERANKERS: dict[str, type[Reranker]] = {"k_reciprocal": KReciprocal, "none": NoReranking}
+RERANKERS: dict[str, type[Reranker]] = {"k_reciprocal": KReciprocal, "ca_jaccard": CAJaccard, "none": NoReranking}
+Jaccard = KReciprocal | CAJaccard  # those whose distance is (1 - lam) J + lam s
+
+
+def is_grouped(row: Reranker | type[Reranker]) -> bool:
+    """Whether it reads neighbours by group."""
+    return bool(getattr(row, "grouped", False))
 
 
 def reranker_of(ensemble: Ensemble, own: DomainSettings | None = None) -> Reranker:

@@ -41,6 +41,7 @@ class Evaluation:
         query_camids, gallery_camids: cameras, -1 unknown.
         kinds: domains and tracks, if retrieval used them.
         itself: gallery row of each query's own image, -1 for none; empty if no query is in the gallery.
+        groups: of all images, queries first, -1 unknown, if the groups of the re-ranking are not the cameras.
     """
 
     banks: dict[str, str]
@@ -52,11 +53,17 @@ class Evaluation:
     gallery_camids: list[int]
     kinds: DomainsAndTracks | None = None
     itself: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
     """(N,) cameras of the evaluation's images, queries first."""
     return np.array([*evaluation.query_camids, *evaluation.gallery_camids], np.int64)
+
+
+def all_groups(evaluation: Evaluation) -> NDArray[np.int64]:
+    """(N,) groups of the evaluation's images, queries first: the cameras, unless others were asked for."""
+    return np.array(evaluation.groups, np.int64) if evaluation.groups else all_camids(evaluation)
 
 
 @dataclass(frozen=True)

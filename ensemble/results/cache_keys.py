@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import Ensemble, Expansion, Member, Recipe, Whitening
 from configs.store.code_version import PROJECT, CodeVersion, code_version
@@ -34,11 +34,18 @@ CHANGES_NO_WEIGHT = {"checkpoint", "keeper", "epoch_metrics", "numeric_checks"}
 KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
 
 
-def images_address(name: str, digest: str, size: tuple[int, int], resampled: str = PLAIN) -> Address:
-    """Decoded images of one list, resized in a way of `models/data/images.py`."""
+def images_address(
+    name: str,
+    digest: str,
+    size: tuple[int, int],
+    resampled: str = PLAIN,
+    others: Sequence[tuple[int, int]] = (),
+) -> Address:
+    """Decoded images of one list, resized in a way of `models/data/images.py`, perhaps at other sizes as well."""
     code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
+    request |= {"others": [list(other) for other in others]} if others else {}
     return Address("images", name, request)
 
 
@@ -76,7 +83,7 @@ def frozen_address(
     member: Member, recipe: Recipe, images: Address, start: Mapping[str, Any] | None, precision: str, device: str
 ) -> Address:
     """What a frozen backbone gives for the training images, whatever is then trained on it."""
-    code = ("net", "pretrained", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
+    code = ("net", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
     request = {
         "backbone": member.backbone.model_dump(mode="json"),
         "weights": start,
@@ -87,7 +94,7 @@ def frozen_address(
         "precision": precision,
         "device": device,
         "images": images.digest,
-        "code": code_version(MODELS / "backbones", *(MODELS / f"{name}.py" for name in code)),
+        "code": code_version(MODELS / "backbones", MODELS / "weights", *(MODELS / f"{name}.py" for name in code)),
     }
     return Address("frozen", images.name, request)
 
@@ -115,10 +122,14 @@ def neighbours_address(
     k: int,
     top_k: int,
     penalty: Mapping[str, Any] | None = None,
+    groups: str | None = None,
 ) -> Address:
-    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance."""
+    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance.
+
+    groups: the hash of the groups that neighbours are found by.
+    """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
-    request |= {"penalty": dict(penalty)} if penalty else {}
+    request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
     return Address("neighbours", name, request)
 
 
@@ -131,11 +142,13 @@ def ranking_address(
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
     penalty: Mapping[str, Any] | None = None,
+    groups: str | None = None,
 ) -> Address:
     """The answer to every query.
 
     Args:
         rerank: the request of the re-ranking. kinds: the domains and tracks that it goes by.
+        groups: the hash of the groups that neighbours are found by.
     """
     request = {
         "banks": _banks(banks),
@@ -145,7 +158,7 @@ def ranking_address(
         "code": retrieval_code(PIPELINE, RESULTS / "ranking.py"),
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
-    request |= {"penalty": dict(penalty)} if penalty else {}
+    request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
     return Address("rankings", name, request)
 
 
@@ -188,7 +201,12 @@ def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] |
     """What a penalty depends on; None where there is none."""
     if not amount:
         return None
-    return {"camera": amount, "camids": hashlib.sha256(np.asarray(camids, "<i8").tobytes()).hexdigest()}
+    return {"camera": amount, "camids": labels_hash(camids)}
+
+
+def labels_hash(labels: ArrayLike) -> str:
+    """SHA-256 of one whole number an image."""
+    return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
@@ -197,9 +215,9 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
 
 def training_code() -> CodeVersion:
     """Every file that can change a weight."""
-    rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "data/augment")]
+    rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "weights", "data/augment")]
     training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
-    files = [MODELS / f"{name}.py" for name in ("net", "pretrained", "registry", "lr_schedules", "device")]
+    files = [MODELS / f"{name}.py" for name in ("net", "registry", "lr_schedules", "device")]
     read = ("feed", "feature_feed", "ahead", "batches", "pk_sampler", "balance")
     reads = [MODELS / "data" / f"{name}.py" for name in read]
     return code_version(*rooms, *training, *files, *reads)

@@ -30,7 +30,8 @@ from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
 from ensemble.neighbours.distances import Feats
 from ensemble.rerank import whitening
-from ensemble.rerank.registry import name_of
+from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
+from ensemble.results.build_record import all_groups
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
 from ensemble.tune import cross_fitting, table
@@ -68,7 +69,9 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     name, known = name_of(built.reranker), dict(grid.known)
     known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
-    return replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
+    known_groups = case.evaluation.kinds is None and (all_groups(case.evaluation) >= 0).any()
+    return grid if known_groups else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
 
 
 def whitened(feats: Sequence[Feats], members: Iterable[str], shrinkage: float) -> list[Feats]:
@@ -115,6 +118,7 @@ def defaults(built: Ensemble) -> Ensemble:
     """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
     found = load_ensemble()
     settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    settled["group_by"] = built.group_by
     return found.model_copy(update=settled)
 
 
@@ -157,6 +161,7 @@ def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
     out = {"weights": f"{{{weights}}}", "rerank": f"{{{named}}}" if own else name_of(mix.reranker)}
     out |= {key: value for key, value in options.items() if key not in own}
     out |= {"fusion": mix.fusion} if mix.reranks else {}
+    out |= {"group_by": mix.group_by} if mix.grouped and mix.group_by != "camera" else {}
     return out | ({"whiten": f"{{name: test, shrinkage: {mix.whitened:g}}}"} if mix.whitened is not None else {})
 
 
@@ -254,9 +259,11 @@ def tune_one(
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0])))
-    trial = FastScorer(judge, most)
+    grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
+    given: dict[str, Any] = {"groups": all_groups(case.evaluation) if grouped else None}
+    trial = FastScorer(judge, most, **given)
     trials: dict[float | None, FastScorer] = {None: trial}
-    trials |= {shrinkage: FastScorer(replace(judge, feats=feats), most) for shrinkage, feats in judge.white.items()}
+    trials |= {white: FastScorer(replace(judge, feats=feats), most, **given) for white, feats in judge.white.items()}
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)

@@ -7,14 +7,16 @@ Images that are candidates under no anchor are left out: lists are seldom wrong,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ensemble.kernels import ranked_lists
 from ensemble.kernels.parallel import one_thread_products, over_rows, workers
 from ensemble.neighbours.block_search import choose_block_precision, exact_lists_from_rows, runs
+from ensemble.neighbours.group_search import GroupSearch, group_labels
 from ensemble.neighbours.knn import Neighbours, Search, check_lists
 from ensemble.neighbours.search_cost import default_superblock
 from ensemble.neighbours.similarity import MemberFeatures, as_source, checked_weights
@@ -31,6 +33,7 @@ class CandidateSet:
         n_query, k, top_k: the lists that it can give.
         indptr, index: (N + 1,) and (C,) int32, ascending candidates of each row.
         dist: (M, C) float32 distances by member, from float32 products, with errors of a few 1e-7.
+        kinds: with groups, the candidates of the row's own group and those of others.
     """
 
     n_query: int
@@ -39,6 +42,7 @@ class CandidateSet:
     indptr: NDArray[np.int64]
     index: NDArray[np.int32]
     dist: Floats
+    kinds: tuple["CandidateSet", "CandidateSet"] | None = None
 
     @property
     def n(self) -> int:
@@ -52,6 +56,7 @@ def collect_candidates(
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
+    groups: ArrayLike | None = None,
     n_jobs: int = -1,
 ) -> CandidateSet:
     """Search under each anchor and collect the candidates. Costs a little more than one search per anchor.
@@ -60,6 +65,7 @@ def collect_candidates(
         feats, n_jobs: as in `neighbours.nearest`; on the CPU, without penalties.
         k, n_query, top_k: the lists that are needed: k nearest of all, and each query's top_k in the gallery.
         anchors: (A, M) weightings. Each member alone is always added; None adds equal weights.
+        groups: labels (N,), to collect the k nearest of a row's own group and of others.
 
     Raises:
         ValueError: bad features, weights or sizes; penalties, or distances instead of features.
@@ -73,10 +79,22 @@ def collect_candidates(
     members, n = len(source.members), source.n
     k, top_k = min(k, n), min(top_k, n - n_query)
     wanted = [*np.eye(members), *([np.ones(members)] if anchors is None else anchors)]
-    found = [key for w in wanted for key in _under(source.weighted(w), k, n_query, top_k, n_jobs)]
+    labels = None if groups is None else group_labels(groups, n)
+    found = [key for w in wanted for key in _under(source.weighted(w), labels, k, n_query, top_k, n_jobs)]
     every = _distinct(np.concatenate(found))
     index, indptr = (every % n).astype(np.int32), np.searchsorted(every, np.arange(n + 1) * n)
-    return CandidateSet(n_query, k, top_k, indptr, index, _distances(source, indptr, index, n_jobs))
+    pool = CandidateSet(n_query, k, top_k, indptr, index, _distances(source, indptr, index, n_jobs))
+    return (
+        pool if labels is None else replace(pool, kinds=(_of_kind(pool, labels, True), _of_kind(pool, labels, False)))
+    )
+
+
+def _of_kind(pool: CandidateSet, labels: NDArray[np.int32], same: bool) -> CandidateSet:
+    """The candidates of the row's own group, or of the others."""
+    rows = np.repeat(np.arange(pool.n), np.diff(pool.indptr))
+    kept = ((labels[rows] == labels[pool.index]) & (labels[rows] >= 0) | (rows == pool.index)) == same
+    indptr = np.concatenate([[0], np.cumsum(kept)])[pool.indptr]
+    return replace(pool, indptr=indptr, index=pool.index[kept], dist=np.ascontiguousarray(pool.dist[:, kept]))
 
 
 def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> Neighbours:
@@ -84,21 +102,28 @@ def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> N
     w = np.array(checked_weights(weights, len(pool.dist)))
     order, dist, farthest = _chosen(pool, w, pool.k, pool.n, 0, n_jobs)
     near_order, near_dist, _ = _chosen(pool, w, pool.top_k, pool.n_query, pool.n_query, n_jobs)
-    return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.n_query), near_dist)
+    kinds: dict[str, Any] = {}
+    for name, part in zip(("intra", "inter"), pool.kinds or (), strict=False):
+        kinds[f"{name}_order"], kinds[f"{name}_dist"], _ = _chosen(part, w, pool.k, pool.n, 0, n_jobs)
+    return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.n_query), near_dist, **kinds)
 
 
-def _under(source: MemberFeatures, k: int, n_query: int, top_k: int, n_jobs: int) -> list[NDArray[np.int64]]:
+def _under(
+    source: MemberFeatures, labels: NDArray[np.int32] | None, k: int, n_query: int, top_k: int, n_jobs: int
+) -> list[NDArray[np.int64]]:
     """One anchor's candidates as row * N + column: three times the list lengths, and the least similar images."""
     n, chosen = source.n, choose_block_precision(source, "auto", n_jobs)
-    search = Search(source, min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST)
+    how = min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST
+    search = Search(source, *how) if labels is None else GroupSearch(source, labels, *how)
     search.all_pairs(default_superblock(n, workers(n_jobs)), None)
     keys = []
-    for pools, sides in ((search.own, search.own_sides), (search.near, search.near_sides)):
+    pairs = [(kind, *side) for kind in search.kinds for side in kind.sides]
+    for kind, pools, sides in pairs:
         (held, _, _, top), (low_held, _, _, low) = pools.flattened(np.float32(chosen.slack))
         rows = np.arange(pools.rows)
         keys += [np.repeat(rows, np.maximum(h, 0)) * n + w for h, w in ((held, top), (low_held, low))]
         for run, cols in runs(np.flatnonzero((held < 0) | (low_held < 0)), sides):
-            order, _, _ = exact_lists_from_rows(source, run, pools.k, cols, n_jobs)
+            order, _, _ = exact_lists_from_rows(source, run, pools.k, cols, n_jobs, kind.omit)
             keys.append((rows[run, None] * n + order)[order >= 0])
     return keys
 

@@ -51,6 +51,12 @@ class SearchSpace:
         """For JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def without(self, names: Iterable[str]) -> SearchSpace:
+        """The same without some re-rankers."""
+        gone = set(names)
+        searched = {name: options for name, options in self.searched.items() if name not in gone}
+        return replace(self, searched=searched, known={n: some for n, some in self.known.items() if n not in gone})
+
     def most_neighbours(self) -> int:
         """Neighbours a row that the largest settings read."""
         tried = [

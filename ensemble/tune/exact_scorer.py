@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ensemble.metrics.competition_score import score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
-from ensemble.results.build_record import Evaluation, all_camids
+from ensemble.results.build_record import Evaluation, all_camids, all_groups
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class ExactScorer:
             return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
         shrinkage = mixes[0].whitened
         feats, mix = partitions.drop_unweighted(self.feats if shrinkage is None else self.white[shrinkage], mixes[0])
-        return distance_stream(mix, feats, self.rows, device=self.device, camids=all_camids(self.evaluation))
+        of: dict[str, Any] = {"camids": all_camids(self.evaluation), "groups": all_groups(self.evaluation)}
+        return distance_stream(mix, feats, self.rows, device=self.device, **of)
 
     def _described(self, mixes: tuple[FusionSettings, ...]) -> str:
         return partitions.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import Partition, distances_to_others, select_features
@@ -32,16 +32,14 @@ from ensemble.neighbours.distance_blocks import distances
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import MemberFeatures, as_source
-from ensemble.rerank import k_reciprocal_encoding
-from ensemble.rerank.k_reciprocal_encoding import KReciprocal
-from ensemble.rerank.registry import Reranker, options_of
+from ensemble.rerank.registry import Jaccard, Reranker, is_grouped, options_of
 from ensemble.tune import candidates
 from ensemble.tune.ensemble_selection import normalised
 from ensemble.tune.exact_scorer import ExactScorer
 
 Order = NDArray[np.int32]
 Near = Callable[[tuple[float, ...]], Neighbours]
-Found = Callable[[tuple[float, ...], KReciprocal], "Overlaps"]
+Found = Callable[[tuple[float, ...], Jaccard], "Overlaps"]
 Overlap = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 Overlaps = list[tuple[slice, Overlap]]
 Floats = NDArray[np.float32]
@@ -141,7 +139,7 @@ class DenseScores:
         """(Q, U) summed distances to the units."""
         return _summed(self.dist, mix.weights)
 
-    def mixed(self, mix: FusionSettings, own: KReciprocal, near: Near, overlaps: Found) -> Floats:
+    def mixed(self, mix: FusionSettings, own: Jaccard, near: Near, overlaps: Found) -> Floats:
         """(Q, U) final distances to the units.
 
         near: function of weights: neighbours, with each row's largest distance.
@@ -179,7 +177,7 @@ def _summed(dist: Floats, weights: Sequence[float]) -> Floats:
     return out
 
 
-def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: KReciprocal) -> None:
+def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: Jaccard) -> None:
     """Replace distances by (1 - lam) J + lam s in place."""
 
     def work(span: slice) -> None:
@@ -218,7 +216,14 @@ class FastScorer:
         seconds: time spent.
     """
 
-    def __init__(self, judge: ExactScorer, reach: int, anchors: list[tuple[float, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        judge: ExactScorer,
+        reach: int,
+        anchors: list[tuple[float, ...]] | None = None,
+        groups: ArrayLike | None = None,
+    ) -> None:
+        """groups: of the images, for re-rankers that go by them; not for a partition."""
         self.judge = judge
         feats, part = list(judge.feats), judge.parts[0] if judge.parts else None
         if part:
@@ -237,7 +242,8 @@ class FastScorer:
             self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
-        self.pool = candidates.collect_candidates(source, min(reach, source.n), self.n_query, listed, anchors=anchors)
+        given: dict[str, Any] = {"anchors": anchors, "groups": groups}
+        self.pool = candidates.collect_candidates(source, min(reach, source.n), self.n_query, listed, **given)
         self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
@@ -277,7 +283,7 @@ class FastScorer:
         """(Q, U) distances to the units."""
         if not mix.reranks:
             return pairs.plain(mix)
-        if isinstance(mix.reranker, KReciprocal):
+        if isinstance(mix.reranker, Jaccard):
             return pairs.mixed(mix, mix.reranker, self._near, self._overlap)
         return np.concatenate([dist for _, dist in self._stream(mix)])
 
@@ -292,6 +298,8 @@ class FastScorer:
         return mix.reranker.stream(self._near(mix.weights), feats, self.n_query, weights=weights, device="cpu")
 
     def _check_reach(self, own: Reranker) -> None:
+        if is_grouped(own) and self.pool.kinds is None:
+            raise ValueError("the candidates were collected without groups, and this re-ranker goes by them")
         wanted = own.neighbours_read(self.source.n)
         if wanted > self.pool.k:
             told = ", ".join(f"{name} {value:g}" for name, value in options_of(own).items())
@@ -314,14 +322,14 @@ class FastScorer:
 
     def _order(self, mix: FusionSettings) -> NDArray[np.int32]:
         own = mix.reranker
-        if mix.reranks and not isinstance(own, KReciprocal):
+        if mix.reranks and not isinstance(own, Jaccard):
             return distance_blocks.ranked(self._stream(mix), self.depth)[0]
-        if isinstance(own, KReciprocal) and mix.each_first:
+        if isinstance(own, Jaccard) and mix.each_first:
             return self._each(mix, own)
         near = self._near(mix.weights)
         if near.near_order is None or near.near_dist is None:
             raise RuntimeError("the candidates have no gallery lists")
-        if not isinstance(own, KReciprocal):
+        if not isinstance(own, Jaccard):
             return near.near_order
         order = near.near_order
         dist = near.near_dist
@@ -346,13 +354,13 @@ class FastScorer:
 
         return self.near.get(weights, make)
 
-    def _overlap(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
+    def _overlap(self, weights: tuple[float, ...], own: Jaccard) -> Overlaps:
         """Overlaps of the sets of queries and gallery, which do not depend on lam."""
-        return self.overlaps.get((weights, own.k1, own.k2, own.power), lambda: self._overlapped(weights, own))
+        return self.overlaps.get((weights, own.encoding), lambda: self._overlapped(weights, own))
 
-    def _overlapped(self, weights: tuple[float, ...], own: KReciprocal) -> Overlaps:
+    def _overlapped(self, weights: tuple[float, ...], own: Jaccard) -> Overlaps:
         self._check_reach(own)
-        v = k_reciprocal_encoding.encode(self._near(weights), self.source.weighted(weights), own, -1)
+        v = own.encode(self._near(weights), self.source.weighted(weights), -1)
         inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, self.n_query)
         n_gallery = self.source.n - self.n_query
 
@@ -363,12 +371,12 @@ class FastScorer:
 
         return over_rows(work, self.n_query, -1)
 
-    def _each(self, mix: FusionSettings, own: KReciprocal) -> NDArray[np.int32]:
+    def _each(self, mix: FusionSettings, own: Jaccard) -> NDArray[np.int32]:
         """Lists of separately re-ranked members, from the candidates only."""
         pool, q = self.pool, self.n_query
         alone = _alone(mix)
         farthest = np.array([self._near(unit).farthest[:q] for unit in alone])
-        jaccard = self.jaccards.get((own.k1, own.k2, own.power), lambda: self._jaccards(alone, own))
+        jaccard = self.jaccards.get(own.encoding, lambda: self._jaccards(alone, own))
         weights = np.array(mix.weights, np.float32)
 
         def work(rows: slice) -> NDArray[np.int32]:
@@ -377,7 +385,7 @@ class FastScorer:
 
         return np.concatenate(over_rows(work, q, -1))
 
-    def _jaccards(self, alone: list[tuple[float, ...]], own: KReciprocal) -> NDArray[np.float32]:
+    def _jaccards(self, alone: list[tuple[float, ...]], own: Jaccard) -> NDArray[np.float32]:
         """(M, C) Jaccard distances of each member to every candidate of the queries."""
         pool, out = self.pool, []
         for unit in alone:

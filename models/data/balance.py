@@ -28,6 +28,11 @@ class Training:
     pids: tuple[int, ...]
     doubled: tuple[int, ...] = ()
 
+    @property
+    def counts(self) -> list[int]:
+        """The number of images of each label."""
+        return np.bincount(self.labels, minlength=len(self.pids)).tolist()
+
 
 def balance(split: Split, min_images: int = 2, resample: Resample | None = None, seed: int = 0) -> Training:
     """Drop identities with fewer than `min_images` images, then number the rest in the order of their pids.

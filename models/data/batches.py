@@ -29,16 +29,28 @@ IMAGENET: Scale = (MEAN, STD)
 COPIED = 1024  # images at a time
 
 
-def pack(split: Split, size: tuple[int, int], folder: Path, progress: Progress, resampled: str = PLAIN) -> None:
-    """Decode and resize every image once, into `images.npy`: (N, H, W, 3) uint8.
+def packed_name(size: tuple[int, int]) -> str:
+    """The file of images that are packed at a size beside the first."""
+    return f"images-{size[0]}x{size[1]}.npy"
+
+
+def pack(
+    split: Split,
+    size: tuple[int, int],
+    folder: Path,
+    progress: Progress,
+    resampled: str = PLAIN,
+    name: str = PACKED,
+) -> None:
+    """Decode and resize every image once, into `images.npy` or another name: (N, H, W, 3) uint8.
 
     Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), *size, 3)}
     needed = len(split) * size[0] * size[1] * 3
     with (
-        room_for(folder / PACKED, needed),
-        open(folder / PACKED, "wb") as f,
+        room_for(folder / name, needed),
+        open(folder / name, "wb") as f,
         progress.task("images", len(split)) as step,
     ):
         np.lib.format.write_array_header_1_0(f, header)

@@ -18,9 +18,7 @@ from models.data.balance import Training
 from models.data.split import Split
 from models.device import choose_device
 from models.distributed.process_group import ProcessGroup
-from models.extraction.extract import extract, load_member
 from models.extraction.views import make_views
-from models.training.train import train_member
 
 
 def training_order(
@@ -53,7 +51,7 @@ def training_order(
 def extraction_order(
     member: Member,
     folder: Path,
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     ensemble: Ensemble,
     channels_last: bool,
@@ -65,7 +63,7 @@ def extraction_order(
         "precision": precision,
         "member": member.model_dump(mode="json"),
         "folder": str(folder.absolute()),
-        "images": _file(images),
+        "images": [_file(decoded) for decoded in images],
         "names": list(names),
         "flip": ensemble.flip,
         "views": [view.model_dump(mode="json") for view in ensemble.views],
@@ -93,6 +91,8 @@ def run_follower(team: ProcessGroup, asked: str, workers: int) -> None:
 
 
 def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
+    from models.training.train import train_member  # imports torchvision: a second that a first process may not need
+
     names, labels = tuple(order["names"]), np.array(order["labels"], np.int64)
     pids = tuple(order["pids"])
     split = Split(names, tuple(map(Path, names)), np.array(pids)[labels], np.full(len(names), -1))
@@ -113,13 +113,16 @@ def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, work
 
 
 def _extract(order: dict[str, Any], team: ProcessGroup, device: torch.device, workers: int) -> None:
-    images = np.load(order["images"], mmap_mode="r")
+    from models.extraction.extract import extract, load_member  # imports torchvision
+
+    images, *others = (np.load(file, mmap_mode="r") for file in order["images"])
     height, width = images.shape[1:3]
     extract(
         load_member(Member.model_validate(order["member"]), Path(order["folder"]), (height, width)),
         images,
         tuple(order["names"]),
         views=make_views([ComponentConfig.model_validate(view) for view in order["views"]], order["flip"]),
+        others=others,
         channels_last=order["channels_last"],
         device=device,
         precision=order["precision"],

@@ -29,7 +29,7 @@ from models.device import DTYPES, autocast, computing
 from models.distributed.process_group import ALONE, ProcessGroup
 from models.extraction.fold_batch_norm import fold_batch_norms
 from models.extraction.fused_convolutions import fuse
-from models.extraction.views import View
+from models.extraction.views import View, other_sizes
 from models.net import Net
 from models.training.launch import make_launch
 from models.training.train import LABELS, WEIGHTS
@@ -48,10 +48,13 @@ def load_member(member: Member, folder: Path, size: tuple[int, int]) -> Net:
         WeightsError: the weights are of another network.
     """
     classes = len(json.loads((folder / LABELS).read_text(encoding="utf-8"))["pids"])
-    net = registry.make_net(member, classes)
+    weights = load_safetensors((folder / WEIGHTS).read_bytes())
+    # features need no classifier: one of any kind will do that has as many weights, several of a class or one
+    rows = next((len(value) for name, value in weights.items() if name.endswith("classifier.weight")), classes)
+    net = registry.make_net(member, rows)
     net.resize(size)
     try:
-        net.load_state_dict(load_safetensors((folder / WEIGHTS).read_bytes()))
+        net.load_state_dict(weights)
     except RuntimeError as e:
         first = " ".join(str(e).split())[:300]
         raise WeightsError(f"{folder / WEIGHTS}: not the weights of member {member.name!r} ({first})") from e
@@ -64,6 +67,7 @@ def extract(
     names: tuple[str, ...],
     *,
     views: Sequence[View],
+    others: Sequence[NDArray[np.uint8]] = (),
     channels_last: bool,
     device: torch.device,
     precision: str,
@@ -76,6 +80,7 @@ def extract(
 
     Args:
         views: of each image (`models/extraction/views.py`); its feature is the mean over them.
+        others: the same images decoded at the sizes of `views.other_sizes`, in that order.
         keep: a folder for the shards of a long extraction; those of an interrupted one in it are gone on from.
         team: the processes that share the images out, all of which call this; `keep` is for the one that leads.
 
@@ -83,8 +88,12 @@ def extract(
         (N, D) float32, each row of length 1; for processes that do not lead, of the shards made now.
 
     Raises:
+        ValueError: `others` are not of the views' sizes.
         TrainingError: a feature is not finite, or is zero; the message names the images.
     """
+    sizes, wanted = [array.shape[1:3] for array in others], other_sizes(views, images.shape[1:3])
+    if sizes != wanted:
+        raise ValueError(f"images decoded at {sizes} beside {images.shape[1:3]}; the views want {wanted}")
     starts = range(0, len(images), SHARD)
     found = (
         {start: find_shard(keep, start, len(images[start : start + SHARD]), progress.say) for start in starts}
@@ -96,7 +105,7 @@ def extract(
     with computing(device), progress.task(what, len(images)) as step:
         step(sum(len(images[start : start + SHARD]) for start in starts if start not in todo))
         features = FeatureExtractor(net, views, channels_last, device, precision, progress.say)
-        for start, own in extract_shards(features, images, todo, team, step):
+        for start, own in extract_shards(features, [images, *others], todo, team, step):
             whole = team.gather(own, len(images[start : start + SHARD]))
             found[start] = whole
             if keep:
@@ -129,51 +138,63 @@ class FeatureExtractor:
         self.launch = make_launch(self._forward, "auto" if on_gpu else "eager", device, ALONE, say)
         self.unit = torch.empty(0)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 on the device to unit rows (B, D) float32 there, which the next call may write over."""
-        self.launch([images])
+    def __call__(self, images: Sequence[Tensor]) -> Tensor:
+        """(B, H, W, 3) uint8 on the device to unit rows (B, D) float32 there, which the next call may write over.
+
+        Args:
+            images: in the member's size, and the same ones in the other sizes of the views.
+        """
+        self.launch(images)
         return self.unit
 
     def _forward(self, inputs: Sequence[Tensor]) -> None:
-        images = inputs[0].permute(0, 3, 1, 2)
-        batch = normalise(images, self.device, channels_last=self.channels_last, scale=self.net.scale)
+        batches = [
+            normalise(x.permute(0, 3, 1, 2), self.device, channels_last=self.channels_last, scale=self.net.scale)
+            for x in inputs
+        ]
+        decoded = {tuple(batch.shape[2:]): batch for batch in reversed(batches)}
+        total: Tensor | None = None
         with torch.inference_mode(), autocast(self.device, self.precision):
-            feats = self.net(self.views[0](batch)).bn_feats.float()
-            for view in self.views[1:]:
-                feats = feats + self.net(view(batch)).bn_feats.float()
-        self.unit = normalize(feats, dim=1)
+            for view in self.views:
+                feats = self.net(view(decoded[view.size] if view.size else batches[0])).bn_feats.float()
+                total = feats if total is None else total + feats
+        assert total is not None
+        self.unit = normalize(total, dim=1)
 
 
 def extract_shards(
     features: FeatureExtractor,
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]],
     todo: Sequence[int],
     team: ProcessGroup,
     step: Callable[[float], None],
 ) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
     """This process's part of the features of some shards, each with its first image; None where it has no part.
 
+    `images` has an array for each size in which they are decoded.
     A batch holds the same images in an interrupted extraction, and on a GPU as many in every launch: the last one is
     filled up with images that it holds. There a shard is fetched while the next is made, so that neither waits.
     """
-    shares = {start: range(len(images))[start : start + SHARD] for start in todo}
+    count = len(images[0])
+    shares = {start: range(count)[start : start + SHARD] for start in todo}
     shares = {start: share[team.shard(len(share))] for start, share in shares.items()}
     size, full = features.batch, features.device.type == "cuda"
     batches = [(start, share[i : i + size]) for start, share in shares.items() for i in range(0, len(share), size)]
 
     def fill(rows: range, arrays: Sequence[NDArray[np.uint8]]) -> None:
-        arrays[0][: len(rows)] = images[rows.start : rows.stop]
-        arrays[0][len(rows) :] = arrays[0][0]
+        for array, decoded in zip(arrays, images, strict=True):
+            array[: len(rows)] = decoded[rows.start : rows.stop]
+            array[len(rows) :] = array[0]
 
     works = ((rows, partial(fill, rows)) for _, rows in batches)
-    like = [((size if full else min(size, len(images)), *images.shape[1:]), torch.uint8)]
+    like = [((size if full else min(size, count), *decoded.shape[1:]), torch.uint8) for decoded in images]
     waiting: deque[tuple[int, Callable[[], NDArray[np.float32]] | None]] = deque()
     with closing(prefetch(works, like, features.device)) as pieces:
         for start, share in shares.items():
             parts = []
             for _ in range(0, len(share), size):
-                rows, (pictures,) = next(pieces)
-                unit = features(pictures if full else pictures[: len(rows)])[: len(rows)]
+                rows, pictures = next(pieces)
+                unit = features(pictures if full else [x[: len(rows)] for x in pictures])[: len(rows)]
                 parts.append(unit.clone() if full else unit)
                 step(len(rows) * team.size)
             waiting.append((start, copy_to_host(torch.cat(parts)) if parts else None))

@@ -1,11 +1,12 @@
 """Test-time views of an image: a feature is the mean over them. A row of `VIEWS` is made once, and called on batches.
 
-They act on decoded pictures of the member's size: a larger scale shows the network larger things, and no finer ones.
+A view acts on images decoded at its own size. So a larger `scale` shows the network more detail than training had.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,25 +17,36 @@ from configs.errors import ConfigError
 from configs.schema import BuildConfig, ComponentConfig, Member
 from models.registry import make, make_net
 
-View = Callable[[Tensor], Tensor]
+Size = tuple[int, int]
 PLACES = {"centre": (0.5, 0.5), "top": (0.0, 0.5), "bottom": (1.0, 0.5), "left": (0.5, 0.0), "right": (0.5, 1.0)}
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: `change` of images (B, 3, H, W) that are decoded at `size`, height and width; None: the member's size."""
+
+    change: Callable[[Tensor], Tensor]
+    size: Size | None = None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return self.change(batch)
 
 
 def plain() -> View:
     """The image as it is."""
-    return lambda batch: batch
+    return View(lambda batch: batch)
 
 
 def flip() -> View:
     """The mirrored image."""
-    return lambda batch: batch.flip(3)
+    return View(lambda batch: batch.flip(3))
 
 
 def scale(size: Sequence[int]) -> View:
-    """The whole image in another size: height, width in pixels."""
+    """The whole image decoded at another size: height, width in pixels."""
     if len(size) != 2 or not all(isinstance(x, int) and not isinstance(x, bool) and x >= 16 for x in size):
         raise ValueError(f"size is height, width, each at least 16 pixels; {size} given")
-    return lambda batch: _resized(batch, (size[0], size[1]))
+    return View(lambda batch: batch, (size[0], size[1]))
 
 
 def crop(share: float = 0.875, at: str = "centre") -> View:
@@ -52,7 +64,7 @@ def crop(share: float = 0.875, at: str = "centre") -> View:
         )
         return _resized(batch[:, :, top : top + h, left : left + w], (height, width))
 
-    return cut
+    return View(cut)
 
 
 VIEWS: Mapping[str, Callable[..., Any]] = {"plain": plain, "flip": flip, "scale": scale, "crop": crop}
@@ -72,11 +84,16 @@ def make_views(views: Sequence[ComponentConfig], mirrored: bool) -> list[View]:
     return [*made, *(_mirror(view) for view in made)] if mirrored else made
 
 
+def other_sizes(views: Sequence[View], own: Size) -> list[Size]:
+    """The sizes at which images are decoded beside the member's own, each once."""
+    return list(dict.fromkeys(view.size for view in views if view.size not in (None, own)))
+
+
 def _mirror(view: View) -> View:
-    return lambda batch: view(batch.flip(3))
+    return replace(view, change=lambda batch: view(batch.flip(3)))
 
 
-def _resized(batch: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(batch: Tensor, size: Size) -> Tensor:
     """Bilinear with antialiasing, in float32."""
     if tuple(batch.shape[2:]) == size:
         return batch
@@ -98,7 +115,7 @@ def check_views(member: Member, plan: BuildConfig) -> None:
         net = make_net(member, classes=2)
         net.resize(size)
     for named, view in zip(views, make_views(views, mirrored=False), strict=True):
-        height, width = view(torch.zeros(1, 3, *size)).shape[2:]
+        height, width = view.size or size
         try:
             net(torch.empty(2, 3, height, width, device="meta"))
         except (AssertionError, ConfigError, RuntimeError, TypeError, ValueError) as e:

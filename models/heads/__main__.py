@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,17 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from configs.console.command import CommandLine, at_least, run
-from configs.errors import ResultError
-from configs.schema import Member
-from configs.store.store import MANIFEST
 from models.data.batches import normalise
 from models.data.images import decode_all
 from models.data.layouts import AUTO, read_layout, settle_layout
-from models.extraction.extract import load_member
+from models.extraction.open_member import open_member
 from models.heads.branches import Branch
 from models.heads.stripes import adaptive_stripes, row_maxima
 from models.net import Net
-from models.registry import resampling
 
 PAPER, INK, CUT, EQUAL, BAR = (250, 249, 246), (40, 40, 44), (230, 30, 30), (120, 120, 120), (70, 110, 180)
 GAP, TOP, BARS = 6, 20, 28  # pixels: between pictures, above them, and of the bars beside each
@@ -51,21 +46,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--columns", type=at_least(1), default=6, metavar="N", help="images a row (default: 6)")
     return parser.parse_args(argv)
-
-
-def open_member(folder: Path) -> tuple[Net, tuple[int, int], str]:
-    """A trained member of the store, and how its images are decoded: their size, and how they are resized.
-
-    Raises:
-        ResultError: no trained member is there.
-    """
-    try:
-        request = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["request"]
-        member, (height, width) = request["member"] | {"weights": None}, request["recipe"]["size"]
-    except (OSError, ValueError, KeyError) as e:
-        raise ResultError(f"{folder}: no trained member is there; ensemble.build leaves them in runs/members") from e
-    trained = Member.model_validate(member)
-    return load_member(trained, folder, (height, width)), (height, width), resampling(trained)
 
 
 def cut_maps(net: Net, images: NDArray[np.uint8], stripes: int) -> tuple[list[Tensor], Tensor]:
@@ -136,7 +116,8 @@ def _lines(draw: ImageDraw.ImageDraw, cut: Tensor, box: tuple[int, int, int, int
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the sheet, and say where."""
     args = parse(argv)
-    net, size, resampled = open_member(args.member)
+    net, trained = open_member(args.member)
+    size, resampled = trained.size, trained.resampled
     if args.size:
         size = tuple(args.size)
         net.resize(size)

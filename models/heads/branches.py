@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from configs.errors import ConfigError
 from models.backbones.resnet import Trunk
+from models.heads.classifiers import Classify, linear
 from models.heads.pooling import Pool
 from models.heads.stripes import adaptive_stripes, equal_stripes
 from models.net import Output, at_least_float32
@@ -28,14 +29,13 @@ class PartOutput(NamedTuple):
 class Part(nn.Module):
     """Reduction, BNNeck, classifier (Luo et al. 2019, section 3.6, for each of the parts of Wang et al. 2018, MGN)."""
 
-    def __init__(self, channels: int, width: int, classes: int) -> None:
+    def __init__(self, channels: int, width: int, classes: int, classifier: Classify = linear) -> None:
         super().__init__()
         self.reduce = nn.Linear(channels, width, bias=False)
         self.neck = nn.BatchNorm1d(width)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(width, classes, bias=False)
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
-        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.classifier = classifier(width, classes)
 
     def forward(self, pooled: Tensor) -> PartOutput:
         """(B, C) -> PartOutput."""
@@ -47,12 +47,22 @@ class Part(nn.Module):
 class Branch(nn.Module):
     """What one branch makes of its map: the whole, and each cell of its grid."""
 
-    def __init__(self, channels: int, width: int, classes: int, grid: Grid, pool: str, adaptive: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        classes: int,
+        grid: Grid,
+        pool: str,
+        adaptive: bool,
+        classifier: Classify = linear,
+    ) -> None:
         super().__init__()
         self.grid, self.adaptive = grid, adaptive
         cells = grid[0] * grid[1]
         self.pool = Pool(pool)
-        self.parts = nn.ModuleList(Part(channels, width, classes) for _ in range(1 if cells == 1 else 1 + cells))
+        parts = 1 if cells == 1 else 1 + cells
+        self.parts = nn.ModuleList(Part(channels, width, classes, classifier) for _ in range(parts))
 
     def forward(self, x: Tensor) -> list[PartOutput]:
         """(B, C, h, w) -> the whole map's part, then the cells' from above to below, of each row from left to right.
@@ -91,6 +101,7 @@ class BranchHead(nn.Module):
             map, of any backbone (Sun et al., ECCV 2018, PCB, cuts its map so).
         adaptive: the heights of the stripes are by ABP; else equal.
         apart: the stripes are cut at the fork, and go through the branch's blocks apart from each other.
+        classifier: makes the classifier of a part.
 
     Raises:
         ValueError: the backbone has no such block.
@@ -108,6 +119,7 @@ class BranchHead(nn.Module):
         fork: str | None,
         adaptive: bool,
         apart: bool,
+        classifier: Classify = linear,
     ) -> None:
         super().__init__()
         if apart and fork is None:
@@ -125,7 +137,9 @@ class BranchHead(nn.Module):
         self.fork, self.grids, self.apart = fork, tuple(grids), apart
         self.dim = width * len(self.grids)
         self.tails = nn.ModuleList(trunk.tail(fork) if trunk and fork else nn.Identity() for _ in self.grids[1:])
-        self.branches = nn.ModuleList(Branch(channels, width, classes, grid, pool, adaptive) for grid in self.grids)
+        self.branches = nn.ModuleList(
+            Branch(channels, width, classes, grid, pool, adaptive, classifier) for grid in self.grids
+        )
 
     def load_trunk_weights(self, backbone: Trunk) -> None:
         """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from models.heads.classifiers import Classify, linear
 from models.heads.pooling import Pool
 from models.net import Output, at_least_float32
 
@@ -24,14 +25,13 @@ class GlobalHead(nn.Module):
         """The pooling if it learns nothing: then its result serves as the map, as one place."""
         return None if self.pool.kind == "gem" else self.pool
 
-    def __init__(self, channels: int, classes: int, pool: str = "avg") -> None:
+    def __init__(self, channels: int, classes: int, pool: str = "avg", classifier: Classify = linear) -> None:
         super().__init__()
         self.dim = channels
         self.pool = Pool(pool)
         self.neck = nn.BatchNorm1d(channels)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(channels, classes, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.classifier = classifier(channels, classes)
 
     def forward(self, features: Tensor) -> Output:
         """(B, C, h, w) -> Output with D = C."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from models.heads.branches import BranchHead
+from models.heads.classifiers import Classify, linear
 
 STRIPES = ((1, 1), (2, 1), (3, 1))
 
@@ -18,6 +19,7 @@ def mgn(
     pool: str = "max",
     fork: str | None = "layer4.1",
     adaptive: bool = False,
+    classifier: Classify = linear,
 ) -> BranchHead:
     """The multiple granularity network (Wang et al., ACM MM 2018): global; global and 2 stripes; global and 3 stripes.
 
@@ -32,7 +34,16 @@ def mgn(
         adaptive: stripes by ABP, of unequal heights.
     """
     return BranchHead(
-        backbone, channels, classes, STRIPES, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=False
+        backbone,
+        channels,
+        classes,
+        STRIPES,
+        width=width,
+        pool=pool,
+        fork=fork,
+        adaptive=adaptive,
+        apart=False,
+        classifier=classifier,
     )
 
 
@@ -45,6 +56,7 @@ def mgn_grid(
     pool: str = "max",
     fork: str | None = "layer4.1",
     adaptive: bool = False,
+    classifier: Classify = linear,
 ) -> BranchHead:
     """`mgn` and a fourth branch that cuts the map 2 x 2, so that shifts to the left and right are seen too.
 
@@ -60,4 +72,5 @@ def mgn_grid(
         fork=fork,
         adaptive=adaptive,
         apart=False,
+        classifier=classifier,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from models.heads.branches import BranchHead
+from models.heads.classifiers import Classify, linear
 
 
 def rmgl(
@@ -19,6 +20,7 @@ def rmgl(
     pool: str = "max",
     fork: str = "layer4.1",
     adaptive: bool = True,
+    classifier: Classify = linear,
 ) -> BranchHead:
     """A global branch, and one for each number of stripes. This project's own.
 
@@ -36,5 +38,14 @@ def rmgl(
     """
     grids = ((1, 1), *((n, 1) for n in stripes))
     return BranchHead(
-        backbone, channels, classes, grids, width=width, pool=pool, fork=fork, adaptive=adaptive, apart=True
+        backbone,
+        channels,
+        classes,
+        grids,
+        width=width,
+        pool=pool,
+        fork=fork,
+        adaptive=adaptive,
+        apart=True,
+        classifier=classifier,
     )

@@ -66,7 +66,7 @@ def row_maxima(x: Tensor) -> Tensor:
     place = torch.arange(height, device=x.device)
     first = torch.where(rows == top, place, height).amin(dim=2)
     counts = (top[:, :, 0] > rows.amin(dim=2)).long()
-    return torch.zeros(len(x), height, dtype=torch.long, device=x.device).scatter_add_(1, first, counts)
+    return torch.zeros(x.shape[0], height, dtype=torch.long, device=x.device).scatter_add_(1, first, counts)
 
 
 def check_height(height: int, parts: int) -> None:

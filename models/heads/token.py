@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.heads.classifiers import Classify, linear
 from models.heads.pooling import Pool
 from models.net import CLASS, Output, at_least_float32
 
@@ -22,7 +23,9 @@ class TokenHead(nn.Module):
 
     fork = CLASS
 
-    def __init__(self, backbone: nn.Module, channels: int, classes: int, patches: str = "none") -> None:
+    def __init__(
+        self, backbone: nn.Module, channels: int, classes: int, patches: str = "none", classifier: Classify = linear
+    ) -> None:
         super().__init__()
         if not getattr(backbone, "has_class", False):
             raise ValueError("this backbone has no class token; take head global, which pools its map")
@@ -30,8 +33,7 @@ class TokenHead(nn.Module):
         self.dim = channels if self.pool is None else 2 * channels
         self.neck = nn.BatchNorm1d(self.dim)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(self.dim, classes, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.classifier = classifier(self.dim, classes)
 
     @property
     def fixed_pool(self) -> Pool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,10 @@ from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, ProcessGroup
 from models.lr_schedules import ErrorWarmup
 from models.net import Net, Output
-from models.pretrained import load_weights
 from models.training.ema import Ema
 from models.training.error_warmup import Warmup
 from models.training.param_groups import freeze, param_groups
+from models.weights.load import load_weights
 
 STARTED_FROM = "pretrained.json"
 Losses = dict[str, tuple[float, Callable[..., Tensor]]]
@@ -83,7 +83,7 @@ def start(
     """The network before the first step: random by the recipe's seed, then the pretrained weights."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        net = registry.make_net(member, classes, recipe.drop_path)
+        net = registry.make_net(member, classes, recipe.classifier, recipe.drop_path)
         if recipe.zero_init_residual and pretrained is None:
             zero_residuals(net, member)
         if pretrained is not None and member.weights is not None:
@@ -104,14 +104,15 @@ def set_up(
     device: torch.device,
     precision: str,
     team: ProcessGroup,
+    counts: Sequence[int] | None = None,
 ) -> Run:
-    """Lay the network on its device, and make what trains it."""
+    """Lay the network on its device, and make what trains it. counts: images of each class, where they are known."""
     check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
     net.to(device)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)
     freeze(net, recipe)
-    losses = registry.make_losses(recipe, dim=net.dim, classes=classes)
+    losses = registry.make_losses(recipe, dim=net.dim, classes=classes, counts=counts)
     optimizer, rate = make_optimizer(recipe, net, device), registry.make_schedule(recipe)
     warmup = Warmup(rate, optimizer.defaults["lr"]) if isinstance(rate, ErrorWarmup) else None
     ema = Ema(recipe.ema, net.state_dict()) if recipe.ema is not None else None

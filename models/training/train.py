@@ -98,7 +98,7 @@ def train_member(
     net = start(member, recipe, len(training.pids), folder, pretrained, progress, team)
     begun = time.monotonic()
     with computing(device):
-        run = set_up(net, recipe, len(training.pids), images, device, precision, team)
+        run = set_up(net, recipe, len(training.pids), images, device, precision, team, training.counts)
         point = load_checkpoint(folder, net, run.optimizer, run.scaler, run.learned, say=progress.say)
         team.check_same("the checkpoint to go on from", str(point))
         if point != TrainingPosition() and team.is_leader:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.console.progress import Progress
 from configs.errors import DataError, ResultError
@@ -21,6 +23,9 @@ from models.data.images import decode
 from models.data.sheets.thumbnails import preview
 from submit.report.member_training import Trained
 from submit.report.report_input import ReportedEvaluation, ReportInput
+
+if TYPE_CHECKING:
+    from models.extraction.views import View
 
 ANSWERS = 20
 
@@ -47,11 +52,13 @@ class Finder:
         """Raises ResultError if a member's weights or its extracted features are not in the store."""
         from models.device import choose_device
         from models.extraction.extract import load_member
+        from models.extraction.views import make_views
         from models.registry import resampling
 
         self.subject = subject
         self.trial = trial
         self.lock = threading.Lock()
+        self.views = make_views(subject.plan.ensemble.views, subject.plan.ensemble.flip)
         self.device, _ = choose_device("cpu")
         self.banks = [extracted_bank(subject.store, bank) for bank in trial.banks]
         self.nets = []
@@ -63,7 +70,7 @@ class Finder:
             member = members[t.member]
             size = subject.plan.recipe_of(member).size
             net = load_member(member, subject.store.open(t.folder), size)
-            self.nets.append((net, precision, partial(decode, size=size, resampled=resampling(member))))
+            self.nets.append((net, precision, partial(_decoded, self.views, size, resampling(member))))
 
     def find(self, content: bytes) -> Found:
         """The nearest gallery images of a picture, by the members' summed distance of extracted features.
@@ -72,27 +79,27 @@ class Finder:
             DataError: it is not a readable picture.
         """
         from models.extraction.extract import extract
-        from models.extraction.views import make_views
 
         with tempfile.TemporaryDirectory() as folder, self.lock:
             path = Path(folder) / "photograph"
             path.write_bytes(content)
             try:
-                images = [read(path)[None] for _, _, read in self.nets]
+                images = [read(path) for _, _, read in self.nets]
                 shown = preview(path)
             except DataError as e:
                 raise DataError(
                     "That file cannot be read as a picture. JPEG, PNG and WebP can, up to 50 million pixels."
                 ) from e
             total = np.zeros(len(self.trial.gallery), np.float64)
-            for (net, precision, _), image, bank, weight in zip(
+            for (net, precision, _), (image, *others), bank, weight in zip(
                 self.nets, images, self.banks, self.subject.weights(self.trial), strict=True
             ):
                 feature = extract(
                     net,
                     image,
                     ("the photograph",),
-                    views=make_views(self.subject.plan.ensemble.views, self.subject.plan.ensemble.flip),
+                    views=self.views,
+                    others=others,
                     channels_last=False,
                     device=self.device,
                     precision=precision,
@@ -103,3 +110,10 @@ class Finder:
         order = np.argsort(total, kind="stable")[:ANSWERS]
         picture = "data:image/webp;base64," + base64.b64encode(shown).decode("ascii")
         return Found(picture, tuple(int(i) for i in order), tuple(float(total[i]) for i in order))
+
+
+def _decoded(views: Sequence[View], size: tuple[int, int], resampled: str, path: Path) -> list[NDArray[np.uint8]]:
+    """A picture (1, H, W, 3) in a member's size, and in the other sizes of the views."""
+    from models.extraction.views import other_sizes
+
+    return [decode(path, each, resampled)[None] for each in (size, *other_sizes(views, size))]

@@ -37,6 +37,11 @@ def _losses(**losses: dict[str, Any]) -> list[str]:
     return [f"recipe.losses={json.dumps(losses)}"]
 
 
+def _cosine(scale: float, centers: int = 1, **losses: dict[str, Any]) -> list[str]:
+    """Losses on the logits of a cosine classifier."""
+    return [f"recipe.classifier={{name: cosine, scale: {scale}, centers: {centers}}}", *_losses(**losses)]
+
+
 def _head(**head: Any) -> list[str]:
     return [f"members.small.head={json.dumps(head)}"]
 
@@ -95,6 +100,16 @@ PARTS: dict[str, list[str]] = {
     "ID alone": _losses(id=ID | {"weight": 1}),
     "triplet alone": _losses(triplet=TRIPLET | {"weight": 1}),
     "ID and triplet 1:1": _losses(id=ID | {"weight": 1}, triplet=TRIPLET | {"weight": 1}),
+    "focal": _losses(focal={"weight": 0.1}, triplet=TRIPLET),
+    "circle": _losses(id=ID, circle={"weight": 0.9, "gamma": 64}),
+    "circle of gamma 256": _losses(id=ID, circle={"weight": 0.9}),
+    "supervised contrastive": _losses(id=ID, supcon={"weight": 0.9}),
+    "cosine classifier": _cosine(16, id=ID, triplet=TRIPLET),
+    "cosface": _cosine(16, cosface={"weight": 0.1}, triplet=TRIPLET),
+    "arcface": _cosine(16, arcface={"weight": 0.1}, triplet=TRIPLET),
+    "arcface by class size": _cosine(16, arcface={"weight": 0.1, "least": 0.05}, triplet=TRIPLET),
+    "sub-center arcface": _cosine(16, 3, arcface={"weight": 0.1}, triplet=TRIPLET),
+    "arcface alone": _cosine(64, arcface={}),
     "max pooling": _head(name="global", pool="max"),
     "GeM pooling": _head(name="global", pool="gem"),
     "mgn": _head(name="mgn"),

@@ -1,0 +1,1 @@
+"""A trained member for other programs: ONNX, plain weights."""

@@ -1,0 +1,1 @@
+"""Weights for a backbone: found, read safely, matched by name, and loaded."""

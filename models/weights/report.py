@@ -1,0 +1,107 @@
+"""What became of every tensor of a weights file, and whether enough of it is the backbone's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from configs.errors import WeightsError
+from models.weights.name_maps import NameMap, ways_of
+from models.weights.sources import ADVICE
+
+ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
+NAMED_ALIKE = 0.5  # of them must be in the file by name, or the file names its tensors in another way
+IN = "in"
+
+
+class Fate(NamedTuple):
+    """One tensor: its name in the file and in the backbone, empty where it is in one only; `in`, or why it is not."""
+
+    file: str
+    backbone: str
+    shape: tuple[int, ...]
+    what: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a weights file and of the backbone.
+
+    Attributes:
+        prefix: what stands before the backbone's names in the file, such as `module.`; it is stripped.
+        matched: tensors that went in.
+        fresh: the backbone's, which `weights.fresh` names. missing: the backbone's, which the file has not.
+        unexpected: the file's, in a module that the backbone has. reshaped: of both, in another shape.
+        left_over: the file's, of other modules, such as a classifier.
+        renamed: whose names they are (`name_maps.py`), where the backbone has others.
+        remarks: what is to be known of the features: left parts of the network, another grid of positions.
+        tensors: every tensor, in the file's order, then what only the backbone has.
+    """
+
+    source: str
+    sha256: str
+    prefix: str
+    matched: int
+    fresh: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    left_over: tuple[str, ...]
+    renamed: str = ""
+    remarks: tuple[str, ...] = ()
+    tensors: tuple[Fate, ...] = ()
+
+    def __str__(self) -> str:
+        said = f"{self.source} (SHA-256 {self.sha256[:12]}): {self.matched} tensors matched"
+        said += f", renamed from {self.renamed}" if self.renamed else ""
+        said += f", prefix {self.prefix!r} stripped" if self.prefix else ""
+        for word in ("fresh", "missing", "unexpected", "reshaped", "left_over"):
+            if names := getattr(self, word):
+                said += f", {len(names)} {word.replace('_', ' ')} ({first(names)})"
+        return "; ".join((said, *self.remarks))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """A line for each tensor."""
+        rows = [("in the file", "in the backbone", "shape", "")]
+        rows += [(f.file or "-", f.backbone or "-", "x".join(map(str, f.shape)) or "1", f.what) for f in self.tensors]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        return "\n".join("  ".join((*(t.ljust(w) for t, w in zip(row, widths, strict=False)), row[3])) for row in rows)
+
+
+def refuse_others(report: LoadReport, file: Collection[str], own: Collection[str]) -> None:
+    """Raise WeightsError unless enough of the backbone went in, and enough of the file is of the backbone."""
+    wanted = len(own) - len(report.fresh)
+    named = report.matched + len(report.reshaped)
+    advice = f"Name another file in members.NAME.weights, {ADVICE}"
+    if named < NAMED_ALIKE * wanted:
+        known = [_said_of(way) for way in ways_of(file)[:1]] or [
+            "Another network's weights have other names; those of this one must be renamed to the backbone's"
+        ]
+        raise WeightsError(
+            f"{report.source}: {named} of the backbone's {wanted} names are in it. Its names begin "
+            f"{first(sorted(file))}; the backbone's are {first(sorted(own))}. {known[0]}. {advice}"
+        )
+    theirs = named + len(report.unexpected)
+    if report.matched >= ENOUGH * max(wanted, theirs):
+        return
+    counts = f"{report}. {report.matched} of the {wanted} tensors wanted and of the {theirs} in the file"
+    if report.reshaped or report.unexpected:
+        raise WeightsError(f"{counts}: these are another network's weights. {advice}")
+    raise WeightsError(f"{counts}: the file holds a part of this network, or a smaller one. {advice}")
+
+
+def _said_of(way: NameMap) -> str:
+    """What a file of these names is for."""
+    if not way.takes:
+        return f"Its names are those of {way.whose}, and there is no such network here"
+    return f"Its names are those of {way.whose}; the members that take such a file: {way.takes}"
+
+
+def first(names: Collection[str]) -> str:
+    """The first three."""
+    return ", ".join(list(names)[:3]) + (" ..." if len(names) > 3 else "")
