@@ -10,10 +10,10 @@ from configs.errors import ConfigError
 from configs.load import load_build_config
 from configs.store.store import Address
 from ensemble import build
-from ensemble.pipeline import stages
 from ensemble.planning import build_cost
 from ensemble.results import cache_keys
 from models.registry import make_net
+from models.training import frozen_features
 from models.training.frozen_features import load_frozen
 from tests import tiny
 from tests.conftest import TINY
@@ -34,8 +34,8 @@ def argv(people, tmp_path):
 
 
 def test_features_are_extracted_once_for_every_head_that_is_trained_on_them(argv, tmp_path, monkeypatch):
-    calls, real = [], stages.extract_frozen
-    monkeypatch.setattr(stages, "extract_frozen", lambda *args, **how: calls.append(1) or real(*args, **how))
+    calls, real = [], frozen_features.extract_frozen
+    monkeypatch.setattr(frozen_features, "extract_frozen", lambda *args, **how: calls.append(1) or real(*args, **how))
     build.main(argv)
     assert len(calls) == 1 and len(list((tmp_path / "runs" / "members").glob("f-*"))) == 1
     (folder,) = (tmp_path / "runs" / "frozen").glob("train-*")
