@@ -13,6 +13,7 @@ from configs.recipe import Recipe
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
 Count = Annotated[int, Field(ge=1)]
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
+AT = "@"  # between a member's name and a seed of its own: r50@1
 
 
 FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
@@ -21,6 +22,8 @@ EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
 OF_ALL = ("min_images", "precision")  # keys of the recipe that no member can have to itself
 COSINE, RERANKED = DISTANCES = "cosine", "reranked"
+JUNK_RULES = ("itself", "same_pid_same_cam", "same_sequence")  # what a query's list leaves out, or its score
+NO_JUNK = "none"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
@@ -60,13 +63,18 @@ class Weights(Frozen):
 class Member(Frozen):
     """One network of the ensemble."""
 
-    name: str = Field(pattern=f"^{NAME.pattern}$")
+    name: str = Field(pattern=f"^{NAME.pattern}({AT}\\d+)?$")
     backbone: ComponentConfig
     head: ComponentConfig = ComponentConfig(name="global")
     weights: Weights | None = None
     size: tuple[int, int] | None = Field(default=None, description="in place of the shared recipe's")
     seed: int | None = Field(default=None, description="in place of the shared recipe's")
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys that are laid over the shared recipe's")
+
+    @property
+    def base(self) -> str:
+        """Its name without the seed: `r50` of `r50@1`. Results are kept under it, since the seed is in the recipe."""
+        return self.name.partition(AT)[0]
 
     @property
     def own(self) -> dict[str, Any]:
@@ -259,7 +267,13 @@ class ScoreWeights(Frozen):
 
 
 class Competition(Frozen):
-    """What is handed in, and how it is scored."""
+    """What is handed in, and how it is scored.
+
+    Attributes:
+        junk: gallery images that do not count, one rule or several. itself: the query's own image, which is in no list
+            of its own. same_sequence: images of the query's sequence, in no list either. same_pid_same_cam: images of
+            its identity and camera, removed when lists are scored. none.
+    """
 
     name: str
     data: str | None = None
@@ -267,7 +281,7 @@ class Competition(Frozen):
     format: str
     top_k: int = Field(ge=1, lt=2**31)
     ap: Literal["hits", "relevant", "relevant_at_k", "market"]
-    junk: Literal["same_pid_same_cam", "none"]
+    junk: str
     score: ScoreWeights = ScoreWeights()
     skip: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="list -> names or paths of its images to leave out; a plain list is of every"
@@ -280,6 +294,17 @@ class Competition(Frozen):
         if value not in FORMATS:
             raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
         return value
+
+    @field_validator("junk", mode="before")
+    @classmethod
+    def _rules(cls, value: Any) -> str:
+        """Rules in the order of JUNK_RULES, joined by +: `itself+same_pid_same_cam`."""
+        given = value if isinstance(value, list | tuple) else str(value).split("+")
+        words = [str(word).strip() for word in given]
+        unknown = [word for word in words if word not in (*JUNK_RULES, NO_JUNK)]
+        if unknown or not words or len({*words}) < len(words) or (NO_JUNK in words and len(words) > 1):
+            raise ValueError(f"wanted {NO_JUNK}, or some of {', '.join(JUNK_RULES)}, such as [itself, same_sequence]")
+        return "+".join(rule for rule in JUNK_RULES if rule in words) or NO_JUNK
 
     @field_validator("skip", mode="before")
     @classmethod

@@ -52,15 +52,20 @@ class Net(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) float32, normalised, to the head's Output."""
-        output: Output = self.head(*self.features(images))
-        return output
+        return self.output(*self.features(images))
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What the head is given: the backbone's last map, and what `fork` names, if anything."""
+        """What the head is given: the backbone's last map, and what `fork` names: nothing, one tensor or two."""
         if self.fork is None:
             return (self.backbone(images),)
         before, last = self.backbone.fork(images, self.fork)  # type: ignore[operator]
-        return last, before
+        return (last, *before) if isinstance(before, tuple) else (last, before)
+
+    def output(self, last: Tensor, *before: Tensor) -> Output:
+        """What the head makes of `features`."""
+        given = (before,) if len(before) > 1 else before
+        output: Output = self.head(last, *given)
+        return output
 
     def train(self, mode: bool = True) -> Net:
         """As torch's, but for the modules in `still`: they stay as in use, norms by the statistics that they have."""

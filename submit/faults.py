@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
+
+from ensemble.kernels.left_out import LeftOut
 from submit.formats.base import Fault, Names, ParsedSubmission, is_number
 
 Likeness = tuple[str, Callable[[str], str]]
@@ -49,7 +52,12 @@ class Guess:
 
 
 def find_faults(
-    sheet: ParsedSubmission, tokens: Names, length: int, left_out: Collection[str] = (), settable: bool = True
+    sheet: ParsedSubmission,
+    tokens: Names,
+    length: int,
+    left_out: Collection[str] = (),
+    settable: bool = True,
+    apart: Mapping[str, Collection[str]] | None = None,
 ) -> list[Fault]:
     """All faults, sorted by line; empty for a valid file.
 
@@ -59,6 +67,7 @@ def find_faults(
         length: of every list.
         left_out: tokens of gallery images that lists must not have.
         settable: whether competition.top_k sets the length of lists.
+        apart: query -> gallery images that its own list must not have, by the rules itself and same_sequence.
     """
     faults = list(sheet.faults)
     asked, there = set(tokens.query), set(tokens.gallery).difference(left_out)
@@ -68,6 +77,8 @@ def find_faults(
     if short:
         told = f"{len(short):,} of its row ids lack the zeros in front ({short[0]!r} for {tokens.query[0]!r})"
         return [*faults, Fault(None, f"{told}, as a spreadsheet saves them; write them as text")]
+    if apart:
+        length = min(length, max(len(there) - len(there.intersection(apart.get(q, ()))) for q in asked))
     lengths = {len(names) for names in answers.lists}
     if len(lengths) == 1 and len(answers.lists) > 1 and not lengths & {0, length}:
         (one,) = lengths
@@ -84,12 +95,21 @@ def find_faults(
             faults.append(Fault(line, f"query {query!r} occurs again; its first answer is in line {first[query]}"))
         first.setdefault(query, line)
         faults += [
-            Fault(line, f"query {query!r}: {text}") for text in _list_faults(names, there, length, gallery_guess)
+            Fault(line, f"query {query!r}: {text}")
+            for text in _list_faults(names, there, length, gallery_guess, apart.get(query, ()) if apart else ())
         ]
     missing = [query for query in tokens.query if query not in first]
     if missing and not (sheet.faults and not answers.queries):  # if nothing could be read, that fault is enough
         faults += [Fault(None, f"query {query!r} is not answered") for query in missing]
     return sorted(faults, key=lambda fault: fault.line or 0)
+
+
+def tokens_apart(left_out: LeftOut | None, query: Sequence[str], gallery: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Query -> gallery images that its own list leaves out; query, gallery: tokens of all that is ranked."""
+    if left_out is None or not gallery:
+        return {}
+    parts = np.split(left_out.index, left_out.indptr[1:-1])
+    return {q: frozenset(gallery[i] for i in rows) for q, rows in zip(query, parts, strict=True)}
 
 
 def _without_zeros(queries: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -99,7 +119,14 @@ def _without_zeros(queries: Sequence[str], known: Sequence[str]) -> list[str]:
     return lacking if same and all(is_number(q) for q in lacking) else []
 
 
-def _list_faults(names: Sequence[str], there: set[str], length: int, guess: Guess) -> Iterable[str]:
+def _list_faults(
+    names: Sequence[str], there: set[str], length: int, guess: Guess, apart: Collection[str]
+) -> Iterable[str]:
+    length = min(length, len(there) - len(there.intersection(apart)))
+    own = {*names}.intersection(apart)
+    if own:
+        more = f", and {len(own) - 1} more such images" if len(own) > 1 else ""
+        yield f"{next(n for n in names if n in own)!r} is the query itself or of its sequence{more}; leave it out"
     if len(names) != length:
         yield f"a list of {len(names):,}; wanted {length:,}"
     distinct = set(names)

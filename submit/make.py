@@ -28,11 +28,12 @@ from configs.schema import BuildConfig
 from configs.store.atomic_files import disk_full_message, write_file
 from ensemble.finished import Build, open_build
 from ensemble.kernels.device import check_device
+from ensemble.kernels.left_out import LeftOut
 from ensemble.results.build_record import Evaluation, Record, describe_left_out
 from ensemble.results.ranking import Ranking
 from models.data.skip import UNANSWERED
 from submit.build_scores import SCORE, Row, compare, load_scores, score_evaluation, show
-from submit.faults import find_faults
+from submit.faults import find_faults, tokens_apart
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Fault, Format, Names
 
@@ -140,7 +141,7 @@ def carry_out(args: argparse.Namespace) -> Submission:
     form = format_of(plan.competition.format)
     sides = (("query", ranking.query_names), ("gallery", ranking.gallery_names))
     names = names_of(form, Path(record.data), *(record.all_names(part, kept) for part, kept in sides))
-    content = submission(ranking, form, names, plan.competition.top_k)
+    content = submission(ranking, form, names, plan.competition.top_k, record.evaluations["test"].left_out)
     out = args.out or Path("submissions") / build.path.name
     check_folder(out)
     scores = {
@@ -220,8 +221,10 @@ def note_of_round(done: Mapping[str, Any]) -> str:
     return f"note: round {done['round']} trained on {done['joined']:,} {images}, labelled by {done['settings']}"
 
 
-def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> bytes:
+def submission(ranking: Ranking, form: Format, names: Names, top_k: int, left_out: LeftOut | None = None) -> bytes:
     """The bytes of the file to hand in, read back and checked.
+
+    left_out: what the lists of the ranking leave out.
 
     Raises:
         SubmissionError: what was written is not what was meant.
@@ -230,9 +233,14 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int) -> byte
     meant = form.arrange(ranking, names, tokens)
     content = form.write(meant)
     back = form.read(content)
-    faults = find_faults(
-        back, tokens, form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names)), settable=False
-    )
+    kept = dict(zip(names.query, tokens.query, strict=False)), dict(zip(names.gallery, tokens.gallery, strict=False))
+    ranked = [
+        [side.get(n, "") for n in of]
+        for side, of in zip(kept, (ranking.query_names, ranking.gallery_names), strict=True)
+    ]
+    apart = tokens_apart(left_out if form.scored else None, *ranked)
+    length = form.length(tokens, top_k, len(names.gallery) - len(ranking.gallery_names))
+    faults = find_faults(back, tokens, length, settable=False, apart=apart)
     if [*back.answers.queries] != [*meant.queries] or [*map(list, back.answers.lists)] != [*map(list, meant.lists)]:
         faults.append(Fault(None, "reading it back gives other lists"))
     if faults:

@@ -15,9 +15,8 @@ from configs.console.command import CommandLine, run
 from configs.console.tables import plain_table
 from configs.errors import ConfigError, DataError
 from ensemble.metrics import bootstrap, retrieval_metrics
-from ensemble.metrics.competition_score import cameras, data_digest, describe, find_themselves, total_per_query
+from ensemble.metrics.competition_score import cameras, data_digest, describe, junk_of, total_per_query
 from ensemble.metrics.retrieval_metrics import AP_RULES, Score
-from models.data.itself import own_rows
 from submit.faults import counts_from
 from submit.submission import (
     CheckedSubmission,
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError("a format without lists cannot be scored by ranks; name another with --format")
     if not desk.benchmark.scorable:
         raise DataError(f"{desk.benchmark.root}: query or gallery has no identities, so there is nothing to score")
-    if args.ap == "market" and desk.length < len(desk.benchmark.gallery):
+    if args.ap == "market" and desk.length < desk.full:
         raise ConfigError(
             f"--ap market needs full lists of {len(desk.benchmark.gallery):,} images; these lists have "
             f"{desk.length:,}. Use --ap relevant for cut lists, or --set competition.top_k=N for longer lists"
@@ -95,7 +94,7 @@ def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Scor
     query = desk.benchmark.query
     gallery = desk.benchmark.gallery
     rule = ap or rules.ap
-    if rule == "market" and desk.length < len(gallery):
+    if rule == "market" and desk.length < desk.full:
         rule = "relevant"
     cams = cameras(query.camids, gallery.camids)
     return retrieval_metrics.evaluate(
@@ -104,12 +103,12 @@ def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Scor
         gallery.pids,
         *(cams or (None, None)),
         ap=rule,
-        junk=rules.junk if cams else "none",
+        junk=junk_of(rules, cams),
+        left_out=desk.left_out,
         top_k=None if rule == "market" else desk.length,
         weights=(rules.score.rank1, rules.score.map),
         extra={
-            "data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids),
-            **find_themselves(own_rows(query, gallery), cams if rules.junk != "none" else None),
+            "data": data_digest(query.pids, query.camids, gallery.pids, gallery.camids, *desk.left_out_ids),
             "members": "file",
         },
     )
@@ -117,12 +116,14 @@ def score_order(order: ArrayLike, desk: SubmissionRules, ap: str | None) -> Scor
 
 def misplaced(handed: CheckedSubmission, desk: SubmissionRules, score: Score, ap: str | None) -> list[str]:
     """Notes if the score rises clearly when every number is shifted by one."""
+    if desk.left_out is not None and desk.length == desk.full:  # a shifted list would lack images
+        return []
     if counts_from(desk.tokens.gallery) is None or len(desk.kept.gallery) < len(desk.tokens.gallery):
         return []
     order = np.asarray(order_of(handed, desk))
     notes = []
     for shift, word in ((-1, "lower"), (1, "higher")):
-        moved = score_order((order + shift) % len(desk.tokens.gallery), desk, ap)
+        moved = score_order(np.where(order < 0, -1, (order + shift) % len(desk.tokens.gallery)), desk, ap)
         if moved.total > score.total + SUSPICIOUS:
             notes.append(
                 f"with every number one {word} it would score {100 * moved.total:.1f}, not {100 * score.total:.1f}: "

@@ -15,9 +15,12 @@ from configs.console.command import shortened
 from configs.errors import ConfigError, SubmissionError
 from configs.load import load_competition
 from configs.schema import Competition
+from ensemble.kernels.left_out import LeftOut
+from ensemble.results.left_out import left_out_of, left_out_rows
+from models.data.itself import check_junk
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
-from submit.faults import find_faults, suspicions
+from submit.faults import find_faults, suspicions, tokens_apart
 from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import MAX_BYTES, Fault, Format, Names, ParsedSubmission, broken
 
@@ -39,6 +42,7 @@ class SubmissionRules:
         form: the file format.
         tokens: image names of the full data set as the format's tokens.
         kept: tokens without the images of competition.skip; these lists are scored.
+        left_out: what the queries' lists leave out by the competition's rules.
     """
 
     competition: Competition
@@ -46,16 +50,31 @@ class SubmissionRules:
     form: Format
     tokens: Names
     kept: Names
+    left_out: LeftOut | None = None
+
+    @property
+    def left_out_ids(self) -> list[list[int]]:
+        """What a score depends on beside identities and cameras, as `competition_score.left_out_ids`."""
+        rows = left_out_rows(self.competition.junk, self.benchmark.query, self.benchmark.gallery)
+        return [rows.get(key, []) for key in ("own", "query_sequences", "gallery_sequences")] if rows else []
+
+    @property
+    def full(self) -> int:
+        """Length of the longest list of the gallery."""
+        return self.left_out.length(None) if self.left_out else len(self.kept.gallery)
 
     @property
     def length(self) -> int:
         """Length of a list."""
-        return self.form.length(self.tokens, self.competition.top_k, len(self.tokens.gallery) - len(self.kept.gallery))
+        gone = len(self.tokens.gallery) - len(self.kept.gallery)
+        most = self.form.length(self.tokens, self.competition.top_k, gone)
+        return min(most, self.full) if self.form.scored else most
 
     def faults(self, sheet: ParsedSubmission) -> list[Fault]:
         """All faults of a parsed file."""
         left_out = {*self.tokens.gallery} - {*self.kept.gallery}
-        return find_faults(sheet, self.tokens, self.length, left_out, settable=not self.form.whole)
+        apart = tokens_apart(self.left_out, self.kept.query, self.kept.gallery) if self.form.scored else None
+        return find_faults(sheet, self.tokens, self.length, left_out, not self.form.whole, apart)
 
     @cached_property
     def most_bytes(self) -> int:
@@ -108,6 +127,7 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
     benchmark = read_layout(layout, root, competition.skip, wanted=("query", "gallery"))
     for finding in benchmark.found:
         print(finding, file=sys.stderr)
+    check_junk(competition, benchmark)
     query, gallery = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
     names = names_of(form, benchmark.root, query, gallery)
     tokens = form.tokens(names)
@@ -115,7 +135,8 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
         _kept(names.query, tokens.query, benchmark.query.names),
         _kept(names.gallery, tokens.gallery, benchmark.gallery.names),
     )
-    return SubmissionRules(competition, benchmark, form, tokens, kept if form.scored else tokens)
+    left_out = left_out_of(competition.junk, benchmark.query, benchmark.gallery)
+    return SubmissionRules(competition, benchmark, form, tokens, kept if form.scored else tokens, left_out)
 
 
 def _kept(names: Sequence[str], tokens: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
@@ -186,7 +207,9 @@ def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | N
 
 
 def order_of(handed: CheckedSubmission, desk: SubmissionRules) -> list[list[int]]:
-    """The lists of a valid file as gallery indices, in the order of the data set's queries."""
+    """The lists of a valid file as gallery indices, in the order of the data set's queries; short ones end in -1."""
     place = {token: i for i, token in enumerate(desk.kept.gallery)}
     lists: dict[str, Sequence[str]] = dict(zip(handed.sheet.answers.queries, handed.sheet.answers.lists, strict=True))
-    return [[*map(place.__getitem__, lists[query])] for query in desk.kept.query]
+    order = [[*map(place.__getitem__, lists[query])] for query in desk.kept.query]
+    most = max(map(len, order), default=0)
+    return [[*row, *[-1] * (most - len(row))] for row in order]

@@ -42,23 +42,25 @@ def systems_of(
     feats, n_query = [bank.feats for bank in banks], banks[0].n_query
     prints = [bank.fingerprint.split("/")[1] for bank in banks]
     members = "+".join(f"{p}*{w:g}" for p, w in zip(prints, mix.weights, strict=True))
+    left_out = evaluation.left_out
+    given: dict[str, Any] = {"device": device, "left_out": left_out}
     systems = [
-        System(bank.member, p, "none", partial(distance_blocks.blocks, bank.feats, n_query, device=device))
+        System(bank.member, p, "none", partial(distance_blocks.blocks, bank.feats, n_query, **given))
         for bank, p in zip(banks, prints, strict=True)
     ]
     if len(banks) > 1:
-        summed = partial(distance_blocks.blocks, feats, n_query, weights=mix.weights, device=device)
+        summed = partial(distance_blocks.blocks, feats, n_query, weights=mix.weights, **given)
         systems.append(System("sum", members, "none", summed))
 
     def reranked() -> Iterator[distance_blocks.Block]:
         near = load_neighbours(store.open(evaluation.neighbours)) if evaluation.neighbours else None
         of: dict[str, Any] = {"camids": all_camids(evaluation), "groups": all_groups(evaluation)}
-        return distance_stream(mix, feats, n_query, near=near, device=device, **of)
+        return distance_stream(mix, feats, n_query, near=near, **given, **of)
 
     if evaluation.kinds is not None:
         found = partitions.partitions_of(evaluation.kinds, n_query, len(feats[0]))
         mixes = partitions.mixes_of(ensemble, [bank.member for bank in banks], found)
-        apart = partial(partitions.blocks, mixes, feats, found, n_query, device)
+        apart = partial(partitions.blocks, mixes, feats, found, n_query, device, left_out)
         name = "sum" if len(banks) > 1 else banks[0].member
         name += ", re-ranked" if any(own.reranks for own in mixes) else ""
         described = partitions.describe(mixes, found, mix.weights)

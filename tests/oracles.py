@@ -112,11 +112,14 @@ def k_reciprocal(
     k2: int = 6,
     lam: float = 0.3,
     power: float = 2,
+    sides: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> np.ndarray:
     """Re-ranked distance of each query to each gallery image: eqs. 2, 4, 7, 10, 11 and 12.
 
     Args:
         dist: (N, N), queries first; finite and not negative.
+        sides: the images that are queries and those of the gallery, where an image may be both; else the first n_query
+            and the others.
         k1, k2: at or over N, the first min(k, N) of a row are all of it. k2 <= 1 leaves V as it is.
 
     Returns:
@@ -148,12 +151,13 @@ def k_reciprocal(
                 expanded[i, c] = math.fsum(weights[j, c] for j in nearest) / len(nearest)
         weights = expanded
 
-    result = np.zeros((n_query, n - n_query))
-    for i in range(n_query):
-        for j in range(n_query, n):
+    asked, there = sides or (range(n_query), range(n_query, n))
+    result = np.zeros((len(asked), len(there)))
+    for row, i in enumerate(asked):
+        for column, j in enumerate(there):
             overlap = math.fsum(min(weights[i, c], weights[j, c]) for c in range(n))
             jaccard = 1 - overlap / (2 - overlap)
-            result[i, j - n_query] = (1 - lam) * jaccard + lam * scaled[i, j]
+            result[row, column] = (1 - lam) * jaccard + lam * scaled[i, j]
     return result
 
 
@@ -272,6 +276,7 @@ def evaluate(
     ap: str,
     junk: str,
     top_k: int | None = None,
+    left_out: Sequence[set[int]] | None = None,
 ) -> dict[str, float | int | list[float]]:
     """Rank-1, mAP, CMC (Gray, Brennan & Tao 2007) and mINP (Ye et al. 2021, |G_i| / R_i^hard averaged) of ranked lists.
 
@@ -279,6 +284,7 @@ def evaluate(
         ranking: an array of floating type is a (Q, G) distance; anything else is Q lists of indices, best first.
         ap: a rule of `average_precision`.
         junk: `market` takes images of the query's pid and camera out of its list before the cut; `none` takes out none.
+        left_out: gallery images of each query that are taken out of its list too, whoever they show.
         top_k: the cut for CMC and AP; mINP is of the whole list given. `market` allows no cut below G.
 
     Returns:
@@ -311,8 +317,10 @@ def evaluate(
     precisions, inverse_penalties, first_hits = [], [], []
     skipped = 0
     for q in range(n_query):
-        right, removed = set(), set()
+        right, removed = set(), set(left_out[q]) if left_out else set()
         for g in range(n_gallery):
+            if g in removed:
+                continue
             same_pid = query_pids[q] == gallery_pids[g]
             if same_pid and junk == "market" and query_camids[q] == gallery_camids[g]:
                 removed.add(g)

@@ -237,7 +237,9 @@ IDLE = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("
     "models/data/spelling.py",
     "ensemble/__init__.py",
 }
-BY_VALUE = {f"models/data/{f}.py" for f in ("split", "images", "mend")}  # in the digests and the images that they make
+BY_VALUE = {
+    f"models/data/{f}.py" for f in ("split", "images", "crop", "mend")
+}  # in digests and the images that they make
 
 
 def test_the_code_of_training_is_counted_whole(monkeypatch):
@@ -247,7 +249,7 @@ def test_the_code_of_training_is_counted_whole(monkeypatch):
 
 def test_the_code_of_the_images_is_counted_whole(monkeypatch):
     made = counted(monkeypatch, lambda: cache_keys.images_address("train", "d", (64, 32)))
-    assert {f"models/data/{f}.py" for f in ("images", "mend", "batches")} <= made
+    assert {f"models/data/{f}.py" for f in ("images", "crop", "mend", "batches")} <= made
 
 
 def test_the_code_of_extraction_is_counted_whole(monkeypatch):

@@ -182,9 +182,10 @@ def trained_on_features(folder, recipe, member):
         (RESNET, {"name": "mgn", "width": 8}),
         ({"name": "timm", "model": "test_vit"}, {"name": "token"}),
         ({"name": "timm", "model": "test_vit"}, {"name": "token", "patches": "max"}),
+        ({"name": "timm", "model": "test_vit"}, {"name": "mgn", "width": 8, "fork": "blocks.5"}),
         ("tiny", "global"),
     ],
-    ids=["avg", "gem", "mgn", "token", "token-max", "tiny"],
+    ids=["avg", "gem", "mgn", "token", "token-max", "mgn-of-a-vit", "tiny"],
 )
 def test_a_head_on_kept_features_learns_what_it_would_on_images(tmp_path, backbone, head):
     """Against the same backbone held, through which every image goes in every epoch, mirrored or not."""

@@ -5,6 +5,7 @@ import pytest
 
 from configs.errors import ConfigError, DataError
 from configs.load import load_competition
+from ensemble import split as splitting
 from models.data.layouts import LAYOUTS, read_layout
 from models.data.layouts.aicity import read_labels
 from models.data.layouts.detect import SIGNS, recognise
@@ -116,6 +117,28 @@ def drawn(root):
     (root / "drawn.json").write_text("{}")
 
 
+def wildlife(root):
+    touch(root, {"images": ["a.png", "b.png", "c.png", "d.png"]})
+    rows = ["1,fox,images/a.png,database,red,left,2026-01-02", "2,owl,images/b.png,train,,,",
+            "3,fox,images/c.png,query,red,,", "4,fox,images/d.png,test,grey,right,"]  # fmt: skip
+    (root / "metadata.csv").write_text("image_id,identity,path,split,species,orientation,date\n" + "\n".join(rows))
+
+
+def class_folders(root):
+    touch(
+        root,
+        {"train/fox": ["1.png", "2.png"], "train/owl": ["1.png"], "query/cat": ["1.png"], "gallery/cat": ["9.png"]},
+    )
+    touch(root, {"gallery/fox": [".hidden.png"]})
+
+
+def labels_csv(root):
+    touch(root, {"train": ["a.png", "b.png"], "test": ["c.png", "d.png"]})
+    (root / "train.csv").write_text("filename,ground_truth,mood\na.png,fox,glad\nb.png,owl,\n")
+    pairs = ["0,c.png,d.png", "1,d.png,c.png"]
+    (root / "test.csv").write_text("row_id,query_image,gallery_image\n" + "\n".join(pairs) + "\n")
+
+
 MAKERS = {
     "market1501": market,
     "msmt17": msmt17,
@@ -129,8 +152,12 @@ MAKERS = {
     "aicity": aicity,
     "visda2020": visda2020,
     "table": table,
+    "wildlife": wildlife,
+    "class_folders": class_folders,
+    "labels_csv": labels_csv,
     "drawn": drawn,
 }
+NAMED = ("wildlife", "class_folders")  # by what a table says, or by folder and file
 BOXES = ([2, 2, 7], [1, 3, 2], [1], [1], [0, 1], [1, 2])
 # train pids, train cameras, query pids, query cameras, gallery pids, gallery cameras
 WANT = {
@@ -146,6 +173,9 @@ WANT = {
     "aicity": ([1, 333], [1, 12], [-1, -1], [-1, -1], [-1], [-1]),
     "visda2020": ([], [], [44, 33], [2, 1], [44, 0, 33], [3, 4, 5]),
     "table": ([1, 2], [1, -1], [0], [1], [0], [2]),
+    "wildlife": ([0, 1], [-1] * 2, [0, 0], [-1] * 2, [0, 0], [-1] * 2),
+    "class_folders": ([1, 1, 2], [-1] * 3, [0], [-1], [0], [-1]),
+    "labels_csv": ([0, 1], [-1] * 2, [-1] * 2, [-1] * 2, [-1] * 2, [-1] * 2),
     "drawn": BOXES,
 }
 
@@ -171,7 +201,10 @@ def test_reads(root, name):
     ]
     assert tuple(got) == WANT[name]
     for split in (found.train, found.query, found.gallery, found.unlabelled):
-        assert all(path.is_file() and path.name == n for n, path in zip(split.names, split.paths, strict=True))
+        assert all(
+            path.is_file() and (path.name == n or name in NAMED)
+            for n, path in zip(split.names, split.paths, strict=True)
+        )
         if name != "visda2020":
             assert list(split.names) == sorted(split.names)
     assert found.scorable == (found.query.pids >= 0).all()
@@ -207,7 +240,7 @@ def test_market_in_its_own_subfolder(root):
 def test_a_folder_that_is_nothing_or_two_things(root):
     touch(root, {"photos": ["a.jpg"], "more": []})
     with pytest.raises(
-        DataError, match=r"the folder has more/, photos/\. The layouts are: drawn, market1501, .* table\. Give one"
+        DataError, match=r"the folder has more/, photos/\. The layouts are: drawn, market1501, .* table, .*\. Give one"
     ):
         recognise(root)
     touch(root, {"bounding_box_train": [], "query": []})
@@ -309,3 +342,89 @@ def test_every_competition_names_a_layout_and_a_format(path):
     competition = load_competition(path.stem)
     assert competition.layout in {"auto", *LAYOUTS} and competition.format in FORMATS
     assert np.isclose(competition.score.rank1 + competition.score.map, 1)
+
+
+def test_wildlife_names_images_by_their_ids_and_says_what_it_does_not_read(root):
+    wildlife(root)
+    found = read_layout("wildlife", root)
+    assert (found.query.names, found.gallery.names) == (("3", "4"), ("1", "4"))
+    assert found.gallery.domains == ("red", "grey") and found.train.names == ("1", "2")
+    assert found.labels == {0: "fox", 1: "owl"}
+    told = " ".join(str(finding) for finding in found.found)
+    assert "metadata.csv has 2 unknown columns: 'orientation', 'date'" in told
+    assert "1 query is a gallery image itself (4)" in told
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("image_id,identity,path", "1,fox,a.png", "no column 'split'"),
+        (
+            "image_id,identity,path,split",
+            "1,fox,a.png,holdout",
+            "line 2: split 'holdout'; must be one of train, database",
+        ),
+        ("image_id,identity,path,split", "1,,a.png,database", "line 2: a train row without an identity"),
+        ("image_id,identity,path,split", ",fox,a.png,test", "line 2: no image_id"),
+        ("image_id,identity,path,split", "1,fox,../a.png,test", "path '../a.png'; must be inside"),
+        ("image_id,identity,path,split", "1,fox,a.png,test\n1,fox,b.png,test", "lines 2 and 3: '1' is in one list"),
+    ],
+)
+def test_wildlife_tables_that_are_wrong(root, header, row, told):
+    touch(root, {".": ["a.png", "b.png"]})
+    (root / "metadata.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError, match=told):
+        read_layout("wildlife", root, wanted=())
+
+
+def test_class_folders_alone_are_split_by_the_command(root, tmp_path, capsys):
+    touch(
+        root,
+        {
+            f"{who}": [f"{i}.png" for i in range(4)]
+            for who in ("fox", "owl", "cat", "ape", "emu", "gnu", "yak", "elk", "bat", "cow")
+        },
+    )
+    found = read_layout("class_folders", root, wanted=("train",))
+    assert len(found.train) == 40 and found.train.names[0] == "ape/0.png" and found.labels[0] == "ape"
+    with pytest.raises(DataError, match=r"query list .* is empty; python -m ensemble\.split --data"):
+        read_layout("class_folders", root)
+    splitting.main(["--data", str(root), "--layout", "class_folders", "--out", str(tmp_path / "held")])
+    made = read_layout("table", tmp_path / "held")
+    assert made.scorable and not {*made.query.pids} & {*made.train.pids}
+    assert {made.labels[pid] for pid in made.query.pids} <= {*found.labels.values()}
+
+
+def test_class_folders_lack_one_of_three(root):
+    touch(root, {"train/fox": ["1.png"], "query/fox": ["2.png"]})
+    with pytest.raises(DataError, match="has train, query, and no gallery"):
+        read_layout("class_folders", root)
+
+
+def test_a_plain_list_of_images_and_identities_is_split_by_the_command(root, tmp_path):
+    touch(root, {"images": [f"{i}.png" for i in range(30)]})
+    lines = [f"{i}.png,{'abcdefghij'[i // 3]},{i // 2}" for i in range(30)]
+    (root / "labels.csv").write_text("Image,Identity,sequence\n" + "\n".join(lines) + "\n")
+    found = read_layout("labels_csv", root, wanted=("train",))
+    assert found.train.paths[0] == root / "images" / "0.png" and len({*found.train.pids}) == 10
+    splitting.main(["--data", str(root), "--layout", "labels_csv", "--out", str(tmp_path / "held")])
+    made = read_layout("table", tmp_path / "held")
+    at = dict(zip(found.train.names, found.train.sequences.tolist(), strict=True))
+    for part in (made.train, made.query, made.gallery):
+        assert [at[name] for name in part.names] == part.sequences.tolist(), "sequences are kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name,identity\na.png,fox", "wanted one of image, filename, path"),
+        ("image,label,id\na.png,fox,1", "wanted one of identity, ground_truth, label"),
+        ("image,identity\na.png,", "line 2: 'a.png' has no identity"),
+        ("image,identity\na.png,fox\na.png,owl", "An image has one identity"),
+    ],
+)
+def test_lists_of_labels_that_are_wrong(root, text, told):
+    touch(root, {".": ["a.png"]})
+    (root / "train.csv").write_text(text)
+    with pytest.raises(DataError, match=told):
+        read_layout("labels_csv", root, wanted=())

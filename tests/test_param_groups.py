@@ -87,6 +87,10 @@ def test_a_heads_copies_of_blocks_have_the_rates_of_those_blocks():
     rates = {name: scale for name, (scale, _) in found(net, layer_decay=0.5, head_rate=10).items()}
     assert rates["head.tails.0.0.conv1.weight"] == 0.25 and rates["head.tails.1.1.bn2.weight"] == 0.5
     assert rates["head.branches.0.parts.0.reduce.weight"] == 10
+    net = net_of({"name": "timm", "model": "test_vit"}, head={"name": "mgn", "width": 8, "fork": "blocks.4"})
+    rates = {name: scale for name, (scale, _) in found(net, layer_decay=0.5, head_rate=10).items()}
+    assert rates["head.tails.0.layers.0.attn.qkv.weight"] == rates["backbone.model.blocks.4.attn.qkv.weight"] == 0.25
+    assert rates["head.tails.1.layers.1.norm2.weight"] == rates["head.tails.1.layers.2.weight"] == 0.5
 
 
 @pytest.mark.parametrize(("optimizer", "decay", "all_of_it"), [

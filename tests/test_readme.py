@@ -55,6 +55,9 @@ def test_retrievals_wishes_and_other_weights(names, capsys):
         exec(compile(call, "docs/retrieval.md", "exec"), names)
     exec(compile(blocks[1], "docs/retrieval.md", "exec"), names)
     assert len(names["pool"].dist) == 2 and names["order"].shape == (QUERIES, 200)
+    exec(compile(blocks[2], "docs/retrieval.md", "exec"), names)
+    assert names["order"].shape == (N, 200) and "|junk=itself|" in names["score"].signature
+    assert (names["order"] != np.arange(N)[:, None]).all()
 
 
 def test_a_member_from_outside(names):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from configs.schema import Ensemble
 from ensemble.fusion.strategy import FusionSettings, distance_stream, fusion_settings
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import spans
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import DistanceMatrices, Feats
@@ -42,6 +43,25 @@ class Partition:
     def gallery(self) -> NDArray[np.intp]:
         """Its gallery rows, in the order of the units."""
         return np.concatenate([*self.units, np.empty(0, np.intp)])
+
+    def left_out(self, every: LeftOut | None) -> LeftOut | None:
+        """What its queries leave out of their lists of units; every: what all queries leave out, of the gallery.
+
+        Raises:
+            ConfigError: a unit is a track, which may hold the query.
+        """
+        if every is None:
+            return None
+        if any(len(unit) > 1 for unit in self.units):
+            raise ConfigError("ensemble.tracks=mean averages a query with its own track; set ensemble.tracks=none")
+        unit_of = np.full(every.n_gallery, -1)
+        unit_of[self.gallery] = np.arange(len(self.units))
+        mine = every.take(self.query)
+        query, unit = np.repeat(np.arange(mine.n_query), mine.counts), unit_of[mine.index]
+        counts = np.bincount(query[unit >= 0], minlength=mine.n_query)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        own = np.where(mine.own >= 0, unit_of[mine.own], -1)
+        return LeftOut(own, indptr, unit[unit >= 0], len(self.units), mine.rules) if indptr[-1] else None
 
     def others(self, n_gallery: int) -> NDArray[np.intp]:
         """The gallery rows of the other partitions."""
@@ -115,49 +135,66 @@ def blocks(
     parts: Sequence[Partition],
     n_query: int,
     device: str = "auto",
+    left_out: LeftOut | None = None,
 ) -> Iterator[distance_blocks.Block]:
     """Stream the distances of the partitions' queries to the whole gallery: (slice of queries, (b, G) float32).
 
     Args:
         mixes: one per partition.
         n_query: query rows of `feats`, also those outside these partitions.
+        left_out: images that are at infinity, of all query rows.
     """
     part_of = np.full(n_query, -1)
     for number, part in enumerate(parts):
         part_of[part.query] = number
     part_of = part_of[part_of >= 0]
-    rows = [_rows(mix, feats, part, n_query, device) for mix, part in zip(mixes, parts, strict=True)]
+    asked = np.sort(np.concatenate([part.query for part in parts]))
+    rows = [_rows(mix, feats, part, n_query, device, left_out) for mix, part in zip(mixes, parts, strict=True)]
+    gone = left_out.take(asked) if left_out else None
     for span in spans(len(part_of), BLOCK):
-        yield span, np.stack([next(rows[number]) for number in part_of[span]])
+        dist = np.stack([next(rows[number]) for number in part_of[span]])
+        if gone is not None:
+            dist[gone.pairs(span)] = np.inf
+        yield span, dist
 
 
 def _rows(
-    mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
+    mix: FusionSettings,
+    feats: Sequence[Feats],
+    part: Partition,
+    n_query: int,
+    device: str,
+    left_out: LeftOut | None,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the distances of a partition's queries to the whole gallery, (G,) each."""
     n_gallery = len(feats[0]) - n_query
     others = part.others(n_gallery)
     feats, mix = drop_unweighted(feats, mix)
-    own = _own(mix, feats, part, n_query, device)
+    own = _own(mix, feats, part, n_query, device, left_out)
     for (_, near), (_, far) in zip(
         own, distances_to_others(mix.weights, feats, part, others, n_query, device), strict=True
     ):
         dist = np.empty((len(near), n_gallery), np.float32)
         for place, unit in enumerate(part.units):
             dist[:, unit] = near[:, place, None]
-        dist[:, others] = far + near.max(axis=1, initial=0, keepdims=True)
+        farthest = np.where(np.isinf(near), 0, near).max(axis=1, initial=0, keepdims=True)
+        dist[:, others] = far + farthest
         yield from dist
 
 
 def _own(
-    mix: FusionSettings, feats: Sequence[Feats], part: Partition, n_query: int, device: str
+    mix: FusionSettings,
+    feats: Sequence[Feats],
+    part: Partition,
+    n_query: int,
+    device: str,
+    left_out: LeftOut | None,
 ) -> Iterator[distance_blocks.Block]:
     """Distances of a partition's queries to its units, (b, U)."""
     if not part.units:
         return _nothing(len(part.query))
-    return distance_stream(
-        mix, [select_features(a, part.query, part.units, n_query) for a in feats], len(part.query), device=device
-    )
+    some = [select_features(a, part.query, part.units, n_query) for a in feats]
+    return distance_stream(mix, some, len(part.query), device=device, left_out=part.left_out(left_out))
 
 
 def distances_to_others(

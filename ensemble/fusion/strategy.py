@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from configs.errors import ConfigError
 from configs.schema import EACH_FIRST, SUM_FIRST, DomainSettings, Ensemble
+from ensemble.kernels.left_out import LeftOut
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
 from ensemble.neighbours.knn import Neighbours, nearest
@@ -138,6 +139,11 @@ def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
     return request | parts
 
 
+def leaving_out(left_out: LeftOut | None) -> dict[str, LeftOut]:
+    """The keyword of searches and re-rankers; nothing where nothing is left out."""
+    return {"left_out": left_out} if left_out else {}
+
+
 def distance_stream(
     mix: FusionSettings,
     feats: Sequence[Feats],
@@ -146,6 +152,7 @@ def distance_stream(
     near: Neighbours | None = None,
     device: str = "auto",
     camids: ArrayLike | None = None,
+    left_out: LeftOut | None = None,
     groups: ArrayLike | None = None,
 ) -> Iterator[distance_blocks.Block]:
     """Distances of every query to the whole gallery, exactly: (slice of queries, (b, G) float32).
@@ -154,15 +161,17 @@ def distance_stream(
         feats: (N, D_m) unit rows each, queries first; or distances.
         near: the neighbours by the summed distance where somebody has them; else they are searched for.
         camids: (N,), -1 unknown; a penalty needs them.
+        left_out: images that are at infinity.
         groups: (N,), -1 unknown; a re-ranker by groups needs them, if `near` is not given.
     """
-    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
+    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device} | leaving_out(left_out)
     k = mix.reranker.neighbours_read(len(feats[0]))
     read = None if near is not None else mix.groups(groups)
     if mix.each_first:
         pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
         found = [nearest(a, k, groups=read, **given) if k else None for a, _ in pairs]
-        return rerank_each_then_sum(mix, [a for a, _ in pairs], found, n_query, [w for _, w in pairs], device, camids)
+        feats, weights = [a for a, _ in pairs], [w for _, w in pairs]
+        return rerank_each_then_sum(mix, feats, found, n_query, weights, device, camids, left_out)
     if k and near is None:
         near = nearest(feats, k, weights=mix.weights, groups=read, **given)
     return mix.reranker.stream(near, feats, n_query, weights=mix.weights, **given)
@@ -176,8 +185,9 @@ def rerank_each_then_sum(
     weights: Sequence[float],
     device: str,
     camids: ArrayLike | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[distance_blocks.Block]:
     """Every member re-ranked by its own neighbours, then summed."""
-    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device}
+    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device} | leaving_out(left_out)
     streams = [mix.reranker.stream(n, [a], n_query, **given) for n, a in zip(near, feats, strict=True)]
     return distance_blocks.summed(streams, weights)

@@ -1,7 +1,7 @@
 """Ranks of the right images by counting in rows of distances, without sorting.
 
 The facts of a query are four numbers over its right images found: the sum of k / rank_k, their number, the first rank
-and the last rank. Ranks start at 1 and do not count junk.
+and the last rank. Ranks start at 1 and do not count junk. An image at distance infinity is not in the list.
 """
 
 import numpy as np
@@ -130,6 +130,7 @@ def doubtful(
     at = 0
     for i in range(rows):
         targets = np.sort(right[right_ptr[i] : right_ptr[i + 1]])
+        targets = targets[: np.searchsorted(targets, np.float32(np.inf))]
         if targets.size:
             row = dist[i]
             reach = np.float32(bound[i] * 1.0001 + 5e-7 * max(1.0, abs(targets[targets.size - 1])))  # own rounding
@@ -177,7 +178,11 @@ def from_distances(
         if group[q] < 0:
             total[q] = np.nan if has_nan(dist[q]) else 0.0
             continue
-        targets = by_pid[pid_ptr[group[q]] : pid_ptr[group[q] + 1]]
+        listed = by_pid[pid_ptr[group[q]] : pid_ptr[group[q] + 1]]
+        targets = listed[dist[q][listed] != np.float32(np.inf)]
+        if targets.size == 0:
+            total[q] = np.nan if has_nan(dist[q]) else 0.0
+            continue
         rank = ranks(dist[q], targets)
         if rank[0] < 0:
             total[q] = np.nan

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from configs.schema import Competition
+from configs.schema import JUNK_RULES, NO_JUNK, Competition
 from ensemble.metrics import retrieval_metrics
 from ensemble.metrics.retrieval_metrics import Score
 from ensemble.results.build_record import Evaluation
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ensemble.neighbours import distance_blocks
 
 UNKNOWN = -1
+SAME_CAM = JUNK_RULES[1]
+SAID = {
+    "itself": "each image left out of its own list",
+    "same_pid_same_cam": "junk: same person, same camera",
+    "same_sequence": "images of the same sequence left out",
+    "none": "no junk",
+}
 
 
 def data_digest(*lists: Iterable[int]) -> str:
@@ -47,15 +54,27 @@ def score_stream(
         np.array(e.gallery_pids),
         *(cams or (None, None)),
         ap=ap,
-        junk=competition.junk if cams else "none",
+        junk=junk_of(competition, cams),
+        left_out=e.left_out,
         top_k=None if ap == "market" else competition.top_k,
         weights=(competition.score.rank1, competition.score.map),
         extra={
-            "data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids),
-            **find_themselves(e.itself, cams if competition.junk != "none" else None),
+            "data": data_digest(e.query_pids, e.query_camids, e.gallery_pids, e.gallery_camids, *left_out_ids(e)),
+            **find_themselves(e.itself, cams if junk_of(competition, cams) != NO_JUNK else None),
             **extra,
         },
     )
+
+
+def junk_of(competition: Competition, cams: object | None) -> str:
+    """The rule that removes images by identity and camera, if it is asked for and cameras are known."""
+    return SAME_CAM if SAME_CAM in competition.junk.split("+") and cams else NO_JUNK
+
+
+def left_out_ids(evaluation: Evaluation) -> list[list[int]]:
+    """What a score depends on beside identities and cameras; empty without rules that leave images out of lists."""
+    lists = evaluation.own, evaluation.query_sequences, evaluation.gallery_sequences
+    return [*lists] if any(lists) else []
 
 
 def cameras(query: ArrayLike, gallery: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
@@ -94,7 +113,7 @@ def describe(signature: str) -> str:
     """The rules in readable form: `AP 'hits' at 200, no junk, total = 0.5 rank-1 + 0.5 mAP`."""
     says = parse(signature)
     at = "" if says["ap"] == "market" else f" at {says['k']}"
-    junk = {"same_pid_same_cam": "junk: same person, same camera", "none": "no junk"}.get(says["junk"], says["junk"])
+    junk = ", ".join(SAID.get(rule, rule) for rule in says["junk"].split("+"))
     total = says["weights"].replace("*rank1+", " rank-1 + ").replace("*map", " mAP")
     skipped = "" if says["skipped"] == "0" else f", {int(says['skipped']):,} queries skipped"
     itself = int(says.get("itself", 0))

@@ -11,6 +11,7 @@ the one it used. All divide the sum of k / rank_k over the query's hits by:
 Junk are gallery images of the query's identity and camera. They are removed before ranks are counted.
 Identities and cameras are whole numbers or text; `ids.py` says which are unknown.
 An unknown identity is never relevant in the gallery, and is skipped as a query. An unknown camera equals no other.
+Images that a query leaves out, `left_out`, are removed too: its own image, or those of its sequence.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.kernels.left_out import LeftOut
 from ensemble.metrics.ids import as_array, as_numbers
 
 Ints = NDArray[np.int64]
@@ -35,12 +37,13 @@ def from_lists(
 ) -> Facts:
     """Counts for ranked lists order (B, K): each list's first top_k images after junk is removed.
 
-    Ranks start at 1 and do not count junk. All four are 0 if nothing was found, or the identity is below 0 (unknown).
+    Ranks start at 1 and do not count junk. A list may end in -1, no image. All four are 0 if nothing was found, or the
+    identity is below 0 (unknown).
 
     Returns:
         (B,) each: the sum of k / rank_k over the relevant images found, their number, the first rank, the last rank.
     """
-    query, place = np.nonzero((gallery_pids[order] == pids[:, None]) & (pids >= 0)[:, None])
+    query, place = np.nonzero((gallery_pids[order] == pids[:, None]) & (pids >= 0)[:, None] & (order >= 0))
     dropped = gallery_cams[order[query, place]] == cams[query] if junk else np.zeros(query.size, bool)
     rank = place + 1 - (_running(query, dropped) - dropped)
     kept = ~dropped & (rank <= top_k)
@@ -128,6 +131,13 @@ class _Labels:
     junk: str
     ap: str
     top_k: int | None
+    left_out: LeftOut | None = None
+
+    @property
+    def rules(self) -> str:
+        """What is removed from lists: `itself+same_pid_same_cam`, or `none`."""
+        out = self.left_out.rules if self.left_out else ()
+        return "+".join(sorted((*out, *((self.junk,) if self.junk != "none" else ())))) or "none"
 
 
 def _labels(
@@ -138,6 +148,7 @@ def _labels(
     ap: str,
     top_k: int | None,
     junk: str | None,
+    left_out: LeftOut | None,
 ) -> _Labels:
     if ap not in AP_RULES:
         raise ValueError(f"unknown AP rule {ap!r}; the rules are: {', '.join(AP_RULES)}")
@@ -160,8 +171,25 @@ def _labels(
     for side, p, c in zip(("query", "gallery"), pids, cams, strict=True):
         if p.size != c.size or not p.size:
             raise ValueError(f"{side}: {p.size} identities and {c.size} cameras; want one per image, and at least one")
+    if left_out is not None and (left_out.n_query, left_out.n_gallery) != (pids[0].size, pids[1].size):
+        raise ValueError(
+            f"left_out is of {left_out.n_query} queries and {left_out.n_gallery} gallery images; there are "
+            f"{pids[0].size} and {pids[1].size}"
+        )
     there = np.where(cams[1] < 0, NO_CAMERA, cams[1])  # an unknown camera equals no other, not even an unknown one
-    return _Labels(pids[0], pids[1], cams[0], there, junk, ap, top_k)
+    return _Labels(pids[0], pids[1], cams[0], there, junk, ap, top_k, left_out)
+
+
+def _right_left_out(labels: _Labels) -> Ints:
+    """(Q,) images of the query's identity that it leaves out, and that are no junk by their camera."""
+    out, n = labels.left_out, labels.query_pids.size
+    if out is None:
+        return np.zeros(n, np.int64)
+    query, image = np.repeat(np.arange(n), out.counts), out.index
+    right = (labels.query_pids[query] == labels.gallery_pids[image]) & (labels.query_pids[query] >= 0)
+    if labels.junk != "none":
+        right &= labels.query_camids[query] != labels.gallery_camids[image]
+    return np.bincount(query[right], minlength=n)
 
 
 def _groups(labels: _Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -190,7 +218,7 @@ def _score(
         raise ValueError(f"weights are {weights}: want two finite numbers >= 0, for rank-1 and mAP")
     group, pointers, by_pid = _groups(labels)
     cams = labels.query_camids, labels.gallery_camids
-    right = relevant(pointers, by_pid, group, *cams, labels.junk != "none")
+    right = relevant(pointers, by_pid, group, *cams, labels.junk != "none") - _right_left_out(labels)
     kept = (right > 0) | ((labels.ap == "hits") & (labels.query_pids >= 0))  # an unknown identity has no relevant image
     scored, n = int(kept.sum()), kept.size
     if not scored:
@@ -205,7 +233,7 @@ def _score(
     said = {
         "ap": labels.ap,
         "k": labels.top_k or length,
-        "junk": labels.junk,
+        "junk": labels.rules,
         "scored": scored,
         "skipped": n - scored,
         "weights": f"{weights[0]:g}*rank1+{weights[1]:g}*map",
@@ -233,41 +261,50 @@ def evaluate(
     ap: str = "market",
     top_k: int | None = None,
     junk: str | None = None,
+    left_out: LeftOut | None = None,
     weights: tuple[float, float] = (0.5, 0.5),
     extra: Mapping[str, object] | None = None,
 ) -> Score:
     """Score ranked lists.
 
     Args:
-        order: (Q, K) gallery indices, nearest first, no repeats. ap 'market' needs full lists, K = G.
+        order: (Q, K) gallery indices, nearest first, no repeats. ap 'market' needs full lists, K = G. With `left_out`,
+            lists may end in -1, and may hold what is left out: it is removed.
         query_pids, gallery_pids: (Q,) and (G,) identities.
         query_camids, gallery_camids: (Q,) and (G,) cameras; give both or neither.
         ap: rule of average precision: hits, relevant, relevant_at_k or market.
         top_k: score the first top_k of each list, counted after junk is removed. None: all.
         junk: same_pid_same_cam or none. None: same_pid_same_cam for ap 'market' with cameras, else none.
+        left_out: images to remove, of `ensemble.neighbours.leave_out`.
         weights: of rank-1 and mAP in the total.
         extra: further entries of the signature, such as settings, members, versions.
 
     Raises:
         ValueError: unknown rule, shapes that do not match, invalid or repeated indices, no query to score.
     """
-    labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
+    labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk, left_out)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
-    lists = _indices(order, n_query, n_gallery)
-    if ap == "market" and lists.shape[1] != n_gallery:
+    lists = _indices(order, n_query, n_gallery, -1 if left_out else 0)
+    shortest = n_gallery - (left_out.most if left_out else 0)
+    if ap == "market" and lists.shape[1] < shortest:
         raise ValueError(f"ap 'market' needs full lists of {n_gallery}; these have {lists.shape[1]}: use 'relevant'")
     gallery = labels.gallery_pids, labels.gallery_camids, labels.junk != "none", top_k or lists.shape[1]
 
     step = max(1, CELLS // lists.shape[1])
-    parts = [slice(start, start + step) for start in range(0, n_query, step)]
+    parts = [slice(start, min(n_query, start + step)) for start in range(0, n_query, step)]
     for part in parts:
         _check_distinct(lists[part], part.start)
-    found = [from_lists(lists[p], labels.query_pids[p], labels.query_camids[p], *gallery) for p in parts]
+    found = []
+    for p in parts:
+        some = lists[p] if left_out is None else left_out.closed(lists[p], p.start)
+        if ap == "market" and left_out is not None and ((some >= 0).sum(axis=1) < n_gallery - left_out.counts[p]).any():
+            raise ValueError("ap 'market' needs full lists; some have images missing: use 'relevant'")
+        found.append(from_lists(some, labels.query_pids[p], labels.query_camids[p], *gallery))
     return _score(labels, _facts(found), lists.shape[1], weights, extra)
 
 
-def _indices(order: ArrayLike, n_query: int, n_gallery: int) -> NDArray[np.int32]:
-    """Gallery indices (Q, K) as int32, checked before the cast."""
+def _indices(order: ArrayLike, n_query: int, n_gallery: int, least: int) -> NDArray[np.int32]:
+    """Gallery indices (Q, K) as int32, checked before the cast. least: 0, or -1 if lists may end in -1."""
     lists = as_array(order, "order", f"({n_query}, K), gallery indices, nearest first")
     if lists.ndim != 2 or len(lists) != n_query or not lists.size:
         raise ValueError(f"order has shape {lists.shape}: want ({n_query}, K)")
@@ -276,14 +313,14 @@ def _indices(order: ArrayLike, n_query: int, n_gallery: int) -> NDArray[np.int32
             f"order holds {lists.dtype}: want gallery indices, whole numbers. For distances, use "
             "np.argsort(dist, axis=1), or evaluate_blocks with [(slice(0, len(dist)), dist)]"
         )
-    if lists.min() < 0 or lists.max() >= n_gallery:
+    if lists.min() < least or lists.max() >= n_gallery:
         raise ValueError(f"order holds {lists.min()}..{lists.max()}: want gallery indices 0..{n_gallery - 1}")
     return np.ascontiguousarray(lists, np.int32)
 
 
 def _check_distinct(lists: NDArray[np.int32], start: int) -> None:
     ordered = np.sort(lists, axis=1)
-    again = ordered[:, 1:] == ordered[:, :-1]
+    again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if again.any():
         row, place = np.argwhere(again)[0]
         raise ValueError(f"order of query {start + row} holds gallery index {ordered[row, place]} more than once")
@@ -310,6 +347,7 @@ def evaluate_blocks(
     ap: str = "market",
     top_k: int | None = None,
     junk: str | None = None,
+    left_out: LeftOut | None = None,
     weights: tuple[float, float] = (0.5, 0.5),
     extra: Mapping[str, object] | None = None,
     n_jobs: int = -1,
@@ -320,8 +358,9 @@ def evaluate_blocks(
     """
     from ensemble.kernels import rank_counts  # imported here: 0.25 s that `evaluate` does not need
     from ensemble.kernels.parallel import over_rows
+    from ensemble.neighbours.without import without
 
-    labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk)
+    labels = _labels(query_pids, gallery_pids, query_camids, gallery_camids, ap, top_k, junk, left_out)
     n_query, n_gallery = labels.query_pids.size, labels.gallery_pids.size
     group, pointers, by_pid = _groups(labels)
     rest = pointers, by_pid, labels.gallery_camids, labels.junk != "none", top_k or n_gallery
@@ -330,7 +369,7 @@ def evaluate_blocks(
         if (blocks.n_query, blocks.n_gallery) != (n_query, n_gallery):  # type: ignore[attr-defined]
             shape = blocks.n_query, blocks.n_gallery  # type: ignore[attr-defined]
             raise ValueError(f"the stream holds {shape} distances: want ({n_query}, {n_gallery})")
-        facts = _Facts(*there(group, labels.query_camids, *rest))
+        facts = _Facts(*without(blocks, left_out).facts(group, labels.query_camids, *rest))  # type: ignore[attr-defined]
         if np.isnan(facts.total).any():
             raise ValueError("the stream holds NaN distances")
         return _score(labels, facts, n_gallery, weights, extra)
@@ -342,6 +381,9 @@ def evaluate_blocks(
         cams = labels.query_camids[rows]
         groups = group[rows]
         matrix = np.ascontiguousarray(dist, np.float32)
+        if left_out is not None:
+            matrix = np.array(matrix)
+            matrix[left_out.pairs(rows)] = np.inf
 
         def count(
             part: slice, matrix: NDArray = matrix, groups: NDArray = groups, cams: NDArray = cams

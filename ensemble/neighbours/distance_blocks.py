@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import rank_counts, ranked_lists
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import one_thread_products, over_rows, spans
 from ensemble.neighbours.block_search import choose_block_precision, exact_rows
 from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.neighbours.knn import NEAR_SHARE, check_lists, nearest_gallery
 from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.without import Without, without
 
 Block = tuple[slice, NDArray[np.float32]]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -138,6 +140,10 @@ class Stream:
         """Sort each row, ties by lower index, and return the first top_k (None: all): order, dist."""
         return sorted_rows(self, top_k, self.n_jobs)
 
+    def without(self, left_out: LeftOut, block: int = 256) -> Stream:
+        """The same rows, with infinity where an image is left out."""
+        return Stream(Without(self.source, left_out), block, self.n_jobs)
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -194,7 +200,7 @@ class Summed:
         """See `Rows`."""
         near = [part.near(rows) for part in self.parts]
         dist = self._sum([one.dist for one in near])
-        rounding = np.abs(dist).max(initial=0) * np.float32(4 * len(near) * 2.0**-24)
+        rounding = np.abs(dist).max(initial=0, where=np.isfinite(dist)) * np.float32(4 * len(near) * 2.0**-24)
 
         def pairs(indptr: Pointers, index: NDArray[np.int32]) -> Floats:
             return self._sum([one.pairs(indptr, index) for one in near])
@@ -215,13 +221,15 @@ def blocks(
     *,
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
     """Stream the distances sum_m w_m (1 - cos) as pairs (slice of query rows, (b, G) float32).
 
-    Arguments and errors as in `ensemble.neighbours.nearest`; `block`: most rows at a time on a CPU.
+    Arguments and errors as in `ensemble.neighbours.nearest`; `block`: most rows at a time on a CPU. Images that
+    are left out are at infinity.
     Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ranked`. Iteration copies them
     to the host.
     """
@@ -231,8 +239,10 @@ def blocks(
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 
-        return on_card.plain(source, n_query)
-    return Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
+        there = on_card.plain(source, n_query)
+        return there.without(left_out) if left_out else there
+    stream = Stream(Plain(source, n_query, product_error(source, n_jobs), n_jobs), block, n_jobs)
+    return stream.without(left_out, block) if left_out else stream
 
 
 def product_error(source: SimilaritySource, n_jobs: int) -> float:
@@ -272,12 +282,17 @@ def rank(
     weights: Sequence[float] | None = None,
     penalties: Penalties | None = None,
     top_k: int | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
 ) -> Ranked:
     """Rank the gallery for each query, nearest first, ties by lower index.
 
-    top_k: list length; None ranks the whole gallery. Other arguments and errors as in `ensemble.neighbours.nearest`.
+    Args:
+        top_k: list length; None ranks the whole gallery.
+        left_out: the images to leave out. Lists that have fewer images than the longest one end in -1.
+
+    Other arguments and errors as in `ensemble.neighbours.nearest`.
 
     Returns:
         order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
@@ -285,15 +300,23 @@ def rank(
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     check_lists(n_query, source.n, top_k)
-    if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-        return ranked(blocks(source, n_query, device=chosen, n_jobs=n_jobs), top_k, n_jobs)
-    return nearest_gallery(source, n_query, top_k, device=chosen, n_jobs=n_jobs)
+    wide = None if top_k is None else top_k + (left_out.most if left_out else 0)
+    if wide is None or wide > NEAR_SHARE * (source.n - n_query):
+        return ranked(blocks(source, n_query, device=chosen, n_jobs=n_jobs), top_k, n_jobs, left_out)
+    order, dist = nearest_gallery(source, n_query, wide, device=chosen, n_jobs=n_jobs)
+    return left_out.drop(order, dist, top_k) if left_out else (order, dist)
 
 
-def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1) -> Ranked:
-    """Sort streamed distances, ties by lower index, and return the first top_k (None: all): order, dist."""
+def ranked(stream: Iterable[Block], top_k: int | None, n_jobs: int = -1, left_out: LeftOut | None = None) -> Ranked:
+    """Sort streamed distances, ties by lower index, and return the first top_k (None: all): order, dist.
+
+    left_out: as in `rank`.
+    """
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: want at least 1, or None for the whole gallery")
+    if left_out is not None:
+        order, dist = ranked(without(stream, left_out), left_out.length(top_k), n_jobs)
+        return np.where(np.isinf(dist), np.int32(-1), order), dist
     there = getattr(stream, "ranked", None)
     return there(top_k) if there is not None else sorted_rows(stream, top_k, n_jobs)
 

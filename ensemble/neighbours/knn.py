@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from configs.store.atomic_files import save_array
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import here, spans, tasks, workers
 from ensemble.neighbours.block_search import (
     BlockPrecision,
@@ -33,6 +34,7 @@ from ensemble.neighbours.block_search import (
 from ensemble.neighbours.distances import DistanceMatrices
 from ensemble.neighbours.search_cost import block_size_that_fits, check_card_memory, default_superblock
 from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.union_search import nearest_of_union
 
 NEAR_SHARE = 0.0625
 OTHER_FEATURES = (
@@ -106,6 +108,7 @@ def nearest(
     groups: ArrayLike | None = None,
     n_query: int | None = None,
     top_k: int | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     precision: str = "auto",
@@ -125,6 +128,8 @@ def nearest(
         groups: labels (N,), such as cameras. Also find the k nearest of each image's own group and the k nearest of
             the others, in the same pass. Below 0 is unknown: in a group of its own. Searched on the CPU.
         n_query, top_k: also find each query's top_k nearest gallery images, and SPARE more, in the same pass.
+        left_out: what the queries' lists leave out: the lists are so much longer. If queries are gallery images, the
+            neighbours are those of the U images of `left_out.union`, each once.
         device: auto, cpu or cuda. Distance matrices are read on the CPU. Features on a CUDA device (CuPy, torch,
             anything with `__dlpack__`) are used there without a copy.
         n_jobs: workers; -1: one per core. Inside `joblib.parallel_config`, that backend is used.
@@ -148,8 +153,14 @@ def nearest(
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     if n_query is not None and top_k is not None:
         check_lists(n_query, source.n, top_k)
+        top_k += left_out.most if left_out else 0
         if top_k > near_share * (source.n - n_query):
             n_query = top_k = None
+    if left_out is not None and left_out.overlaps:
+        given: dict[str, Any] = {"device": chosen, "n_jobs": n_jobs, "precision": precision}
+        given |= {} if groups is None else {"groups": np.asarray(groups)[left_out.union(source.n).rows]}
+        sizes = {"superblock": superblock, "memory": memory, "progress": progress}
+        return nearest_of_union(source, k, left_out, top_k, **given, **sizes)
     if read_on_card(source, chosen):
         from ensemble.neighbours import on_card
 

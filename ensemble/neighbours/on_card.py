@@ -22,6 +22,7 @@ from ensemble.kernels.cuda.features import LEAST_PART, CardFeatures, load, padde
 from ensemble.kernels.cuda.scores import CardStream
 from ensemble.kernels.cuda.search import Lists, Progress, Search
 from ensemble.kernels.device import lies_on_card
+from ensemble.kernels.left_out import LeftOut
 from ensemble.neighbours.knn import OTHER_FEATURES, SPARE, Neighbours
 from ensemble.neighbours.similarity import MemberFeatures, fingerprint
 from ensemble.neighbours.similarity import print_of as member_print
@@ -128,23 +129,54 @@ def _gallery(feats: CardFeatures, n_query: int, top_k: int) -> Lists:
 
 
 def first_k(
-    neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting, top_k: int
+    neighbours: Neighbours,
+    source: MemberFeatures,
+    graph: MemberFeatures,
+    n_query: int,
+    setting: rerank.Setting,
+    top_k: int,
+    left_out: LeftOut | None = None,
 ) -> Ranked:
-    """Re-ranked lists of length K: order (Q, K), dist (Q, K)."""
+    """Re-ranked lists of length K: order (Q, K), dist (Q, K). What is left out is in the lists still."""
     with card.on(device_of(source)):
-        feats, lists, near = _there(neighbours, source)
+        feats, lists, near, v = _encoded(neighbours, source, graph, setting, left_out)
         k, n_gallery = min(top_k, feats.n - n_query), feats.n - n_query
         if near is None or len(near.order) != n_query or near.order.shape[1] < min(k + 1, n_gallery):
             near = _gallery(feats, n_query, min(k + SPARE, n_gallery))
-        order, dist = rerank.first_k(lists, near, feats, n_query, setting, k)
+        order, dist = rerank.first_k(v, lists, near, feats, n_query, setting, k)
         return card.download(order), card.download(dist)
 
 
-def stream(neighbours: Neighbours, source: MemberFeatures, n_query: int, setting: rerank.Setting) -> CardStream:
+def stream(
+    neighbours: Neighbours,
+    source: MemberFeatures,
+    graph: MemberFeatures,
+    n_query: int,
+    setting: rerank.Setting,
+    left_out: LeftOut | None = None,
+) -> CardStream:
     """Full rows of re-ranked distances."""
     with card.on(device_of(source)):
-        feats, lists, _ = _there(neighbours, source)
-        return scores.reranked(lists, feats, n_query, setting)
+        feats, lists, _, v = _encoded(neighbours, source, graph, setting, left_out)
+        found = scores.reranked(v, lists, feats, n_query, setting)
+        return found.without(left_out) if left_out else found
+
+
+def _encoded(
+    neighbours: Neighbours,
+    source: MemberFeatures,
+    graph: MemberFeatures,
+    setting: rerank.Setting,
+    left_out: LeftOut | None,
+) -> tuple[CardFeatures, Lists, Lists | None, rerank.Encoded]:
+    """Features, lists and V of all rows. An image that is query and gallery is encoded once."""
+    feats, lists, near = _there(neighbours, graph)
+    v = rerank.encode(lists, feats, setting)
+    if left_out is None or not left_out.overlaps:
+        return feats, lists, near, v
+    place = card.upload(left_out.union(source.n).place)
+    lists = Lists(lists.order, lists.dist, lists.farthest[place])
+    return load(source.members, source.weights, source.penalties), lists, near, v.take(place)
 
 
 def plain(source: MemberFeatures, n_query: int) -> CardStream:

@@ -55,7 +55,7 @@ def domains_of(job: BuildContext, name: str, split: Split) -> list[str]:
 
 def seen_by(*splits: Split) -> dict[str, Any]:
     """What the domains depend on that are seen in these images."""
-    code = code_version(DATA / "images.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
+    code = code_version(DATA / "images.py", DATA / "crop.py", DATA / "mend.py", DATA / "doctor" / "inspect_files.py")
     return {"contents": [content_digest(split) for split in splits], "code": code}
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from configs.errors import ConfigError
 from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, feature_arrays, open_banks, save_bank
 from ensemble.fusion import partitions
-from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_each_then_sum, rerank_request
-from ensemble.neighbours import distance_blocks
+from ensemble.fusion.strategy import FusionSettings, fusion_settings, leaving_out, rerank_each_then_sum, rerank_request
+from ensemble.neighbours import LeftOut, distance_blocks
 from ensemble.neighbours.knn import Neighbours, load_neighbours, nearest, save_neighbours
 from ensemble.neighbours.search_cost import estimate_search_cost
 from ensemble.neighbours.similarity import Penalties
@@ -38,17 +39,18 @@ def make_ranking(
     camids: NDArray[np.int64],
     kinds: DomainsAndTracks | None,
     groups: NDArray[np.int64],
+    left_out: LeftOut | None = None,
 ) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
 
-    camids, groups: of the N images, queries first, -1 unknown.
+    camids, groups: of the N images, queries first, -1 unknown. left_out: what the queries' lists leave out.
     """
     if kinds is not None:
-        return None, rank_partitions(job, test, addressed, kinds)
+        return None, rank_partitions(job, test, addressed, kinds, left_out)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    near, address = addresses_of(job, test, addressed, camids, groups)
+    near, address = addresses_of(job, test, addressed, camids, groups, left_out)
     penalties, read = mix.penalties(camids), mix.groups(groups)
 
     def load() -> list[FeatureBank]:
@@ -58,10 +60,12 @@ def make_ranking(
         banks = load()
         feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
         given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
+        given |= leaving_out(left_out)
         if mix.each_first:
-            order, dist = rank_each(job, test, addressed, banks, mix, camids, groups)
+            order, dist = rank_each(job, test, addressed, banks, mix, camids, groups, left_out)
         else:
-            found = [find_neighbours(job, a, load, values, neighbours_kept(mix), top_k, penalties, read) for a in near]
+            kept = neighbours_kept(mix)
+            found = [find_neighbours(job, a, load, values, kept, top_k, penalties, read, left_out) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += notes(settings)
@@ -77,6 +81,7 @@ def addresses_of(
     addressed: dict[str, Address],
     camids: NDArray[np.int64],
     groups: NDArray[np.int64],
+    left_out: LeftOut | None = None,
 ) -> tuple[list[Address], Address]:
     """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
@@ -90,6 +95,7 @@ def addresses_of(
     read: dict[str, Any] = {
         "penalty": cache_keys.camera_penalty(mix.camera, camids),
         "groups": cache_keys.labels_hash(groups) if mix.grouped else None,
+        "left_out": left_out,
     }
     near = [
         cache_keys.neighbours_address(
@@ -112,21 +118,29 @@ def neighbours_kept(mix: FusionSettings) -> int:
     return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
 
 
-def rank_partitions(job: BuildContext, test: str, addressed: dict[str, Address], kinds: DomainsAndTracks) -> Address:
+def rank_partitions(
+    job: BuildContext,
+    test: str,
+    addressed: dict[str, Address],
+    kinds: DomainsAndTracks,
+    left_out: LeftOut | None = None,
+) -> Address:
     """Search every domain by itself, tracks as one, and keep the lists of all queries."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     request = rerank_request(settings)
-    address = cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, asdict(kinds))
+    address = cache_keys.ranking_address(
+        test, addressed, weights, settings, request, top_k, asdict(kinds), None, left_out
+    )
 
     def make(folder: Path) -> None:
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
         feats, n_query = [bank.feats for bank in banks], banks[0].n_query
         found = partitions.partitions_of(kinds, n_query, len(feats[0]))
         mixes = partitions.mixes_of(settings, list(addressed), found)
-        blocks = partitions.blocks(mixes, feats, found, n_query, job.device)
-        order, dist = distance_blocks.ranked(blocks, top_k)
+        blocks = partitions.blocks(mixes, feats, found, n_query, job.device, left_out)
+        order, dist = distance_blocks.ranked(blocks, top_k, left_out=left_out)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
             f"{partitions.describe(mixes, found, mix.weights)}"
@@ -145,20 +159,20 @@ def rank_each(
     mix: FusionSettings,
     camids: NDArray[np.int64],
     groups: NDArray[np.int64],
+    left_out: LeftOut | None = None,
 ) -> distance_blocks.Ranked:
     """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
     k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    near, _ = addresses_of(job, test, addressed, camids, groups)
+    near, _ = addresses_of(job, test, addressed, camids, groups, left_out)
     penalties, read = mix.penalties(camids), mix.groups(groups)
     found: list[Neighbours | None] = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, read)
+        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, read, left_out)
         for (bank, _), address in zip(used, near, strict=False)
     ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
-    return distance_blocks.ranked(
-        rerank_each_then_sum(mix, feats, found, banks[0].n_query, weights, job.device, camids), top_k
-    )
+    stream = rerank_each_then_sum(mix, feats, found, banks[0].n_query, weights, job.device, camids, left_out)
+    return distance_blocks.ranked(stream, top_k, left_out=left_out)
 
 
 def find_neighbours(
@@ -170,6 +184,7 @@ def find_neighbours(
     top_k: int,
     penalties: Penalties | None,
     groups: ArrayLike | None,
+    left_out: LeftOut | None = None,
 ) -> Neighbours:
     """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
 
@@ -189,7 +204,7 @@ def find_neighbours(
                 told = 100 * done / of
 
             given: dict[str, Any] = {"weights": weights, "penalties": penalties, "groups": groups}
-            given |= {"device": job.device}
+            given |= {"device": job.device} | leaving_out(left_out)
             found = nearest(feats, min(k, n), n_query=n_query, top_k=top_k, progress=tell, **given)
         save_neighbours(folder, found)
 
@@ -200,30 +215,34 @@ def _only(bank: FeatureBank) -> list[FeatureBank]:
     return [bank]
 
 
-def expanded_addresses(job: BuildContext, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
+def expanded_addresses(
+    job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
+) -> dict[str, Address]:
     """Where the members' expanded features lie; those given where no expansion is asked for."""
     how, weights = job.plan.ensemble.expand, _weights(job, addressed)
     if how is None:
         return addressed
-    return {name: cache_keys.expanded_address(test, name, addressed, weights, how) for name in addressed}
+    return {name: cache_keys.expanded_address(test, name, addressed, weights, how, left_out) for name in addressed}
 
 
 def _weights(job: BuildContext, addressed: dict[str, Address]) -> dict[str, float]:
     return {name: job.plan.ensemble.weights.get(name, 1.0) for name in addressed}
 
 
-def expand_features(job: BuildContext, test: str, addressed: dict[str, Address]) -> dict[str, Address]:
+def expand_features(
+    job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
+) -> dict[str, Address]:
     """The members' expanded features, made where they are not there; those given where no expansion is asked for."""
     how = job.plan.ensemble.expand
     if how is None:
         return addressed
-    out, weights = expanded_addresses(job, test, addressed), _weights(job, addressed)
+    out, weights = expanded_addresses(job, test, addressed, left_out), _weights(job, addressed)
 
     @functools.cache
     def averaged() -> tuple[list[FeatureBank], list[NDArray[np.float32]]]:
         banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
         job.progress.say(f"{how.name} averaged with their {how.k} nearest, of weight cos^{how.alpha:g}")
-        return banks, average(banks, list(weights.values()), how, job.device)
+        return banks, average(banks, list(weights.values()), how, job.device, left_out)
 
     for at, address in enumerate(out.values()):
 
@@ -235,10 +254,27 @@ def expand_features(job: BuildContext, test: str, addressed: dict[str, Address])
     return out
 
 
-def average(banks: list[FeatureBank], weights: list[float], how: Expansion, device: str) -> list[NDArray[np.float32]]:
-    """Each bank's (N, D_m) unit rows; expanded queries come before the gallery as it was."""
+def average(
+    banks: list[FeatureBank], weights: list[float], how: Expansion, device: str, left_out: LeftOut | None = None
+) -> list[NDArray[np.float32]]:
+    """Each bank's (N, D_m) unit rows; expanded queries come before the gallery as it was.
+
+    Raises:
+        ConfigError: queries alone are expanded, and a query is a gallery image, which has one feature.
+    """
+    overlap = left_out is not None and left_out.overlaps
+    if overlap and how.name != "database":
+        raise ConfigError(
+            "ensemble.expand=queries averages queries alone, and an image that is query and gallery has one feature: "
+            "--set ensemble.expand.name=database averages every image"
+        )
     feats, n_query = feature_arrays(banks, "averages (ensemble.expand)"), banks[0].n_query
     if how.name == "database":
+        if overlap:
+            union = left_out.union(len(feats[0]))  # type: ignore[union-attr]
+            some = [a[union.rows] for a in feats]
+            found = query_expansion.database(some, how.k, alpha=how.alpha, weights=weights, device=device)
+            return [a[union.place] for a in found]
         return query_expansion.database(feats, how.k, alpha=how.alpha, weights=weights, device=device)
     queries = query_expansion.queries(feats, n_query, how.k, alpha=how.alpha, weights=weights, device=device)
     return [np.concatenate([q, a[n_query:]]) for q, a in zip(queries, feats, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from ensemble.pipeline.ranking_stage import expand_features, make_ranking
 from ensemble.pipeline.stages import BuildPlan, decoded_images, features, images_needed, member_features_address, train
 from ensemble.pipeline.whitening_stage import whitened
 from ensemble.results.build_record import Evaluation
-from models.data.itself import own_rows
-from models.data.split import scorable
+from ensemble.results.left_out import left_out_of, left_out_rows
+from models.data.split import own_rows, scorable
 
 
 def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
@@ -35,33 +36,41 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         scores = scorable(query, gallery, job.plan.competition.junk)
         banks = {m.name: features(job, work, m, test) for m in job.plan.members}
         banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
-        banks = expand_features(job, test, whitened(job, work, test, banks))
+        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        banks = expand_features(job, test, whitened(job, work, test, banks), left_out)
         camids = np.concatenate([query.camids, gallery.camids])
         kinds = find_domains_and_tracks(job, test, query, gallery)
         groups = rerank_groups(job.plan.ensemble, query, gallery)
-        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups)
-        evaluations[test] = Evaluation(
+        evaluation = Evaluation(
             banks={name: address.key for name, address in banks.items()},
-            ranking=ranking.key,
-            neighbours=neighbours.key if neighbours else None,
+            ranking="",
+            neighbours=None,
             query_pids=query.pids.tolist() if scores else [],
             query_camids=query.camids.tolist(),
             gallery_pids=gallery.pids.tolist() if scores else [],
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
-            itself=own_images(work, test),
             groups=[] if job.plan.ensemble.group_by == "camera" else groups.tolist(),
+            **left_out_rows(job.plan.competition.junk, query, gallery),
         )
+        evaluation = replace(evaluation, itself=own_images(work, test, evaluation.own))
+        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups, left_out)
+        kept = neighbours.key if neighbours else None
+        evaluations[test] = replace(evaluation, ranking=ranking.key, neighbours=kept)
     return evaluations
 
 
-def own_images(work: BuildPlan, test: str) -> list[int]:
-    """The gallery row of each query's own image, as a record has it; copies are known where files were read."""
+def own_images(work: BuildPlan, test: str, left_out: Sequence[int]) -> list[int]:
+    """The gallery row of each query's own image that is in its list; copies are known where files were read.
+
+    left_out: (Q,) gallery row of each query's own image that its list leaves out; may be empty.
+    """
     query, gallery = work.tests[test]
     sides = next(iter(work.test_images.get(test, {}).values()), ())  # the same files, in whatever size
     contents = [address.request["contents"] for address in sides]
     known = len(contents) == 2 and all(isinstance(digest, Digest) for digest in contents)
     rows = own_rows(query, gallery, (contents[0].parts, contents[1].parts)) if known else own_rows(query, gallery)
+    rows = np.where(rows == np.array(left_out), -1, rows) if left_out else rows
     return rows.tolist() if (rows >= 0).any() else []
 
 

@@ -279,5 +279,5 @@ def record_address(job: BuildContext, record: Record) -> Address:
     asked = asdict(record)
     evaluations = asked.pop("evaluations")
     request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
-    request |= {key: asked[key] for key in ("rounds", "left_out") if asked[key]}
+    request |= {key: asked[key] for key in ("rounds", "left_out", "folds") if asked[key]}
     return Address("builds", job.plan.competition.name, request)

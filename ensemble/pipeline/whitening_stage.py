@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from configs.errors import ConfigError
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, feature_arrays, load_bank, save_bank
@@ -15,6 +17,7 @@ from ensemble.pipeline.groups import groups_of, groups_request
 from ensemble.pipeline.stages import BuildPlan
 from ensemble.rerank import whitening
 from ensemble.results import cache_keys
+from ensemble.results.left_out import left_out_of
 from models.data.split import make_split
 
 TRAIN = "train"
@@ -43,9 +46,10 @@ def where_whitened(
         return dict(addressed)
     splits = [*work.tests[test], *(training.tests[TRAIN][1:] if training else ())]
     groups, out = groups_request(settings, splits), {}
+    left_out = left_out_of(job.plan.competition.junk, *work.tests[test])
     for name, bank in addressed.items():
         train = stages.member_features_address(job, training, name, TRAIN) if training else None
-        out[name] = cache_keys.whitened_address(test, name, bank, train, settings.whiten, groups)
+        out[name] = cache_keys.whitened_address(test, name, bank, train, settings.whiten, groups, left_out)
     return out
 
 
@@ -76,6 +80,10 @@ def whiten(job: BuildContext, work: BuildPlan, test: str, bank: FeatureBank, fol
     (feats,), training = feature_arrays([bank], "whitening (ensemble.whiten)"), of_training(job, work)
     groups = groups_of(job, [f"{test}-query", f"{test}-gallery"], work.tests[test])
     learn_on, learn_groups = feats, groups
+    left_out = left_out_of(job.plan.competition.junk, *work.tests[test])
+    if left_out is not None and left_out.overlaps:  # an image of both lists counts once
+        rows = left_out.union(len(feats)).rows
+        learn_on, learn_groups = feats[rows], None if groups is None else np.asarray(groups)[rows].tolist()
     if training:
         member = next(m for m in job.plan.members if m.name == bank.member)
         key = stages.features(job, training, member, TRAIN).key

@@ -6,10 +6,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
 from configs.console.quoting import command, runs_option
-from configs.errors import ReidError, ResultError
+from configs.errors import ResultError
 from configs.recipe import ALL
 from configs.schema import EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import format_bytes
@@ -29,8 +28,9 @@ from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.ranking_stage import neighbours_kept
 from ensemble.pipeline.stages import BuildPlan, training_of
 from ensemble.pipeline.whitening_stage import TRAIN
+from ensemble.planning.past_speed import own_rate, thawed, training_rate
 from ensemble.planning.planned_results import PlannedResult, list_planned_results
-from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
+from ensemble.results.manifests import ResultHistory
 from models.data.balance import Training
 from models.data.split import Split
 from models.extraction.views import make_views
@@ -47,7 +47,6 @@ HEAD_FASTER = 50.0  # times that a head alone is trained faster than a network, 
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
-CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
 OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
 STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
 
@@ -260,7 +259,7 @@ def _result_cost(
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
         lists = work.tests | {TRAIN: (work.training.split,)}
-        names = _names(next(splits for t, splits in lists.items() if item.address.name == f"{item.row}-{t}"))
+        names = _names(lists[item.address.name.rpartition("-")[2]])
         size = HEADER + 4 * n * one.dim + names
         seconds = extraction_seconds(job, item.row, n, rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
@@ -301,6 +300,19 @@ def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
     return estimate_cost(job, work, list_planned_results(job, work))
 
 
+def combined_cost(parts: Sequence[BuildCost]) -> BuildCost:
+    """The cost of plans that run one after another. Results that several of them need are counted once."""
+    every = {need.item.address.key: need for part in parts for need in part.needs}
+    return BuildCost(
+        tuple(every.values()),
+        max(part.passing for part in parts),
+        max(part.memory for part in parts),
+        parts[-1].device,
+        parts[-1].parallel,
+        parts[-1].apart,
+    )
+
+
 def _names(lists: Sequence[Split]) -> int:
     """Bytes of the names of some lists in JSON."""
     return sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in lists for name in split.names)
@@ -336,63 +348,3 @@ def check_room(store: Store, needs: BuildCost) -> None:
 
 def _kinds(needs: Sequence[ResultCost]) -> list[str]:
     return list(dict.fromkeys(n.item.kind for n in needs))
-
-
-def training_rate(past: ResultHistory, wanted: Mapping[str, Any], flops: float) -> float | None:
-    """Images a second that a member will be trained at; None where nothing comparable was trained here.
-
-    The newest of the same network, size, precision and device; else the newest of another network, by its products.
-
-    Args:
-        wanted: the request of the member. flops: of one image through its network.
-    """
-    if own := own_rate(past, wanted):
-        return own
-    for old in _alike(past, wanted):
-        rate, other = _rate(past.store, old), _flops(old.request)
-        if rate and other:
-            return rate * other / flops
-    return None
-
-
-def thawed(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The request of a member as if its backbone were trained: at that speed images go through it."""
-    return {**request, "recipe": {**request["recipe"], "freeze": None}}
-
-
-def own_rate(past: ResultHistory, wanted: Mapping[str, Any]) -> float | None:
-    """Images a second of the newest of the same network, size, precision and device; None where there is none."""
-    same = (old for old in _alike(past, wanted) if _network(old.request) == _network(wanted))
-    return next((rate for old in same if (rate := _rate(past.store, old))), None)
-
-
-def _alike(past: ResultHistory, wanted: Mapping[str, Any]) -> list[Manifest]:
-    """Trained members of the same size, precision, device and batches, newest first."""
-    return [m for m in past.manifests if m.key.startswith("members/") and _setting(m.request) == _setting(wanted)]
-
-
-def _setting(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    recipe = request.get("recipe") or {}
-    batch = recipe.get("identities_per_batch"), recipe.get("images_per_identity")
-    how = recipe.get("channels_last"), recipe.get("freeze") == ALL
-    return recipe.get("size"), recipe.get("precision"), request.get("device"), *how, batch
-
-
-def _network(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    member = request.get("member") or {}
-    return member.get("backbone"), member.get("head")
-
-
-def _rate(store: Store, old: Manifest) -> float | None:
-    """Images a second, the median of its epochs: the first one warms up, another may have been disturbed."""
-    rates = [e["images"] / e["seconds"] for e in epochs_of(store, old.key) if e["seconds"]]
-    return median(rates) if rates else None
-
-
-def _flops(request: Mapping[str, Any]) -> float | None:
-    try:
-        recipe = Recipe.model_validate({"checkpoint_every": 1} | request["recipe"])
-        member = Member.model_validate(request["member"] | {"weights": None})
-        return footprint(member, recipe, CLASSES).flops
-    except (ReidError, ValueError, KeyError, TypeError):
-        return None

@@ -12,6 +12,7 @@ from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
 from ensemble.pipeline.stages import BuildPlan, frozen_features_address, member_features_address
 from ensemble.pipeline.whitening_stage import TRAIN, of_training, where_whitened
+from ensemble.results.left_out import left_out_of
 from models.training.frozen_features import copies
 
 MADE = {
@@ -83,7 +84,8 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
             for name in work.members:
                 learned_on = member_features_address(job, training, name, TRAIN)
                 add(learned_on, name, len(work.training.split), needed=not job.store.has(white[name]))
-        fused = expanded_addresses(job, test, white)
+        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        fused = expanded_addresses(job, test, white, left_out)
         for name, address in (*white.items(), *fused.items()):
             add(address, name, n, needed=True)
         if by_parts:  # which images are of which domain is not known before they are looked at
@@ -92,7 +94,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
             np.concatenate([query.camids, gallery.camids]),
             rerank_groups(job.plan.ensemble, query, gallery),
         )
-        near, ranking = addresses_of(job, test, fused, camids, groups)
+        near, ranking = addresses_of(job, test, fused, camids, groups, left_out)
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)

@@ -19,10 +19,9 @@ from ensemble.planning.build_cost import (
     ResultCost,
     extraction_seconds,
     guessed_seconds,
-    own_rate,
-    thawed,
     timed_seconds,
 )
+from ensemble.planning.past_speed import own_rate, thawed
 from ensemble.results.manifests import ResultHistory
 from models.data.images import decode_all
 

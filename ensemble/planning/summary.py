@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 
 from configs.console.quoting import set_option
-from configs.schema import BuildConfig, Member, Recipe
+from configs.schema import JUNK_RULES, BuildConfig, Member, Recipe
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.stages import BuildPlan, member_features_address
 from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.rebuild_reasons import reasons
+from ensemble.results.left_out import left_out_of
 from models.data.images import PLAIN
 from models.data.split import scorable
 from models.registry import make_schedule, resampling
 
 NOTHING = "nothing to score: all right images are of their query's own camera (--set competition.junk=none counts them)"
+SAME_CAM = JUNK_RULES[1]
+LEFT_OUT = "nothing to score: the rules {} leave out all right images"
 
 
 def describe(job: BuildContext, work: BuildPlan) -> str:
@@ -23,9 +26,12 @@ def describe(job: BuildContext, work: BuildPlan) -> str:
     for test, (query, gallery) in work.tests.items():
         known = "identities known"
         if not scorable(query, gallery, job.plan.competition.junk):
-            known = NOTHING if scorable(query, gallery) else "no identities"
+            junk = job.plan.competition.junk
+            found = NOTHING if junk == SAME_CAM else LEFT_OUT.format(junk)
+            known = found if scorable(query, gallery) else "no identities"
         lines.append(f"{test} {len(query):,} queries x {len(gallery):,} gallery images, {known}")
-        shorter = min(len(gallery), job.plan.competition.top_k)
+        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        shorter = min(left_out.length(None) if left_out else len(gallery), job.plan.competition.top_k)
         if shorter < job.plan.competition.top_k:
             lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
     lines.append(kept_members(job, work))

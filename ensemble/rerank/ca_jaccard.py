@@ -26,19 +26,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.kernels import groups, reciprocal_sets
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import over_rows
-from ensemble.neighbours.distance_blocks import Block, Ranked, Stream
+from ensemble.neighbours.distance_blocks import Block, Ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.neighbours.group_search import host_for_groups
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source
+from ensemble.neighbours.union_search import source_of
 from ensemble.rerank.jaccard_options import check_neighbours, check_options
 from ensemble.rerank.k_reciprocal_encoding import (
-    Sparse,
-    joined,
     reranked_lists,
     reranked_rows,
+    reranked_stream,
 )
+from ensemble.rerank.sparse import Sparse, joined
 
 SIZES = ("k1_intra", "k1_inter", "k2_intra", "k2_inter")
 
@@ -98,6 +100,7 @@ class CAJaccard:
         n_query: int,
         *,
         top_k: int | None = None,
+        left_out: LeftOut | None = None,
         **given: Any,
     ) -> Ranked:
         """Rank the gallery for each query, nearest first, ties by lower index: order (Q, K), dist (Q, K).
@@ -105,15 +108,17 @@ class CAJaccard:
         Args:
             neighbours: from `nearest(..., groups=...)` with the same features, weights and penalties.
             top_k: list length. None ranks the whole gallery.
+            left_out: the images to leave out, as given to `nearest`.
             given: weights, penalties, device, n_jobs of `ensemble.neighbours.nearest`.
 
         Raises:
             ValueError: bad features, too few neighbours, neighbours without groups or of other features.
         """
         source, n_jobs = self._source(feats, **given)
-        self.check(neighbours, source, n_query, top_k)
+        self.check(neighbours, source, n_query, top_k, source_of(source, left_out, n_jobs))
         v = self.encode(neighbours, source, n_jobs)
-        return reranked_lists(neighbours, source, reranked_rows(neighbours, source, n_query, v, self, n_jobs), top_k)
+        rows = reranked_rows(neighbours, source, n_query, v, self, n_jobs, left_out)
+        return reranked_lists(neighbours, source, rows, top_k, left_out)
 
     def stream(
         self,
@@ -121,21 +126,33 @@ class CAJaccard:
         feats: Sequence[Feats] | SimilaritySource,
         n_query: int,
         *,
+        left_out: LeftOut | None = None,
         block: int = 256,
         **given: Any,
     ) -> Iterator[Block]:
         """Stream (1 - lam) J + lam s as pairs (slice of query rows, (b, G) float32). Arguments as in `lists`."""
         source, n_jobs = self._source(feats, **given)
-        self.check(neighbours, source, n_query, None)
+        self.check(neighbours, source, n_query, None, source_of(source, left_out, n_jobs))
         v = self.encode(neighbours, source, n_jobs)
-        return Stream(reranked_rows(neighbours, source, n_query, v, self, n_jobs), block, n_jobs)
+        rows = reranked_rows(neighbours, source, n_query, v, self, n_jobs, left_out)
+        return reranked_stream(rows, left_out, block)
 
-    def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
-        """Raise ValueError unless the neighbours belong to this source and are enough for these options."""
-        check_neighbours(neighbours, source, n_query, top_k)
+    def check(
+        self,
+        neighbours: Neighbours,
+        source: SimilaritySource,
+        n_query: int,
+        top_k: int | None,
+        graph: SimilaritySource | None = None,
+    ) -> None:
+        """Raise ValueError unless the neighbours belong to this source and are enough for these options.
+
+        graph: the images of the neighbours, if a query is a gallery image.
+        """
+        check_neighbours(neighbours, source, n_query, top_k, graph)
         if neighbours.intra_order is None:
             raise ValueError("the neighbours were searched without groups: search with groups=, such as cameras")
-        need, have = self.neighbours_read(source.n), neighbours.intra_order.shape[1]
+        need, have = self.neighbours_read((graph or source).n), neighbours.intra_order.shape[1]
         if have < need:
             told = ", ".join(f"{name} {getattr(self, name)}" for name in SIZES)
             raise ValueError(f"{have} neighbours per image; {told} need {need}: search with k={need}")
@@ -159,8 +176,6 @@ class CAJaccard:
             )
 
         v = joined(over_rows(weigh, n, n_jobs))
-        if (self.k2_intra, self.k2_inter) == (1, 0):
-            return v
         listed = np.concatenate([intra[:, : self.k2_intra], inter[:, : self.k2_inter]], axis=1)
         return joined(
             over_rows(lambda r: groups.average(v.indptr, v.members, v.weights, listed, r.start, r.stop), n, n_jobs)

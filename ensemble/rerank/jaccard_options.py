@@ -29,10 +29,20 @@ def check_options(setting: Mixing, sizes: Sequence[str]) -> None:
         raise ValueError(f"power is {setting.power}: want 1 or 2")
 
 
-def check_neighbours(neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
-    """Raise ValueError unless the neighbours belong to this source, and the lists can be made."""
+def check_neighbours(
+    neighbours: Neighbours,
+    source: SimilaritySource,
+    n_query: int,
+    top_k: int | None,
+    graph: SimilaritySource | None = None,
+) -> None:
+    """Raise ValueError unless the neighbours belong to this source, and the lists can be made.
+
+    graph: the images of the neighbours, if a query is a gallery image.
+    """
+    check_lists(n_query, source.n, top_k)
+    source = graph or source
     n = source.n
-    check_lists(n_query, n, top_k)
     if len(neighbours.order) != n:
         raise ValueError(f"the neighbours have {len(neighbours.order)} images, the features {n}")
     measured = not isinstance(source, MemberFeatures) or source.prints  # else a CUDA device measures them

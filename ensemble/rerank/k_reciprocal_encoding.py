@@ -27,27 +27,19 @@ from numpy.typing import NDArray
 
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.device import choose
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.block_search import runs
 from ensemble.neighbours.distance_blocks import Block, Near, Plain, Ranked, Stream, product_error, ranked
 from ensemble.neighbours.distances import DistanceMatrices, Feats
 from ensemble.neighbours.knn import NEAR_SHARE, SPARE, Neighbours, nearest_gallery
-from ensemble.neighbours.similarity import Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.similarity import MemberFeatures, Penalties, SimilaritySource, as_source, read_on_card
+from ensemble.neighbours.union_search import source_of
+from ensemble.neighbours.without import Without
 from ensemble.rerank.jaccard_options import Mixing, check_neighbours, check_options
+from ensemble.rerank.sparse import Overlap, Sparse, joined
 
 Overlaps = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """Sparse V: row i has members[indptr[i]:indptr[i + 1]] and their weights, in units of 1 / `reciprocal_sets.UNIT`.
-
-    Here members are images.
-    """
-
-    indptr: NDArray[np.int64]
-    members: NDArray[np.int32]
-    weights: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -109,10 +101,20 @@ class KReciprocal:
         """`blocks` with these options."""
         return blocks(neighbours, feats, n_query, **given, **asdict(self))
 
-    def check(self, neighbours: Neighbours, source: SimilaritySource, n_query: int, top_k: int | None) -> None:
-        """Raise ValueError unless the neighbours belong to this source and are enough for these options."""
-        check_neighbours(neighbours, source, n_query, top_k)
-        need, have = self.neighbours_read(source.n), neighbours.order.shape[1]
+    def check(
+        self,
+        neighbours: Neighbours,
+        source: SimilaritySource,
+        n_query: int,
+        top_k: int | None,
+        graph: SimilaritySource | None = None,
+    ) -> None:
+        """Raise ValueError unless the neighbours belong to this source and are enough for these options.
+
+        graph: the images of the neighbours, if a query is a gallery image.
+        """
+        check_neighbours(neighbours, source, n_query, top_k, graph)
+        need, have = self.neighbours_read((graph or source).n), neighbours.order.shape[1]
         if have < need:
             raise ValueError(
                 f"{have} neighbours per image; k1 {self.k1} and k2 {self.k2} need {need}: search with k={need}"
@@ -151,34 +153,12 @@ def _reciprocal(order: NDArray[np.int32], c: int, n_jobs: int) -> tuple[NDArray[
     return np.concatenate(members), np.concatenate(size)
 
 
-def joined(parts: list[tuple[NDArray, NDArray, NDArray]]) -> Sparse:
-    """Consecutive ranges of rows as one."""
-    lengths = np.concatenate([np.diff(indptr) for indptr, _, _ in parts])
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sparse(indptr, np.concatenate([m for _, m, _ in parts]), np.concatenate([w for _, _, w in parts]))
-
-
-class _Overlap:
-    """Overlaps t of queries with gallery images: sums of the smaller weights, where not zero."""
-
-    def __init__(self, v: Sparse, n_query: int) -> None:
-        self.v, self.n_gallery = v, len(v.indptr) - 1 - n_query
-        self.inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, n_query)
-
-    def of(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-        """(indptr (b + 1,), gallery (nnz,), t (nnz,))."""
-        v = self.v
-        return reciprocal_sets.overlap(
-            v.indptr, v.members, v.weights, *self.inverse, self.n_gallery, rows.start, rows.stop
-        )
-
-
 @dataclass(frozen=True)
 class Reranked:
     """Rows of (1 - lam) J + lam s; a `distance_blocks.Rows`."""
 
     plain: Plain
-    overlap: _Overlap
+    overlap: Overlap
     farthest: NDArray[np.float32]
     setting: Mixing
     n_jobs: int
@@ -247,41 +227,74 @@ def blocks(
     k2: int = 6,
     lam: float = 0.3,
     power: int = 2,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
     block: int = 256,
 ) -> Iterator[Block]:
     """Stream the distances (1 - lam) J + lam s as pairs (slice of query rows, (b, G) float32), to score full lists.
 
-    Arguments and errors as in `k_reciprocal`; `block`: most rows at a time on a CPU.
+    Arguments and errors as in `k_reciprocal`; `block`: most rows at a time on a CPU. Images that are left out are at
+    infinity.
     Blocks made on a CUDA device stay there for `ensemble.metrics.evaluate_blocks` and `ensemble.neighbours.ranked`.
     Iteration copies them to the host.
     """
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
-    setting.check(neighbours, source, n_query, None)
-    if read_on_card(source, chosen):
+    graph = source_of(source, left_out, n_jobs)
+    setting.check(neighbours, source, n_query, None, graph)
+    if read_on_card(source, chosen) and isinstance(graph, MemberFeatures):
         from ensemble.neighbours import on_card
 
-        return on_card.stream(neighbours, source, n_query, setting)
-    v = encode(neighbours, source, setting, n_jobs)
-    return Stream(reranked_rows(neighbours, source, n_query, v, setting, n_jobs), block, n_jobs)
+        found: Iterator[Block] = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
+        return found
+    v = encode(neighbours, graph, setting, n_jobs)
+    return reranked_stream(reranked_rows(neighbours, source, n_query, v, setting, n_jobs, left_out), left_out, block)
 
 
 def reranked_rows(
-    neighbours: Neighbours, source: SimilaritySource, n_query: int, v: Sparse, setting: Mixing, n_jobs: int
+    neighbours: Neighbours,
+    source: SimilaritySource,
+    n_query: int,
+    v: Sparse,
+    setting: Mixing,
+    n_jobs: int,
+    left_out: LeftOut | None = None,
 ) -> Reranked:
     """Rows of (1 - lam) J + lam s, with J from the overlaps of V."""
     plain = Plain(source, n_query, product_error(source, n_jobs), n_jobs)
-    return Reranked(plain, _Overlap(v, n_query), neighbours.farthest, setting, n_jobs)
+    farthest = neighbours.farthest
+    if left_out is not None and left_out.overlaps:  # neighbours and V are of images, a query and its copy are rows
+        place = left_out.union(source.n).place
+        v, farthest = v.take(place), farthest[place]
+    return Reranked(plain, Overlap(v, n_query), farthest, setting, n_jobs)
 
 
-def reranked_lists(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int | None) -> Ranked:
+def reranked_stream(rows: Reranked, left_out: LeftOut | None = None, block: int = 256) -> Stream:
+    """These rows in blocks, with infinity where an image is left out."""
+    return Stream(rows if left_out is None else Without(rows, left_out), block, rows.n_jobs)
+
+
+def reranked_lists(
+    neighbours: Neighbours,
+    source: SimilaritySource,
+    rows: Reranked,
+    top_k: int | None,
+    left_out: LeftOut | None = None,
+) -> Ranked:
     """The gallery in the order of these rows: order, dist. top_k: list length; None: all."""
-    if top_k is None or top_k > NEAR_SHARE * (source.n - rows.n_query):
-        return ranked(Stream(rows, 256, rows.n_jobs), top_k)
-    return _first_k(neighbours, source, rows, top_k)
+    wide = reach(top_k, rows.n_gallery, left_out)
+    if wide is None:
+        return ranked(Stream(rows, 256, rows.n_jobs), top_k, rows.n_jobs, left_out)
+    order, dist = _first_k(neighbours, source, rows, wide)
+    return left_out.drop(order, dist, top_k) if left_out else (order, dist)
+
+
+def reach(top_k: int | None, n_gallery: int, left_out: LeftOut | None) -> int | None:
+    """Length of the lists that are searched for lists of top_k; None if full rows are sorted."""
+    wide = n_gallery if top_k is None else top_k + (left_out.most if left_out else 0)
+    return None if top_k is None or wide > NEAR_SHARE * n_gallery else wide
 
 
 def k_reciprocal(
@@ -296,6 +309,7 @@ def k_reciprocal(
     lam: float = 0.3,
     power: int = 2,
     top_k: int | None = None,
+    left_out: LeftOut | None = None,
     device: str = "auto",
     n_jobs: int = -1,
 ) -> Ranked:
@@ -308,6 +322,8 @@ def k_reciprocal(
         n_query: the first n_query images are the queries.
         k1, k2, lam, power: see `KReciprocal`.
         top_k: list length K. None ranks the whole gallery. At most G.
+        left_out: the images to leave out, as given to `nearest`. Lists that have fewer images than the longest one end
+            in -1. An image that is query and gallery is one node of the graph.
 
     Returns:
         order (Q, K) int32 in 0..G-1, dist (Q, K) float32.
@@ -318,15 +334,21 @@ def k_reciprocal(
     chosen = choose(device, feats)
     source = as_source(feats, weights, penalties, n_jobs, chosen)
     setting = KReciprocal(k1, k2, lam, power)
-    setting.check(neighbours, source, n_query, top_k)
-    if read_on_card(source, chosen):
+    graph = source_of(source, left_out, n_jobs)
+    setting.check(neighbours, source, n_query, top_k, graph)
+    if read_on_card(source, chosen) and isinstance(graph, MemberFeatures):
         from ensemble.neighbours import on_card
 
-        if top_k is None or top_k > NEAR_SHARE * (source.n - n_query):
-            return ranked(on_card.stream(neighbours, source, n_query, setting), top_k)
-        return on_card.first_k(neighbours, source, n_query, setting, top_k)
-    v = encode(neighbours, source, setting, n_jobs)
-    return reranked_lists(neighbours, source, reranked_rows(neighbours, source, n_query, v, setting, n_jobs), top_k)
+        wide = reach(top_k, source.n - n_query, left_out)
+        if wide is None:
+            stream = on_card.stream(neighbours, source, graph, n_query, setting, left_out)
+            return ranked(stream, top_k, n_jobs, left_out)
+        order, dist = on_card.first_k(neighbours, source, graph, n_query, setting, wide, left_out)
+        return left_out.drop(order, dist, top_k) if left_out else (order, dist)
+    rows = reranked_rows(
+        neighbours, source, n_query, encode(neighbours, graph, setting, n_jobs), setting, n_jobs, left_out
+    )
+    return reranked_lists(neighbours, source, rows, top_k, left_out)
 
 
 def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, top_k: int) -> Ranked:
@@ -339,7 +361,7 @@ def _first_k(neighbours: Neighbours, source: SimilaritySource, rows: Reranked, t
     settings = setting.power, np.float32(setting.lam)
 
     def work(part: slice) -> tuple[NDArray, NDArray, NDArray]:
-        found, farthest = rows.overlap.of(part), neighbours.farthest[part]
+        found, farthest = rows.overlap.of(part), rows.farthest[part]
         extra_ptr, extra = ranked_lists.unlisted(near[part], near_dist[part], k, *found, farthest, *settings)
         ids = np.arange(part.start, part.stop)
         extra_dist = source.pairs(ids, extra_ptr, found[1][extra] + np.int32(n_query))

@@ -18,7 +18,8 @@ from ensemble.rerank.k_reciprocal_encoding import KReciprocal
 class Reranker(Protocol):
     """An entry: a frozen dataclass. Its fields are its options, each with a default. A bad value is a ValueError.
 
-    `given` are keyword arguments of `ensemble.neighbours.nearest`: weights, penalties, device.
+    `given` are keyword arguments of `ensemble.neighbours.nearest`: weights, penalties, device. Where a query's list
+    leaves images out, left_out is one of them: streams have infinity there.
     With `grouped = True` in the class, it reads neighbours by group: `nearest(..., groups=cameras)`.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from configs.errors import ResultError
 from configs.schema import BuildConfig
 from configs.store.atomic_files import check_checksum, write_text
 from configs.store.store import Store
+from ensemble.kernels.left_out import LeftOut, leave_out
 
 RECORD, LAST = "build.json", "last.json"
 
@@ -40,7 +41,9 @@ class Evaluation:
         query_pids, gallery_pids: identities, -1 unknown; empty if there is nothing to score.
         query_camids, gallery_camids: cameras, -1 unknown.
         kinds: domains and tracks, if retrieval used them.
-        itself: gallery row of each query's own image, -1 for none; empty if no query is in the gallery.
+        itself: gallery row of each query's own image that is in its list, -1 for none; empty if there is none.
+        own: gallery row of each query's own image, which the rule `itself` leaves out of its list; else empty.
+        query_sequences, gallery_sequences: for the rule `same_sequence`; else empty.
         groups: of all images, queries first, -1 unknown, if the groups of the re-ranking are not the cameras.
     """
 
@@ -54,6 +57,21 @@ class Evaluation:
     kinds: DomainsAndTracks | None = None
     itself: list[int] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    own: list[int] = field(default_factory=list)
+    query_sequences: list[int] = field(default_factory=list)
+    gallery_sequences: list[int] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """What the queries' lists leave out; None for nothing."""
+        sequences = (self.query_sequences, self.gallery_sequences) if self.query_sequences else None
+        return leave_out(len(self.query_camids), len(self.gallery_camids), self.own or None, sequences)
+
+    def of_queries(self, rows: Sequence[int] | NDArray[np.intp]) -> Evaluation:
+        """The same of some queries."""
+        names = ("query_pids", "query_camids", "query_sequences", "itself", "own")
+        some: dict[str, Any] = {n: [getattr(self, n)[i] for i in rows if getattr(self, n)] for n in names}
+        return replace(self, **some)
 
 
 def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
@@ -64,6 +82,28 @@ def all_camids(evaluation: Evaluation) -> NDArray[np.int64]:
 def all_groups(evaluation: Evaluation) -> NDArray[np.int64]:
     """(N,) groups of the evaluation's images, queries first: the cameras, unless others were asked for."""
     return np.array(evaluation.groups, np.int64) if evaluation.groups else all_camids(evaluation)
+
+
+@dataclass(frozen=True)
+class FoldFeatures:
+    """The training images of one fold, and the features by members that were trained on the other folds.
+
+    Attributes:
+        banks: member -> key of its features, a gallery without queries.
+        pids, camids: of the images, -1 for an unknown camera.
+    """
+
+    banks: dict[str, str]
+    pids: list[int]
+    camids: list[int]
+
+
+@dataclass(frozen=True)
+class TrainingFolds:
+    """All folds of the training images. hashes: key of the image hashes that the near-duplicates were found by."""
+
+    hashes: str
+    folds: list[FoldFeatures]
 
 
 @dataclass(frozen=True)
@@ -78,6 +118,7 @@ class Record:
         rounds: report of each round of pseudo labels, with the key of the labels.
         left_out: list of the data set -> image that competition.skip left out -> its index in the list.
         made_of: keys of all results behind the evaluations, also those behind a missing result.
+        folds: features of the training images by members that were not trained on them, if the build has folds.
     """
 
     plan: dict[str, Any]
@@ -87,6 +128,7 @@ class Record:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     made_of: list[str] = field(default_factory=list)
+    folds: TrainingFolds | None = None
 
     def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
         """All names of a list in the data set's order: the kept ones and the left-out ones."""
@@ -114,6 +156,8 @@ def load_record(folder: Path) -> Record:
     """Read a record."""
     raw = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     raw["evaluations"] = {name: _evaluation(e) for name, e in raw["evaluations"].items()}
+    if raw.get("folds"):
+        raw["folds"] = TrainingFolds(raw["folds"]["hashes"], [FoldFeatures(**one) for one in raw["folds"]["folds"]])
     return Record(**raw)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from configs.schema import Ensemble, Expansion, Member, Recipe, Whitening
 from configs.store.code_version import PROJECT, CodeVersion, code_version
 from configs.store.store import Address
+from ensemble.kernels.left_out import LeftOut
 from ensemble.results.pseudo_settings import guessed_labels
 from models.data.images import PLAIN
 from models.training.frozen_features import copies, kept_for
@@ -42,7 +43,7 @@ def images_address(
     others: Sequence[tuple[int, int]] = (),
 ) -> Address:
     """Decoded images of one list, resized in a way of `models/data/images.py`, perhaps at other sizes as well."""
-    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "mend", "batches")))
+    code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "crop", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
     request |= {"others": [list(other) for other in others]} if others else {}
@@ -67,7 +68,8 @@ def weights_address(
     """
     asked = recipe.model_dump(mode="json")
     request = {
-        "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"}) | {"weights": start},
+        "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"})
+        | {"name": member.base, "weights": start},
         "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
         "feed": recipe.feed_on(device),  # a level may differ
         "compiled": recipe.launch == "compile",  # captured or not, the bits are the same
@@ -76,7 +78,7 @@ def weights_address(
         "labels": labels,
         "code": training_code(),
     }
-    return Address("members", member.name, request)
+    return Address("members", member.base, request)
 
 
 def frozen_address(
@@ -122,6 +124,7 @@ def neighbours_address(
     k: int,
     top_k: int,
     penalty: Mapping[str, Any] | None = None,
+    left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
     """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance.
@@ -130,6 +133,7 @@ def neighbours_address(
     """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
+    request |= _left_out(left_out)
     return Address("neighbours", name, request)
 
 
@@ -142,6 +146,7 @@ def ranking_address(
     top_k: int,
     kinds: Mapping[str, Any] | None = None,
     penalty: Mapping[str, Any] | None = None,
+    left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
     """The answer to every query.
@@ -159,11 +164,18 @@ def ranking_address(
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
+    request |= _left_out(left_out)
     return Address("rankings", name, request)
 
 
 def whitened_address(
-    name: str, member: str, bank: Address, train: Address | None, how: Whitening, groups: Mapping[str, Any]
+    name: str,
+    member: str,
+    bank: Address,
+    train: Address | None,
+    how: Whitening,
+    groups: Mapping[str, Any],
+    left_out: LeftOut | None = None,
 ) -> Address:
     """One member's features, whitened.
 
@@ -178,12 +190,18 @@ def whitened_address(
         "whiten": how.model_dump(mode="json"),
         "groups": dict(groups),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
+        **({} if train else _left_out(left_out)),
     }
     return Address("whitened", f"{member}-{name}", request)
 
 
 def expanded_address(
-    name: str, member: str, banks: Mapping[str, Address], weights: Mapping[str, float], how: Expansion
+    name: str,
+    member: str,
+    banks: Mapping[str, Address],
+    weights: Mapping[str, float],
+    how: Expansion,
+    left_out: LeftOut | None = None,
 ) -> Address:
     """One member's features, averaged with the nearest by all members' summed similarity."""
     request = {
@@ -193,6 +211,7 @@ def expanded_address(
         "shares": dict(weights),
         "expand": how.model_dump(mode="json"),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
+        **_left_out(left_out),
     }
     return Address("expanded", f"{member}-{name}", request)
 
@@ -207,6 +226,15 @@ def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] |
 def labels_hash(labels: ArrayLike) -> str:
     """SHA-256 of one whole number an image."""
     return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
+
+
+def _left_out(left_out: LeftOut | None) -> dict[str, Any]:
+    """What lists leave out; nothing where they leave out nothing."""
+    if left_out is None:
+        return {}
+    parts = (left_out.own, left_out.indptr, left_out.index)
+    told = b"|".join(np.asarray(a, "<i8").tobytes() for a in parts)
+    return {"left_out": {"rules": list(left_out.rules), "rows": hashlib.sha256(told).hexdigest()}}
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:

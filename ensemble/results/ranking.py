@@ -23,8 +23,8 @@ class Ranking:
     Attributes:
         query_names: Q names.
         gallery_names: G names.
-        order: (Q, K) gallery rows, nearest first.
-        dist: (Q, K) their distances.
+        order: (Q, K) gallery rows, nearest first. A list that leaves images out may end in -1, no image.
+        dist: (Q, K) their distances, infinite where there is no image.
         signature: how the ranking was made.
     """
 
@@ -44,7 +44,8 @@ class Ranking:
     def lists(self) -> dict[str, list[str]]:
         """Query name -> names of its gallery images, nearest first."""
         return {
-            query: [self.gallery_names[i] for i in row] for query, row in zip(self.query_names, self.order, strict=True)
+            query: [self.gallery_names[i] for i in row if i >= 0]
+            for query, row in zip(self.query_names, self.order, strict=True)
         }
 
 

@@ -30,7 +30,7 @@ class CandidateSet:
     """Candidates of N images.
 
     Attributes:
-        n_query, k, top_k: the lists that it can give.
+        n_query, k, top_k: the lists that it can give. If all images are queries, all are the gallery too.
         indptr, index: (N + 1,) and (C,) int32, ascending candidates of each row.
         dist: (M, C) float32 distances by member, from float32 products, with errors of a few 1e-7.
         kinds: with groups, the candidates of the row's own group and those of others.
@@ -48,11 +48,16 @@ class CandidateSet:
     def n(self) -> int:
         return len(self.indptr) - 1
 
+    @property
+    def first(self) -> int:
+        """The first image of the gallery."""
+        return self.n_query % self.n
+
 
 def collect_candidates(
     feats: NDArray | Sequence[NDArray] | MemberFeatures,
     k: int,
-    n_query: int,
+    n_query: int | None,
     top_k: int,
     *,
     anchors: Sequence[Sequence[float]] | None = None,
@@ -64,6 +69,7 @@ def collect_candidates(
     Args:
         feats, n_jobs: as in `neighbours.nearest`; on the CPU, without penalties.
         k, n_query, top_k: the lists that are needed: k nearest of all, and each query's top_k in the gallery.
+            n_query None: each image is asked of all, and its list holds the image itself.
         anchors: (A, M) weightings. Each member alone is always added; None adds equal weights.
         groups: labels (N,), to collect the k nearest of a row's own group and of others.
 
@@ -73,11 +79,13 @@ def collect_candidates(
     source = as_source(feats, None, None, n_jobs)
     if not isinstance(source, MemberFeatures) or source.penalties:
         raise ValueError("other weights are for features without penalties: distance matrices have no members")
-    check_lists(n_query, source.n, top_k)
+    if n_query is not None:
+        check_lists(n_query, source.n, top_k)
+    n_query = source.n if n_query is None else n_query
     if k < 1:
         raise ValueError(f"k is {k}: want at least 1")
     members, n = len(source.members), source.n
-    k, top_k = min(k, n), min(top_k, n - n_query)
+    k, top_k = min(k, n), min(top_k, n - n_query % n)
     wanted = [*np.eye(members), *([np.ones(members)] if anchors is None else anchors)]
     labels = None if groups is None else group_labels(groups, n)
     found = [key for w in wanted for key in _under(source.weighted(w), labels, k, n_query, top_k, n_jobs)]
@@ -101,11 +109,11 @@ def nearest(pool: CandidateSet, weights: Sequence[float], n_jobs: int = -1) -> N
     """The nearest candidates under these weights, as neighbours."""
     w = np.array(checked_weights(weights, len(pool.dist)))
     order, dist, farthest = _chosen(pool, w, pool.k, pool.n, 0, n_jobs)
-    near_order, near_dist, _ = _chosen(pool, w, pool.top_k, pool.n_query, pool.n_query, n_jobs)
+    near_order, near_dist, _ = _chosen(pool, w, pool.top_k, pool.n_query, pool.first, n_jobs)
     kinds: dict[str, Any] = {}
     for name, part in zip(("intra", "inter"), pool.kinds or (), strict=False):
         kinds[f"{name}_order"], kinds[f"{name}_dist"], _ = _chosen(part, w, pool.k, pool.n, 0, n_jobs)
-    return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.n_query), near_dist, **kinds)
+    return Neighbours(order, dist, farthest, float(w.sum()), near_order - np.int32(pool.first), near_dist, **kinds)
 
 
 def _under(
@@ -113,7 +121,10 @@ def _under(
 ) -> list[NDArray[np.int64]]:
     """One anchor's candidates as row * N + column: three times the list lengths, and the least similar images."""
     n, chosen = source.n, choose_block_precision(source, "auto", n_jobs)
-    how = min(n, 3 * k), n_query, 2 * top_k, chosen, n_jobs, LOWEST
+    asked: tuple[int, int | None, int | None] = (min(n, 3 * k), n_query, 2 * top_k)
+    if n_query == n:
+        asked = min(n, max(3 * k, 2 * top_k)), None, None
+    how = *asked, chosen, n_jobs, LOWEST
     search = Search(source, *how) if labels is None else GroupSearch(source, labels, *how)
     search.all_pairs(default_superblock(n, workers(n_jobs)), None)
     keys = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from configs.schema import Competition
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import BLOCK, Partition
 from ensemble.fusion.strategy import FusionSettings, distance_stream
+from ensemble.kernels.left_out import LeftOut
 from ensemble.kernels.parallel import spans
 from ensemble.metrics.competition_score import score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
@@ -25,6 +26,7 @@ from ensemble.results.build_record import Evaluation, all_camids, all_groups
 class ExactScorer:
     """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them.
 
+    every: what the lists of all queries leave out, for parts.
     evaluation: of the queries that count. parts: what is searched by itself, and whose queries those are, in their
     order; none where everything is one search. white: shrinkage -> the features whitened so, for
     mixes that are of these.
@@ -37,6 +39,7 @@ class ExactScorer:
     device: str = "auto"
     parts: tuple[Partition, ...] = ()
     white: Mapping[float, Sequence[Feats]] = field(default_factory=dict)
+    every: LeftOut | None = None
     _kept: dict[tuple[FusionSettings, ...], Score] = field(default_factory=dict, repr=False)
 
     @property
@@ -69,10 +72,11 @@ class ExactScorer:
 
     def _stream(self, mixes: tuple[FusionSettings, ...]) -> Iterator[distance_blocks.Block]:
         if self.parts:
-            return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device)
+            return partitions.blocks(mixes, self.feats, self.parts, self.rows, self.device, self.every)
         shrinkage = mixes[0].whitened
         feats, mix = partitions.drop_unweighted(self.feats if shrinkage is None else self.white[shrinkage], mixes[0])
         of: dict[str, Any] = {"camids": all_camids(self.evaluation), "groups": all_groups(self.evaluation)}
+        of |= {"left_out": self.evaluation.left_out}
         return distance_stream(mix, feats, self.rows, device=self.device, **of)
 
     def _described(self, mixes: tuple[FusionSettings, ...]) -> str:
@@ -89,6 +93,5 @@ def of_parts(judge: ExactScorer, wanted: Sequence[Partition]) -> ExactScorer:
     """The same members judged by some parts, on the queries of these alone."""
     asked = np.sort(np.concatenate([part.query for part in wanted]))
     e = judge.evaluation
-    pids, camids = ([numbers[i] for i in asked] for numbers in (e.query_pids, e.query_camids))
-    evaluation = replace(e, query_pids=pids, query_camids=camids, itself=[e.itself[i] for i in asked if e.itself])
-    return ExactScorer(judge.feats, judge.names, evaluation, judge.competition, judge.device, tuple(wanted))
+    given = judge.feats, judge.names, e.of_queries(asked), judge.competition, judge.device
+    return ExactScorer(*given, tuple(wanted), every=judge.every or e.left_out)

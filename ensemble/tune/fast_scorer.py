@@ -5,27 +5,27 @@ Candidates are found once; neighbours and sets are cached. It is approximate in 
 - neighbours under other weights come from the candidates of `candidates.py`;
 - in large galleries, a list has only a query's `depth` nearest images before re-ranking. For AP `market`, right images
   beyond them count as not found;
+- where only some queries are gallery images, all distances are held, however many they are;
 - in lists of a partition, images of other partitions come last, in the order of equal weights.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import Partition, distances_to_others, select_features
-from ensemble.fusion.strategy import FusionSettings, rerank_each_then_sum
+from ensemble.fusion.strategy import FusionSettings, leaving_out, rerank_each_then_sum
 from ensemble.kernels import ranked_lists, reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.metrics import retrieval_metrics
-from ensemble.metrics.competition_score import cameras, score_stream, total_per_query
+from ensemble.metrics.competition_score import SAME_CAM, cameras, junk_of, score_stream, total_per_query
 from ensemble.metrics.retrieval_metrics import Score
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distance_blocks import distances
@@ -36,6 +36,8 @@ from ensemble.rerank.registry import Jaccard, Reranker, is_grouped, options_of
 from ensemble.tune import candidates
 from ensemble.tune.ensemble_selection import normalised
 from ensemble.tune.exact_scorer import ExactScorer
+from ensemble.tune.image_graph import graph_of
+from ensemble.tune.recent_results import RecentResults
 
 Order = NDArray[np.int32]
 Near = Callable[[tuple[float, ...]], Neighbours]
@@ -43,7 +45,6 @@ Found = Callable[[tuple[float, ...], Jaccard], "Overlaps"]
 Overlap = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 Overlaps = list[tuple[slice, Overlap]]
 Floats = NDArray[np.float32]
-T = TypeVar("T")
 WHOLE = 2**25  # query-gallery pairs of all members; up to this number lists are full
 
 
@@ -187,24 +188,6 @@ def _rerank(dist: Floats, near: Neighbours, overlaps: Overlaps, own: Jaccard) ->
     over_rows(work, len(overlaps), -1, most=1)
 
 
-class RecentResults:
-    """A small cache of recent results by key."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.kept: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The cached result of the key, or a new one."""
-        if key not in self.kept:
-            self.kept[key] = make()
-        self.kept.move_to_end(key)
-        while len(self.kept) > self.size:
-            self.kept.popitem(last=False)
-        result: T = self.kept[key]
-        return result
-
-
 class FastScorer:
     """The members' candidates, and the totals of the settings tried so far.
 
@@ -232,18 +215,22 @@ class FastScorer:
         if not isinstance(source, MemberFeatures):
             raise TypeError("members are features")
         self.source, self.n_query = source, len(judge.evaluation.query_pids)
+        self.left_out = part.left_out(judge.every) if part else judge.evaluation.left_out
+        self.graph = graph_of(source, self.n_query, self.left_out)
         n_units, length = source.n - self.n_query, len(judge.evaluation.gallery_pids)
         self.pairs: DenseScores | None = None
         self.unroll: TrackLists | None = None
-        if len(source.members) * self.n_query * length <= WHOLE:
+        if len(source.members) * self.n_query * length <= WHOLE or not self.graph.listed:
             self.pairs, self.depth = DenseScores(source, self.n_query, part, judge.feats, judge.rows), n_units
         else:
-            length = min(length, max(judge.competition.top_k, 200) + self._most_junk())
+            more = self._most_junk() + (self.left_out.most if self.left_out else 0)
+            length = min(length, max(judge.competition.top_k, 200) + more)
             self.unroll = unroll(judge.feats, part, judge.rows, length) if part else None
             self.depth = min(n_units, length)
         listed = 1 if self.pairs else self.depth
-        given: dict[str, Any] = {"anchors": anchors, "groups": groups}
-        self.pool = candidates.collect_candidates(source, min(reach, source.n), self.n_query, listed, **given)
+        images, asked = self.graph.source, self.graph.asked
+        given: dict[str, Any] = {"anchors": anchors, "groups": self.graph.labels(groups)}
+        self.pool = candidates.collect_candidates(images, min(reach, images.n), asked, listed, **given)
         self.kept: dict[FusionSettings, NDArray[np.float64]] = {}
         self.seconds = 0.0
         members = len(source.members)
@@ -269,7 +256,7 @@ class FastScorer:
     def _most_junk(self) -> int:
         """Largest number of junk images per query: images of its person and camera, which lists drop."""
         e = self.judge.evaluation
-        if self.judge.competition.junk == "none" or cameras(e.query_camids, e.gallery_camids) is None:
+        if SAME_CAM not in self.judge.competition.junk.split("+") or cameras(e.query_camids, e.gallery_camids) is None:
             return 0
         shown = np.array([e.gallery_pids, e.gallery_camids])
         _, counts = np.unique(shown[:, (shown >= 0).all(axis=0)], axis=1, return_counts=True)
@@ -284,7 +271,7 @@ class FastScorer:
         if not mix.reranks:
             return pairs.plain(mix)
         if isinstance(mix.reranker, Jaccard):
-            return pairs.mixed(mix, mix.reranker, self._near, self._overlap)
+            return pairs.mixed(mix, mix.reranker, self._of_queries, self._overlap)
         return np.concatenate([dist for _, dist in self._stream(mix)])
 
     def _stream(self, mix: FusionSettings) -> Iterator[distance_blocks.Block]:
@@ -294,13 +281,14 @@ class FastScorer:
         feats = [a for a, w in zip(self.source.members, mix.weights, strict=True) if w > 0]
         if mix.each_first:
             near = [self._near(unit) for unit, w in zip(_alone(mix), mix.weights, strict=True) if w > 0]
-            return rerank_each_then_sum(mix, feats, near, self.n_query, weights, "cpu")
-        return mix.reranker.stream(self._near(mix.weights), feats, self.n_query, weights=weights, device="cpu")
+            return rerank_each_then_sum(mix, feats, near, self.n_query, weights, "cpu", left_out=self.left_out)
+        given: dict[str, Any] = {"weights": weights, "device": "cpu"} | leaving_out(self.left_out)
+        return mix.reranker.stream(self._near(mix.weights), feats, self.n_query, **given)
 
     def _check_reach(self, own: Reranker) -> None:
         if is_grouped(own) and self.pool.kinds is None:
             raise ValueError("the candidates were collected without groups, and this re-ranker goes by them")
-        wanted = own.neighbours_read(self.source.n)
+        wanted = own.neighbours_read(self.graph.source.n)
         if wanted > self.pool.k:
             told = ", ".join(f"{name} {value:g}" for name, value in options_of(own).items())
             raise ValueError(f"{told} read {wanted} neighbours per image, but the candidates have {self.pool.k}")
@@ -317,16 +305,17 @@ class FastScorer:
             *(cams or (None, None)),
             ap="relevant" if cut and rules.ap == "market" else rules.ap,
             top_k=None if rules.ap == "market" else rules.top_k,
-            junk=rules.junk if cams else "none",
+            junk=junk_of(rules, cams),
+            left_out=e.left_out,
         )
 
     def _order(self, mix: FusionSettings) -> NDArray[np.int32]:
         own = mix.reranker
         if mix.reranks and not isinstance(own, Jaccard):
-            return distance_blocks.ranked(self._stream(mix), self.depth)[0]
+            return distance_blocks.ranked(self._stream(mix), self.depth, left_out=self.left_out)[0]
         if isinstance(own, Jaccard) and mix.each_first:
             return self._each(mix, own)
-        near = self._near(mix.weights)
+        near = self._of_queries(mix.weights)
         if near.near_order is None or near.near_dist is None:
             raise RuntimeError("the candidates have no gallery lists")
         if not isinstance(own, Jaccard):
@@ -354,13 +343,20 @@ class FastScorer:
 
         return self.near.get(weights, make)
 
+    def _of_queries(self, weights: tuple[float, ...]) -> Neighbours:
+        """The same, with the largest distance of each row of the features."""
+        near = self._near(weights)
+        place = self.graph.place
+        return near if place is None else replace(near, farthest=near.farthest[place])
+
     def _overlap(self, weights: tuple[float, ...], own: Jaccard) -> Overlaps:
         """Overlaps of the sets of queries and gallery, which do not depend on lam."""
         return self.overlaps.get((weights, own.encoding), lambda: self._overlapped(weights, own))
 
     def _overlapped(self, weights: tuple[float, ...], own: Jaccard) -> Overlaps:
         self._check_reach(own)
-        v = own.encode(self._near(weights), self.source.weighted(weights), -1)
+        v = own.encode(self._near(weights), self.graph.source.weighted(weights), -1)
+        v = v if self.graph.place is None else v.take(self.graph.place)
         inverse = reciprocal_sets.inverted(v.indptr, v.members, v.weights, self.n_query)
         n_gallery = self.source.n - self.n_query
 
@@ -375,13 +371,13 @@ class FastScorer:
         """Lists of separately re-ranked members, from the candidates only."""
         pool, q = self.pool, self.n_query
         alone = _alone(mix)
-        farthest = np.array([self._near(unit).farthest[:q] for unit in alone])
+        farthest = np.array([self._of_queries(unit).farthest[:q] for unit in alone])
         jaccard = self.jaccards.get(own.encoding, lambda: self._jaccards(alone, own))
         weights = np.array(mix.weights, np.float32)
 
         def work(rows: slice) -> NDArray[np.int32]:
             shared = weights, np.float32(own.lam), own.power, self.depth, rows.start, rows.stop
-            return ranked_lists.summed(pool.indptr, pool.index, q, pool.dist, farthest, jaccard, *shared)
+            return ranked_lists.summed(pool.indptr, pool.index, pool.first, pool.dist, farthest, jaccard, *shared)
 
         return np.concatenate(over_rows(work, q, -1))
 
@@ -390,7 +386,7 @@ class FastScorer:
         pool, out = self.pool, []
         for unit in alone:
             parts = [
-                ranked_lists.jaccards(pool.indptr, pool.index, self.n_query, *found, rows.start, rows.stop)
+                ranked_lists.jaccards(pool.indptr, pool.index, pool.first, *found, rows.start, rows.stop)
                 for rows, found in self._overlapped(unit, own)
             ]
             out.append(np.concatenate(parts))

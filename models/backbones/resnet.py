@@ -166,6 +166,11 @@ class Trunk(ResNet):
             raise ValueError(f"unknown block {first!r}; the trunk has {', '.join(blocks)}")
         return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
 
+    def tail_names(self, first: str) -> list[str]:
+        """The modules that `tail` copies, in its order."""
+        blocks = list(self.blocks())
+        return blocks[blocks.index(first) :]
+
     def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> the input of the block `first`, and the last map (B, channels, H / 16, W / 16)."""
         before = x = self._stem(images)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.backbones.drop_path import DropPath
 from models.backbones.layers import Layers
+from models.backbones.token_tail import TokenTail, token_blocks
 from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
 from models.net import CLASS
@@ -50,8 +51,20 @@ class TimmBackbone(nn.Module):
         """(B, 3, H, W) -> (B, C, h, w)."""
         return self._map(_through(self.model, self.called, images), images)
 
-    def fork(self, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> the class token (B, C), and the map (B, C, h, w)."""
+    def fork(self, images: Tensor, what: str) -> tuple[Tensor | tuple[Tensor, Tensor], Tensor]:
+        """(B, 3, H, W) -> what is named, and the last map (B, C, h, w).
+
+        Args:
+            what: the class token gives (B, C). A block of a plain ViT, such as `blocks.10`, gives its input: patches
+                as a map (B, C, h, w), and the tokens before them (B, P, C).
+        """
+        blocks = list(token_blocks(self.model))
+        if what in blocks:
+            of_blocks = {"indices": [blocks.index(what)], "return_prefix_tokens": True, "output_dict": True}
+            given = self.model.forward_intermediates(images, **of_blocks)  # type: ignore[operator]
+            (before,) = given["image_intermediates"]
+            (tokens,) = given.get("image_intermediates_prefix", [before.new_empty(len(before), 0, self.channels)])
+            return (before, tokens), self._map(_through(self.model, self.called[1:], given["image_features"]), images)
         if what != CLASS or not self.has_class:
             raise ValueError(f"this backbone gives no {what}; it has {'a class token' if self.has_class else 'a map'}")
         features = _through(self.model, self.called, images)
@@ -78,6 +91,23 @@ class TimmBackbone(nn.Module):
         """Parameters that timm lists as those without weight decay."""
         listed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()  # type: ignore[operator]
         return {f"model.{name}" for name in listed}
+
+    def tail(self, first: str) -> TokenTail:
+        """Copies of the blocks from `first` to the last and of the norms after them, for a separate branch.
+
+        Raises:
+            ValueError: unknown block, or a model whose blocks cannot be run on a part of a map.
+        """
+        blocks = token_blocks(self.model)
+        if first not in blocks:
+            has = f"it has {', '.join(blocks)}" if blocks else "blocks of their own are for a resnet or a plain ViT"
+            raise ValueError(f"this backbone has no block {first!r}; {has}. With fork: null mgn shares the last map")
+        return TokenTail([self.get_submodule(name) for name in self.tail_names(first)])
+
+    def tail_names(self, first: str) -> list[str]:
+        """The modules that `tail` copies, in its order."""
+        blocks = list(token_blocks(self.model))
+        return [f"model.{name}" for name in (*blocks[blocks.index(first) :], "norm", *self.called[1:])]
 
     def _map(self, features: Tensor, images: Tensor) -> Tensor:
         if self.layout == "NHWC":

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from configs.console.quoting import set_option
 from configs.errors import DataError, ImageError
+from models.data.crop import box_of
 from models.data.mend import repair_image
 
 SUFFIXES = frozenset(f".{ending}" for ending in (  # Pillow's endings of the formats below
@@ -68,6 +69,7 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
     16-bit samples are scaled to 8 bits.
     Transparent pixels become white.
     An EXIF orientation is applied.
+    A path with a box (`crop.py`) gives the crop, in pixels of the image as it is shown.
     A file with complete pixels is read even if its end or its text is damaged.
 
     Args:
@@ -93,9 +95,26 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
         raise
     except Exception as e:  # Pillow's readers raise any error on damaged bytes
         raise ImageError(path, _reason(path, e), f"Replace it, or {how_to_skip(path)}") from e
+    rgb = _cut(rgb, path)
     if size is not None and (rgb.height, rgb.width) != size:
         rgb = rgb.resize((size[1], size[0]), RESAMPLINGS[resampled])
     return np.asarray(rgb), remark
+
+
+def _cut(rgb: Image.Image, path: Path) -> Image.Image:
+    """The box of the path, as far as it lies in the image.
+
+    Raises:
+        ImageError: none of it does.
+    """
+    box = box_of(path)
+    if box is None:
+        return rgb
+    left, upper, right, lower = max(0, box[0]), max(0, box[1]), min(rgb.width, box[2]), min(rgb.height, box[3])
+    if left >= right or upper >= lower:
+        reason = f"the box {box} lies outside of {rgb.width} x {rgb.height} pixels"
+        raise ImageError(path, reason, f"Correct the box, or {how_to_skip(path)}")
+    return rgb.crop((left, upper, right, lower))
 
 
 def _pixels(file: Path | io.BytesIO) -> Image.Image:

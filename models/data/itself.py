@@ -1,40 +1,69 @@
-"""Findings: queries that are in the gallery too. Their nearest image is the query itself."""
+"""Queries that are in the gallery too: a finding, and the rule that is wanted of a competition."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 
-import numpy as np
-from numpy.typing import NDArray
+from configs.console.quoting import set_option
+from configs.errors import ConfigError
+from configs.schema import JUNK_RULES, NO_JUNK, Competition
+from models.data.doctor.finding import NOTE, Finding, count, shown
+from models.data.split import UNKNOWN, Benchmark, own_rows, sequences_of
 
-from models.data.doctor.finding import HURTS, Finding, count, shown
-from models.data.split import Benchmark, Split
+ITSELF, SAME_SEQUENCE = JUNK_RULES[0], JUNK_RULES[2]
+WHY = "a query would be its own best match: competition.junk needs the rule itself, which leaves it out of its list"
 
-FREE = "a query is its own best match, so rank-1 is too good, unless it is junk (same camera)"
+SEEN = "they are easy answers, so the score is too good, unless competition.junk has the rule same_sequence"
 
 
-def own_rows(
-    query: Split, gallery: Split, digests: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
-) -> NDArray[np.int64]:
-    """(Q,) the gallery row with the same path or the same content as each query, -1 for none.
+def _own(benchmark: Benchmark) -> list[str]:
+    """The names of the queries that are gallery images."""
+    rows = own_rows(benchmark.query, benchmark.gallery)
+    return [name for name, row in zip(benchmark.query.names, rows.tolist(), strict=True) if row >= 0]
 
-    Args:
-        digests: for query and gallery, name -> digest of the file's content, if known.
-    """
-    row = {digests[1][name]: i for i, name in enumerate(gallery.names) if name in digests[1]}
-    row |= {str(path): i for i, path in enumerate(gallery.paths)}
-    found = [
-        row.get(str(path), row.get(digests[0].get(name, ""), -1))
-        for name, path in zip(query.names, query.paths, strict=True)
-    ]
-    return np.array(found, np.int64)
+
+def _told(names: list[str]) -> str:
+    return count(len(names), "query is a gallery image itself", "queries are gallery images themselves")
 
 
 def find_own(benchmark: Benchmark) -> list[Finding]:
     """A finding if queries are gallery images too."""
-    rows = own_rows(benchmark.query, benchmark.gallery)
-    names = [name for name, row in zip(benchmark.query.names, rows.tolist(), strict=True) if row >= 0]
-    if not names:
+    names = _own(benchmark)
+    return [Finding(NOTE, _told(names), WHY, shown(names))] if names else []
+
+
+def find_sequences(benchmark: Benchmark) -> list[Finding]:
+    """A finding if queries share a sequence with other gallery images."""
+    sides = sequences_of(benchmark.query, benchmark.gallery)
+    if sides is None:
         return []
-    text = f"{count(len(names), 'query is a gallery image itself', 'queries are gallery images themselves')}"
-    return [Finding(HURTS, text, FREE, shown(names))]
+    own = own_rows(benchmark.query, benchmark.gallery)
+    there = Counter(sides[1][sides[1] != UNKNOWN].tolist())
+    mine = [int(sides[1][row]) if row >= 0 else UNKNOWN for row in own]
+    asked = zip(benchmark.query.names, sides[0].tolist(), mine, strict=True)
+    names = [name for name, sequence, itself in asked if there[sequence] > (itself == sequence)]
+    text = count(
+        len(names), "query has gallery images of its sequence", "queries have gallery images of their sequence"
+    )
+    return [Finding(NOTE, text, SEEN, shown(names))] if names else []
+
+
+def check_junk(competition: Competition, benchmark: Benchmark) -> None:
+    """What the competition's rules want of the lists.
+
+    Raises:
+        ConfigError: a query is a gallery image, and no rule leaves it out of its own list; or no sequence is known.
+    """
+    rules = [rule for rule in competition.junk.split("+") if rule != NO_JUNK]
+    names = [] if ITSELF in rules else _own(benchmark)
+    if names:
+        few = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        raise ConfigError(
+            f"{_told(names)} ({few}), and competition.junk is {competition.junk}: each would find itself first. Leave "
+            f"an image out of its own list with {set_option('competition.junk', [ITSELF, *rules])}"
+        )
+    if SAME_SEQUENCE in rules and sequences_of(benchmark.query, benchmark.gallery) is None:
+        raise ConfigError(
+            f"competition.junk is {competition.junk}, and query or gallery tells no sequences; layout table reads them "
+            "from a column 'sequence'"
+        )

@@ -1,41 +1,17 @@
-"""What a competition's format wants of a data set; given pairs, as Kaggle asks for them: `pairs.csv`, a row each."""
+"""What a competition's format and rules want of a data set."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection
 from pathlib import Path
 
 from configs.console.quoting import set_option
 from configs.errors import ConfigError, DataError
 from configs.schema import WHOLE, Competition
-from models.data.layouts.lists import read_text
+from models.data.itself import check_junk
+from models.data.layouts.given_pairs import pairs_file, read_pairs
 from models.data.spelling import hint
 from models.data.split import Benchmark
-
-PAIRS = "pairs.csv"
-HEADER = ["row_id", "query", "gallery"]
-
-
-def read_pairs(root: Path) -> tuple[tuple[str, str, str], ...]:
-    """Its rows.
-
-    Raises:
-        DataError: it is not there, or is not so.
-    """
-    path = root / PAIRS
-    try:
-        text = read_text(path, f"pairs_csv wants columns {','.join(HEADER)} there")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as e:
-        raise DataError(f"{path}: cannot be read ({e}); pairs_csv wants columns {','.join(HEADER)} there") from e
-    if not rows or rows[0] != HEADER:
-        raise DataError(f"{path}: begins with {rows[:1]}; wanted the columns {','.join(HEADER)}")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 3:
-            raise DataError(f"{path}, line {number}: {len(row)} fields; wanted {','.join(HEADER)}")
-    return tuple((row[0], row[1], row[2]) for row in rows[1:])
 
 
 def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) -> None:
@@ -49,15 +25,17 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
         if q not in there[0] or g not in there[1]:
             side, name, names = ("query", q, query) if q not in there[0] else ("gallery", g, gallery)
             told = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
-            raise DataError(f"{root / PAIRS}, row {row!r}: {told}")
+            raise DataError(f"{pairs_file(root)}, row {row!r}: {told}")
 
 
 def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
     """Whatever `submit.make` would refuse is refused before anything is trained.
 
     Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter. DataError: the given pairs are wrong.
+        ConfigError: the format wants the whole gallery, and lists are shorter; or as `check_junk`. DataError: the given
+            pairs are wrong.
     """
+    check_junk(competition, benchmark)
     if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):
         raise ConfigError(
             f"competition.format {competition.format} hands in distances to the whole gallery, and lists are of "

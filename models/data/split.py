@@ -15,9 +15,9 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import PARTS
-from configs.store.atomic_files import file_digest
+from configs.schema import NO_JUNK, PARTS
 from configs.store.code_version import Digest
+from models.data.crop import image_digest, key_of
 from models.data.doctor.finding import Finding
 from models.data.images import check_file, how_to_skip
 from models.data.spelling import find_file
@@ -36,6 +36,7 @@ class Split:
         pids, camids: (N,) int64, -1 for unknown.
         domains: the domain of each image, if the data set has domains.
         tracks: (N,) int64, -1 for none, if the data set has tracks.
+        sequences: (N,) int64, -1 for unknown, if the data set has sequences. Numbers are those of all lists.
     """
 
     names: tuple[str, ...]
@@ -44,9 +45,10 @@ class Split:
     camids: NDArray[np.int64]
     domains: tuple[str, ...] | None = None
     tracks: NDArray[np.int64] | None = None
+    sequences: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        told = [x for x in (self.domains, self.tracks) if x is not None]
+        told = [x for x in (self.domains, self.tracks, self.sequences) if x is not None]
         sizes = {len(x) for x in (self.names, self.paths, self.pids, self.camids, *told)}
         if len(sizes) > 1:
             raise ValueError(f"names, paths, pids and camids differ in length: {sorted(sizes)}")
@@ -77,6 +79,7 @@ class Split:
             self.camids[rows],
             None if self.domains is None else tuple(self.domains[i] for i in rows),
             None if self.tracks is None else self.tracks[rows],
+            None if self.sequences is None else self.sequences[rows],
         )
 
     @property
@@ -131,20 +134,52 @@ class Benchmark:
         return scorable(self.query, self.gallery)
 
 
-def scorable(query: Split, gallery: Split, junk: str = "none") -> bool:
+def own_rows(
+    query: Split, gallery: Split, digests: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+) -> NDArray[np.int64]:
+    """(Q,) the gallery row with the same path and box, or the same content, as each query, -1 for none.
+
+    Args:
+        digests: for query and gallery, name -> digest of the file's content, if known.
+    """
+    row = {digests[1][name]: i for i, name in enumerate(gallery.names) if name in digests[1]}
+    at = {key_of(path): i for i, path in enumerate(gallery.paths)}
+    found = [
+        at.get(key_of(path), row.get(digests[0].get(name, ""), -1))
+        for name, path in zip(query.names, query.paths, strict=True)
+    ]
+    return np.array(found, np.int64)
+
+
+def scorable(query: Split, gallery: Split, junk: str = NO_JUNK) -> bool:
     """Whether at least one query has a correct match in the gallery. Images without an identity do not count.
 
     Args:
-        junk: same_pid_same_cam (images of the query's camera are not correct matches) or none.
+        junk: the competition's rules: what they leave out of a query's list is no correct match.
     """
-    there: dict[int, set[int]] = defaultdict(set)
-    for pid, cam in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
-        there[pid].add(cam)
-    for pid, cam in zip(query.pids.tolist(), query.camids.tolist(), strict=True):
-        cams = set() if pid == UNKNOWN else there.get(pid, set())
-        if cams and (junk == "none" or cam == UNKNOWN or cams - {cam}):
+    there: dict[int, list[int]] = defaultdict(list)
+    for row, pid in enumerate(gallery.pids.tolist()):
+        there[pid].append(row)
+    rules = junk.split("+")
+    own = own_rows(query, gallery) if "itself" in rules else np.full(len(query), -1)
+    gone = {"same_pid_same_cam": (query.camids, gallery.camids), "same_sequence": sequences_of(query, gallery)}
+    sides = [gone[rule] for rule in rules if gone.get(rule) is not None]
+    for i, pid in enumerate(query.pids.tolist()):
+        rows = np.array(there.get(pid, []) if pid != UNKNOWN else [], np.int64)
+        kept = rows != own[i]
+        for asked, told in sides:  # type: ignore[misc]
+            kept &= (told[rows] != asked[i]) | (asked[i] == UNKNOWN)
+        if kept.any():
             return True
     return False
+
+
+def sequences_of(query: Split, gallery: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Sequences of query and gallery; None if a side knows none."""
+    if query.sequences is None or gallery.sequences is None:
+        return None
+    sides = query.sequences, gallery.sequences
+    return sides if all((side != UNKNOWN).any() for side in sides) else None
 
 
 def join(lists: Mapping[str, Split]) -> Split:
@@ -184,7 +219,7 @@ def content_digest(split: Split, n_jobs: int = -1) -> Digest:
 def _digest(path: Path) -> str:
     try:
         check_file(path)
-        return file_digest(path)
+        return image_digest(path)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else e
         meant = find_file(path)

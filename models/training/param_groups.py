@@ -79,10 +79,11 @@ def _copies(net: Net) -> dict[str, str]:
     tails, fork = getattr(net.head, "tails", None), net.fork
     if tails is None or fork is None:
         return {}
-    blocks = list(net.backbone.blocks())  # type: ignore[operator]
-    first = blocks.index(fork)
-    parts = ((name, *name.split(".", 2)) for name, _ in tails.named_parameters())
-    return {f"head.tails.{name}": f"{blocks[first + int(at)]}.{rest}" for name, _, at, rest in parts}
+    originals, found = net.backbone.tail_names(fork), {}  # type: ignore[operator]
+    for name, _ in tails.named_parameters():
+        at, _, rest = name.partition(".")[2].removeprefix("layers.").partition(".")
+        found[f"head.tails.{name}"] = f"{originals[int(at)]}.{rest}"
+    return found
 
 
 def freeze(net: Net, recipe: Recipe) -> None:

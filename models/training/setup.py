@@ -67,8 +67,7 @@ class HeadAlone(nn.Module):
 
     def forward(self, *features: Tensor) -> Output:
         """What `Net.features` gives -> Output."""
-        output: Output = self.net.head(*features)
-        return output
+        return self.net.output(*features)
 
 
 def start(

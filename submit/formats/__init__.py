@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.errors import ConfigError
-from models.data.pairs import read_pairs
+from models.data.layouts.given_pairs import read_pairs
 from submit.formats.aicity_txt import AICITY_TXT
 from submit.formats.atrw_json import ATRW_JSON
 from submit.formats.base import Format, Names

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ensemble.results.ranking import Ranking
 
 NUMBER = re.compile(r"[0-9]{1,18}")  # int() also accepts digits of other scripts, underscores and signs
@@ -72,7 +74,8 @@ class ParsedSubmission:
 def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
     """A ranking in tokens: every query's list and its distances.
 
-    A query that was left out of the ranking gets the gallery in its own order, all at the largest distance.
+    A query that was left out of the ranking gets the gallery in its own order, all at the largest distance. A short
+    list ends in -1, which is no image.
     """
     token = dict(zip(names.gallery, tokens.gallery, strict=True))
     found = [token[name] for name in ranking.gallery_names]
@@ -80,9 +83,10 @@ def arrange_lists(ranking: Ranking, names: Names, tokens: Names) -> Answers:
     order = ranking.order.tolist()
     dist = ranking.dist.tolist()
     length = ranking.order.shape[1]
-    far = float(ranking.dist.max()) if ranking.dist.size else 0.0
-    lists = [[found[i] for i in order[row[q]]] if q in row else found[:length] for q in names.query]
-    return Answers(tokens.query, lists, [dist[row[q]] if q in row else [far] * length for q in names.query])
+    far = float(ranking.dist.max(where=np.isfinite(ranking.dist), initial=0))
+    lists = [[found[i] for i in order[row[q]] if i >= 0] if q in row else found[:length] for q in names.query]
+    dists = (dist[row[q]] if q in row else [far] * length for q in names.query)
+    return Answers(tokens.query, lists, [d[: len(one)] for d, one in zip(dists, lists, strict=True)])
 
 
 @dataclass(frozen=True)

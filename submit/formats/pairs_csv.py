@@ -6,7 +6,7 @@ import math
 
 from configs.errors import SubmissionError
 from ensemble.results.ranking import Ranking
-from models.data.pairs import PAIRS
+from models.data.layouts.given_pairs import PAIRS
 from submit.formats.base import (
     Answers,
     BadCsv,
@@ -30,7 +30,7 @@ def tokens(names: Names) -> Names:
 
 
 def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
-    """The distance of every given pair; infinite if an image was left out of the ranking.
+    """The distance of every given pair; infinite if an image was left out of the ranking, 0 from an image to itself.
 
     Raises:
         SubmissionError: the ranking does not have the distance of a pair.
@@ -47,6 +47,8 @@ def arrange(ranking: Ranking, names: Names, tokens: Names) -> Answers:
         i, j = query.get(q, -1), gallery.get(g, -1)
         if i >= 0 and i not in found:
             found[i] = dict(zip(ranking.order[i].tolist(), ranking.dist[i].tolist(), strict=True))
+        if i >= 0 and j >= 0 and q == g:  # its own list may leave it out
+            found[i].setdefault(j, 0.0)
         if i < 0 or j < 0 or j not in found[i]:
             raise SubmissionError(
                 f"{PAIRS}, row {row!r}: the distance of {q!r} to {g!r} is unknown. Both must be in the data set, "

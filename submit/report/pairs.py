@@ -27,11 +27,12 @@ def nearest_pairs(
 ) -> tuple[list[Pair], list[Pair]]:
     """The most similar pairs, and the most similar pairs of different known identities."""
     weights = subject.weights(trial) if len(trial.banks) > 1 else [1.0]
+    left_out = trial.evaluation.left_out
     if trial.evaluation.neighbours:
         found = load_neighbours(subject.store.open(trial.evaluation.neighbours))
     else:
         feats = [bank.feats for bank in trial.banks]
-        found = nearest(feats, min(AMONG, len(feats[0])), weights=weights, device=device)
+        found = nearest(feats, min(AMONG, len(feats[0])), weights=weights, left_out=left_out, device=device)
     order, dist = np.asarray(found.order[:, :AMONG]), np.asarray(found.dist[:, :AMONG], np.float64)
     one = np.repeat(np.arange(len(order)), order.shape[1])
     other, similar = order.ravel(), 1 - dist.ravel() / sum(weights)
@@ -41,6 +42,10 @@ def nearest_pairs(
     one = one[keep]
     other = other[keep]
     similar = similar[keep]
+    if left_out is not None and left_out.overlaps:  # an image of both lists is one image, and has one row of the two
+        n = len(trial.query) + len(trial.gallery)
+        rows = np.arange(n)[left_out.union(n).rows]
+        one, other = rows[one], rows[other]
     pids = np.concatenate([trial.query.pids, trial.gallery.pids])
     unlike = (pids[one] != pids[other]) & (pids[one] >= 0) & (pids[other] >= 0)
     return _best(one, other, similar), _best(one[unlike], other[unlike], similar[unlike])

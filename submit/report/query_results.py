@@ -17,7 +17,7 @@ from configs.console.progress import Progress, Step
 from configs.store.store import Address
 from ensemble.fusion.strategy import rerank_request
 from ensemble.kernels.ranked_lists import smallest
-from ensemble.metrics.competition_score import score_stream
+from ensemble.metrics.competition_score import SAME_CAM, score_stream
 from ensemble.neighbours.distance_blocks import Block
 from ensemble.results.cache_keys import METRICS, retrieval_code
 from submit.report.report_input import ReportedEvaluation, ReportInput
@@ -40,7 +40,7 @@ class QueryResults:
         right: (nnz,) gallery rows of right images, sorted by the last system's rank.
         right_ptr: query i has right[right_ptr[i]:right_ptr[i + 1]].
         right_ranks: (S, nnz).
-        junk: (Q,) number of junk images.
+        junk: (Q,) number of junk images and of those that the query's list leaves out.
         overlap: (M, M, Q) overlap of two members' first ten images.
         histogram: (2, 2, BINS) counts of pairs by distance: before and after re-ranking, wrong and right.
         reach: (2,) upper end of the bins.
@@ -112,6 +112,7 @@ class _QueryPass:
         self.first = np.zeros((members, n_query, min(AGREE, n_gallery)), np.int32)
         self.histogram = np.zeros((2, 2, BINS), np.int64)
         self.reach = np.ones(2, np.float32)
+        self.left_out = trial.evaluation.left_out
 
     def all(self) -> QueryResults:
         """Process every system, then combine the results."""
@@ -181,15 +182,18 @@ class _QueryPass:
         pids = query.pids[rows, None]
         same = (pids == gallery.pids) & (pids >= 0)
         junk = np.zeros(shape, bool)
-        if self.subject.plan.competition.junk == "same_pid_same_cam" and self.trial.cameras:
+        if SAME_CAM in self.subject.plan.competition.junk.split("+") and self.trial.cameras:
             cams = query.camids[rows, None]
             junk = same & (cams == gallery.camids) & (cams >= 0)
+        if self.left_out is not None:
+            junk[self.left_out.pairs(rows)] = True
         return same & ~junk, junk
 
     def _count(self, which: int, dist: NDArray[np.float32], right: NDArray, junk: NDArray) -> None:
         """Count pairs by distance. Distances are at most twice the sum of weights, after re-ranking at most 1."""
         weights = self.subject.weights(self.trial) if len(self.trial.banks) > 1 else [1.0]
         self.reach[which] = 1.0 if which == 1 else 2 * sum(weights)
+        dist = np.where(np.isfinite(dist), dist, 0)  # what is left out of a list is junk, and not counted
         bins = np.minimum(BINS - 1, (dist / self.reach[which] * BINS).astype(np.int32))
         self.histogram[which, 1] += np.bincount(bins[right], minlength=BINS)
         self.histogram[which, 0] += np.bincount(bins[~right & ~junk], minlength=BINS)

@@ -51,6 +51,10 @@ class Encoded:
         """Arguments for kernels."""
         return self.start, self.size, self.members, self.weights
 
+    def take(self, rows: Any) -> Encoded:
+        """These rows, in this order."""
+        return Encoded(self.start[rows], self.size[rows], self.members, self.weights)
+
 
 def encode(lists: Lists, feats: CardFeatures, setting: Setting) -> Encoded:
     """The weighted expanded reciprocal sets, V, after query expansion (the paper's eqs. 4, 7 and 11)."""
@@ -131,12 +135,14 @@ def overlaps(v: Encoded, n: int, n_query: int) -> Overlaps:
     return Overlaps(v, (columns, rows, values), n_query, n_gallery, t, touched)
 
 
-def first_k(lists: Lists, near: Lists, feats: CardFeatures, n_query: int, setting: Setting, k: int) -> tuple[Any, Any]:
+def first_k(
+    v: Encoded, lists: Lists, near: Lists, feats: CardFeatures, n_query: int, setting: Setting, k: int
+) -> tuple[Any, Any]:
     """The k nearest gallery images of each query by (1 - lam) J + lam s: order, dist (Q, k).
 
     near: each query's nearest gallery images, at least k; with more, little is left in doubt.
     """
-    found, xp = overlaps(encode(lists, feats, setting), feats.n, n_query), card.xp
+    found, xp = overlaps(v, feats.n, n_query), card.xp
     listed = near.order, near.dist, near.order.shape[1], near.order.shape[1], k
     complete = near.order.shape[1] == found.n_gallery
     if setting.lam == 0:  # all that overlap with nothing are at distance 1, so the first of them by index are listed

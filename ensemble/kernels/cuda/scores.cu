@@ -24,7 +24,8 @@ extern "C" __global__ void mixed_rows(float* value, int count, int n_gallery, co
 }
 
 // Of each row of distances the facts that ensemble/kernels/rank_counts.py gives: the sum of k / rank_k over the right images,
-// how many, the first and the last rank; NaN where the row holds one. group: the row's, -1 for none.
+// how many, the first and the last rank; NaN where the row holds one. group: the row's, -1 for none. An image at infinity
+// is not in the list.
 //
 // The right images are put in order; every image is then put between two of them by bisection.
 extern "C" __global__ void rank_facts(const float* dist, int n_gallery, const i64* group, const i64* cams,
@@ -73,6 +74,7 @@ extern "C" __global__ void rank_facts(const float* dist, int n_gallery, const i6
     for (int p = 0; p < right; ++p) {
         rank += before[p];
         int image = (int)(u32)sorted[p];
+        if (__float_as_uint(row[image]) == 0x7f800000u) break;  // left out of the list, as are all after it
         if (junk && gallery_cams[image] == cams[blockIdx.x]) {
             ++removed;
             continue;

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.kernels.cuda import card
 from ensemble.kernels.cuda.features import CardFeatures
-from ensemble.kernels.cuda.rerank import SCRATCH_BYTES, Setting, encode, mix, overlaps
+from ensemble.kernels.cuda.rerank import SCRATCH_BYTES, Encoded, Setting, mix, overlaps
 from ensemble.kernels.cuda.search import Lists, sorted_rows
 
 BLOCK_BYTES = 1 << 30  # of a block of rows, at 24 bytes a distance while it is made
 Blocks = Iterator[tuple[slice, Any]]
 Facts = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+class Pairs(Protocol):
+    """What is left out, as `ensemble.neighbours.LeftOut` says it."""
+
+    def pairs(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows, counted from rows.start, and columns."""
 
 
 class CardStream:
@@ -63,6 +70,18 @@ class CardStream:
 
         return CardStream(blocks(), self.n_query, self.n_gallery)
 
+    def without(self, left_out: Pairs) -> CardStream:
+        """The same rows, with infinity where an image is left out of the query's list."""
+
+        def blocks() -> Blocks:
+            for rows, dist in self.blocks:
+                pairs = left_out.pairs(rows)
+                if pairs[0].size:
+                    dist[tuple(card.upload(a) for a in pairs)] = np.inf
+                yield rows, dist
+
+        return CardStream(blocks(), self.n_query, self.n_gallery)
+
     def facts(
         self,
         group: NDArray[np.int64],
@@ -107,9 +126,9 @@ def plain(feats: CardFeatures, n_query: int) -> CardStream:
     return _stream(feats, n_query, lambda dist, queries: None)
 
 
-def reranked(lists: Lists, feats: CardFeatures, n_query: int, setting: Setting) -> CardStream:
+def reranked(v: Encoded, lists: Lists, feats: CardFeatures, n_query: int, setting: Setting) -> CardStream:
     """(1 - lam) J + lam s."""
-    found = overlaps(encode(lists, feats, setting), feats.n, n_query)
+    found = overlaps(v, feats.n, n_query)
     return _stream(feats, n_query, lambda dist, queries: mix(found, lists, setting, dist, queries))
 
 

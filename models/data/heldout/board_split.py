@@ -6,7 +6,7 @@ Held-out identities are queries or distractors in the gallery. None of their ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,18 +95,18 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
     query: list[int] = []
     right: list[int] = []
     for pid in np.sort(asked):
-        rows = _fewer(rows_of[int(pid)], camids, shape.images[1], rng)
+        rows = fewer_images(rows_of[int(pid)], camids, shape.images[1], rng)
         asking = choose_queries(rows, camids, rng, shape.queries)
         query += asking
         right += [int(r) for r in rows if r not in asking]
     strangers = _strangers(rows_of, set(asked.tolist()), len(query), len(right), shape, rng)
     aside = np.isin(train.pids, [*asked, *train.pids[strangers]])
-    without = train if shape.cameras else Split(train.names, train.paths, train.pids, np.full(len(train), UNKNOWN))
+    without = train if shape.cameras else replace(train, camids=np.full(len(train), UNKNOWN))
     gallery = without.take(sorted([*right, *strangers]))
     return Board(without.take(np.flatnonzero(~aside)), without.take(sorted(query)), gallery)
 
 
-def _fewer(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
+def fewer_images(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
     """At most `most` images of an identity, from two cameras if cameras are known."""
     if most is None or len(rows) <= most:
         return rows

@@ -10,11 +10,13 @@ from configs.errors import ConfigError, DataError
 from models.data.doctor.finding import NOTE, Finding
 from models.data.doctor.unread import find_unread
 from models.data.gaps import find_gaps
-from models.data.itself import find_own
+from models.data.itself import find_own, find_sequences
 from models.data.layouts.aicity import read_aicity
+from models.data.layouts.class_folders import read_class_folders
 from models.data.layouts.cuhk03np import read_cuhk03np, read_cuhk03np_labeled
 from models.data.layouts.detect import find_root, recognise
 from models.data.layouts.drawn import read_drawn
+from models.data.layouts.labels_csv import read_labels_csv
 from models.data.layouts.market1501 import read_market1501
 from models.data.layouts.msmt17 import read_msmt17, read_msmt17_trainval
 from models.data.layouts.naic2019 import read_naic2019, read_naic2019_b
@@ -22,6 +24,7 @@ from models.data.layouts.naic2020 import read_naic2020
 from models.data.layouts.table import read_table
 from models.data.layouts.veri776 import read_veri776
 from models.data.layouts.visda2020 import read_visda2020
+from models.data.layouts.wildlife import read_wildlife
 from models.data.skip import leave_out
 from models.data.split import Benchmark
 from models.data.tracks import find_mixed_tracks
@@ -41,9 +44,13 @@ LAYOUTS: dict[str, Reader] = {
     "aicity": read_aicity,
     "visda2020": read_visda2020,
     "table": read_table,
+    "wildlife": read_wildlife,
+    "class_folders": read_class_folders,
+    "labels_csv": read_labels_csv,
     "drawn": read_drawn,
 }
 AUTO = "auto"
+MAKE = "; python -m ensemble.split --data {} --out DIR makes test lists of training identities"
 
 
 def settle_layout(name: str, root: Path) -> tuple[str, str | None]:
@@ -83,7 +90,9 @@ def read_layout(
     benchmark = leave_out(LAYOUTS[name](inner), skip or {})
     _check(benchmark, wanted)
     into = [Finding(NOTE, f"read from {inner}", f"{root} itself does not have this layout")] if inner != root else []
-    odd = into + [f for find in (find_gaps, find_own, find_mixed_tracks, find_unread) for f in find(benchmark)]
+    odd = into + [
+        f for find in (find_gaps, find_own, find_sequences, find_mixed_tracks, find_unread) for f in find(benchmark)
+    ]
     return replace(benchmark, found=(*benchmark.found, *odd))
 
 
@@ -91,7 +100,8 @@ def _check(benchmark: Benchmark, wanted: Collection[str]) -> None:
     """Raise DataError if a list is empty or query and gallery share no identity."""
     for part in wanted:
         if not len(getattr(benchmark, part)):
-            raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty")
+            hint = "" if part == "train" else MAKE.format(benchmark.root) * bool(len(benchmark.train))
+            raise DataError(f"{benchmark.root}: the {part} list of layout {benchmark.name!r} is empty{hint}")
     if benchmark.query.labelled and benchmark.gallery.labelled and not benchmark.scorable:
         raise DataError(
             f"{benchmark.root}: query and gallery share no identity ({len(set(benchmark.query.pids))} and "

@@ -45,6 +45,9 @@ SIGNS: dict[str, tuple[Sign, ...]] = {
     "aicity": (Sign(("train_label.xml", "image_train", "image_query", "image_test"), ("image_query", NUMBERED)),),
     "visda2020": (Sign(("image_query", "image_gallery")),),
     "table": (Sign(("df.csv",)),),
+    "wildlife": (Sign(("metadata.csv",)),),
+    "class_folders": (Sign(("train", "query", "gallery")),),
+    "labels_csv": (Sign(("train.csv",)), Sign(("labels.csv",))),
 }
 IN_PLACE_OF = {"drawn": "market1501", "cuhk03np": "cuhk03np_labeled", "naic2019": "naic2019_b"}
 

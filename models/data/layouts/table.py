@@ -1,7 +1,8 @@
 """Layout `table`: your own data in a CSV file with open-metric-learning's columns.
 
 Required columns: `label,path,split,is_query,is_gallery`.
-Optional columns, numbers or text: `camid`, `domain`, `track`. Other columns give a note. Boxes are an error.
+Optional columns, numbers or text: `camid`, `domain`, `track`, `sequence`. Other columns give a note.
+`image_id`: the images' names. `x_1,y_1,x_2,y_2` or `bbox` (`boxes.py`): the image is this box of the file.
 Paths are relative to the folder of the CSV file, or to that in `pictures.json`: `{"folder": "/data/market1501"}`.
 """
 
@@ -19,15 +20,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from configs.errors import DataError
+from models.data.crop import cropped
 from models.data.doctor.finding import HURTS, NOTE, Finding, count, shown
+from models.data.layouts.boxes import BOXES, read_box
 from models.data.layouts.lists import read_text
 from models.data.spelling import plain
 from models.data.split import UNFIT, UNKNOWN, Benchmark, Split, make_split
 
 TABLE, PICTURES = "df.csv", "pictures.json"
 WANTED = ("label", "path", "split", "is_query", "is_gallery")
-MORE = ("camid", "domain", "track")
-BOXES = ("x_1", "x_2", "y_1", "y_2")
+MORE = ("camid", "domain", "track", "sequence")
 MISSING = {"", "nan", "none", "null", "n/a", "<na>", "unknown"}  # words for unknown values
 TRUE, FALSE = {"1", "true", "yes", "1.0"}, {"", "0", "false", "no", "0.0", "nan", "none"}
 Row = dict[str, str]
@@ -37,34 +39,61 @@ def read_table(root: Path) -> Benchmark:
     """Read `df.csv`. Rows of split `train` are for training; `validation` or `test` rows are query, gallery or both.
 
     Labels may be any text and are numbered in sorted order.
-    An image's name is the file name if all are unique in the table, else the path.
+    An image's name is its `image_id`, or the file name if all are unique in the table, else the path. If a file has
+    several boxes, `#` and the box follow.
     """
     rows, found = _read(root / TABLE)
-    pictures = _pictures(root)
+    return benchmark_of("table", root, root / TABLE, rows, found, _pictures(root))
+
+
+def benchmark_of(
+    layout: str, root: Path, table: Path, rows: list[Row], found: list[Finding], pictures: Path
+) -> Benchmark:
+    """The lists of a table's rows.
+
+    Args:
+        table: the file, for messages.
+        rows: columns of layout `table`, and `line`.
+        pictures: the folder of the paths.
+    """
     found += _spelled(rows, pictures)
-    _check_labels(root / TABLE, rows)
+    _check_labels(table, rows)
     pid_of = {"": UNKNOWN} | {label: i for i, label in enumerate(sorted({r["label"] for r in rows if r["label"]}))}
     cam_of = _numbers({r["camid"] for r in rows})
+    sequence_of = _numbers({r.get("sequence", "") for r in rows})
+    boxes = {r["line"]: read_box(r, f"{table}, line {r['line']}") for r in rows}
     bare = [PurePosixPath(r["path"]).name for r in rows]
     unique = len(set(bare)) == len({r["path"] for r in rows})
+    several = {
+        path for path, n in Counter(path for path, _ in {(r["path"], boxes[r["line"]]) for r in rows}).items() if n > 1
+    }
+
+    def name_of(row: Row) -> str:
+        if "image_id" in row:
+            return row["image_id"]
+        name, box = PurePosixPath(row["path"]).name if unique else row["path"], boxes[row["line"]]
+        return f"{name}#{','.join(map(str, box))}" if box and row["path"] in several else name
+
+    def path_of(row: Row) -> Path:
+        return cropped(pictures / row["path"], boxes[row["line"]])
 
     def split(wanted: list[Row]) -> Split:
-        named = {PurePosixPath(r["path"]).name if unique else r["path"]: r for r in wanted}
+        named = {name_of(r): r for r in wanted}
         if len(named) < len(wanted):
-            twice = next(path for path, n in Counter(r["path"] for r in wanted).items() if n > 1)
-            lines = " and ".join(r["line"] for r in wanted if r["path"] == twice)
-            raise DataError(f"{root / TABLE}, lines {lines}: {twice!r} is in one list more than once; delete one line")
+            twice = next(name for name, n in Counter(map(name_of, wanted)).items() if n > 1)
+            lines = " and ".join(r["line"] for r in wanted if name_of(r) == twice)
+            raise DataError(f"{table}, lines {lines}: {twice!r} is in one list more than once; delete one line")
         return _with_kinds(
-            make_split([(n, pictures / r["path"], pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
+            make_split([(n, path_of(r), pid_of[r["label"]], cam_of[r["camid"]]) for n, r in named.items()]),
             named,
+            sequence_of,
         )
 
-    train = [r for r in rows if r["split"] == "train"]
     test = [r for r in rows if r["split"] in ("validation", "test", "val")]
     return Benchmark(
-        "table",
+        layout,
         root,
-        train=split(train),
+        train=split([r for r in rows if r["split"] == "train"]),
         query=split([r for r in test if r["is_query"] in TRUE]),
         gallery=split([r for r in test if r["is_gallery"] in TRUE]),
         unlabelled=split([r for r in rows if r["split"] == "unlabelled"]),
@@ -114,7 +143,7 @@ def _check_labels(path: Path, rows: list[Row]) -> None:
     """Check that an image has the same label in all rows."""
     first: dict[str, Row] = {}
     for row in (r for r in rows if r["label"]):
-        other = first.setdefault(row["path"], row)
+        other = first.setdefault(f"{row['path']} {read_box(row, str(path))}", row)
         if other["label"] != row["label"]:
             raise DataError(
                 f"{path}, line {row['line']}: {row['path']!r} is {row['label']!r} here and {other['label']!r} in line "
@@ -137,14 +166,16 @@ def _pictures(root: Path) -> Path:
     return folder
 
 
-def _with_kinds(split: Split, row_of: dict[str, Row]) -> Split:
-    """Add domains and tracks if the table has these columns. An image without a domain has domain ''."""
+def _with_kinds(split: Split, row_of: dict[str, Row], sequence_of: dict[str, int]) -> Split:
+    """Add domains, tracks and sequences if the table has these columns. An image without a domain has domain ''."""
     rows = [row_of[name] for name in split.names]
     if rows and "domain" in rows[0]:
         split = replace(split, domains=tuple(r["domain"] for r in rows))
     if rows and "track" in rows[0]:
         numbers = {t: i for i, t in enumerate(sorted({r["track"] for r in rows if r["track"]}))}
         split = replace(split, tracks=np.array([numbers.get(r["track"], UNKNOWN) for r in rows], np.int64))
+    if rows and "sequence" in rows[0]:
+        split = replace(split, sequences=np.array([sequence_of[r["sequence"]] for r in rows], np.int64))
     return split
 
 
@@ -154,7 +185,7 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
     Raises:
         DataError: the file is missing or no CSV, a column is missing, or a row is wrong.
     """
-    columns, raw = _fields(path)
+    columns, raw = read_fields(path, f"layout table needs the columns {', '.join(WANTED)}")
     missing = [c for c in WANTED if c not in columns]
     if missing:
         raise DataError(
@@ -164,18 +195,26 @@ def _read(path: Path) -> tuple[list[Row], list[Finding]]:
     rows, words = [], Counter[str]()
     for line, fields in raw:
         row = {"line": str(line), "camid": ""} | dict(zip(columns, [*fields, *[""] * len(columns)], strict=False))
-        for column in ("label", *MORE):
-            if column in row and row[column].casefold() in MISSING:
-                words[f"{column} {row[column]!r}"] += bool(row[column])
-                row[column] = ""
+        take_unknown(row, words)
         _check_row(row, f"{path}, line {line}")
         rows.append(row)
-    return rows, _not_read(columns, words, path)
+    return rows, find_not_read(columns, (*WANTED, *MORE, "image_id"), words, path)
 
 
-def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the other rows with their line numbers."""
-    wants = f"layout table needs the columns {', '.join(WANTED)}"
+def take_unknown(row: Row, words: Counter[str]) -> None:
+    """Make a label, camera, domain, track or sequence empty, in place, if its word means unknown; count the words."""
+    for column in ("label", *MORE):
+        if column in row and row[column].casefold() in MISSING:
+            words[f"{column} {row[column]!r}"] += bool(row[column])
+            row[column] = ""
+
+
+def read_fields(path: Path, wants: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header of a CSV file, and the other rows with their line numbers.
+
+    Raises:
+        DataError: the file is missing or no CSV; `wants` ends the message.
+    """
     text = read_text(path, wants)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = []
@@ -198,15 +237,14 @@ def _fields(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return columns, [(line, fields) for line, fields in rows[1:] if any(fields)]
 
 
-def _not_read(columns: Sequence[str], words: Counter[str], path: Path) -> list[Finding]:
+def find_not_read(columns: Sequence[str], used: Sequence[str], words: Counter[str], path: Path) -> list[Finding]:
+    """Findings about columns that are not used, and about words that mean unknown."""
     found = []
-    idle = [repr(c) for c in columns if c not in (*WANTED, *MORE, *BOXES)]
+    idle = [repr(c) for c in columns if c not in (*used, *BOXES)]
     if idle:
-        does = f"ignored; used are {', '.join((*WANTED, *MORE))}"
-        if "'sequence'" in idle:
-            does += ". Images of the query's own sequence stay in its ranked list, so the score is too good"
+        does = f"ignored; used are {', '.join(used)}"
         text = f"{path.name} has {count(len(idle), 'unknown column')}: {', '.join(idle)}"
-        found.append(Finding(HURTS if "'sequence'" in idle else NOTE, text, does))
+        found.append(Finding(NOTE, text, does))
     if +words:
         told = ", ".join(f"{word} ({n:,})" for word, n in (+words).most_common(5))
         does = "the value is unknown for these images; if the word is a name, write another one"
@@ -224,12 +262,15 @@ def _check_row(row: Row, where: str) -> None:
             raise DataError(f"{where}: {flag} is {row[flag]!r}; must be true, false or empty")
     if row["split"] == "train" and not row["label"]:
         raise DataError(f"{where}: a train row without a label; add one, or set the split to 'unlabelled'")
-    if any(row.get(column) for column in BOXES):
-        raise DataError(
-            f"{where}: a box in columns {', '.join(BOXES)}, but images are used whole. Save the crops as files and "
-            "list them under 'path', or delete these columns"
-        )
-    path = PurePosixPath(row["path"].replace("\\", "/"))
-    if not row["path"] or UNFIT.search(row["path"]) or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{where}: path {row['path']!r}; must be inside the folder of the table")
+    if row.get("image_id", "-") == "":
+        raise DataError(f"{where}: no image_id; each image needs its own, or delete the column")
+    read_box(row, where)
+    check_path(row["path"], where)
     row["camid"] = row["camid"].removesuffix(".0")
+
+
+def check_path(text: str, where: str) -> None:
+    """Raise DataError unless a table's path is below its folder."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    if not text or UNFIT.search(text) or path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{where}: path {text!r}; must be inside the folder of the table")
