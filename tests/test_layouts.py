@@ -234,6 +234,15 @@ def test_the_other_part_is_named(root):
 def test_market_in_its_own_subfolder(root):
     touch(root / "Market-1501-v15.09.15", MARKET)
     assert recognise(root).layout == "market1501" and "Market-1501-v15.09.15/query" in recognise(root).why
+
+
+def test_a_table_says_more_than_folders_of_its_names(tmp_path):
+    """train, query and gallery are what people call the folders of the pictures that a table lists."""
+    for part in ("train", "query", "gallery"):
+        (tmp_path / part).mkdir()
+    assert recognise(tmp_path).layout == "class_folders"
+    (tmp_path / "df.csv").touch()
+    assert recognise(tmp_path).layout == "table"
     assert len(read_layout("auto", root).train) == 3
 
 
