@@ -234,6 +234,7 @@ def test_the_other_part_is_named(root):
 def test_market_in_its_own_subfolder(root):
     touch(root / "Market-1501-v15.09.15", MARKET)
     assert recognise(root).layout == "market1501" and "Market-1501-v15.09.15/query" in recognise(root).why
+    assert len(read_layout("auto", root).train) == 3
 
 
 def test_a_table_says_more_than_folders_of_its_names(tmp_path):
@@ -243,7 +244,6 @@ def test_a_table_says_more_than_folders_of_its_names(tmp_path):
     assert recognise(tmp_path).layout == "class_folders"
     (tmp_path / "df.csv").touch()
     assert recognise(tmp_path).layout == "table"
-    assert len(read_layout("auto", root).train) == 3
 
 
 def test_a_folder_that_is_nothing_or_two_things(root):
