@@ -12,7 +12,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError
 from configs.installed import PREFIX
-from configs.schema import NAME, ExternalMember
+from configs.schema import AT, NAME, ExternalMember
 
 SUFFIXES = (".npz", ".safetensors", ".mat", ".npy")
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin")
@@ -23,7 +23,8 @@ def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The words with members' names in place of `timm:MODEL`; and of each such name the model.
 
     A member is called NAME where the word is `NAME=timm:MODEL`, else as its model, with `_` for the dot before a tag:
-    names are parts of folders' names, and `--set members.NAME.KEY` goes by dots.
+    names are parts of folders' names, and `--set members.NAME.KEY` goes by dots. A seed, as in `timm:MODEL@1`, goes to
+    the name: `MODEL@1`.
 
     Raises:
         ConfigError: no model is named, a name cannot be one, or two models have one name.
@@ -35,16 +36,16 @@ def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         if not model.startswith(TIMM):
             names.append(word)
             continue
-        model = model.removeprefix(TIMM)
+        model, at, seed = model.removeprefix(TIMM).partition(AT)
         name = named if equals else model.replace(".", "_")
         if not re.fullmatch(r"\w[\w-]*", name):
             raise ConfigError(
                 f"--members {word}: {name!r} cannot be a member's name; wanted {TIMM}MODEL or NAME={TIMM}MODEL, with "
                 f"letters, digits, '_' and '-' in NAME, such as {TIMM}convnext_atto"
             )
-        if name in models:
+        if name + at + seed in names or models.get(name, model) != model:
             raise ConfigError(f"member {name!r} is named twice; call one otherwise: --members OTHER={TIMM}{model}")
-        names.append(name)
+        names.append(name + at + seed)
         models[name] = model
     return names, models
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from configs.console.quoting import set_option
 from configs.errors import ConfigError
 from configs.external_members import TIMM, split_members, timm_members
-from configs.schema import NAME, BuildConfig, Competition, Ensemble, Member, Recipe
+from configs.schema import AT, NAME, BuildConfig, Competition, Ensemble, Member, Recipe
 
 HERE = Path(__file__).parent
 MOST_VALUES = 100_000  # in one file; aliases of aliases make 10^9 of a few lines
@@ -51,8 +51,8 @@ def load_build_config(
     """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
-        members: names from `members.yaml`, models of timm (`timm:MODEL`, `NAME=timm:MODEL`), and files of features
-            that other code made, in the order of the table.
+        members: names from `members.yaml`, models of timm (`timm:MODEL`, `NAME=timm:MODEL`), either with a seed
+            (`r50@1`), and files of features that other code made, in the order of the table.
         competition: a file in `competitions/`, without `.yaml`; or any FILE.yaml.
         layout: takes the place of the competition's layout.
         recipe: a file in `recipes/`, without `.yaml`, or any FILE.yaml: what it changes of `recipe.yaml` and of every
@@ -80,10 +80,11 @@ def load_build_config(
     for change in (c for c in changes if not _of_competition(c)):
         _apply(tables, change)
     for name in set(tables["members"]) - listed:  # made on the command line: the named recipe holds for them too
-        if isinstance(tables["members"][name], dict):
+        if isinstance(tables["members"][name], dict) and AT not in name:  # with a seed it has its base's
             tables["members"][name] = of_each | tables["members"][name]
     how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
     inside, outside = split_members(names)
+    _take_seeds(tables["members"], inside, how)
     wanted = _pick(inside, tables["members"], alone=not outside)
     every = [*(m.name for m in wanted), *(o.name for o in outside)]
     ensemble = checked(Ensemble, tables["ensemble"], "configs/ensemble.yaml")
@@ -214,6 +215,33 @@ def _take_timm(table: dict[str, Any], words: Sequence[str]) -> list[str]:
     return names
 
 
+def _take_seeds(table: dict[str, Any], names: Sequence[str], recipe: Recipe) -> None:
+    """Put members with a seed, `NAME@SEED`, into the table: the row of NAME, what `--set` says of it, and the seed.
+
+    Raises:
+        ConfigError: it is no seed, or two members are one network.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for name in names:
+        base, at, seed = name.partition(AT)
+        if base not in table:
+            continue  # an unknown member, which is said with the names that are known
+        row = _row(base, table[base])
+        if at:
+            if not seed.isascii() or not seed.isdigit() or str(int(seed)) != seed:
+                raise ConfigError(
+                    f"member {name!r}: {seed!r} is no seed; wanted NAME{AT}SEED, a whole number, such as {base}{AT}1"
+                )
+            row = table[name] = row | _row(name, table.get(name)) | {"seed": int(seed)}
+        more = row.get("recipe")
+        own = [x["seed"] for x in (row, more) if isinstance(x, dict) and x.get("seed") is not None]
+        same = seen.setdefault((base, str(own[0] if own else recipe.seed)), name)
+        if same != name:
+            raise ConfigError(
+                f"members {same!r} and {name!r} are one network with one seed; leave one out, or give it another seed"
+            )
+
+
 def _row(member: str, given: Any) -> dict[str, Any]:
     """What the table of members says of one; nothing is all defaults."""
     if given is not None and not isinstance(given, dict):
@@ -273,6 +301,8 @@ def _sentence(model: type[BaseModel], err: dict[str, Any]) -> str:
         return f"unknown key {at!r}; it knows: {', '.join(_keys_at(model, err['loc'][:-1]))}"
     if err["type"] == "missing":
         return f"key {at!r} is missing"
+    if not at:  # of several keys together: the sentence names them
+        return str(err["msg"]).removeprefix("Value error, ")
     return f"{at}: {err['msg']} (came: {err['input']!r})"
 
 

@@ -13,6 +13,7 @@ from configs.recipe import Recipe
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
 Count = Annotated[int, Field(ge=1)]
 NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
+AT = "@"  # between a member's name and a seed of its own: r50@1
 
 
 FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
@@ -63,13 +64,18 @@ class Weights(Frozen):
 class Member(Frozen):
     """One network of the ensemble."""
 
-    name: str = Field(pattern=f"^{NAME.pattern}$")
+    name: str = Field(pattern=f"^{NAME.pattern}({AT}\\d+)?$")
     backbone: ComponentConfig
     head: ComponentConfig = ComponentConfig(name="global")
     weights: Weights | None = None
     size: tuple[int, int] | None = Field(default=None, description="in place of the shared recipe's")
     seed: int | None = Field(default=None, description="in place of the shared recipe's")
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys that are laid over the shared recipe's")
+
+    @property
+    def base(self) -> str:
+        """Its name without the seed: `r50` of `r50@1`. Results are kept under it, since the seed is in the recipe."""
+        return self.name.partition(AT)[0]
 
     @property
     def own(self) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def options() -> CommandLine:
         "--holdout", type=float, metavar="SHARE", help="keep this share of identities aside to score on"
     )
     parser.add_argument(
+        "--folds", type=at_least(2), metavar="K", help="train each member K times more, for out-of-fold features"
+    )
+    parser.add_argument(
         "--rounds",
         type=at_least(1),
         metavar="N",
@@ -114,6 +117,7 @@ def build(
     recipe: str | os.PathLike[str] | None = None,
     set: Mapping[str, Any] | Sequence[str] = (),
     holdout: float | None = None,
+    folds: int | None = None,
     rounds: int | None = None,
     runs: str | os.PathLike[str] = RUNS,
     device: str = "auto",
@@ -132,6 +136,7 @@ def build(
         competition: of configs/competitions, or a FILE.yaml. recipe: of configs/recipes, or a FILE.yaml.
         set: changes, such as {"recipe.epochs": 3, "ensemble.lam": 0.5}, or ["recipe.epochs=3"].
         holdout: the share of identities that is kept aside to score on.
+        folds: train each member so many times more, without each part of the training identities, for its features.
         rounds: 2 labels the unlabelled images and trains again with them.
         runs: the folder of results.
         device: auto, cpu or cuda. workers: loader processes. parallel: members trained at a time, or "auto".

@@ -24,10 +24,12 @@ from ensemble.build import options
 from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.auto_settings import asks_auto, settle_k
 from ensemble.pipeline.context import BuildContext
+from ensemble.pipeline.folds import make_folds, plan_folds
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import BuildPlan, member_features_address, plan_build, record_address
 from ensemble.planning.budget import Budget, check_alone, counterparts, within_budget
-from ensemble.planning.build_cost import check_room, with_timed_steps
+from ensemble.planning.build_cost import BuildCost, check_room, with_timed_steps
+from ensemble.planning.fold_cost import with_folds
 from ensemble.planning.monitor import make_progress, monitor_build
 from ensemble.planning.parallelism import choose_parallelism
 from ensemble.planning.speed import at_speed
@@ -194,16 +196,20 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
     begun = time.monotonic()
     job, work, benchmark = prepare_build(args, team, progress)
     plan, store, chosen = job.plan, job.store, None
+
+    def foresee(job: BuildContext, work: BuildPlan) -> tuple[BuildPlan, BuildCost, str]:
+        known, needs, told = describe_rounds(job, work, benchmark)
+        if args.folds:
+            needs, told = with_folds(job, work, plan_folds(job, work, args.folds, keep=not args.dry_run), needs)
+        return known, needs, told
+
     if args.budget:
         budget = Budget(
-            args.budget,
-            begun,
-            other_family(args, plan),
-            lambda job, work: describe_rounds(job, work, benchmark)[1],
+            args.budget, begun, other_family(args, plan), lambda job, work: foresee(job, work)[1], args.folds
         )
         job, work, chosen = within_budget(job, work, budget)
         plan = job.plan
-    known, needs, told = describe_rounds(job, work, benchmark)
+    known, needs, told = foresee(job, work)
     needs = at_speed(job, needs, chosen.speed) if chosen else needs
     progress.say(describe(job, known))
     if told:
@@ -218,11 +224,12 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
     with monitor_build(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
         evaluations = run_stages(job, work)
+        folds = make_folds(job, plan_folds(job, work, args.folds)) if args.folds else None
         left_out = benchmark.left_out()
         named = [asdict(evaluation) for evaluation in evaluations.values()]
-        made_of = made_from(store, named, rounds, [chosen.key] if chosen else [])
+        made_of = made_from(store, named, rounds, [chosen.key] if chosen else [], folds and asdict(folds))
         record = Record(
-            plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of
+            plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of, folds
         )
         address = record_address(job, record)
         store.get(address, lambda folder: save_record(folder, record))

@@ -107,6 +107,7 @@ class Build:
         record: its build record.
         plan: its settings.
         evaluations: `test`, and `holdout` if the build has one.
+        store: opens its results.
     """
 
     runs: Path
@@ -114,11 +115,30 @@ class Build:
     record: Record = field(repr=False)
     plan: BuildConfig = field(repr=False)
     evaluations: Mapping[str, BuiltEvaluation]
+    store: Store = field(repr=False)
 
     @property
     def path(self) -> Path:
         """Its folder."""
         return self.runs / self.key
+
+    def fold_features(self, member: str) -> list[tuple[tuple[str, ...], Feats]]:
+        """Names and features of the training images of each fold, by the member that was trained without them.
+
+        Features of different folds come from different networks and cannot be compared.
+
+        Raises:
+            ConfigError: unknown member, or a build without folds.
+        """
+        if self.record.folds is None:
+            raise ConfigError(f"{self.key} has no folds; build with folds=5")
+        found = []
+        for fold in self.record.folds.folds:
+            if member not in fold.banks:
+                raise ConfigError(f"unknown member {member!r}; this build has: {', '.join(fold.banks)}")
+            bank = load_bank(member, self.store.open(fold.banks[member]), fold.banks[member])
+            found.append((bank.gallery_names, bank.feats))
+        return found
 
     @property
     def command(self) -> str:
@@ -145,4 +165,4 @@ def open_build(runs: str | os.PathLike[str] = RUNS, build: str | None = None) ->
         name: BuiltEvaluation(name, {m: weights.get(m, 1.0) for m in e.banks}, e, store)
         for name, e in record.evaluations.items()
     }
-    return Build(store.root, key, record, plan, evaluations)
+    return Build(store.root, key, record, plan, evaluations, store)

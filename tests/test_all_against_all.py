@@ -120,6 +120,7 @@ def test_the_report_shows_no_image_as_its_own_answer_nor_as_its_double(made, tmp
     pairs, _ = nearest_pairs(subject, trial, "cpu")
     assert len({frozenset((NAMES[p.one % N], NAMES[p.other % N])) for p in pairs}) == len(pairs)
     assert all(p.one % N != p.other % N for p in pairs)
+    assert all(min(p.one, p.other) >= N for p in pairs), "rows of the gallery, which stand for the images"
     summed = sum(made.dist) / 2
     nearest = np.sort(1 - summed[np.triu_indices(N, 1)])[::-1]
     np.testing.assert_allclose([p.similar for p in pairs], nearest[: len(pairs)], atol=1e-5)

@@ -80,6 +80,16 @@ def test_the_oracle_by_hand():
     np.testing.assert_allclose(got, 1 - shared / (2 - shared), atol=1e-12)
 
 
+def test_expansion_over_one_image_is_over_the_first_of_its_list():
+    """Which is a copy of lower index where there is one: the two have the same encoding then."""
+    feats, groups = np.eye(8, dtype=np.float32)[[0, 1, 2, 3, 4, 5, 6, 0]], np.array([0, 0, 0, -1, -1, 1, 1, 0])
+    setting = CAJaccard(1, 1, 1, 0, 0.0, 1)
+    order, dist = setting.lists(searched(feats, groups, 2), feats, 1, device="cpu")
+    assert (order[0, 0], dist[0, 0]) == (6, 0)
+    want = oracles.ca_jaccard(oracles.fused_distance([feats], [1]), groups.tolist(), 1, 1, 1, 1, 0, 0.0, 1)
+    np.testing.assert_allclose(dist, np.take_along_axis(want, order.astype(int), 1), atol=1e-6)
+
+
 @pytest.mark.parametrize("case", ["clustered", "ties", "copies", "crowd"])
 @pytest.mark.parametrize("cameras", [1, 6, 500])
 def test_both_lists_are_those_of_whole_sorts(case, cameras):
@@ -108,6 +118,16 @@ def test_both_lists_are_those_of_whole_sorts(case, cameras):
             np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
         for name in ("order", "intra_order", "inter_dist"):
             np.testing.assert_array_equal(getattr(found.shortened(3), name), getattr(found, name)[:, :3])
+
+
+def test_a_short_list_of_many_copies_ends_in_nothing():
+    """More copies than are kept of the least similar, and fewer than the list is long."""
+    feats, groups = np.tile(np.eye(1, 8, dtype=np.float32), (200, 1)), np.arange(200) % 5
+    found = searched(feats, groups, 60)
+    for i in range(200):
+        assert found.intra_order[i].tolist() == [*range(i % 5, 200, 5), *[-1] * 20]
+        assert found.inter_order[i].tolist() == [j for j in range(200) if j % 5 != i % 5][:60]
+    assert (found.farthest == 0).all()
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
@@ -297,8 +317,9 @@ def test_tuning_scores_it_as_a_whole_search_does(whole, monkeypatch):
     camids = [*evaluation.query_camids, *evaluation.gallery_camids]
     tried = FastScorer(judge, 21, groups=camids)
     for fusion in ("sum_then_rerank", EACH_FIRST):
-        for reranker in (CAJaccard(3, 9, 2, 2, 0.2), CAJaccard(2, 20, 1, 0, 0.4, 1)):
-            mix = FusionSettings((1.0, 0.5, 0.0), reranker, fusion)
+        lam = 0.2 if whole else 0.6  # a list of the 200 nearest may lack an image that overlaps
+        for sizes in ((3, 9, 2, 2), (3, 9, 2, 4), (3, 9, 1, 4), (3, 5, 1, 4), (1, 5, 1, 0)):  # each changes one size
+            mix = FusionSettings((1.0, 0.5, 0.0), CAJaccard(*sizes, lam), fusion)
             np.testing.assert_allclose(tried.totals(mix), judge.totals(mix), atol=1e-9)
     with pytest.raises(ValueError, match=r"k1_inter 21, .* read 22 neighbours per image, but the candidates have 21"):
         tried.totals(FusionSettings((1.0, 1.0, 1.0), CAJaccard(3, 21)))

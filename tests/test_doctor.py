@@ -181,3 +181,17 @@ def test_the_order_is_kept_over_workers(tmp_path):
     seen = inspect_files(paths, Progress(quiet=True), n_jobs=2)
     assert [s.path for s in seen] == paths and [s.mean[0] for s in seen] == [i % 256 for i in range(300)]
     assert inspect_files([], Progress(quiet=True)) == []
+
+
+def test_a_recompressed_training_image_in_the_gallery_is_told(people, tmp_path, capsys):
+    """Smaller and at another quality: no equal file, and yet the same picture."""
+    root = tmp_path / "people"
+    shutil.copytree(people, root)
+    shown = sorted((root / "bounding_box_train").iterdir())[3]
+    stranger = sorted(p.name[:4] for p in (root / "query").iterdir())[0]
+    image = Image.open(shown)
+    copy = root / "bounding_box_test" / f"{stranger}_c1s1_009999_00.jpg"
+    image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.BICUBIC).save(copy, quality=75)
+    text = "\n".join(examined(capsys, "--data", root, *SMALL)[1])
+    assert "hurts: 1 pair looks like near-duplicates in train and in the test: look at them" in text
+    assert f"train/{shown.name} (id {int(shown.name[:4])}) ~ gallery/{copy.name} (id {int(stranger)})" in text

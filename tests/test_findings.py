@@ -174,3 +174,47 @@ def test_the_long_tail(tmp_path):
 
 def test_counts_are_said_in_words():
     assert [count(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+
+
+def test_near_duplicates_are_told_by_what_they_would_do(tmp_path):
+    """A train image near one of the test, whoever it shows; two identities; not one identity, nor nobody's images."""
+    far = [0b1111_1111 << 8 * i for i in range(7)]
+    looks = {
+        "train": [("a.png", 1, far[0]), ("b.png", 2, far[1]), ("c.png", 3, far[1] ^ 0b11), ("d.png", 4, far[5])],
+        "query": [("q.png", 7, far[0] ^ 0b1111), ("n.png", -1, far[2]), ("f.png", 8, 0)],
+        "gallery": [("g.png", 8, far[3]), ("h.png", 8, far[3] ^ 1), ("m.png", -1, far[2] ^ 1), ("z.png", 9, 0)],
+        "unlabelled": [("u.png", -1, far[5]), ("v.png", -1, far[3])],
+    }
+    parts = {}
+    for part, rows in looks.items():
+        listed = split(tmp_path, part, [(name, pid, 1) for name, pid, _ in rows])
+        by_name = {name: value for name, _, value in rows}
+        files = [
+            InspectedFile(path, f"{part}/{name}", hash=by_name[name])
+            for name, path in zip(listed.names, listed.paths, strict=True)
+        ]
+        parts[part] = listed, files
+    found = [(f.weight, f.text, f.examples) for f in find_in_files(parts, {1: "ann", 7: "zoe"})]
+    assert found == [
+        (
+            "hurts",
+            "1 pair looks like near-duplicates in train and in the test",
+            ("train/a.png (id ann) ~ query/q.png (id zoe)",),
+        ),
+        (
+            "hurts",
+            "1 pair looks like near-duplicates under different identities",
+            ("train/b.png (id 2) ~ train/c.png (id 3)",),
+        ),
+    ]
+
+
+def test_equal_files_are_no_near_duplicates_too(tmp_path):
+    files = {
+        part: (
+            listed := split(tmp_path, part, [(f"{part}.png", pid, 1)]),
+            [InspectedFile(listed.paths[0], "same", hash=5)],
+        )
+        for part, pid in (("train", 1), ("gallery", 2))
+    }
+    assert [f.text for f in find_in_files(files)] == ["1 group of equal files in train and in the test"]

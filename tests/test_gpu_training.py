@@ -98,6 +98,13 @@ def test_captured_and_piece_by_piece_are_the_same_bits(tmp_path, precision):
     assert not [text for text in said if "piece by piece" in text]
 
 
+def test_every_loss_captured_and_piece_by_piece_is_the_same_bits(tmp_path):
+    asked = {"losses": {name: {} for name in registry.LOSSES}, "classifier": {"name": "cosine", "centers": 2}}
+    asked["losses"] |= {"arcface": {"least": 0.1}}
+    one, two = (run(tmp_path / how, recipe(launch=how, **asked))[0] for how in ("eager", "graph"))
+    assert different(one, two) == []
+
+
 def test_auto_captures_and_says_nothing_of_pieces(tmp_path, monkeypatch):
     replayed, real = [], torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda self: replayed.append(1) or real(self))

@@ -20,7 +20,7 @@ from models.weights.load import learned, load_weights, match
 from models.weights.name_maps import from_unfold
 from models.weights.positions import grid_of
 from models.weights.report import refuse_others
-from models.weights.sources import keep_weights
+from models.weights.sources import identify, keep_weights
 from tests.tiny import unsettle
 
 
@@ -423,6 +423,8 @@ def test_a_grid_that_is_given(tmp_path):
     state = small_vit().state_dict() | {"pos_embed": torch.randn(1, 193, 64)}
     assert "grid of 16x12" in str(put(small_vit(), state, tmp_path, grid=(16, 12)))
     assert "grid of 24x8" in str(put(small_vit(), state, tmp_path))
+    file = str(tmp_path / "w.pth")
+    assert identify(Weights(file=file, grid=(16, 12))) != identify(Weights(file=file)), "a member's cache key"
     with pytest.raises(WeightsError, match=r"weights\.grid is 16x8; the file has 192 places"):
         put(small_vit(), state, tmp_path, grid=(16, 8))
 

@@ -33,7 +33,11 @@ ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
     ("change", "said"),
     [
         ("members.a.head=mgm", "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl, token"),
-        ("recipe.losses={circle: {}}", "unknown loss 'circle'; models/registry.py has: id, triplet, center"),
+        (
+            "recipe.losses={hinge: {}}",
+            "unknown loss 'hinge'; models/registry.py has: "
+            "id, focal, arcface, cosface, triplet, circle, supcon, center",
+        ),
         (
             ["recipe.size=[32,32]", "members.a.head=mgn"],
             "member 'a' cannot take images of [32, 32]: 3 stripes of a feature map of 2 rows: each needs at least one "

@@ -18,6 +18,7 @@ from models.device import choose_precision
 from models.distributed.process_group import ALONE
 from models.extraction.extract import extract
 from models.extraction.views import make_views
+from models.heads.branches import run_stripes_separately
 from models.net import CLASS
 from models.registry import check, make_net, resampling
 from models.training.setup import set_up
@@ -181,18 +182,81 @@ def test_the_token_head(vit, patches):
     assert not head.eval()(laid, token).logits
 
 
-@pytest.mark.parametrize("head", [{"name": "token"}, {"name": "token", "patches": "gem"}, "mgn", "mgn_grid"])
-def test_heads_on_tokens_as_a_member(head):
-    head = {"name": head, "fork": None, "width": 8} if isinstance(head, str) else head
+@pytest.mark.parametrize("model", ["test_vit", "test_vit2"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        *({"name": "global", "pool": pool} for pool in ("avg", "max", "gem")),
+        {"name": "token"},
+        {"name": "token", "patches": "gem"},
+        *({"name": name, "fork": None} for name in ("mgn", "mgn_grid")),
+        {"name": "mgn", "fork": None, "adaptive": True, "pool": "gem"},
+        *({"name": name, "fork": "blocks.5"} for name in ("mgn", "mgn_grid", "rmgl")),
+        {"name": "rmgl", "fork": "blocks.2", "adaptive": False, "pool": "gem"},
+    ],
+    ids=str,
+)
+def test_heads_on_tokens_as_a_member(model, head):
+    if model == "test_vit2" and head["name"] == "token":
+        pytest.skip("it has a register, and no class token")
+    head = head | ({"width": 8} if head["name"] in ("mgn", "mgn_grid", "rmgl") else {})
     torch.manual_seed(0)
-    net = make_net(member("test_vit", head=head), classes=3).train()
+    net = make_net(member(model, head=head), classes=3).train()
+    with torch.no_grad():
+        for p in net.backbone.parameters():  # as large as a trained one's
+            p.add_(torch.randn_like(p) * 0.1)
     net.copy_backbone_weights()
     net.resize(SMALL)
     output = net(torch.randn(4, 3, *SMALL))
     sum(x.square().sum() for x in (output.feats, *output.logits)).backward()
     silent = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert not silent
-    check(member("test_vit", head=head), tiny.recipe(size=SMALL))
+    check(member(model, head=head), tiny.recipe(size=SMALL))
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_vit2"])
+@pytest.mark.parametrize("first", ["blocks.1", "blocks.5"])
+def test_a_transformer_in_two_halves_is_the_whole(model, first):
+    torch.manual_seed(0)
+    backbone = timm_map(model=model).eval()
+    for p in backbone.parameters():
+        p.data.add_(torch.randn_like(p) * 0.1)
+    backbone.resize(SMALL)
+    images = torch.randn(2, 3, *SMALL)
+    with torch.no_grad():
+        (before, tokens), last = backbone.fork(images, first)
+        whole, again = backbone(images), backbone.tail(first)(before, tokens)
+    assert before.shape == (2, 64, 8, 4) and tokens.shape == (2, 1, 64)
+    torch.testing.assert_close(last, whole)
+    torch.testing.assert_close(again, whole)
+
+
+def test_stripes_of_tokens_know_the_class_token_and_nothing_of_each_other(vit):
+    """Each stripe by itself through timm's own blocks, with the class token of its image before it."""
+    before, tokens = torch.randn(3, 64, 8, 4), torch.randn(3, 1, 64)
+    with torch.no_grad():
+        apart = run_stripes_separately(vit.tail("blocks.4"), before, 4, 1, tokens)
+        for image in range(3):
+            for part in range(4):
+                stripe = before[image, :, 2 * part : 2 * part + 2].reshape(64, 8).T
+                x = torch.cat((tokens[image], stripe))[None]
+                for block in vit.model.blocks[4:]:
+                    x = block(x)
+                want = vit.model.norm(x)[0, 1:].T.reshape(64, 2, 4)
+                torch.testing.assert_close(apart[image, :, 2 * part : 2 * part + 2], want)
+        other = run_stripes_separately(vit.tail("blocks.4"), before, 4, 1, -tokens)
+        assert (other - apart).abs().max() > 1e-2
+
+
+def test_branches_of_tokens_begin_as_copies_of_the_trunk(vit):
+    net = make_net(member("test_vit", head={"name": "rmgl", "fork": "blocks.4"}), classes=3)
+    with torch.no_grad():
+        for p in net.backbone.parameters():
+            p.add_(1.0)
+    net.copy_backbone_weights()
+    for tail in net.head.tails:
+        assert torch.equal(tail.layers[0].mlp.fc1.weight, net.backbone.model.blocks[4].mlp.fc1.weight)
+        assert torch.equal(tail.layers[2].weight, net.backbone.model.norm.weight) and len(tail.layers) == 3
 
 
 @pytest.mark.parametrize(
@@ -203,7 +267,11 @@ def test_heads_on_tokens_as_a_member(head):
         ("test_vit2", {"head": "token"}, SMALL, "head 'token': this backbone has no class token; take head global"),
         ("test_convnext", {"head": "token"}, SMALL, "head 'token': this backbone has no class token"),
         ("test_vit", {"head": {"name": "token", "patches": "mean"}}, SMALL, "pool 'mean'; there are: avg, max, gem"),
-        ("test_vit", {"head": {"name": "mgn"}}, SMALL, "fork: null"),
+        ("test_vit", {"head": {"name": "mgn"}}, SMALL, r"no block 'layer4.1'; it has blocks.1, .*fork: null mgn"),
+        ("test_vit", {"head": {"name": "mgn", "fork": "blocks.0"}}, SMALL, "no block 'blocks.0'; it has blocks.1, "),
+        ("test_vit_relpos", {"head": {"name": "rmgl", "fork": "blocks.2"}}, SMALL, "are for a resnet or a plain ViT"),
+        ("test_convnext", {"head": {"name": "mgn"}}, SMALL, "are for a resnet or a plain ViT. With fork: null mgn"),
+        ("test_vit", {"head": {"name": "rmgl", "fork": "blocks.4", "stripes": [3]}}, SMALL, "3 stripes do not divide"),
         ("test_vit", {"head": {"name": "rmgl", "fork": None}}, SMALL, "fork must name the first"),
         ("test_convnext", {"head": {"name": "mgn", "fork": None}}, (64, 32), "3 stripes of a feature map of 2 rows"),
     ],
@@ -261,7 +329,7 @@ def test_training_and_extraction_normalise_by_the_members_scale(monkeypatch):
     want = (images[:8] / 255 - np.array(Witness.scale[0])) / np.array(Witness.scale[1])
     run = set_up(net, recipe, 6, images, CPU, choose_precision("float32", CPU), ALONE)
     raw = torch.from_numpy(images[:8]).permute(0, 3, 1, 2)
-    step = Step(run, Tally(tuple(run.losses), 8, net, CPU), run.forward)
+    step = Step(run, Tally(tuple(run.losses), 8, net, CPU), run.forward())
     step(raw, torch.from_numpy(training.labels[:8]), torch.tensor([0.1, 1e-3, 0.0], dtype=torch.float64))
     np.testing.assert_allclose(net.backbone.seen.permute(0, 2, 3, 1), want, atol=1e-5)
     seen = []

@@ -137,6 +137,7 @@ def test_the_holdout_is_taken_where_there_is_one(tmp_path, capsys):
     finished_build(tmp_path, feats, evaluation, ["r50"], name="holdout")
     out, _ = tuned(tmp_path, capsys)
     assert out.startswith("holdout: ") and "test identities" not in out
+    assert "chosen on training identities that were held out: no member was trained on them" in out
 
 
 def test_few_persons_no_labels_no_such_build(tmp_path, capsys):

@@ -97,6 +97,7 @@ class Budget:
     begun: float
     other: Sequence[Member]
     foresee: Foresee
+    folds: int | None = None
     clock: Callable[[], float] = time.monotonic
 
 
@@ -128,7 +129,7 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
         raise ConfigError("--budget, and nothing is trained: every member is from outside; leave --budget out")
     if not free(job):
         raise ConfigError(f"--budget chooses {EPOCHS_KEY}, and every member has epochs of its own; leave --budget out")
-    address = choice_address(job, work, budget.text)
+    address = choice_address(job, work, budget.text, budget.folds)
 
     def make(folder: Path) -> None:
         (folder / CHOICE).write_text(json.dumps(asdict(choose(job, work, budget)), indent=1) + "\n", encoding="ascii")
@@ -142,8 +143,8 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
     return *at_epochs(job, work, own.epochs), Chosen(address.key, own.speed)
 
 
-def choice_address(job: BuildContext, work: BuildPlan, text: str) -> Address:
-    """Where the choice lies: by members, recipe but for its epochs, data, budget, rounds, device and threads."""
+def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | None = None) -> Address:
+    """Where the choice lies: by members, recipe but for its epochs, data, budget, rounds, folds, device and threads."""
     requests = _but_epochs(job, work)
     asked = {
         "budget": seconds_of(text),
@@ -156,7 +157,7 @@ def choice_address(job: BuildContext, work: BuildPlan, text: str) -> Address:
         "rounds": job.plan.ensemble.rounds,
         "threads": job.store.made_with.get("threads", ""),
         "devices": _apart(job),
-    }
+    } | ({"folds": folds} if folds else {})
     return Address("budgets", job.plan.competition.name, asked)
 
 
@@ -217,9 +218,11 @@ def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> t
 
 def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
     """Epochs for which a member of this build, trained on this in the same way, is kept."""
-    wanted = {f"members/{name}-": request for name, request in _but_epochs(job, work).items() if name in free(job)}
-    old = ((m.request, wanted.get(m.key[:-12])) for m in ResultHistory(job.store).manifests)
-    return {made["recipe"]["epochs"] for made, asked in old if asked and "recipe" in made and _cut(made) == asked}
+    asked = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
+    old = [
+        m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request
+    ]
+    return {made["recipe"]["epochs"] for made in old if _cut(made) in asked}
 
 
 def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:

@@ -19,7 +19,7 @@ from ensemble.features.feature_bank import open_banks
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.run_stages import make_members
 from ensemble.pipeline.stages import BuildPlan, features, member_features_address
-from ensemble.planning.build_cost import BuildCost, estimate_build_cost, estimate_cost
+from ensemble.planning.build_cost import BuildCost, combined_cost, estimate_build_cost, estimate_cost
 from ensemble.planning.monitor import update_stages
 from ensemble.planning.planned_results import list_planned_results
 from ensemble.planning.summary import kept_members
@@ -32,7 +32,7 @@ from ensemble.results.pseudo_settings import say_settings, settings_of
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
-FOR_LABELS = ("images", "members", "features")  # results that labelling needs: no ranking
+FOR_LABELS = ("images", "frozen", "members", "features")  # results that labelling needs: no ranking
 
 
 def run_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, list[dict[str, Any]]]:
@@ -177,16 +177,3 @@ def plan_if_all_join(job: BuildContext, first: BuildPlan, pool: UnlabelledPool, 
     labels = np.minimum(np.arange(n) // size, max(0, n // size - 1))  # the last group has the remainder
     # the grouping differs between rounds
     return plan_with_pseudo_labels(job, first, pool, number, np.roll(labels, number))
-
-
-def combined_cost(parts: list[BuildCost]) -> BuildCost:
-    """The cost of plans that run one after another. Results that several of them need are counted once."""
-    every = {need.item.address.key: need for part in parts for need in part.needs}
-    return BuildCost(
-        tuple(every.values()),
-        max(part.passing for part in parts),
-        max(part.memory for part in parts),
-        parts[-1].device,
-        parts[-1].parallel,
-        parts[-1].apart,
-    )

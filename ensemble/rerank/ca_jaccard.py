@@ -176,8 +176,6 @@ class CAJaccard:
             )
 
         v = joined(over_rows(weigh, n, n_jobs))
-        if (self.k2_intra, self.k2_inter) == (1, 0):
-            return v
         listed = np.concatenate([intra[:, : self.k2_intra], inter[:, : self.k2_inter]], axis=1)
         return joined(
             over_rows(lambda r: groups.average(v.indptr, v.members, v.weights, listed, r.start, r.stop), n, n_jobs)

@@ -85,6 +85,28 @@ def all_groups(evaluation: Evaluation) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class FoldFeatures:
+    """The training images of one fold, and the features by members that were trained on the other folds.
+
+    Attributes:
+        banks: member -> key of its features, a gallery without queries.
+        pids, camids: of the images, -1 for an unknown camera.
+    """
+
+    banks: dict[str, str]
+    pids: list[int]
+    camids: list[int]
+
+
+@dataclass(frozen=True)
+class TrainingFolds:
+    """All folds of the training images. hashes: key of the image hashes that the near-duplicates were found by."""
+
+    hashes: str
+    folds: list[FoldFeatures]
+
+
+@dataclass(frozen=True)
 class Record:
     """One build.
 
@@ -96,6 +118,7 @@ class Record:
         rounds: report of each round of pseudo labels, with the key of the labels.
         left_out: list of the data set -> image that competition.skip left out -> its index in the list.
         made_of: keys of all results behind the evaluations, also those behind a missing result.
+        folds: features of the training images by members that were not trained on them, if the build has folds.
     """
 
     plan: dict[str, Any]
@@ -105,6 +128,7 @@ class Record:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     made_of: list[str] = field(default_factory=list)
+    folds: TrainingFolds | None = None
 
     def all_names(self, part: str, kept: Sequence[str]) -> tuple[str, ...]:
         """All names of a list in the data set's order: the kept ones and the left-out ones."""
@@ -132,6 +156,8 @@ def load_record(folder: Path) -> Record:
     """Read a record."""
     raw = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     raw["evaluations"] = {name: _evaluation(e) for name, e in raw["evaluations"].items()}
+    if raw.get("folds"):
+        raw["folds"] = TrainingFolds(raw["folds"]["hashes"], [FoldFeatures(**one) for one in raw["folds"]["folds"]])
     return Record(**raw)
 
 

@@ -10,9 +10,9 @@ from configs.console.store_options import add_build, add_device, add_runs, check
 from configs.errors import ConfigError, DataError
 from configs.schema import BuildConfig
 from configs.store.store import Store
-from ensemble.results.build_record import Evaluation, open_build
+from ensemble.results.build_record import Evaluation, FoldFeatures, Record, open_build
 
-TEST, HOLDOUT = "test", "holdout"
+TEST, HOLDOUT, TRAIN = "test", "holdout", "train"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class OpenEvaluation:
 
     Attributes:
         key: of the build.
-        name: of the evaluation.
+        name: of the evaluation; `train` if settings are chosen on folds.
+        evaluation: of the folds: the test, whose lists theirs are shaped like.
+        folds: features of the training images by members that were not trained on them.
     """
 
     store: Store
@@ -29,15 +31,16 @@ class OpenEvaluation:
     plan: BuildConfig
     name: str
     evaluation: Evaluation
+    folds: tuple[FoldFeatures, ...] = ()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name an evaluation."""
+def add_arguments(
+    parser: argparse.ArgumentParser, names: str = "test or holdout (default: holdout if the build has one, else test)"
+) -> None:
+    """Add the options that name an evaluation. names: for its help."""
     add_runs(parser)
     add_build(parser)
-    parser.add_argument(
-        "--evaluation", metavar="NAME", help="test or holdout (default: holdout if the build has one, else test)"
-    )
+    parser.add_argument("--evaluation", metavar="NAME", help=names)
     add_device(parser)
 
 
@@ -49,9 +52,41 @@ def open_evaluation(args: argparse.Namespace) -> OpenEvaluation:
         ConfigError: no such evaluation.
         DataError: the evaluation has no identities.
     """
+    return _open(args, *_opened(args))
+
+
+def open_tuned(args: argparse.Namespace) -> OpenEvaluation:
+    """As `open_evaluation`; `train`, and the default of a build with folds, are these.
+
+    Raises:
+        ConfigError: there are no folds, or the build changes features or searches by parts, which folds do not.
+    """
+    store, key, record, plan = _opened(args)
+    if args.evaluation != TRAIN and (args.evaluation is not None or record.folds is None):
+        return _open(args, store, key, record, plan)
+    if record.folds is None:
+        raise ConfigError(
+            f"--evaluation {TRAIN}: {key} has no features of its training images by members that were not trained on "
+            "them; build with --folds 5"
+        )
+    e = plan.ensemble
+    keys = {name: getattr(e, name) for name in ("whiten", "expand", "domains", "tracks", "group_by")}
+    changed = next((name for name, value in keys.items() if value not in (None, "none", "camera")), None)
+    if changed:
+        raise ConfigError(
+            f"--evaluation {TRAIN}: {key} has ensemble.{changed}, and the folds have the plain features as one search. "
+            f"Build without it, or choose with --evaluation {TEST}"
+        )
+    return OpenEvaluation(store, key, plan, TRAIN, record.evaluations[TEST], tuple(record.folds.folds))
+
+
+def _opened(args: argparse.Namespace) -> tuple[Store, str, Record, BuildConfig]:
     check_runs(args.runs)
     store = Store(args.runs, lambda text: print(text, file=sys.stderr), lends=True)
-    key, record, plan = open_build(store, args.build)
+    return store, *open_build(store, args.build)
+
+
+def _open(args: argparse.Namespace, store: Store, key: str, record: Record, plan: BuildConfig) -> OpenEvaluation:
     name = args.evaluation or (HOLDOUT if HOLDOUT in record.evaluations else TEST)
     if name not in record.evaluations:
         raise ConfigError(

@@ -18,27 +18,24 @@ from rich.console import Console
 from configs.console.command import CommandLine, at_least, run
 from configs.console.progress import Progress, duration
 from configs.console.quoting import yaml_flow
-from configs.errors import ConfigError, DataError
+from configs.errors import DataError
 from configs.load import load_ensemble
 from configs.schema import Ensemble
 from configs.store.store import Address
-from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
 from ensemble.fusion.partitions import ALL
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import difference
-from ensemble.neighbours.distances import Feats
-from ensemble.rerank import whitening
 from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
-from ensemble.results.build_record import all_groups
-from ensemble.results.cache_keys import METRICS, retrieval_code
-from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_evaluation
-from ensemble.tune import cross_fitting, table
+from ensemble.results.build_record import Evaluation, all_groups
+from ensemble.results.cache_keys import METRICS, MODELS, retrieval_code
+from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_tuned
+from ensemble.tune import boards, cross_fitting, table
+from ensemble.tune.boards import Boards, FastBoards, NotWhitened, problems
 from ensemble.tune.cross_fitting import TuningResult, TuningStep, persons_asking, too_few
 from ensemble.tune.ensemble_selection import SearchSpace
-from ensemble.tune.exact_scorer import ExactScorer, of_parts
-from ensemble.tune.fast_scorer import FastScorer
+from models.data.heldout.fold_board import shape_of_lists
 
 Held = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]  # (Q,) pids, totals before, after
 WHAT = (
@@ -48,15 +45,12 @@ WHAT = (
 EXAMPLE = """
   python -m ensemble.tune
   python -m ensemble.tune --runs runs --evaluation holdout --seed 1
+  python -m ensemble.tune --evaluation train     on training identities, of a build with --folds 5
 """
 TUNED = "tuned.json"
 SHRINKAGES = (0.1, 0.5)  # of whitening, that are tried
 HERE = Path(__file__).parent
 TELL_EVERY_S = 10.0
-
-
-class NotWhitened(ConfigError):
-    """A member's features cannot be whitened."""
 
 
 def grid_of(case: OpenEvaluation) -> SearchSpace:
@@ -70,48 +64,10 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
     known[name] = tuple({str(options): options for options in (*known[name], built.options)}.values())
     free = (settings.whiten, settings.expand, case.evaluation.kinds) == (None, None, None)
     grid = replace(grid, known=known, whitened=(None, *SHRINKAGES) if free else (None,))
-    known_groups = case.evaluation.kinds is None and (all_groups(case.evaluation) >= 0).any()
+    of_folds = bool(case.folds) and settings.group_by != "camera"  # training images have no domains
+    groups = [all_groups(case.evaluation), *(np.array(fold.camids) for fold in case.folds)]
+    known_groups = case.evaluation.kinds is None and not of_folds and all((of_each >= 0).any() for of_each in groups)
     return grid if known_groups else grid.without(name for name in grid.searched if is_grouped(RERANKERS[name]))
-
-
-def whitened(feats: Sequence[Feats], members: Iterable[str], shrinkage: float) -> list[Feats]:
-    """Each member's features as a build with `ensemble.whiten=test` has them.
-
-    Raises:
-        NotWhitened: they do not vary, or one lies on their mean.
-    """
-    out = list[Feats]()
-    for name, one in zip(members, feats, strict=True):
-        try:
-            out.append(whitening.learn(np.asarray(one), shrinkage=shrinkage).apply(np.asarray(one)))
-        except ValueError as e:
-            raise NotWhitened(f"{name}: {e}") from e
-    return out
-
-
-def problems(case: OpenEvaluation, device: str, white: Sequence[float] = ()) -> dict[str, ExactScorer]:
-    """By name: `all`, or a domain. Tracks are found as one in each, as the build found them.
-
-    Args:
-        white: shrinkages to whiten the features with.
-
-    Raises:
-        ConfigError: a member that gives distances.
-    """
-    banks = open_banks(case.store, case.evaluation.banks)
-    given = [bank.member for bank in banks if not isinstance(bank.feats, np.ndarray)]
-    if given:
-        raise ConfigError(
-            f"{given[0]}: distances from outside; tuning wants features. Build without it to tune the rest"
-        )
-    names = [bank.fingerprint.split("/")[1] for bank in banks]
-    judge = ExactScorer([bank.feats for bank in banks], names, case.evaluation, case.plan.competition, device)
-    kinds = case.evaluation.kinds
-    if kinds is None:
-        of_each = {shrinkage: whitened(judge.feats, case.evaluation.banks, shrinkage) for shrinkage in white}
-        return {partitions.ALL: replace(judge, white=of_each)}
-    found = partitions.partitions_of(kinds, judge.rows, len(judge.feats[0]))
-    return {part.name: of_parts(judge, [part]) for part in found}
 
 
 def defaults(built: Ensemble) -> Ensemble:
@@ -122,7 +78,7 @@ def defaults(built: Ensemble) -> Ensemble:
     return found.model_copy(update=settled)
 
 
-def built_mix(case: OpenEvaluation, members: Sequence[str], judge: ExactScorer) -> FusionSettings:
+def built_mix(case: OpenEvaluation, members: Sequence[str], judge: Boards) -> FusionSettings:
     """What the build was made with, of this problem."""
     settings = case.plan.ensemble
     return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else fusion_settings(settings, members)
@@ -168,9 +124,13 @@ def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandLine("python -m ensemble.tune", WHAT, EXAMPLE)
-    add_arguments(parser)
+    add_arguments(parser, "train (the folds), holdout or test (default: the first of these that the build has)")
     parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of the halves and the bootstrap (default: 0)"
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="of the halves, the bootstrap, and the lists that are drawn from folds (default: 0)",
     )
     return parser.parse_args(argv)
 
@@ -179,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     """Tune one evaluation, or read what came of it before; print it."""
     args = parse(argv)
     check_device(args.device)
-    case = open_evaluation(args)
+    case = open_tuned(args)
     grid = grid_of(case)
     address = tuned_address(case, grid, args.seed)
 
@@ -204,8 +164,8 @@ def tuned_address(case: OpenEvaluation, grid: SearchSpace, seed: int) -> Address
         "built": {"weights": case.plan.ensemble.weights, "rerank": rerank_request(case.plan.ensemble)},
         "seed": seed,
         "grid": grid.as_dict(),
-        "code": retrieval_code(METRICS, HERE),
-    }
+        "code": retrieval_code(METRICS, HERE, MODELS / "data" / "heldout"),
+    } | ({"folds": [asdict(fold) for fold in case.folds]} if case.folds else {})
     return Address("tuned", f"{case.key.split('/')[1]}-{case.name}", json.loads(json.dumps(request)))
 
 
@@ -217,15 +177,16 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
     """
     members = list(case.evaluation.banks)
     try:
-        judges = problems(case, device, [x for x in grid.whitened if x is not None])
+        judges = problems(case, device, seed, [x for x in grid.whitened if x is not None])
     except NotWhitened as e:
         progress.say(f"whitened features are not tried: {e}")
         grid = replace(grid, whitened=(None,))
-        judges = problems(case, device)
+        judges = problems(case, device, seed)
     base = replace(fusion_settings(defaults(case.plan.ensemble), members), weights=(1.0,) * len(members))
     found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
+    chosen = dict[str, FusionSettings]()
     for name, judge in judges.items():
-        pids, before = np.array(judge.evaluation.query_pids), judge.totals(base)
+        pids, before = judge.pids, judge.totals(base)
         few = too_few(persons_asking(pids, ~np.isnan(before)))
         if judge.parts and not judge.parts[0].units:
             few = "the gallery has nothing of it"
@@ -235,19 +196,52 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
             continue
         tuned, told = tune_one(name, judge, case, base, grid, seed, len(judges), progress)
         found.append(told)
-        mixes[name] = tuned.mix
+        mixes[name], chosen = tuned.mix, {rung.name: rung.chosen[2] for rung in tuned.rungs}
         held.append((pids, tuned.before, tuned.after))
     if not found:
-        raise DataError(kept[max(judges, key=lambda name: len(judges[name].evaluation.query_pids))])
+        raise DataError(kept[max(judges, key=lambda name: len(judges[name].pids))])
     domains = case.evaluation.kinds is not None
     line = domain_sets(mixes, members, case.plan.ensemble) if domains else sets(mixes[ALL], members)
     whole = together(held, seed) if len(judges) > 1 else None
-    return {"problems": found, "kept": kept, "together": whole, "sets": line}
+    told = {"problems": found, "kept": kept, "together": whole, "sets": line}
+    if case.folds:
+        told["folds"] = [board_shape(judge.evaluation) for judge in judges[ALL].judges]
+        told["elsewhere"] = elsewhere(case, base, chosen, seed, device)
+    return told
+
+
+def board_shape(evaluation: Evaluation) -> dict[str, Any]:
+    """What the lists of a board are like, for the table."""
+    shape = shape_of_lists(
+        evaluation.query_pids, evaluation.query_camids, evaluation.gallery_pids, evaluation.gallery_camids
+    )
+    sizes = [images for images, _ in shape.persons]
+    return {
+        "queries": len(evaluation.query_camids),
+        "gallery": len(evaluation.gallery_camids),
+        "persons": len(sizes),
+        "images": float(np.median(sizes)) if sizes else None,
+        "distractors": shape.distractors,
+    }
+
+
+def elsewhere(
+    case: OpenEvaluation, base: FusionSettings, chosen: Mapping[str, FusionSettings], seed: int, device: str
+) -> dict[str, Any] | None:
+    """The test's totals by each choice that was made on the folds, against the defaults; None without labels."""
+    e = case.evaluation
+    if not e.query_pids:
+        return None
+    pids, judge = np.array(e.query_pids), boards.scorer_of(case, device)
+    white = {mix.whitened for mix in chosen.values() if mix.whitened is not None}
+    judge = boards.with_whitened(judge, e.banks, sorted(white))
+    before = judge.totals(base)
+    return {name: together([(pids, before, judge.totals(mix))], seed) for name, mix in chosen.items()}
 
 
 def tune_one(
     name: str,
-    judge: ExactScorer,
+    judge: Boards,
     case: OpenEvaluation,
     base: FusionSettings,
     grid: SearchSpace,
@@ -257,15 +251,13 @@ def tune_one(
 ) -> tuple[TuningResult, dict[str, Any]]:
     """Tune one problem of so many, and write down everything that was seen."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
-    pids, begun = np.array(judge.evaluation.query_pids), time.monotonic()
-    most = max(grid.most_neighbours(), base.reranker.neighbours_read(len(judge.feats[0])))
+    pids, begun = judge.pids, time.monotonic()
+    most = max(grid.most_neighbours(), base.reranker.neighbours_read(judge.images))
     grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
-    given: dict[str, Any] = {"groups": all_groups(case.evaluation) if grouped else None}
-    trial = FastScorer(judge, most, **given)
-    trials: dict[float | None, FastScorer] = {None: trial}
-    trials |= {white: FastScorer(replace(judge, feats=feats), most, **given) for white, feats in judge.white.items()}
+    trials = {white: judge.fast(most, white, grouped=grouped) for white in (None, *judge.judges[0].white)}
+    trial = trials[None]
     took = duration(time.monotonic() - begun)
-    progress.say(f"{name}: candidates of {trial.source.n:,} images by {len(members)} members: {took}")
+    progress.say(f"{name}: candidates of {trial.images:,} images by {len(members)} members: {took}")
     chance = judge.chance(seed)
     found = cross_fitting.tune(_telling(trials, progress), judge.totals, pids, base, grid, seed, of, chance)
     return found, {
@@ -273,13 +265,13 @@ def tune_one(
         "members": members,
         "persons": found.persons,
         "queries": found.queries,
-        "gallery": trial.source.n - trial.n_query,
-        "signature": judge.score(base).signature,
-        "built": built.as_dict() | {"total": judge.score(built).total},
+        "gallery": trial.gallery,
+        "signature": judge.signature(base),
+        "built": built.as_dict() | {"total": judge.total(built)},
         "base": base.as_dict() | {"total": found.base_total},
         "rungs": [_rung(rung) for rung in found.rungs],
         "mix": found.mix.as_dict(),
-        "tried": sum(len(one.kept) for one in trials.values()),
+        "tried": sum(one.tried for one in trials.values()),
         "a_minute": trial.rate,
         "seconds": sum(one.seconds for one in trials.values()),
         "depth": trial.depth,
@@ -293,7 +285,7 @@ def _rung(rung: TuningStep) -> dict[str, Any]:
 
 
 def _telling(
-    trials: Mapping[float | None, FastScorer], progress: Progress
+    trials: Mapping[float | None, FastBoards], progress: Progress
 ) -> Callable[[FusionSettings], NDArray[np.float64]]:
     """The totals by the trial of a mix's features, and a line now and then about how far it is."""
     last = time.monotonic()
@@ -304,7 +296,7 @@ def _telling(
         found = trial.totals(replace(mix, whitened=None))
         if now - last > TELL_EVERY_S:
             last = now
-            tried = sum(len(one.kept) for one in trials.values())
+            tried = sum(one.tried for one in trials.values())
             progress.say(f"  {tried:,} settings tried, {trial.rate:,.0f} a minute")
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from configs.console.tables import plain_table
 from configs.schema import EACH_FIRST
 from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
-from ensemble.results.open_evaluation import TEST, OpenEvaluation
+from ensemble.results.open_evaluation import HOLDOUT, TEST, TRAIN, OpenEvaluation
 
 USUAL = "k_reciprocal"  # goes without its name
 HALVES = ("one half", "other half", "everybody")
@@ -25,18 +25,27 @@ def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> No
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
+    if case.folds:
+        say(_drawn(found["folds"]))
     for one in found["problems"]:
         _show_one(console, say, case, one)
     for name, why in found["kept"].items():
         say(f"{name}: keeps equal weights and the default settings: {why}")
     for line in _together(found["together"]) if found["together"] else ():
         say(line)
+    if found.get("elsewhere"):
+        for line in _elsewhere(found["elsewhere"]):
+            say(line)
     if any("whiten" in one["mix"] for one in found["problems"]):
         say("note: features are to be whitened by query and gallery, which some competitions forbid")
     if any(rung["taken"] for one in found["problems"] for rung in one["rungs"]):
         say("build with:  " + shlex.join(part for change in found["sets"] for part in ("--set", change)))
     else:
         say("nothing was taken, so there is nothing to set: these persons do not tell the settings apart")
+    if case.name == TRAIN:
+        say("chosen on training identities, each by members that were not trained on it; no test image was looked at")
+    if case.name == HOLDOUT:
+        say("chosen on training identities that were held out: no member was trained on them")
     if case.name == TEST:
         say("note: these are the test identities: a build so set looks too good on them, the cross-fitted total not")
 
@@ -59,6 +68,29 @@ def _show_one(console: Console, say: Callable[[str], None], case: OpenEvaluation
     for line in _verdict(found):
         say(line)
     console.print()
+
+
+def _drawn(folds: Sequence[Mapping[str, Any]]) -> str:
+    """What the boards of the folds are like."""
+    queries, gallery = (sum(fold[key] for fold in folds) for key in ("queries", "gallery"))
+    sizes = ", ".join(f"{fold['queries']:,} x {fold['gallery']:,}" for fold in folds)
+    images = ", ".join("none" if fold["images"] is None else f"{fold['images']:g}" for fold in folds)
+    strangers = ", ".join(f"{100 * fold['distractors']:.0f} %" for fold in folds)
+    return (
+        f"{len(folds)} folds of the training identities, each a board of its own, shaped like the test: {queries:,} "
+        f"queries x {gallery:,} gallery images in all ({sizes}); median images per person {images}; distractors "
+        f"{strangers}. Images of different folds are not compared; scores are means over all queries"
+    )
+
+
+def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the test has from choices that were made on the folds."""
+    base = next(iter(found.values()))["base"]
+    yield f"on the test, which had no part in any choice: {100 * base:.1f} with equal weights and default settings"
+    for name, one in found.items():
+        low, mean, high, level = (100 * one["gain"][key] for key in ("low", "mean", "high", "level"))
+        total = 100 * one["total"]
+        yield f"  {name} that everybody chose: {total:.1f}: {mean:+.1f} ({low:+.1f} to {high:+.1f}, {level:g} %)"
 
 
 def _together(whole: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from models.backbones.resnet import Trunk
 from models.heads.classifiers import Classify, linear
 from models.heads.pooling import Pool
 from models.heads.stripes import adaptive_stripes, equal_stripes
@@ -97,8 +96,8 @@ class BranchHead(nn.Module):
         grids: one a branch; the first is (1, 1).
         width: of each part's feature.
         pool: avg, max or gem; the parts of one branch share it.
-        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; None: every branch sees the last
-            map, of any backbone (Sun et al., ECCV 2018, PCB, cuts its map so).
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`, of a plain ViT such as `blocks.11`;
+            None: every branch sees the last map, of any backbone (Sun et al., ECCV 2018, PCB, cuts its map so).
         adaptive: the heights of the stripes are by ABP; else equal.
         apart: the stripes are cut at the fork, and go through the branch's blocks apart from each other.
         classifier: makes the classifier of a part.
@@ -126,33 +125,38 @@ class BranchHead(nn.Module):
             raise ValueError(
                 "its stripes go through blocks of their own, so fork must name the first, such as layer4.1"
             )
-        trunk = backbone if isinstance(backbone, Trunk) else None
-        if fork is not None and trunk is None:
+        if fork is not None and not hasattr(backbone, "tail"):
             raise ValueError(
-                "it branches off among a resnet's blocks, and this backbone has none; take {name: mgn, fork: null} or "
-                "{name: mgn_grid, fork: null}, whose branches share the last map, or global"
+                "it branches off among the blocks of a resnet or a plain ViT, and this backbone has none; take "
+                "{name: mgn, fork: null} or {name: mgn_grid, fork: null}, whose branches share the last map, or global"
             )
         if width < 1 or any(rows < 1 or columns < 1 for rows, columns in grids):
             raise ValueError(f"width {width}, grids {list(grids)}; wanted 1 or more of each")
         self.fork, self.grids, self.apart = fork, tuple(grids), apart
         self.dim = width * len(self.grids)
-        self.tails = nn.ModuleList(trunk.tail(fork) if trunk and fork else nn.Identity() for _ in self.grids[1:])
+        self.tails = nn.ModuleList(
+            nn.Identity() if fork is None else backbone.tail(fork)  # type: ignore[operator]
+            for _ in self.grids[1:]
+        )
         self.branches = nn.ModuleList(
             Branch(channels, width, classes, grid, pool, adaptive, classifier) for grid in self.grids
         )
 
-    def load_trunk_weights(self, backbone: Trunk) -> None:
+    def load_trunk_weights(self, backbone: nn.Module) -> None:
         """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""
         if self.fork is not None:
             for tail in self.tails:
-                tail.load_state_dict(backbone.tail(self.fork).state_dict())
+                tail.load_state_dict(backbone.tail(self.fork).state_dict())  # type: ignore[operator]
 
-    def forward(self, last: Tensor, before: Tensor | None = None) -> Output:
-        """The trunk's last map (B, C, h, w) and what went into the block `fork`, if any, to an Output."""
-        before = last if before is None else before
-        maps, stride = [last], -(-before.shape[2] // last.shape[2])
+    def forward(self, last: Tensor, before: Tensor | tuple[Tensor, Tensor] | None = None) -> Output:
+        """The trunk's last map (B, C, h, w) and what went into the block `fork`, if any, to an Output.
+
+        That is a map, or of a transformer a map and the tokens (B, P, C) before it.
+        """
+        x, *tokens = before if isinstance(before, tuple) else (last if before is None else before,)
+        maps, stride = [last], -(-x.shape[2] // last.shape[2])
         for tail, (rows, _) in zip(self.tails, self.grids[1:], strict=True):
-            maps.append(run_stripes_separately(tail, before, rows, stride) if self.apart else tail(before))
+            maps.append(run_stripes_separately(tail, x, rows, stride, *tokens) if self.apart else tail(x, *tokens))
         branches = [branch(at_least_float32(x)) for branch, x in zip(self.branches, maps, strict=True)]
         every = [part for branch in branches for part in branch]
         return Output(
@@ -163,7 +167,7 @@ class BranchHead(nn.Module):
         )
 
 
-def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int = 1) -> Tensor:
+def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int = 1, *tokens: Tensor) -> Tensor:
     """Cut a map into equal stripes, run each through the blocks as an image of its own, and lay them together again.
 
     A convolution sees no further than its stripe: at the cuts there is padding, as at the image's edge. The batch norms
@@ -173,6 +177,7 @@ def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int =
         x: (B, C, h, w).
         parts: P stripes.
         stride: rows that the blocks make one of; P times as many must divide h, or stripes would lie across the cuts.
+        tokens: (B, T, C), which the blocks of a transformer are given beside every stripe of an image.
 
     Returns:
         (B, C', h / stride, w').
@@ -188,7 +193,8 @@ def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int =
             f"{halved}; change recipe.size (a resnet's last map has one row for 16 pixels), or the number of stripes"
         )
     stripes = x.unflatten(2, (parts, height // parts)).transpose(1, 2).flatten(0, 1)
-    done: Tensor = tail(stripes.contiguous(memory_format=torch.channels_last) if _channels_last(x) else stripes)
+    stripes = stripes.contiguous(memory_format=torch.channels_last) if _channels_last(x) else stripes
+    done: Tensor = tail(stripes, *(beside.repeat_interleave(parts, dim=0) for beside in tokens))
     return done.unflatten(0, (batch, parts)).transpose(1, 2).flatten(2, 3)
 
 

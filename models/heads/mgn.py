@@ -29,8 +29,8 @@ def mgn(
     Args:
         width: of each part's feature.
         pool: avg, max or gem.
-        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; the paper's is `layer3.1`. None: no
-            branch has any, which every backbone can.
+        fork: the first block that a branch has to itself, `layer1.0` to `layer4.2`; the paper's is `layer3.1`. Of a
+            plain ViT such as `blocks.11`. None: no branch has any, which every backbone can.
         adaptive: stripes by ABP, of unequal heights.
     """
     return BranchHead(

@@ -32,8 +32,9 @@ def rmgl(
         stripes: of each branch; each must divide the height of the map at the fork.
         width: of each part's feature.
         pool: avg, max or gem.
-        fork: the block before which the map is cut, `layer1.0` to `layer4.2`. The design's cut lies in a middle layer:
-            `layer3.0` is after layer 2, `layer3.1` to `layer3.5` within layer 3. Late, by default, for the step's time.
+        fork: the block before which the map is cut, `layer1.0` to `layer4.2`; of a plain ViT such as `blocks.11`. The
+            design's cut lies in a middle layer: `layer3.0` is after layer 2, `layer3.1` to `layer3.5` within layer 3.
+            Late, by default, for the step's time.
         adaptive: pooled by ABP; else into stripes of equal height.
     """
     grids = ((1, 1), *((n, 1) for n in stripes))

@@ -50,4 +50,6 @@ def grid_of(places: int) -> tuple[int, int]:
     """Rows and columns: a square, or else those nearest to twice as high as wide, as pictures of people are."""
     pairs = [(rows, places // rows) for rows in range(1, places + 1) if places % rows == 0]
     square = [pair for pair in pairs if pair[0] == pair[1]]
-    return square[0] if square else min(pairs, key=lambda pair: (abs(log(pair[0] / pair[1] / ASPECT)), -pair[0]))
+    return (
+        square[0] if square else min(pairs, key=lambda pair: (round(abs(log(pair[0] / pair[1] / ASPECT)), 6), -pair[0]))
+    )

@@ -14,6 +14,7 @@ from configs.recipe import Recipe
 from configs.schema import Competition
 from models.data.doctor.finding import HURTS, NOTE, STOPS, Finding, count, shown
 from models.data.doctor.inspect_files import InspectedFile
+from models.data.doctor.near_doubles import find_near_doubles
 from models.data.pairs import check_handing_in
 from models.data.split import UNKNOWN, Benchmark, Split, scorable
 
@@ -69,7 +70,7 @@ def distractors(query: Split, gallery: Split) -> int:
 def find_in_files(
     parts: dict[str, tuple[Split, Sequence[InspectedFile]]], labels: Mapping[int, str] | None = None
 ) -> list[Finding]:
-    """What a look into the files tells: broken ones, doubled ones.
+    """What a look into the files tells: broken ones, doubled ones, near-duplicates.
 
     Args:
         parts: name of a list -> the list, and its files in the same order.
@@ -98,7 +99,8 @@ def find_in_files(
         for name, pid, seen in zip(split.names, split.pids.tolist(), files, strict=True):
             if not seen.trouble:
                 places[seen.digest].append((part, name, pid if pid == UNKNOWN else (labels or {}).get(pid, pid)))
-    return found + _doubles([group for group in places.values() if len(group) > 1])
+    equal = _doubles([group for group in places.values() if len(group) > 1])
+    return [*found, *equal, *find_near_doubles(parts, labels or {})]
 
 
 def find_in_rules(competition: Competition, benchmark: Benchmark) -> list[Finding]:

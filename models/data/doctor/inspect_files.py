@@ -13,6 +13,7 @@ from configs.console.progress import Progress
 from configs.errors import ImageError
 from models.data.crop import box_of, cropped, image_digest
 from models.data.images import read
+from models.data.near_duplicates import FLAT, image_hash
 
 GREEN = 65.0  # heshuting555/NAIC_Person_ReID_DMT: an image is `green` where the mean of each channel is above this
 SHARE = 256  # files a task
@@ -22,7 +23,8 @@ SHARE = 256  # files a task
 class InspectedFile:
     """One file. trouble: why it cannot be decoded, or None. height, width: in pixels. mean: of R, G and B.
 
-    remark: what is odd about a file that is read. missing: there is no such file.
+    remark: what is odd about a file that is read. missing: there is no such file. hash: of its pixels, for
+    near-duplicates.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class InspectedFile:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     remark: str = ""
     missing: bool = False
+    hash: int = FLAT
 
     @property
     def domain(self) -> str:
@@ -69,4 +72,4 @@ def inspect_file(path: Path) -> InspectedFile:
         return InspectedFile(path, digest, f"cannot be decoded ({e.reason})")
     mean = pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     means = float(mean[0]), float(mean[1]), float(mean[2])
-    return InspectedFile(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark)
+    return InspectedFile(path, digest, None, pixels.shape[0], pixels.shape[1], means, remark, hash=image_hash(pixels))

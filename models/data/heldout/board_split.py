@@ -95,7 +95,7 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
     query: list[int] = []
     right: list[int] = []
     for pid in np.sort(asked):
-        rows = _fewer(rows_of[int(pid)], camids, shape.images[1], rng)
+        rows = fewer_images(rows_of[int(pid)], camids, shape.images[1], rng)
         asking = choose_queries(rows, camids, rng, shape.queries)
         query += asking
         right += [int(r) for r in rows if r not in asking]
@@ -106,7 +106,7 @@ def make_board(train: Split, shape: Shape, seed: int) -> Board:
     return Board(without.take(np.flatnonzero(~aside)), without.take(sorted(query)), gallery)
 
 
-def _fewer(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
+def fewer_images(rows: Rows, camids: NDArray[np.int64], most: int | None, rng: np.random.Generator) -> Rows:
     """At most `most` images of an identity, from two cameras if cameras are known."""
     if most is None or len(rows) <= most:
         return rows
