@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_progress(logs: Sequence[str], quiet: bool = False) -> Progress:
-    """A Progress that prints messages. With `json` among the logs, it prints events instead. If quiet, it only warns."""
+    """A Progress that prints messages. With `json` in the logs, it prints events instead. If quiet, it only warns."""
     progress = Progress(quiet=quiet or "json" in logs)
     if "json" in logs:
         progress.listeners.append(EventStream(sys.stderr))
