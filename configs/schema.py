@@ -34,7 +34,7 @@ class Weights(Frozen):
     is a Hugging Face repository with a file `model.safetensors`; its `revision` is a commit of 40 digits.
 
     sha256: checked if given, always recorded. fresh: parts that the file does not have; they are newly
-    initialised. prefix: of the backbone's names in the file; found automatically if not given. grid: rows and columns of
+    initialised. prefix: of the backbone's names in the file; found if not given. grid: rows and columns of
     the position embeddings, if their number allows several.
     """
 
