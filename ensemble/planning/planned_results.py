@@ -1,4 +1,4 @@
-"""Everything that a build needs, in the order in which it is made: what is kept of it and what is to make."""
+"""List the results of a build in the order in which they are made, and whether each is cached."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MADE = {
 class PlannedResult:
     """One result of a build.
 
-    row: whom it is for: a member, a test, or `images`. count: images that it is made of.
+    row: its row in the progress table: a member, a test, or `images`. count: number of input images.
     """
 
     address: Address
@@ -46,7 +46,7 @@ class PlannedResult:
 
 
 def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResult]:
-    """The results of a build; those that nobody needs, since what they are for is kept, are listed where they exist."""
+    """The results of a build. Results that are not needed any more are listed only if they are cached."""
     banks = {t: {m.name: member_features_address(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
     taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
@@ -88,7 +88,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
         fused = expanded_addresses(job, test, white, left_out)
         for name, address in (*white.items(), *fused.items()):
             add(address, name, n, needed=True)
-        if by_parts:  # which images are of which domain is not known before they are looked at
+        if by_parts:  # the domains of the images may not be known yet
             continue
         camids, groups = (
             np.concatenate([query.camids, gallery.camids]),
