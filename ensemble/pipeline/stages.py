@@ -45,6 +45,7 @@ class BuildPlan:
     splits: dict[str, Split]  # key of an images address -> what it holds
     outside: dict[str, ImportedMember]  # a member that other code made -> its file, and where its banks go
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
+    folds: tuple[BuildPlan, ...] = ()  # a plan per fold, whose test is the fold as a gallery without queries
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:

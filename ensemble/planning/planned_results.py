@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs.schema import CALIBRATED
 from configs.store.store import Address
+from ensemble.pipeline.calibration_stage import HOLDOUT, calibration_address
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
@@ -20,6 +22,7 @@ MADE = {
     "features": ("extracting", "extracted"),
     "whitened": ("whitening", "whitened"),
     "expanded": ("averaging", "averaged"),
+    "calibrations": ("calibrating", "calibrated"),
     "neighbours": ("searching", "searched"),
     "rankings": ("ranking", "ranked"),
 }
@@ -39,7 +42,7 @@ class PlannedResult:
 
     @property
     def kind(self) -> str:
-        """images, members, features, whitened, expanded, neighbours or rankings."""
+        """images, members, features, whitened, expanded, calibrations, neighbours or rankings."""
         return self.address.kind
 
 
@@ -68,6 +71,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
                 add(address, "images", len(split), address.key in unseen)
     for name, address in work.members.items():
         add(address, name, len(work.training.split), name in missing)
+    final: dict[str, dict[str, Address]] = {}
     for test, (query, gallery) in work.tests.items():
         n = len(query) + len(gallery)
         every = banks[test] | taken_in[test]
@@ -79,16 +83,19 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
                 learned_on = member_features_address(job, training, name, TRAIN)
                 add(learned_on, name, len(work.training.split), needed=not job.store.has(white[name]))
         left_out = left_out_of(job.plan.competition.junk, query, gallery)
-        fused = expanded_addresses(job, test, white, left_out)
+        fused = final[test] = expanded_addresses(job, test, white, left_out)
         for name, address in (*white.items(), *fused.items()):
             add(address, name, n, needed=True)
-        if by_parts:  # which images are of which domain is not known before they are looked at
-            continue
-        camids, groups = (
-            np.concatenate([query.camids, gallery.camids]),
-            rerank_groups(job.plan.ensemble, query, gallery),
-        )
-        near, ranking = addresses_of(job, test, fused, camids, groups, left_out)
+    for test, (query, gallery) in work.tests.items():
+        learned = calibration_address(job, work, test, final[test], final.get(HOLDOUT, {}))
+        if by_parts or (job.plan.ensemble.fusion == CALIBRATED and learned is None):
+            continue  # which images are of which domain is not known before they are looked at; nor are the folds here
+        n, camids = len(query) + len(gallery), np.concatenate([query.camids, gallery.camids])
+        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        given = camids, rerank_groups(job.plan.ensemble, query, gallery), left_out, learned
+        near, ranking = addresses_of(job, test, final[test], *given)
+        if learned:
+            add(learned, test, n, needed=not job.store.has(ranking))
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)
