@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
+SHARED := -n auto --maxprocesses 4 --dist loadfile  # pytest-xdist: whole files of tests in a process for each core
 
 .PHONY: demo test slow soak mutants check bench bench-gpu clean
 
@@ -12,10 +13,10 @@ demo: $(READY)
 	$(RUN) -m submit.report
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SHARED)
 
 slow: $(READY)
-	$(RUN) -m pytest -m "slow or not slow"
+	$(RUN) -m pytest $(SHARED) -m "slow or not slow"
 
 soak: $(READY)
 	$(RUN) -m tests.soak

@@ -301,6 +301,8 @@ def _sentence(model: type[BaseModel], err: dict[str, Any]) -> str:
         return f"unknown key {at!r}; it knows: {', '.join(_keys_at(model, err['loc'][:-1]))}"
     if err["type"] == "missing":
         return f"key {at!r} is missing"
+    if not at:  # of several keys together: the sentence names them
+        return str(err["msg"]).removeprefix("Value error, ")
     return f"{at}: {err['msg']} (came: {err['input']!r})"
 
 

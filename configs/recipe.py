@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,8 @@ from configs.frozen import ComponentConfig, Frozen
 ALSO_CALLED = {"random_erasing": "erase", "color_jitter": "colour_jitter"}  # second names; the address is the same
 LINEAR = ComponentConfig(name="linear")
 MOST_PIXELS = 2**24  # of a training image
+ALL = "all"
+FirstLayers = Annotated[int, Field(ge=1, strict=True)]
 
 
 class Resample(Frozen):
@@ -37,6 +39,20 @@ class Recipe(Frozen):
     )
     optimizer: ComponentConfig
     schedule: ComponentConfig
+    decay: Literal["auto", "all", "matrices"] = Field(
+        default="auto",
+        description="what weight decay is for: all weights, or not norms, biases, positions and tokens; auto: not with "
+        "adamw, else all",
+    )
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="each layer's rate is so many times the next's")
+    head_rate: float = Field(default=1.0, gt=0, le=1e6, description="the head's rate is so many times the backbone's")
+    freeze: FirstLayers | Literal["all"] | None = Field(
+        default=None, description="stem and first N blocks or stages stay as they are; all: the backbone"
+    )
+    head_epochs: int = Field(default=0, ge=0, description="first epochs in which only the head is trained")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="probability that the last block is skipped")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
+    ema: float | None = Field(default=None, gt=0, lt=1, description="of a running mean of the weights: what is kept")
     classifier: ComponentConfig = Field(default=LINEAR, description="of every head's parts: linear or cosine")
     losses: dict[str, dict[str, Any]] = Field(
         min_length=1, description="name -> its weight in the total and its options"
@@ -76,6 +92,27 @@ class Recipe(Frozen):
             if "name" in options:
                 raise ValueError(f"{name} has an option 'name'; a loss is named by its key alone")
         return losses
+
+    @model_validator(mode="after")
+    def _frozen(self) -> Recipe:
+        if self.head_epochs and self.head_epochs >= self.epochs:
+            raise ValueError(
+                f"head_epochs is {self.head_epochs} of {self.epochs} epochs, so the backbone would never be trained; "
+                "take fewer, or freeze: all"
+            )
+        if self.freeze != ALL:
+            return self
+        for key, plain in (("layer_decay", 1.0), ("drop_path", 0.0), ("head_epochs", 0)):
+            if getattr(self, key) != plain:
+                raise ValueError(f"{key} is for a backbone that is trained, and freeze is all; leave one of them out")
+        names = [augment.name for augment in self.augment]
+        if names not in ([], ["flip"]):
+            raise ValueError(
+                f"with freeze: all each image goes through the backbone once as it is and once mirrored, so of the "
+                f"augmentations only one flip is possible; came: {', '.join(names)}. Take --recipe frozen, or "
+                "--set 'recipe.augment=[{name: flip, p: 0.5}]'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _checkpoints(self) -> Recipe:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.backbones.drop_path import DropPath
 from models.data.batches import IMAGENET, Scale
 
 CLASS = "class token"  # as a head's `fork`
@@ -37,7 +38,7 @@ class Net(nn.Module):
 
     A head whose `fork` is None is given the backbone's last map; another is given also what `fork` names: what goes
     into a block, from which the head runs blocks of its own, or the class token. `scale` is the mean and the deviation
-    that the images are to be normalised with.
+    that the images are to be normalised with. `still` names modules that are frozen.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -46,15 +47,37 @@ class Net(nn.Module):
         self.dim: int = head.dim  # type: ignore[assignment]
         self.fork: str | None = head.fork  # type: ignore[assignment]
         self.scale: Scale = getattr(backbone, "scale", IMAGENET)
+        self.still: tuple[str, ...] = ()
+        self.paths = [m for m in self.modules() if isinstance(m, DropPath)]
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) float32, normalised, to the head's Output."""
+        return self.output(*self.features(images))
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What the head is given: the backbone's last map, and what `fork` names: nothing, one tensor or two."""
         if self.fork is None:
-            output: Output = self.head(self.backbone(images))
-        else:
-            before, last = self.backbone.fork(images, self.fork)  # type: ignore[operator]
-            output = self.head(last, before)
+            return (self.backbone(images),)
+        before, last = self.backbone.fork(images, self.fork)  # type: ignore[operator]
+        return (last, *before) if isinstance(before, tuple) else (last, before)
+
+    def output(self, last: Tensor, *before: Tensor) -> Output:
+        """What the head makes of `features`."""
+        given = (before,) if len(before) > 1 else before
+        output: Output = self.head(last, *given)
         return output
+
+    def train(self, mode: bool = True) -> Net:
+        """As torch's, but for the modules in `still`: they stay as in use, norms by the statistics that they have."""
+        super().train(mode)
+        for name in self.still:
+            self.get_submodule(name).eval()
+        return self
+
+    def draw_paths(self, numbers: Tensor) -> None:
+        """(B, P) uniform numbers for the P drop paths of the next step."""
+        for path, column in zip(self.paths, numbers.unbind(1), strict=True):
+            path.draw(column)
 
     def resize(self, size: tuple[int, int]) -> None:
         """Once the backbone has its weights: lay it out for images of this height and width, where it asks for that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +30,8 @@ from models.losses.margin import arcface_loss, cosface_loss
 from models.losses.supcon import supcon_loss
 from models.losses.triplet import triplet_loss
 from models.net import Net
+from models.training import optimizers
+from models.training.param_groups import freeze, param_groups
 
 Table = Mapping[str, Callable[..., Any]]
 
@@ -92,8 +94,7 @@ SCHEDULES: Table = {
     "error_warmup": lr_schedules.error_warmup,
     "gradual_warmup": lr_schedules.gradual_warmup,
 }
-# Each heeds `found_inf`, a tensor (): where it is 1 a step moves nothing. torch's fused ones do.
-OPTIMIZERS: Table = {"adam": partial(torch.optim.Adam, fused=True)}
+OPTIMIZERS: Table = {"adam": optimizers.adam, "adamw": optimizers.adamw, "sgd": optimizers.sgd}
 
 
 def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
@@ -117,13 +118,18 @@ def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
         raise ConfigError(f"{what} {named.name!r}: {e}") from e
 
 
-def make_net(member: Member, classes: int, classifier: ComponentConfig = LINEAR) -> Net:
+def make_net(member: Member, classes: int, classifier: ComponentConfig = LINEAR, drop_path: float = 0.0) -> Net:
     """The member's network, with random weights, as its weights are published: `Net.resize` lays it out for a size.
+
+    Args:
+        drop_path: stochastic depth in training.
 
     Raises:
         ConfigError: no such backbone, head or classifier, or an option that it does not have or refuses.
     """
-    backbone = make(BACKBONES, "backbone", member.backbone)
+    backbone = make(BACKBONES, "backbone", member.backbone, drop_path=drop_path)
+    if drop_path and "drop_path" not in inspect.signature(BACKBONES[member.backbone.name]).parameters:
+        raise ConfigError(f"backbone {member.backbone.name!r} has no drop path; take recipe.drop_path: 0 for it")
 
     def classify(width: int, classes: int) -> torch.nn.Module:
         made: torch.nn.Module = make(CLASSIFIERS, "classifier", classifier, width=width, classes=classes)
@@ -193,11 +199,12 @@ def _schedule(named: ComponentConfig, epochs: float) -> lr_schedules.Schedule:
 def check(member: Member, recipe: Recipe) -> None:
     """Everything the member and the recipe name exists and takes its options: raised before any work starts."""
     with torch.device("meta"):
-        net = make_net(member, 2, recipe.classifier)
+        net = make_net(member, 2, recipe.classifier, recipe.drop_path)
         _check_start(member, recipe)
-        make(OPTIMIZERS, "optimizer", recipe.optimizer, params=net.parameters())
+        _check_frozen(member, recipe)
         try:
             net.resize(recipe.size)
+            net.draw_paths(torch.zeros(2, len(net.paths)))
             net(torch.empty(2, 3, *recipe.size))
         except (AssertionError, RuntimeError, TypeError, ValueError) as e:
             own = getattr(net.backbone, "own_size", None)
@@ -206,6 +213,8 @@ def check(member: Member, recipe: Recipe) -> None:
                 f"member {member.name!r} cannot take images of {list(recipe.size)}: "
                 f"{' '.join(str(e).split())[:300]}{made}"
             ) from e
+        freeze(net, recipe)
+        make(OPTIMIZERS, "optimizer", recipe.optimizer, params=param_groups(net, recipe))
     make_losses(recipe, dim=net.dim, classes=2, counts=(1, 2))
     make_augments(recipe, np.zeros((1, *recipe.size, 3), np.uint8))
     make_schedule(recipe)
@@ -233,3 +242,18 @@ def _check_start(member: Member, recipe: Recipe) -> None:
         + f", '{own}={{url: ..., sha256: ...}}' fetches any; or train from random weights with "
         f"--set 'members.{member.name}.recipe={{pretrained: false}}'"
     )
+
+
+def _check_frozen(member: Member, recipe: Recipe) -> None:
+    """Random weights are not worth keeping as they are.
+
+    Raises:
+        ConfigError: the recipe freezes some.
+    """
+    key = "freeze" if recipe.freeze is not None else "head_epochs" if recipe.head_epochs else ""
+    if key and not (recipe.pretrained and member.weights):
+        raise ConfigError(
+            f"member {member.name!r}: recipe.{key} keeps a backbone's weights, and it starts from random ones "
+            f"(pretrained is {str(recipe.pretrained).lower()}, weights {'are' if member.weights else 'are not'} "
+            f"named); name weights, or leave {key} out"
+        )

@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from configs.recipe import ALL
 from configs.schema import Member, Recipe
 from models import registry
 from models.data.batches import TrainingBatches
@@ -26,6 +27,8 @@ def seconds_per_image(
 ) -> float | None:
     """Seconds an image of a training step: augmented where the host does that, forward, losses, backward, optimizer.
 
+    With `freeze: all`, of the whole network all the same: so fast images go through it.
+
     Args:
         device: cpu or cuda. precision: settled, as `choose_precision` gives it.
         most: images of the step; the recipe's batch where that is smaller.
@@ -34,6 +37,8 @@ def seconds_per_image(
     Returns:
         None where the device has too little memory for the step.
     """
+    if recipe.freeze == ALL:
+        recipe = recipe.model_copy(update={"freeze": None})
     kept = recipe.images_per_identity
     batch = min(recipe.identities_per_batch, max(2, most // kept)) * kept
     images = np.random.default_rng(0).integers(0, 256, (batch, *recipe.size, 3), dtype=np.uint8)
@@ -47,7 +52,7 @@ def seconds_per_image(
             net.resize(recipe.size)
             counts = [kept] * max(classes, batch // kept)
             run = set_up(net, recipe, len(counts), images, where, precision, ALONE, counts)
-            step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward)
+            step = Step(run, Tally(tuple(run.losses), batch, net, where), run.forward())
             augments = run.augments if recipe.feed_on(device) == "loader" else []
             batches = TrainingBatches(images, Sampling(labels, batch // kept, kept, recipe.seed), augments)
             header = torch.zeros(3, dtype=torch.float64, device=where)  # time 0, rate 0

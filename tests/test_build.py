@@ -282,8 +282,8 @@ TEST = {"query": ["0003_c1_0.jpg"], "gallery": ["0003_c2_0.jpg", "0000_c2_0.jpg"
         (["--set", "recipe.epochs=0"], "epochs"),
         (["--set", "recipe.identities_per_batch=7", "--dry-run"], "identities_per_batch 7 is more than the 6 training"),
         (
-            ["--set", "recipe.losses.circle.weight=1"],
-            "unknown loss 'circle'; models/registry.py has: id, triplet, center",
+            ["--set", "recipe.losses.hinge.weight=1"],
+            "unknown loss 'hinge'; models/registry.py has: id, focal, arcface",
         ),
         (["--set", "members.a.head=mgm"], "unknown head 'mgm'; models/registry.py has: global, mgn"),
         (["--set", "recipe.optimizer.lrr=1"], "'lrr'"),

@@ -41,6 +41,23 @@ RECIPE_CHANGES = {
 }
 
 
+FINE_TUNING = {
+    "decay": "matrices",
+    "layer_decay": 0.7,
+    "head_rate": 2,
+    "freeze": 1,
+    "head_epochs": 1,
+    "drop_path": 0.1,
+    "clip_norm": 1,
+    "ema": 0.9,
+}  # what tiny.RECIPE leaves at its default
+
+
+@pytest.mark.parametrize("key", FINE_TUNING)
+def test_every_key_of_fine_tuning_makes_another_member(key):
+    assert weights(**{key: FINE_TUNING[key]}) != weights()
+
+
 @pytest.mark.parametrize("key", RECIPE_CHANGES)
 def test_every_key_of_the_recipe_makes_another_member(key):
     assert weights(**{key: RECIPE_CHANGES[key]}) != weights()

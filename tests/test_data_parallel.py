@@ -63,6 +63,18 @@ LOSSES = {
 }
 
 
+def test_two_processes_train_the_head_first_clip_and_average_as_one(tmp_path, run_team):
+    """The processes are joined twice, with other parameters each time."""
+    recipe = {"epochs": 3, "head_epochs": 1, "clip_norm": 0.1, "ema": 0.9, "schedule": {"name": "constant"}}
+    recipe |= {"optimizer": {"name": "sgd", "lr": 1e-2}, "images_per_identity": 4, "head_rate": 2}
+    for size in (1, 2):
+        (tmp_path / str(size)).mkdir()
+        run_team(TRAIN, size, tmp_path / str(size), json.dumps(recipe))
+    one, two = (load_file(tmp_path / str(n) / "weights.safetensors") for n in (1, 2))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_two_processes_move_the_weights_as_one(tmp_path, run_team):
     """20 steps of 4 identities x 4 images: hardest triplets of the whole batch, shared norms, centres, ID loss."""
     recipe = {"epochs": 10, "images_per_identity": 4, "losses": LOSSES, "schedule": {"name": "constant"}}

@@ -237,6 +237,15 @@ def test_market_in_its_own_subfolder(root):
     assert len(read_layout("auto", root).train) == 3
 
 
+def test_a_table_says_more_than_folders_of_its_names(tmp_path):
+    """train, query and gallery are what people call the folders of the pictures that a table lists."""
+    for part in ("train", "query", "gallery"):
+        (tmp_path / part).mkdir()
+    assert recognise(tmp_path).layout == "class_folders"
+    (tmp_path / "df.csv").touch()
+    assert recognise(tmp_path).layout == "table"
+
+
 def test_a_folder_that_is_nothing_or_two_things(root):
     touch(root, {"photos": ["a.jpg"], "more": []})
     with pytest.raises(

@@ -35,7 +35,8 @@ ERASE = "recipe.augment=[{name: erase, area: [0.9, 1], aspect: [3, 3.3]}]"
         ("members.a.head=mgm", "unknown head 'mgm'; models/registry.py has: global, mgn, mgn_grid, rmgl, token"),
         (
             "recipe.losses={hinge: {}}",
-            "unknown loss 'hinge'; models/registry.py has: id, focal, arcface, cosface, triplet, circle, supcon, center",
+            "unknown loss 'hinge'; models/registry.py has: "
+            "id, focal, arcface, cosface, triplet, circle, supcon, center",
         ),
         (
             ["recipe.size=[32,32]", "members.a.head=mgn"],

@@ -83,5 +83,5 @@ def test_heads_of_branches_want_a_resnet():
     plan = load_build_config(
         ["hrnet"], sets=[f"members.hrnet.backbone={{name: timm, model: {SMALL}}}", "members.hrnet.head=mgn"]
     )
-    with pytest.raises(ConfigError, match=r"head 'mgn': it branches off among a resnet's blocks.*fork: null"):
+    with pytest.raises(ConfigError, match=r"head 'mgn': this backbone has no block 'layer4\.1'.*fork: null"):
         check(plan.members[0], plan.recipe)

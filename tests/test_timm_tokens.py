@@ -329,7 +329,7 @@ def test_training_and_extraction_normalise_by_the_members_scale(monkeypatch):
     want = (images[:8] / 255 - np.array(Witness.scale[0])) / np.array(Witness.scale[1])
     run = set_up(net, recipe, 6, images, CPU, choose_precision("float32", CPU), ALONE)
     raw = torch.from_numpy(images[:8]).permute(0, 3, 1, 2)
-    step = Step(run, Tally(tuple(run.losses), 8, net, CPU), run.forward)
+    step = Step(run, Tally(tuple(run.losses), 8, net, CPU), run.forward())
     step(raw, torch.from_numpy(training.labels[:8]), torch.tensor([0.1, 1e-3, 0.0], dtype=torch.float64))
     np.testing.assert_allclose(net.backbone.seen.permute(0, 2, 3, 1), want, atol=1e-5)
     seen = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import heapreplace
 
 SETTLED_S = 3.0  # after so many seconds the measured speed of a stage is used
-PARALLEL = ("members", "features")  # kinds that several processes make at once, one row per process
+PARALLEL = ("frozen", "members", "features")  # kinds that several processes make at once, one row per process
 
 
 @dataclass(frozen=True)

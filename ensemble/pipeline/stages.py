@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.recipe import ALL
 from configs.schema import Ensemble, Member
 from configs.store.store import RESUME, Address
 from ensemble.features.external.import_member import ImportedMember, plan_import
@@ -135,6 +136,41 @@ def member_features_address(job: BuildContext, work: BuildPlan, member: str, tes
     return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
+def frozen_features_address(job: BuildContext, work: BuildPlan, member: Member) -> Address | None:
+    """Where what a member's frozen backbone gives for its training images lies; None where it is not frozen whole."""
+    recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
+    if recipe.freeze != ALL or listed is None:
+        return None
+    start = identify(member.weights) if recipe.pretrained and member.weights else None
+    return cache_keys.frozen_address(member, recipe, listed, start, job.precision, job.device)
+
+
+def frozen_features(job: BuildContext, work: BuildPlan, member: Member, pretrained: Path | None) -> Path | None:
+    """What a member's frozen backbone gives for its training images; None where it is trained."""
+    address, recipe = frozen_features_address(job, work, member), job.plan.recipe_of(member)
+    if address is None:
+        return None
+    device, _ = choose_device(job.device)
+
+    def make(folder: Path) -> None:
+        from models.training.frozen_features import extract_frozen
+        from models.training.setup import start
+
+        images, *_ = decoded_images(job, work, work.train_images[member.name])
+        extract_frozen(
+            start(member, recipe, 2, folder, pretrained, job.progress),
+            recipe,
+            images,
+            folder,
+            device=device,
+            precision=job.precision,
+            progress=job.progress,
+            what=f"{member.name}, frozen backbone",
+        )
+
+    return job.store.get(address, make).path
+
+
 def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
     """Train one member, or find it trained."""
     recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
@@ -147,9 +183,10 @@ def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
 
         (images, *_), training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
-        start = f"from {pretrained.name}" if pretrained else "from random weights"
-        job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {start}")
-        job.team.send(training_order(member, recipe, training, images, folder, pretrained, job.precision))
+        begin = f"from {pretrained.name}" if pretrained else "from random weights"
+        frozen = frozen_features(job, work, member, pretrained)
+        job.progress.say(f"training {member.name}, {recipe.epochs} epochs of {len(images):,} images, {begin}")
+        job.team.send(training_order(member, recipe, training, images, folder, pretrained, frozen, job.precision))
         train_member(
             member,
             recipe,
@@ -161,6 +198,7 @@ def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
             workers=job.workers,
             progress=job.progress,
             pretrained=pretrained,
+            frozen=frozen,
             team=job.team,
         )
 

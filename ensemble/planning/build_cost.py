@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from configs.console.build_progress import wall_seconds
 from configs.console.progress import duration
 from configs.console.quoting import command, runs_option
-from configs.errors import ReidError, ResultError
+from configs.errors import ResultError
+from configs.recipe import ALL
 from configs.schema import CALIBRATED, EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import format_bytes
 from configs.store.store import Store
@@ -27,12 +28,14 @@ from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.ranking_stage import neighbours_kept
 from ensemble.pipeline.stages import BuildPlan, training_of
 from ensemble.pipeline.whitening_stage import TRAIN
+from ensemble.planning.past_speed import own_rate, thawed, training_rate
 from ensemble.planning.planned_results import PlannedResult, list_planned_results
-from ensemble.results.manifests import Manifest, ResultHistory, epochs_of
+from ensemble.results.manifests import ResultHistory
 from models.data.balance import Training
 from models.data.split import Split
 from models.extraction.views import make_views
 from models.model_cost import Footprint, footprint
+from models.training.frozen_features import shapes
 from models.weights.sources import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
@@ -41,10 +44,10 @@ CALIBRATION_BYTES = 100_000  # of a member: a thousand steps, as text
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
 EPOCH_BYTES = 260
+HEAD_FASTER = 50.0  # times that a head alone is trained faster than a network, where that was not measured
 PASSES = 3  # of an image in training: forward, and twice as much back
 READ_SECONDS = 1e-3  # an image, decoded and resized
 GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
-CLASSES = 100  # of a network whose identities nobody counted: the classifier is a small share of it
 OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
 STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
 
@@ -127,7 +130,10 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
     classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
     prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
     past = ResultHistory(job.store)
-    rates = {m.name: training_rate(past, work.members[m.name].request, prints[m.name].flops) for m in job.plan.members}
+    rates = {
+        m.name: training_rate(past, thawed(work.members[m.name].request), prints[m.name].flops)
+        for m in job.plan.members
+    }
     needs = tuple(_result_cost(job, work, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
@@ -235,8 +241,17 @@ def _result_cost(
         epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
         images = epochs * (n + _doubled(training_of(job, work, member)))
         size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
+        if recipes[item.row].freeze == ALL:
+            rate = own_rate(ResultHistory(job.store), item.address.request) or (rate and rate * HEAD_FASTER)
+            guess *= HEAD_FASTER
         seconds = images / (rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
+    if item.kind == "frozen":
+        one, rate = prints[item.row], rates[item.row]
+        member = next(m for m in job.plan.members if m.name == item.row)
+        size = sum(HEADER + 4 * n * math.prod(shape) for shape in shapes(member, recipes[item.row]))
+        seconds = n / (rate or guess / PASSES / one.flops) / PASSES
+        return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     if item.kind in ("whitened", "expanded"):
         size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
         return ResultCost(item, size + MANIFEST_BYTES, 1.0, True, n)
@@ -339,57 +354,3 @@ def check_room(store: Store, needs: BuildCost) -> None:
 
 def _kinds(needs: Sequence[ResultCost]) -> list[str]:
     return list(dict.fromkeys(n.item.kind for n in needs))
-
-
-def training_rate(past: ResultHistory, wanted: Mapping[str, Any], flops: float) -> float | None:
-    """Images a second that a member will be trained at; None where nothing comparable was trained here.
-
-    The newest of the same network, size, precision and device; else the newest of another network, by its products.
-
-    Args:
-        wanted: the request of the member. flops: of one image through its network.
-    """
-    if own := own_rate(past, wanted):
-        return own
-    for old in _alike(past, wanted):
-        rate, other = _rate(past.store, old), _flops(old.request)
-        if rate and other:
-            return rate * other / flops
-    return None
-
-
-def own_rate(past: ResultHistory, wanted: Mapping[str, Any]) -> float | None:
-    """Images a second of the newest of the same network, size, precision and device; None where there is none."""
-    same = (old for old in _alike(past, wanted) if _network(old.request) == _network(wanted))
-    return next((rate for old in same if (rate := _rate(past.store, old))), None)
-
-
-def _alike(past: ResultHistory, wanted: Mapping[str, Any]) -> list[Manifest]:
-    """Trained members of the same size, precision, device and batches, newest first."""
-    return [m for m in past.manifests if m.key.startswith("members/") and _setting(m.request) == _setting(wanted)]
-
-
-def _setting(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    recipe = request.get("recipe") or {}
-    batch = recipe.get("identities_per_batch"), recipe.get("images_per_identity")
-    return recipe.get("size"), recipe.get("precision"), request.get("device"), recipe.get("channels_last"), batch
-
-
-def _network(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    member = request.get("member") or {}
-    return member.get("backbone"), member.get("head")
-
-
-def _rate(store: Store, old: Manifest) -> float | None:
-    """Images a second, the median of its epochs: the first one warms up, another may have been disturbed."""
-    rates = [e["images"] / e["seconds"] for e in epochs_of(store, old.key) if e["seconds"]]
-    return median(rates) if rates else None
-
-
-def _flops(request: Mapping[str, Any]) -> float | None:
-    try:
-        recipe = Recipe.model_validate({"checkpoint_every": 1} | request["recipe"])
-        member = Member.model_validate(request["member"] | {"weights": None})
-        return footprint(member, recipe, CLASSES).flops
-    except (ReidError, ValueError, KeyError, TypeError):
-        return None

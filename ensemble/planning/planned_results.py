@@ -12,12 +12,14 @@ from ensemble.pipeline.calibration_stage import HOLDOUT, calibration_address
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
-from ensemble.pipeline.stages import BuildPlan, member_features_address
+from ensemble.pipeline.stages import BuildPlan, frozen_features_address, member_features_address
 from ensemble.pipeline.whitening_stage import TRAIN, of_training, where_whitened
 from ensemble.results.left_out import left_out_of
+from models.training.frozen_features import copies
 
 MADE = {
     "images": ("reading images", "read"),
+    "frozen": ("extracting", "extracted"),
     "members": ("training", "trained"),
     "features": ("extracting", "extracted"),
     "whitened": ("whitening", "whitened"),
@@ -42,7 +44,7 @@ class PlannedResult:
 
     @property
     def kind(self) -> str:
-        """images, members, features, whitened, expanded, calibrations, neighbours or rankings."""
+        """images, frozen, members, features, whitened, expanded, calibrations, neighbours or rankings."""
         return self.address.kind
 
 
@@ -69,6 +71,10 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
         for sides in of_members.values():
             for address, split in zip(sides, work.tests[test], strict=True):
                 add(address, "images", len(split), address.key in unseen)
+    for member in job.plan.members:
+        if frozen := frozen_features_address(job, work, member):
+            views = copies(job.plan.recipe_of(member))
+            add(frozen, member.name, views * len(work.training.split), member.name in missing - trained)
     for name, address in work.members.items():
         add(address, name, len(work.training.split), name in missing)
     final: dict[str, dict[str, Address]] = {}

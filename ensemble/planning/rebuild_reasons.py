@@ -18,6 +18,7 @@ from ensemble.results.manifests import FILES, MADE_OF, Manifest, ResultHistory, 
 
 AGAIN = {
     "images": "read again",
+    "frozen": "extracted again",
     "members": "trained again",
     "features": "extracted again",
     "whitened": "whitened again",

@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from configs.console.build_progress import wall_seconds
+from configs.recipe import ALL
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.stages import BuildPlan
 from ensemble.planning.build_cost import (
+    HEAD_FASTER,
+    PASSES,
     BuildCost,
     ResultCost,
     extraction_seconds,
     guessed_seconds,
-    own_rate,
     timed_seconds,
 )
+from ensemble.planning.past_speed import own_rate, thawed
 from ensemble.results.manifests import ResultHistory
 from models.data.images import decode_all
 
@@ -37,7 +40,7 @@ def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, fl
     """Images a second in training: as in the store, else by steps of so many seconds; None: too little memory."""
     past, classes, rates = ResultHistory(job.store), len(work.training.pids), dict[str, float]()
     for member in job.plan.members:
-        rate = own_rate(past, work.members[member.name].request)
+        rate = own_rate(past, thawed(work.members[member.name].request))
         if rate is None:
             job.progress.say(f"timing steps of {member.name}")
             took = timed_seconds(job, member, classes, guessed_seconds(job, member, classes), seconds)
@@ -66,7 +69,10 @@ def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
         if need.item.kind == "images":
             return need.item.count / speed.reading
         if need.item.kind == "members" and rate:
-            return need.images / rate
+            recipe = need.item.address.request["recipe"]
+            return need.images / (rate * HEAD_FASTER if recipe.get("freeze") == ALL else rate)
+        if need.item.kind == "frozen" and rate:
+            return need.images / rate / PASSES
         return (
             extraction_seconds(job, need.item.row, need.item.count, rate)
             if need.item.kind == "features" and rate

@@ -32,7 +32,7 @@ from ensemble.results.pseudo_settings import say_settings, settings_of
 from models.data.split import Benchmark, label_digest
 
 LABELS, REPORT = "labels.csv", "report.json"
-FOR_LABELS = ("images", "members", "features")  # results that labelling needs: no ranking
+FOR_LABELS = ("images", "frozen", "members", "features")  # results that labelling needs: no ranking
 
 
 def run_rounds(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> tuple[BuildPlan, list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ from configs.store.store import Address
 from ensemble.kernels.left_out import LeftOut
 from ensemble.results.pseudo_settings import guessed_labels
 from models.data.images import PLAIN
+from models.training.frozen_features import copies, kept_for
 
 MODELS = PROJECT / "models"
 ENSEMBLE = PROJECT / "ensemble"
@@ -78,6 +79,26 @@ def weights_address(
         "code": training_code(),
     }
     return Address("members", member.base, request)
+
+
+def frozen_address(
+    member: Member, recipe: Recipe, images: Address, start: Mapping[str, Any] | None, precision: str, device: str
+) -> Address:
+    """What a frozen backbone gives for the training images, whatever is then trained on it."""
+    code = ("net", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
+    request = {
+        "backbone": member.backbone.model_dump(mode="json"),
+        "weights": start,
+        "seed": recipe.seed,  # of what the weights leave out
+        "kept": kept_for(member),
+        "copies": copies(recipe),
+        "channels_last": recipe.channels_last,
+        "precision": precision,
+        "device": device,
+        "images": images.digest,
+        "code": code_version(MODELS / "backbones", MODELS / "weights", *(MODELS / f"{name}.py" for name in code)),
+    }
+    return Address("frozen", images.name, request)
 
 
 def features_address(
@@ -225,7 +246,8 @@ def training_code() -> CodeVersion:
     rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "weights", "data/augment")]
     training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
     files = [MODELS / f"{name}.py" for name in ("net", "registry", "lr_schedules", "device")]
-    reads = [MODELS / "data" / f"{name}.py" for name in ("feed", "ahead", "batches", "pk_sampler", "balance")]
+    read = ("feed", "feature_feed", "ahead", "batches", "pk_sampler", "balance")
+    reads = [MODELS / "data" / f"{name}.py" for name in read]
     return code_version(*rooms, *training, *files, *reads)
 
 

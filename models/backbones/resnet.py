@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from models.backbones.conv1x1 import as_products
+from models.backbones.drop_path import DropPath, rising
+from models.backbones.layers import Layers
 from models.backbones.small_map_conv import on_small_maps
 
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks a stage; 26 as timm
@@ -23,11 +25,13 @@ class Block(Bottleneck):
 
     se: SqueezeExcitation | None
     IN: nn.Module | None
+    drop: DropPath | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_module("se", None)  # not on the class: a class attribute hides a module of the same name
         self.register_module("IN", None)
+        self.register_module("drop", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w) -> (B, 4 * planes, h / stride, w / stride)."""
@@ -36,6 +40,8 @@ class Block(Bottleneck):
         out = self.bn3(self.conv3(out))
         if self.se is not None:
             out = self.se(out)
+        if self.drop is not None:
+            out = self.drop(out)
         out = out + (x if self.downsample is None else self.downsample(x))
         if self.IN is not None:
             out = self.IN(out)
@@ -144,6 +150,11 @@ class Trunk(ResNet):
         stages = {name: getattr(self, name) for name in ("layer1", "layer2", "layer3", "layer4")}
         return {f"{name}.{i}": block for name, stage in stages.items() for i, block in enumerate(stage)}
 
+    def layers(self) -> Layers:
+        """The stem is layer 0, stages 1 to 4 follow."""
+        tops = {name: name.partition(".")[0] for name, _ in self.named_parameters()}
+        return Layers({k: int(top[5:]) if top.startswith("layer") else 0 for k, top in tops.items()}, 5)
+
     def tail(self, first: str) -> nn.Sequential:
         """Copies of the blocks from `first` to the last, for a separate branch.
 
@@ -154,6 +165,11 @@ class Trunk(ResNet):
         if first not in blocks:
             raise ValueError(f"unknown block {first!r}; the trunk has {', '.join(blocks)}")
         return nn.Sequential(*(copy.deepcopy(b) for b in list(blocks.values())[list(blocks).index(first) :]))
+
+    def tail_names(self, first: str) -> list[str]:
+        """The modules that `tail` copies, in its order."""
+        blocks = list(self.blocks())
+        return blocks[blocks.index(first) :]
 
     def fork(self, images: Tensor, first: str) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> the input of the block `first`, and the last map (B, channels, H / 16, W / 16)."""
@@ -172,6 +188,7 @@ def resnet(
     ibn: Literal["a", "b"] | None = None,
     se: bool = False,
     base: int = 64,
+    drop_path: float = 0.0,
 ) -> Trunk:
     """A ResNet with last stride 1: a 256x128 image gives a map of 2048 x 16 x 8.
 
@@ -183,6 +200,7 @@ def resnet(
             and 2.
         se: a squeeze-and-excitation gate in every bottleneck, reduction 16.
         base: planes of stage 1. The last map has 32 times as many channels. 16 costs a sixteenth, for measurements.
+        drop_path: probability that the last block is skipped in training; less for earlier ones.
 
     Raises:
         ValueError: unsupported depth, ibn or base.
@@ -205,4 +223,7 @@ def resnet(
     if se:
         for block in (b for stage in stages for b in stage):
             block.se = SqueezeExcitation(block.conv3.out_channels)
+    blocks = [b for b in net.blocks().values() if isinstance(b, Block)]
+    for block, rate in zip(blocks, rising(drop_path, len(blocks)), strict=True):
+        block.drop = DropPath(rate) if rate else None
     return net

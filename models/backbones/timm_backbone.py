@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import warnings
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.backbones.drop_path import DropPath
+from models.backbones.layers import Layers
 from models.backbones.token_tail import TokenTail, token_blocks
 from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
 from models.net import CLASS
 
+HEAD = "-"  # stands for the head among a model's parameters; no block is called so
 OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
 
 
@@ -22,7 +26,8 @@ class TimmBackbone(nn.Module):
     """A timm model without its pooling and its classifier, whatever it computes with.
 
     The patch tokens of a transformer are laid out as a map, its class and register tokens left aside; a map that has
-    its channels last, such as Swin's, is turned. Dropout and stochastic depth are off: a step must repeat.
+    its channels last, such as Swin's, is turned. Dropout is off, and stochastic depth of timm's
+    own random numbers: a step must repeat.
 
     Args:
         model: timm's module, which keeps its own names. called: its methods that lead to features, one after another.
@@ -65,6 +70,28 @@ class TimmBackbone(nn.Module):
         features = _through(self.model, self.called, images)
         return features[:, 0], self._map(features, images)
 
+    def layers(self) -> Layers:
+        """By timm's `group_matcher`: the stem is layer 0; what belongs to no block, such as a last norm, is the head's.
+
+        Raises:
+            AttributeError: timm tells no layers of the model.
+        """
+        from timm.models import group_parameters
+
+        every = [*self.model.named_parameters(), (HEAD, None)]
+        found = group_parameters(
+            SimpleNamespace(named_parameters=lambda: every),  # type: ignore[arg-type]
+            self.model.group_matcher(coarse=False),  # type: ignore[operator]
+            reverse=True,
+        )
+        top = found.pop(HEAD)
+        return Layers({f"model.{name}": at for name, at in found.items()}, top)
+
+    def undecayed(self) -> set[str]:
+        """Parameters that timm lists as those without weight decay."""
+        listed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()  # type: ignore[operator]
+        return {f"model.{name}" for name in listed}
+
     def tail(self, first: str) -> TokenTail:
         """Copies of the blocks from `first` to the last and of the norms after them, for a separate branch.
 
@@ -75,8 +102,12 @@ class TimmBackbone(nn.Module):
         if first not in blocks:
             has = f"it has {', '.join(blocks)}" if blocks else "blocks of their own are for a resnet or a plain ViT"
             raise ValueError(f"this backbone has no block {first!r}; {has}. With fork: null mgn shares the last map")
-        rest = list(blocks.values())[list(blocks).index(first) :]
-        return TokenTail([*rest, *(getattr(self.model, name) for name in ("norm", *self.called[1:]))])
+        return TokenTail([self.get_submodule(name) for name in self.tail_names(first)])
+
+    def tail_names(self, first: str) -> list[str]:
+        """The modules that `tail` copies, in its order."""
+        blocks = list(token_blocks(self.model))
+        return [f"model.{name}" for name in (*blocks[blocks.index(first) :], "norm", *self.called[1:])]
 
     def _map(self, features: Tensor, images: Tensor) -> Tensor:
         if self.layout == "NHWC":
@@ -102,7 +133,7 @@ class TimmBackbone(nn.Module):
                 self.model.set_input_size(img_size=size)  # type: ignore[operator]
 
 
-def timm_map(*, model: str) -> TimmBackbone:
+def timm_map(*, model: str, drop_path: float = 0.0) -> TimmBackbone:
     """Any timm model: HRNet (Wang et al., TPAMI 2020) by `model: hrnet_w18`, DINOv2 by `vit_small_patch14_dinov2`.
 
     Weights are never fetched by timm: they come as every member's do, from `weights` in configs/members.yaml. The map
@@ -111,6 +142,7 @@ def timm_map(*, model: str) -> TimmBackbone:
 
     Args:
         model: as `timm.list_models()` lists it; a tag after a dot names one of its releases, with its own mean.
+        drop_path: timm's `drop_path_rate`.
 
     Returns:
         (B, 3, H, W) -> (B, C, h, w), with C as its attribute `channels`.
@@ -122,7 +154,7 @@ def timm_map(*, model: str) -> TimmBackbone:
     with torch.device("meta"):
         trial, pooled = _create(model)
         called, layout, channels = _kind(model, trial.eval(), pooled)
-    return TimmBackbone(_create(model)[0], called, layout, channels)
+    return TimmBackbone(_create(model, drop_path)[0], called, layout, channels)
 
 
 def _timm() -> Any:
@@ -177,14 +209,42 @@ def hub_of(model: str) -> str | None:
     return f"{found.hf_hub_id}{found.architecture}.{found.tag}" if found.hf_hub_id.endswith("/") else found.hf_hub_id
 
 
-def _create(model: str) -> tuple[nn.Module, bool]:
+def _create(model: str, drop_path: float = 0.0) -> tuple[nn.Module, bool]:
     """Without classifier, and without pooling where timm can leave that out; and whether it pools."""
+    if drop_path:
+        return _with_drop_path(model, drop_path)
     if _norm_after_pooling(model):
         return _timm().create_model(model, pretrained=False, num_classes=0), True
     try:
         return _timm().create_model(model, pretrained=False, num_classes=0, global_pool=""), False
     except (AssertionError, TypeError, ValueError):
         return _timm().create_model(model, pretrained=False, num_classes=0), True
+
+
+def _with_drop_path(model: str, rate: float) -> tuple[nn.Module, bool]:
+    """The same with stochastic depth, by numbers from outside.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    with torch.device("meta"):
+        pooled = _create(model)[1]
+    how = {} if pooled else {"global_pool": ""}
+    try:
+        net = _timm().create_model(model, pretrained=False, num_classes=0, drop_path_rate=rate, **how)
+    except TypeError:
+        net = nn.Module()
+    found = [
+        (parent, name, child)
+        for parent in net.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, _timm().layers.DropPath) and child.drop_prob
+    ]
+    if not found:
+        raise ValueError(f"timm's {model!r} has no drop path; take recipe.drop_path: 0 for it")
+    for parent, name, child in found:
+        setattr(parent, name, DropPath(float(child.drop_prob), child.scale_by_keep))
+    return net, pooled
 
 
 @cache

@@ -18,7 +18,8 @@ from models.data.batches import Order, TrainingBatches, make_loader
 from models.data.pk_sampler import Sampling
 
 SHARE = 0.5  # of a GPU's free memory for images; the rest is for the network and its feature maps
-HEADER = 3  # further numbers of a step: the time, the rate, the batch
+HEADER = 3  # further numbers of a step: the time, the rate, the batch; behind them those of drop paths
+DROP_PATHS = 7  # sets their random numbers apart from others of the seed
 COPIED = 4096  # images at a time
 
 
@@ -50,8 +51,10 @@ class Feed(Protocol):
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:
         """The batches from a batch of an epoch on. Tensors of one are valid until the next is requested."""
 
-    def unpack(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The tensors of a turn -> images, labels and header of a step, on the device. It can be captured."""
+    def unpack(self, tensors: Sequence[Tensor]) -> tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]:
+        """The tensors of a turn -> images (or features), labels and header of a step, on the device. It can be
+        captured.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class BatchSource:
         images: (N, H, W, 3).
         rate: time in epochs -> learning rate.
         share: the indices of a batch that this process handles.
+        paths: P drop paths of the network.
     """
 
     images: NDArray[np.uint8]
@@ -70,11 +74,25 @@ class BatchSource:
     rate: Callable[[float], float]
     share: slice
     device: torch.device
+    paths: int = 0
 
-    def header(self, epoch: int, batch: int, batches: int) -> tuple[float, float, float]:
-        """The time at the end of a batch in epochs, the rate at that time, and the batch."""
+    def header(self, epoch: int, batch: int, batches: int) -> tuple[float, ...]:
+        """The time at the end of a batch in epochs, the rate at that time, the batch, and the numbers of drop paths."""
         t = epoch + (batch + 1) / batches
-        return t, self.rate(t), float(batch)
+        return t, self.rate(t), float(batch), *self._drawn(epoch, batch)
+
+    @property
+    def numbers(self) -> int:
+        """How many a header has."""
+        return HEADER + self.paths * len(range(self.sampling.batch)[self.share])
+
+    def _drawn(self, epoch: int, batch: int) -> list[float]:
+        """In [0, 1), P for each image of the share, by (seed, epoch, batch) alone."""
+        if not self.paths:
+            return []
+        rng = np.random.default_rng([self.sampling.seed, epoch, DROP_PATHS, batch])
+        drawn: list[float] = rng.random((self.sampling.batch, self.paths))[self.share].ravel().tolist()
+        return drawn
 
 
 class LoaderFeed:
@@ -125,7 +143,7 @@ class DeviceFeed:
         """Shapes and types of a turn: header; table of rows, labels and drawn numbers; noise; images to copy."""
         pictures = (self.count, *self.source.images.shape[1:])
         canvases = self.chain.canvases + (self.resident is None)
-        tables = [((HEADER,), torch.float64), ((self.count, 2 + self.chain.width), torch.float64)]
+        tables = [((self.source.numbers,), torch.float64), ((self.count, 2 + self.chain.width), torch.float64)]
         return tables + canvases * [(pictures, torch.uint8)]
 
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:

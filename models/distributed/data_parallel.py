@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from configs.errors import ConfigError
 from models.distributed.process_group import ProcessGroup
-from models.net import Net, Output, at_least_float32
+from models.net import Output, at_least_float32
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TAKES = inspect.signature(DistributedDataParallel).parameters  # torch renamed one of them
@@ -28,7 +28,7 @@ BUFFERS_STAY: dict[str, Any] = {
 }
 
 
-def spread(net: Net, team: ProcessGroup, device: torch.device) -> nn.Module:
+def spread(net: nn.Module, team: ProcessGroup, device: torch.device) -> nn.Module:
     """The module to call in place of the network. It averages gradients and synchronizes batch norms.
 
     Raises:
@@ -37,7 +37,7 @@ def spread(net: Net, team: ProcessGroup, device: torch.device) -> nn.Module:
     return net if team.size == 1 else distributed(net, device)
 
 
-def distributed(net: Net, device: torch.device) -> nn.Module:
+def distributed(net: nn.Module, device: torch.device) -> nn.Module:
     """The network as DistributedDataParallel with synchronized batch norms.
 
     Raises:
@@ -46,7 +46,7 @@ def distributed(net: Net, device: torch.device) -> nn.Module:
     # the gradient of a Pointwise convolution has other strides than its weight, with the same memory
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     for name, module in net.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) not in NORMS:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) not in (*NORMS, *SHARED):
             raise ConfigError(f"{name}: {type(module).__name__} cannot be synchronized over processes; use one process")
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
@@ -142,3 +142,6 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
             self.running_var.lerp_(var * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]
         scale = torch.rsqrt(var + self.eps) * self.weight
         return (away * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+SHARED = (SharedNorm, nn.SyncBatchNorm)  # of a network that ran together before

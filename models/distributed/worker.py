@@ -28,6 +28,7 @@ def training_order(
     images: NDArray[np.uint8],
     folder: Path,
     pretrained: Path | None,
+    frozen: Path | None,
     precision: str,
 ) -> dict[str, Any]:
     """The words that make the others call `train_member`."""
@@ -43,6 +44,7 @@ def training_order(
         "images": _file(images),
         "folder": str(folder.absolute()),
         "pretrained": str(pretrained.absolute()) if pretrained else None,
+        "frozen": str(frozen.absolute()) if frozen else None,
     }
 
 
@@ -105,6 +107,7 @@ def _train(order: dict[str, Any], team: ProcessGroup, device: torch.device, work
         workers=workers,
         progress=Progress(quiet=True),
         pretrained=Path(order["pretrained"]) if order["pretrained"] else None,
+        frozen=Path(order["frozen"]) if order["frozen"] else None,
         team=team,
     )
 

@@ -20,6 +20,11 @@ class GlobalHead(nn.Module):
 
     fork = None  # it needs the last map only
 
+    @property
+    def fixed_pool(self) -> Pool | None:
+        """The pooling if it learns nothing: then its result serves as the map, as one place."""
+        return None if self.pool.kind == "gem" else self.pool
+
     def __init__(self, channels: int, classes: int, pool: str = "avg", classifier: Classify = linear) -> None:
         super().__init__()
         self.dim = channels

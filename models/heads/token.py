@@ -35,6 +35,13 @@ class TokenHead(nn.Module):
         self.neck.bias.requires_grad_(False)
         self.classifier = classifier(self.dim, classes)
 
+    @property
+    def fixed_pool(self) -> Pool | None:
+        """As of the global head; any where the patches are not used."""
+        if self.pool is None:
+            return Pool("avg")
+        return None if self.pool.kind == "gem" else self.pool
+
     def forward(self, last: Tensor, token: Tensor) -> Output:
         """The map (B, C, h, w) and the class token (B, C) -> Output with D = C, or 2 C with the patches."""
         feats = at_least_float32(token)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from configs.console.progress import Progress
 from configs.errors import ConfigError
+from configs.recipe import ALL
 from configs.schema import Member, Recipe
 from configs.store.atomic_files import write_text
 from models import registry
@@ -23,8 +24,10 @@ from models.data.augment import Augment
 from models.distributed.data_parallel import check_shares, spread
 from models.distributed.process_group import ALONE, ProcessGroup
 from models.lr_schedules import ErrorWarmup
-from models.net import Net
+from models.net import Net, Output
+from models.training.ema import Ema
 from models.training.error_warmup import Warmup
+from models.training.param_groups import freeze, param_groups
 from models.weights.load import load_weights
 
 STARTED_FROM = "pretrained.json"
@@ -36,7 +39,7 @@ class Run:
     """What each step of one training needs."""
 
     net: Net
-    forward: nn.Module  # the network itself, or what runs it together with other processes
+    on_features: bool  # whether a step is given the backbone's features, and not images
     team: ProcessGroup
     losses: Losses
     learned: nn.ModuleDict  # those of the losses that learn something of their own, and the warm-up
@@ -44,10 +47,27 @@ class Run:
     scaler: torch.amp.GradScaler
     rate: Callable[[float], float]
     warmup: Warmup | None  # one that lasts until the training error is low enough
+    ema: Ema | None  # a running mean of the weights
     augments: list[Augment]
     recipe: Recipe
     device: torch.device
     precision: str
+
+    def forward(self) -> nn.Module:
+        """What a step calls: the network, or its head alone; or what runs that together with other processes."""
+        return spread(HeadAlone(self.net) if self.on_features else self.net, self.team, self.device)
+
+
+class HeadAlone(nn.Module):
+    """A network on what its backbone gave."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *features: Tensor) -> Output:
+        """What `Net.features` gives -> Output."""
+        return self.net.output(*features)
 
 
 def start(
@@ -62,7 +82,7 @@ def start(
     """The network before the first step: random by the recipe's seed, then the pretrained weights."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        net = registry.make_net(member, classes, recipe.classifier)
+        net = registry.make_net(member, classes, recipe.classifier, recipe.drop_path)
         if recipe.zero_init_residual and pretrained is None:
             zero_residuals(net, member)
         if pretrained is not None and member.weights is not None:
@@ -90,21 +110,24 @@ def set_up(
     net.to(device)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)
-    trained = [p for p in net.parameters() if p.requires_grad]
+    freeze(net, recipe)
     losses = registry.make_losses(recipe, dim=net.dim, classes=classes, counts=counts)
-    optimizer, rate = make_optimizer(recipe, trained, device), registry.make_schedule(recipe)
+    optimizer, rate = make_optimizer(recipe, net, device), registry.make_schedule(recipe)
     warmup = Warmup(rate, optimizer.defaults["lr"]) if isinstance(rate, ErrorWarmup) else None
+    ema = Ema(recipe.ema, net.state_dict()) if recipe.ema is not None else None
     learned = {k: v for k, (_, v) in losses.items() if isinstance(v, nn.Module)}
+    learned |= {k: v for k, v in (("warmup", warmup), ("ema", ema)) if v is not None}
     return Run(
         net=net,
-        forward=spread(net, team, device),
+        on_features=recipe.freeze == ALL,
         team=team,
         losses=losses,
-        learned=nn.ModuleDict(learned | ({"warmup": warmup} if warmup else {})).to(device),
+        learned=nn.ModuleDict(learned).to(device),
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "float16"),
         rate=rate,
         warmup=warmup,
+        ema=ema,
         augments=registry.make_augments(recipe, images),
         recipe=recipe,
         device=device,
@@ -112,9 +135,10 @@ def set_up(
     )
 
 
-def make_optimizer(recipe: Recipe, trained: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's; on a GPU its rate is a tensor there, which a captured step reads."""
-    optimizer: torch.optim.Optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=trained)
+def make_optimizer(recipe: Recipe, net: Net, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's; on a GPU its rates are tensors there, which a captured step reads."""
+    groups = param_groups(net, recipe)
+    optimizer: torch.optim.Optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=groups)
     if device.type == "cuda":
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)

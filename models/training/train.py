@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,29 +14,43 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_safetensors
+from torch import Tensor
 
 from configs.console.epoch_cells import epoch_cells, epoch_text
 from configs.console.progress import Progress, duration
 from configs.console.signals import Stopped, deferred_stop
 from configs.errors import TrainingError
+from configs.recipe import ALL
 from configs.schema import Member, Recipe
 from configs.store.atomic_files import write_file, write_text
 from models.data.balance import Training
-from models.data.feed import BatchSource, Turn, make_feed
+from models.data.feature_feed import FeatureFeed
+from models.data.feed import BatchSource, Feed, Turn, make_feed
 from models.data.pk_sampler import Sampling
 from models.device import computing
 from models.distributed.process_group import ALONE, ProcessGroup
-from models.net import Net
 from models.training.checkpoint import load_checkpoint
 from models.training.epoch_metrics import EpochMetrics, TrainingPosition
+from models.training.frozen_features import load_frozen
 from models.training.keeper import EPOCHS, Keeper
 from models.training.launch import Body, choose_launch, compiled, make_launch
 from models.training.numeric_checks import NonFiniteBatch, check_weights, collapse_warning
+from models.training.param_groups import backbone_held
 from models.training.setup import Run, set_up, start
 from models.training.step import Step
 from models.training.tally import Tally
 
 WEIGHTS, LABELS = "weights.safetensors", "labels.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is learned from. features: of a frozen backbone, in place of the images, or none. workers: of a loader."""
+
+    training: Training
+    images: NDArray[np.uint8]
+    features: Sequence[NDArray[np.float32]]
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ def train_member(
     workers: int,
     progress: Progress,
     pretrained: Path | None,
+    frozen: Path | None = None,
     team: ProcessGroup = ALONE,
 ) -> None:
     """Train, and leave weights, class list, metrics and the report of the weights it started from in `folder`.
@@ -70,12 +86,15 @@ def train_member(
         training: whom to tell apart. images: (N, H, W, 3) uint8 in the same order.
         folder: an earlier attempt's checkpoint in it is gone on from.
         pretrained: kept weights for the backbone, or None for random ones.
+        frozen: with `freeze: all`, what the backbone gives for the images (`models/training/frozen_features.py`).
         team: the processes that train it together, all of which call this; only the one that leads writes.
 
     Raises:
         ConfigError: a batch that they cannot share, or a way to launch a step that there is not.
         TrainingError: a loss, feature, gradient or weight is not finite; the message names epoch, batch and images.
     """
+    if (recipe.freeze == ALL) != (frozen is not None):
+        raise ValueError(f"{member.name}: recipe.freeze is {recipe.freeze!r}, and features given are {frozen}")
     net = start(member, recipe, len(training.pids), folder, pretrained, progress, team)
     begun = time.monotonic()
     with computing(device):
@@ -88,49 +107,61 @@ def train_member(
         told = {"member": member.name, "epochs": recipe.epochs}
         progress.event("training", **told, done=point.epoch, images=len(images), metrics=str(folder / EPOCHS))
         with Keeper(run, member.name, folder) as keeper:
-            point = _train(run, member.name, training, images, point, keeper, workers, progress)
+            inputs = Inputs(training, images, load_frozen(frozen) if frozen else [], workers)
+            point = _train(run, member.name, inputs, point, keeper, progress)
             keeper.wait()
         if team.is_leader:
-            _keep(net, training, folder, member.name)
+            _keep(run.ema.state() if run.ema else net.state_dict(), training, folder, member.name)
             progress.say(f"  {member.name}: {_described(point)}, {duration(time.monotonic() - begun)}")
 
 
 def _train(
-    run: Run,
-    name: str,
-    training: Training,
-    images: NDArray[np.uint8],
-    point: TrainingPosition,
-    keeper: Keeper,
-    workers: int,
-    progress: Progress,
+    run: Run, name: str, inputs: Inputs, point: TrainingPosition, keeper: Keeper, progress: Progress
 ) -> TrainingPosition:
-    """Every epoch that is left."""
-    recipe, collapsed = run.recipe, False
-    with (
-        progress.task(f"{name}, epochs", recipe.epochs, point.epoch) as step,
-        deferred_stop() as own,
-        _loop(run, training, images, point, keeper, workers, progress) as loop,
-    ):
+    """Every epoch that is left: first those of the head alone, then those of the whole network."""
+    recipe = run.recipe
+    with progress.task(f"{name}, epochs", recipe.epochs, point.epoch) as step, deferred_stop() as own:
 
         def asked() -> tuple[int, bool]:
             """The signal that asks to stop, if one came, and whether a checkpoint is overdue; the same for all."""
             word = run.team.all_reduce_max(2 * own() + keeper.overdue)
             return word // 2, bool(word % 2)
 
-        while point.epoch < recipe.epochs:
+        for end, head_alone in ((recipe.head_epochs, True), (recipe.epochs, False)):
+            if point.epoch < end:
+                with backbone_held(run.net, head_alone):
+                    point = _to_epoch(end, run, name, inputs, point, keeper, progress, step, asked)
+                gc.collect()  # what joined the processes holds the parameters until it is gone
+    return point
+
+
+def _to_epoch(
+    end: int,
+    run: Run,
+    name: str,
+    inputs: Inputs,
+    point: TrainingPosition,
+    keeper: Keeper,
+    progress: Progress,
+    step: Callable[[float], None],
+    asked: Callable[[], tuple[int, bool]],
+) -> TrainingPosition:
+    """Every epoch to this one, in which the same parameters are trained."""
+    collapsed = False
+    with _loop(run, inputs, point, end, keeper, progress) as loop:
+        while point.epoch < end:
             reached = _epoch(loop, point, step, asked)
             if isinstance(reached, NonFiniteBatch):
                 rows = loop.sampling.rows(point.epoch)
-                seen = [training.split.names[i] for i in rows[reached.batch]]
-                raise TrainingError(reached.message(name, recipe, seen, point.epoch, len(rows)))
+                seen = [inputs.training.split.names[i] for i in rows[reached.batch]]
+                raise TrainingError(reached.message(name, run.recipe, seen, point.epoch, len(rows)))
             point, (stop, overdue) = reached, asked()
             if stop or overdue or keeper.due(point):
                 keeper.keep(point)
             keeper.measured(point)
             if not point.batch:
                 metrics = json.loads(point.lines[-1])
-                progress.event("epoch", member=name, epochs=recipe.epochs, **metrics)
+                progress.event("epoch", member=name, epochs=run.recipe.epochs, **metrics)
                 collapsed = _warn(name, metrics["apart"], point, progress, before=collapsed)
             if stop:
                 keeper.wait()
@@ -140,27 +171,28 @@ def _train(
 
 @contextmanager
 def _loop(
-    run: Run,
-    training: Training,
-    images: NDArray[np.uint8],
-    point: TrainingPosition,
-    keeper: Keeper,
-    workers: int,
-    progress: Progress,
+    run: Run, inputs: Inputs, point: TrainingPosition, end: int, keeper: Keeper, progress: Progress
 ) -> Iterator[Loop]:
     """All of it made ready; inside, batches are made ahead."""
-    recipe, base = run.recipe, run.optimizer.defaults["lr"]
+    recipe, base, training = run.recipe, run.optimizer.defaults["lr"], inputs.training
     sampling = Sampling(
         training.labels, recipe.identities_per_batch, recipe.images_per_identity, recipe.seed, training.doubled
     )
     share = run.team.shard(sampling.batch)
-    source = BatchSource(images, sampling, run.augments, lambda t: base * run.rate(t), share, run.device)
-    feed = make_feed(source, recipe.feed_on(run.device.type), workers, progress.say)
+    source = BatchSource(
+        inputs.images, sampling, run.augments, lambda t: base * run.rate(t), share, run.device, len(run.net.paths)
+    )
+    kind = recipe.feed_on(run.device.type)
+    feed: Feed = (
+        FeatureFeed(source, inputs.features)
+        if inputs.features
+        else make_feed(source, kind, inputs.workers, progress.say)
+    )
     how = choose_launch(recipe.launch, run.device, run.team, progress.say)
     tally = Tally(tuple(run.losses), sampling.batch, run.net, run.device)
-    step = Step(run, tally, compiled(run.forward, how))
+    step = Step(run, tally, compiled(run.forward(), how))
     launch = make_launch(lambda tensors: step(*feed.unpack(tensors)), how, run.device, run.team, progress.say)
-    turns = feed.turns(point.epoch, point.batch, recipe.epochs)
+    turns = feed.turns(point.epoch, point.batch, end)
     with closing(turns):
         yield Loop(run, sampling, turns, launch, tally, keeper)
 
@@ -216,9 +248,9 @@ def _warn(name: str, apart: float, point: TrainingPosition, progress: Progress, 
     return warning is not None
 
 
-def _keep(net: Net, training: Training, folder: Path, name: str) -> None:
+def _keep(weights: Mapping[str, Tensor], training: Training, folder: Path, name: str) -> None:
     """Write the weights and whom each row of the classifier stands for; weights that are no numbers are refused."""
-    state = {k: v.contiguous() for k, v in net.state_dict().items()}
+    state = {k: v.contiguous() for k, v in weights.items()}
     check_weights(name, state, "the last step")
     write_text(folder / LABELS, json.dumps({"pids": training.pids}) + "\n")
     write_file(folder / WEIGHTS, save_safetensors(state))

@@ -84,6 +84,8 @@ def recognise(root: Path) -> Found:
             f"{root}: no layout is recognised; the folder has {shown}. {_nearly(root)}. Give one with --layout, or "
             "list the images in a df.csv (layout table)"
         )
+    if len(chosen) > 1:  # a file that lists the images says more than the names of folders
+        chosen = [name for name in chosen if name != "class_folders"]
     if len(chosen) > 1:
         raise DataError(f"{root}: the layout could be {' or '.join(chosen)}; give one with --layout")
     why = f"layout {chosen[0]}, recognised by {', '.join(seen[chosen[0]].paths)}"

@@ -61,7 +61,7 @@ class Bare:
         torch.manual_seed(0)
         self.run = set_up(registry.make_net(member, IDS), self.recipe, IDS, images, device, precision, ALONE)
         self.tally = Tally(tuple(self.run.losses), batch, self.run.net, device)
-        self.step = Step(self.run, self.tally, compiled(self.run.forward, how))
+        self.step = Step(self.run, self.tally, compiled(self.run.forward(), how))
         self.run.net.train()
         self.how = how
 
