@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import CALIBRATED, CalibrationSettings
+from configs.schema import CALIBRATED, EACH_FIRST, CalibrationSettings
 from ensemble.fusion.calibrated_pairs import LabelledPairs, QueryCalibrations, joined, labelled_pairs
 from ensemble.fusion.calibration import NAMES
 from ensemble.fusion.strategy import FusionSettings, member_streams
@@ -28,6 +28,7 @@ from ensemble.tune.exact_scorer import ExactScorer
 def compare(judge: Boards, base: FusionSettings, seed: int) -> list[dict[str, Any]]:
     """A row for each method, without re-ranking and with that of the base; none where there is nothing to fuse.
 
+    `each` is the total of the plain sum of members that are re-ranked first, as they are before they are calibrated.
     Intervals of the gain have a common level of 95 % (Bonferroni). Boards by domains or tracks give no row: the fusion
     is not built for parts.
 
@@ -42,9 +43,10 @@ def compare(judge: Boards, base: FusionSettings, seed: int) -> list[dict[str, An
 
 def _rows(judge: Boards, mix: FusionSettings, seed: int, level: float) -> list[dict[str, Any]]:
     before, pids, out = judge.totals(mix), judge.pids, []
+    each = float(np.nanmean(judge.totals(replace(mix, fusion=EACH_FIRST)))) if mix.reranks else None
     first, second = split_persons(pids, ~np.isnan(before), seed)
     settings = CalibrationSettings()
-    pairs = _pairs(judge, replace(mix, fusion=CALIBRATED, calibrating=settings))
+    pairs = pairs_of(judge, replace(mix, fusion=CALIBRATED, calibrating=settings))
     for name in NAMES:
         own = replace(mix, fusion=CALIBRATED, calibrating=settings.model_copy(update={"name": name}))
         try:
@@ -56,12 +58,12 @@ def _rows(judge: Boards, mix: FusionSettings, seed: int, level: float) -> list[d
         gain = difference(crossed, before, groups=pids, seed=seed, level=level)
         told: dict[str, Any] = {"name": name, "rerank": mix.describe(), "pairs": whole.pairs, "same": whole.same}
         told |= {"sum": float(np.nanmean(before)), "total": float(np.nanmean(crossed)), "gain": asdict(gain)}
-        out.append(told | {"looked_at": float(np.nanmean(looked)), "taken": gain.low > 0})
+        out.append(told | {"looked_at": float(np.nanmean(looked)), "each": each, "taken": gain.low > 0})
     return out
 
 
-def _pairs(judge: Boards, mix: FusionSettings) -> LabelledPairs:
-    """Of all boards; queries are numbered as in `Boards`."""
+def pairs_of(judge: Boards, mix: FusionSettings) -> LabelledPairs:
+    """The labelled pairs of all boards; queries are numbered as in `Boards`."""
     parts, begin = [], 0
     for one in judge.judges:
         found = _of_board(one, mix)

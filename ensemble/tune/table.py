@@ -137,9 +137,10 @@ def _calibrated(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
     for row in rows:
         gain, verdict = row["gain"], "more than chance" if row["taken"] else "could be chance"
-        cells = [f"{100 * row[key]:.1f}" for key in ("sum", "total")] + [f"{100 * gain['mean']:+.1f}"]
+        cells = ["" if row[key] is None else f"{100 * row[key]:.1f}" for key in ("sum", "each", "total")]
+        cells += [f"{100 * gain['mean']:+.1f}"]
         cells += [f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}", f"{100 * row['looked_at']:.1f}", verdict]
-        table.add_row(row["name"], row["rerank"], *cells)
+        table.add_row(row["name"], row["rerank"].partition("(")[0], *cells)
     return table
 
 
