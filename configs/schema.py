@@ -20,7 +20,8 @@ FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pai
 LABEL_FORMATS = ("clusters_csv", "identities_csv")  # a label an image, which submit.clusters writes
 WHOLE = ("prcv_csv", "pairs_csv")  # formats with distances to the whole gallery
 EVERY = "every"
-SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"
+SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"  # those that tuning searches
+CALIBRATED = "calibrated"  # a fusion that is learned on labelled pairs
 OF_ALL = ("min_images", "precision")  # keys of the recipe that all members share
 COSINE, RERANKED = DISTANCES = "cosine", "reranked"
 JUNK_RULES = ("itself", "same_pid_same_cam", "same_sequence")  # images excluded from a query's list or from its score
@@ -187,6 +188,23 @@ class Whitening(Frozen):
         return {"name": value} if isinstance(value, str) else value
 
 
+class CalibrationSettings(Frozen):
+    """How `fusion: calibrated` learns each member's log-odds of the same identity: `ensemble/fusion/calibration.py`.
+
+    A bare name will do.
+    """
+
+    name: Literal["isotonic", "logistic"] = "isotonic"
+    pool: Count = Field(
+        default=100, description="nearest gallery images of a query, by the sum and by each member, that are calibrated"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Ensemble(Frozen):
     """How the members become one ranking."""
 
@@ -200,9 +218,11 @@ class Ensemble(Frozen):
     k2: Count | Literal["auto"] = Field(description="auto: by k1")
     lam: float = Field(ge=0, le=1)
     power: Literal[1, 2]
-    fusion: Literal["sum_then_rerank", "rerank_then_sum"] = Field(
-        default="sum_then_rerank", description="re-rank the sum of the members' distances, or each, and sum then"
+    fusion: Literal["sum_then_rerank", "rerank_then_sum", "calibrated"] = Field(
+        default="sum_then_rerank",
+        description="re-rank the sum of the members' distances; or each, and sum then, or sum calibrated log-odds",
     )
+    calibration: CalibrationSettings = CalibrationSettings()
     domains: Literal["none", "colours", "table"] = Field(
         default="none", description="search each domain by itself: green and normal by colour, or the table's column"
     )
@@ -246,6 +266,12 @@ class Ensemble(Frozen):
     def _penalty_alone(self) -> Ensemble:
         if self.camera_penalty and (self.domains, self.tracks) != ("none", "none"):
             raise ValueError("camera_penalty goes with domains none and tracks none: it is not built for parts")
+        return self
+
+    @model_validator(mode="after")
+    def _calibrated_alone(self) -> Ensemble:
+        if self.fusion == CALIBRATED and (self.domains, self.tracks) != ("none", "none"):
+            raise ValueError("fusion calibrated goes with domains none and tracks none: it is not built for parts")
         return self
 
     @model_validator(mode="after")

@@ -18,13 +18,14 @@ from configs.errors import ConfigError
 from configs.external_members import text_of, words_of
 from configs.installed import need
 from configs.load import load_build_config
-from configs.schema import BuildConfig, Member
+from configs.schema import CALIBRATED, BuildConfig, Member
 from configs.store.store import Store
 from ensemble.build import options
 from ensemble.kernels.device import cuda_problem
 from ensemble.pipeline.auto_settings import asks_auto, settle_k
+from ensemble.pipeline.calibration_stage import check_calibration
 from ensemble.pipeline.context import BuildContext
-from ensemble.pipeline.folds import make_folds, plan_folds
+from ensemble.pipeline.folds import FoldPlan, make_folds, plan_folds, with_plans
 from ensemble.pipeline.run_stages import run_stages
 from ensemble.pipeline.stages import BuildPlan, member_features_address, plan_build, record_address
 from ensemble.planning.budget import Budget, check_alone, counterparts, within_budget
@@ -35,7 +36,7 @@ from ensemble.planning.parallelism import choose_parallelism
 from ensemble.planning.speed import at_speed
 from ensemble.planning.summary import describe
 from ensemble.pseudo.rounds import describe_rounds, run_rounds
-from ensemble.results.build_record import Record, describe_left_out, point_at, save_record
+from ensemble.results.build_record import Evaluation, Record, TrainingFolds, describe_left_out, point_at, save_record
 from ensemble.results.lineage import made_from
 from models.data.drawn import draw_people
 from models.data.layouts import read_layout, settle_layout
@@ -150,6 +151,7 @@ def prepare_build(
     if args.budget:
         check_alone(args.set)
     plan = load_config(args, words_of(args.members), args.set)
+    check_calibration(plan.ensemble, args.folds, args.holdout)
     fresh = not (args.runs / "members").is_dir()  # nothing is cached: check the networks before reading data
     if fresh:
         check_networks(plan)
@@ -188,6 +190,16 @@ def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, .
         return ()
 
 
+def make_all(
+    job: BuildContext, work: BuildPlan, planned: FoldPlan | None
+) -> tuple[dict[str, Evaluation], TrainingFolds | None]:
+    """The members, their rankings, and the folds; these first, where the rankings are learned on them."""
+    work = with_plans(work, planned)
+    first = make_folds(job, planned) if planned and job.plan.ensemble.fusion == CALIBRATED else None
+    evaluations = run_stages(job, work)
+    return evaluations, first or (make_folds(job, planned) if planned else None)
+
+
 def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bool = False) -> str | None:
     """Run a build from its configuration to its record.
 
@@ -202,9 +214,10 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
     plan, store, chosen = job.plan, job.store, None
 
     def foresee(job: BuildContext, work: BuildPlan) -> tuple[BuildPlan, BuildCost, str]:
-        known, needs, told = describe_rounds(job, work, benchmark)
-        if args.folds:
-            needs, told = with_folds(job, work, plan_folds(job, work, args.folds, keep=not args.dry_run), needs)
+        planned = plan_folds(job, work, args.folds, keep=not args.dry_run) if args.folds else None
+        known, needs, told = describe_rounds(job, with_plans(work, planned), benchmark)
+        if planned:
+            needs, told = with_folds(job, work, planned, needs)
         return known, needs, told
 
     if args.budget:
@@ -227,8 +240,7 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
     asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
     with monitor_build(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)
-        evaluations = run_stages(job, work)
-        folds = make_folds(job, plan_folds(job, work, args.folds)) if args.folds else None
+        evaluations, folds = make_all(job, work, plan_folds(job, work, args.folds) if args.folds else None)
         left_out = benchmark.left_out()
         named = [asdict(evaluation) for evaluation in evaluations.values()]
         made_of = made_from(store, named, rounds, [chosen.key] if chosen else [], folds and asdict(folds))

@@ -25,6 +25,7 @@ from configs.schema import Competition, Ensemble
 from configs.store.store import Address, Store
 from ensemble.features.feature_bank import open_banks
 from ensemble.fusion import partitions
+from ensemble.fusion.calibrated_pairs import learned_for
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
 from ensemble.metrics.bootstrap import Interval, difference, interval
@@ -102,7 +103,9 @@ def worth_of(
         names = [bank.fingerprint.split("/")[1] for bank in banks]
         judge = ExactScorer([bank.feats for bank in banks], names, evaluation, competition, device)
         members = list(evaluation.banks)
-        mixes: tuple[FusionSettings, ...] = (fusion_settings(ensemble, members),)
+        mixes: tuple[FusionSettings, ...] = (
+            fusion_settings(ensemble, members, learned=learned_for(store, evaluation)),
+        )
         if evaluation.kinds is not None:
             apart = partitions.partitions_of(evaluation.kinds, judge.rows, len(judge.feats[0]))
             judge, mixes = of_parts(judge, apart), partitions.mixes_of(ensemble, members, apart)

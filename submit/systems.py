@@ -11,6 +11,7 @@ from configs.schema import Ensemble
 from configs.store.store import Store
 from ensemble.features.feature_bank import FeatureBank
 from ensemble.fusion import partitions
+from ensemble.fusion.calibrated_pairs import learned_for
 from ensemble.fusion.strategy import distance_stream, fusion_settings
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.knn import load_neighbours
@@ -38,7 +39,7 @@ def systems_of(
     store: Store, evaluation: Evaluation, banks: Sequence[FeatureBank], ensemble: Ensemble, device: str
 ) -> list[System]:
     """One system per member, then `sum` for several members, then the sum re-ranked or by domain, as in the plan."""
-    mix = fusion_settings(ensemble, [bank.member for bank in banks])
+    mix = fusion_settings(ensemble, [bank.member for bank in banks], learned=learned_for(store, evaluation))
     feats, n_query = [bank.feats for bank in banks], banks[0].n_query
     prints = [bank.fingerprint.split("/")[1] for bank in banks]
     members = "+".join(f"{p}*{w:g}" for p, w in zip(prints, mix.weights, strict=True))
@@ -65,9 +66,11 @@ def systems_of(
         name += ", re-ranked" if any(own.reranks for own in mixes) else ""
         described = partitions.describe(mixes, found, mix.weights)
         systems.append(System(name + partitions.name_suffix(ensemble), members, described, apart, plain=False))
-    elif mix.reranks or mix.camera:
-        how = "re-ranked" if mix.reranks else "penalised"
+    elif mix.reranks or mix.camera or mix.calibrated:
+        how = "re-ranked" if mix.reranks else "penalised" if mix.camera else "calibrated"
         whole = "sum of re-ranked" if mix.each_first else f"sum, {how}"
+        if mix.calibrated:
+            whole = "calibrated sum" if how == "calibrated" else f"calibrated sum of {how}"
         name = whole if len(banks) > 1 else f"{banks[0].member}, {how}"
         systems.append(System(name, members, mix.describe(), reranked, plain=False))
     return systems

@@ -218,8 +218,9 @@ def _nothing(n_query: int) -> Iterator[distance_blocks.Block]:
 
 def drop_unweighted(feats: Sequence[Feats], mix: FusionSettings) -> tuple[list[Feats], FusionSettings]:
     """Remove members with weight 0, which would cost products."""
-    pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-    return [a for a, _ in pairs], replace(mix, weights=tuple(w for _, w in pairs))
+    kept = [m for m, w in enumerate(mix.weights) if w > 0]
+    learned = mix.learned.taken(kept) if mix.learned else None
+    return [feats[m] for m in kept], replace(mix, weights=tuple(mix.weights[m] for m in kept), learned=learned)
 
 
 def select_features(feats: Feats, query: NDArray[np.intp], units: Sequence[NDArray[np.intp]], n_query: int) -> Feats:

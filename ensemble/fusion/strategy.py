@@ -1,4 +1,4 @@
-"""How members become one stream of distances: their weights, the re-ranking, and which of sum and re-rank is first."""
+"""How members become one stream of distances: their weights, the re-ranking, and what of a member is summed when."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from configs.errors import ConfigError
-from configs.schema import EACH_FIRST, SUM_FIRST, DomainSettings, Ensemble
+from configs.schema import CALIBRATED, EACH_FIRST, SUM_FIRST, CalibrationSettings, DomainSettings, Ensemble
+from ensemble.fusion.calibrated_pairs import QueryCalibrations, calibrated
 from ensemble.kernels.left_out import LeftOut
 from ensemble.neighbours import distance_blocks
 from ensemble.neighbours.distances import Feats
@@ -26,10 +27,13 @@ class FusionSettings:
     Attributes:
         weights: (M,), >= 0, not all 0.
         reranker: a row of `ensemble/rerank/registry.py`, with its options.
-        fusion: sum_then_rerank re-ranks the summed distances; rerank_then_sum sums what it makes of each member's.
+        fusion: sum_then_rerank re-ranks the summed distances; rerank_then_sum sums what it makes of each member's;
+            calibrated sums the log-odds of what it makes of each member's.
         camera: added to the distance of two images of one camera, in the sum or in each.
         whitened: the shrinkage of features that tuning whitened by query and gallery; a build whitens beforehand.
         group_by: what the groups are that the re-ranker goes by, if it does: camera or domain.
+        calibrating: how the log-odds are learned, of fusion calibrated.
+        learned: what was learned; distances of fusion calibrated need it.
     """
 
     weights: tuple[float, ...]
@@ -38,6 +42,8 @@ class FusionSettings:
     camera: float = 0.0
     whitened: float | None = None
     group_by: str = "camera"
+    calibrating: CalibrationSettings = field(default_factory=CalibrationSettings)
+    learned: QueryCalibrations | None = field(default=None, repr=False)
 
     @property
     def reranks(self) -> bool:
@@ -46,8 +52,15 @@ class FusionSettings:
 
     @property
     def each_first(self) -> bool:
-        """Whether every member is re-ranked by itself."""
+        """Whether every member has distances of its own, re-ranked if anything is."""
+        if self.calibrated:
+            return True
         return self.reranks and self.fusion == EACH_FIRST and sum(w > 0 for w in self.weights) > 1
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether log-odds are summed."""
+        return self.fusion == CALIBRATED
 
     @property
     def grouped(self) -> bool:
@@ -59,6 +72,7 @@ class FusionSettings:
         options = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.options.items())
         penalty = f",camera_penalty={self.camera:g}" if self.camera else ""
         each = f",{EACH_FIRST}" if self.each_first else ""
+        each = f",{CALIBRATED}({self.calibrating.name},pool={self.calibrating.pool})" if self.calibrated else each
         white = f",whiten=test({self.whitened:g})" if self.whitened is not None else ""
         groups = f",group_by={self.group_by}" if self.grouped and self.group_by != "camera" else ""
         return name_of(self.reranker) + (f"({options})" if options else "") + groups + each + penalty + white
@@ -73,6 +87,7 @@ class FusionSettings:
         told: dict[str, Any] = {"weights": list(self.weights), "rerank": name_of(self.reranker)}
         told["options"] = self.options
         told |= {"fusion": self.fusion, "camera": self.camera}
+        told |= {"calibration": self.calibrating.model_dump()} if self.calibrated else {}
         return told | ({"whiten": self.whitened} if self.whitened is not None else {})
 
     def penalties(self, camids: ArrayLike | None) -> Penalties | None:
@@ -103,8 +118,15 @@ class FusionSettings:
         return labels
 
 
-def fusion_settings(ensemble: Ensemble, members: Sequence[str], own: DomainSettings | None = None) -> FusionSettings:
+def fusion_settings(
+    ensemble: Ensemble,
+    members: Sequence[str],
+    own: DomainSettings | None = None,
+    learned: QueryCalibrations | None = None,
+) -> FusionSettings:
     """What a plan asks for of these members; `own` are one domain's settings, in the place of the general ones.
+
+    learned: the calibrations, of fusion calibrated.
 
     Raises:
         ConfigError: as `ensemble.rerank.registry.reranker_of`, and for a re-ranker by groups with domains or tracks.
@@ -117,7 +139,8 @@ def fusion_settings(ensemble: Ensemble, members: Sequence[str], own: DomainSetti
         raise ConfigError(
             f"ensemble.rerank {name_of(reranker)!r} goes with domains none and tracks none: it is not built for parts"
         )
-    return FusionSettings(weights, reranker, fusion, ensemble.camera_penalty, group_by=ensemble.group_by)
+    given: dict[str, Any] = {"calibrating": ensemble.calibration, "learned": learned} if fusion == CALIBRATED else {}
+    return FusionSettings(weights, reranker, fusion, ensemble.camera_penalty, group_by=ensemble.group_by, **given)
 
 
 def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
@@ -127,6 +150,8 @@ def rerank_request(ensemble: Ensemble) -> Mapping[str, Any]:
     request: dict[str, Any] = {"name": name_of(reranker)} | options_of(reranker)
     if e.fusion != SUM_FIRST and not isinstance(reranker, NoReranking):
         request["fusion"] = e.fusion
+    if e.fusion == CALIBRATED:
+        request |= {"fusion": e.fusion, "calibration": e.calibration.model_dump()}
     if is_grouped(reranker) and e.group_by != "camera":
         request["group_by"] = e.group_by
     if e.camera_penalty:
@@ -164,17 +189,48 @@ def distance_stream(
         left_out: images that are at infinity.
         groups: (N,), -1 unknown; a re-ranker by groups needs them, if `near` is not given.
     """
+    if mix.each_first:
+        streams, weights = member_streams(mix, feats, n_query, device, camids, left_out, groups)
+        return fused(mix, streams, weights)
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device} | leaving_out(left_out)
     k = mix.reranker.neighbours_read(len(feats[0]))
-    read = None if near is not None else mix.groups(groups)
-    if mix.each_first:
-        pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
-        found = [nearest(a, k, groups=read, **given) if k else None for a, _ in pairs]
-        feats, weights = [a for a, _ in pairs], [w for _, w in pairs]
-        return rerank_each_then_sum(mix, feats, found, n_query, weights, device, camids, left_out)
     if k and near is None:
-        near = nearest(feats, k, weights=mix.weights, groups=read, **given)
+        near = nearest(feats, k, weights=mix.weights, groups=mix.groups(groups), **given)
     return mix.reranker.stream(near, feats, n_query, weights=mix.weights, **given)
+
+
+def member_streams(
+    mix: FusionSettings,
+    feats: Sequence[Feats],
+    n_query: int,
+    device: str = "auto",
+    camids: ArrayLike | None = None,
+    left_out: LeftOut | None = None,
+    groups: ArrayLike | None = None,
+) -> tuple[list[Iterator[distance_blocks.Block]], list[float]]:
+    """The distances of each member that has a weight, re-ranked if the mix re-ranks; and the weights."""
+    given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device} | leaving_out(left_out)
+    k, read = mix.reranker.neighbours_read(len(feats[0])), mix.groups(groups)
+    pairs = [(a, w) for a, w in zip(feats, mix.weights, strict=True) if w > 0]
+    near = [nearest(a, k, groups=read, **given) if k else None for a, _ in pairs]
+    streams = [mix.reranker.stream(n, [a], n_query, **given) for n, (a, _) in zip(near, pairs, strict=True)]
+    return streams, [w for _, w in pairs]
+
+
+def fused(
+    mix: FusionSettings, streams: Sequence[Iterator[distance_blocks.Block]], weights: Sequence[float]
+) -> Iterator[distance_blocks.Block]:
+    """One stream of the streams of each member that has a weight: summed, or calibrated.
+
+    Raises:
+        ValueError: fusion calibrated, and nothing was learned.
+    """
+    if not mix.calibrated:
+        return distance_blocks.summed(streams, weights)
+    if mix.learned is None:
+        raise ValueError("fusion calibrated needs what was learned on labelled pairs: FusionSettings(learned=...)")
+    learned = mix.learned.taken([m for m, w in enumerate(mix.weights) if w > 0])
+    return calibrated(streams, weights, learned, mix.calibrating.pool)
 
 
 def rerank_each_then_sum(
@@ -187,7 +243,7 @@ def rerank_each_then_sum(
     camids: ArrayLike | None = None,
     left_out: LeftOut | None = None,
 ) -> Iterator[distance_blocks.Block]:
-    """Every member re-ranked by its own neighbours, then summed."""
+    """Every member re-ranked by its own neighbours, then summed, or calibrated and summed."""
     given: dict[str, Any] = {"penalties": mix.penalties(camids), "device": device} | leaving_out(left_out)
     streams = [mix.reranker.stream(n, [a], n_query, **given) for n, a in zip(near, feats, strict=True)]
-    return distance_blocks.summed(streams, weights)
+    return fused(mix, streams, weights)

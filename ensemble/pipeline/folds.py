@@ -78,6 +78,11 @@ def plan_folds(job: BuildContext, work: BuildPlan, count: int, *, keep: bool = T
     return FoldPlan(address, works, len(np.unique(split.pids[pairs])))
 
 
+def with_plans(work: BuildPlan, planned: FoldPlan | None) -> BuildPlan:
+    """A build's plan that knows those of its folds."""
+    return replace(work, folds=planned.works) if planned else work
+
+
 def hash_images(job: BuildContext, work: BuildPlan, keep: bool) -> tuple[Address, Hashes]:
     """The hashes of the training images, from the store if they are there."""
     split = work.training.split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from configs.schema import Ensemble, Expansion
 from configs.store.store import Address
 from ensemble.features.feature_bank import FeatureBank, feature_arrays, open_banks, save_bank
 from ensemble.fusion import partitions
+from ensemble.fusion.calibrated_pairs import load as load_calibrations
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, leaving_out, rerank_each_then_sum, rerank_request
 from ensemble.neighbours import LeftOut, distance_blocks
 from ensemble.neighbours.knn import Neighbours, load_neighbours, nearest, save_neighbours
@@ -40,17 +41,19 @@ def make_ranking(
     kinds: DomainsAndTracks | None,
     groups: NDArray[np.int64],
     left_out: LeftOut | None = None,
+    learned: Address | None = None,
 ) -> tuple[Address | None, Address]:
     """Sum the members' distances, re-rank, and save the lists. Domains and tracks are searched separately.
 
     camids, groups: (N,) queries first, -1 is unknown. left_out: gallery images that the queries' lists exclude.
+    learned: the calibrations of fusion calibrated.
     """
     if kinds is not None:
         return None, rank_partitions(job, test, addressed, kinds, left_out)
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    near, address = addresses_of(job, test, addressed, camids, groups, left_out)
+    near, address = addresses_of(job, test, addressed, camids, groups, left_out, learned)
     penalties, read = mix.penalties(camids), mix.groups(groups)
 
     def load() -> list[FeatureBank]:
@@ -62,7 +65,8 @@ def make_ranking(
         given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
         given |= leaving_out(left_out)
         if mix.each_first:
-            order, dist = rank_each(job, test, addressed, banks, mix, camids, groups, left_out)
+            known = replace(mix, learned=load_calibrations(job.store.open(learned.key))) if learned else mix
+            order, dist = rank_each(job, test, addressed, banks, known, camids, groups, left_out)
         else:
             kept = neighbours_kept(mix)
             found = [find_neighbours(job, a, load, values, kept, top_k, penalties, read, left_out) for a in near]
@@ -82,6 +86,7 @@ def addresses_of(
     camids: NDArray[np.int64],
     groups: NDArray[np.int64],
     left_out: LeftOut | None = None,
+    learned: Address | None = None,
 ) -> tuple[list[Address], Address]:
     """The addresses of the neighbours that a test's ranking reads, and of the ranking.
 
@@ -106,7 +111,7 @@ def addresses_of(
         )
         for part in summed
     ]
-    request = rerank_request(settings)
+    request = {**rerank_request(settings), **({"learned": learned.digest} if learned else {})}
     return near, cache_keys.ranking_address(test, addressed, weights, settings, request, top_k, **read)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from configs.errors import ReidError, TrainingError
 from configs.schema import Member
 from configs.store.code_version import Digest
+from configs.store.store import Address
+from ensemble.pipeline.calibration_stage import HOLDOUT, calibrate
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.domains import find_domains_and_tracks
 from ensemble.pipeline.groups import rerank_groups
@@ -32,12 +34,11 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
         incoming.take_in(job.store, work.tests, job.progress.say)
     make_members(job, work)
     evaluations = {}
+    final = {test: final_banks(job, work, test) for test in work.tests}
     for test, (query, gallery) in work.tests.items():
-        scores = scorable(query, gallery, job.plan.competition.junk)
-        banks = {m.name: features(job, work, m, test) for m in job.plan.members}
-        banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
+        scores, banks = scorable(query, gallery, job.plan.competition.junk), final[test]
         left_out = left_out_of(job.plan.competition.junk, query, gallery)
-        banks = expand_features(job, test, whitened(job, work, test, banks), left_out)
+        learned = calibrate(job, work, test, banks, final.get(HOLDOUT, {}))
         camids = np.concatenate([query.camids, gallery.camids])
         kinds = find_domains_and_tracks(job, test, query, gallery)
         groups = rerank_groups(job.plan.ensemble, query, gallery)
@@ -51,13 +52,22 @@ def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
             gallery_camids=gallery.camids.tolist(),
             kinds=kinds,
             groups=[] if job.plan.ensemble.group_by == "camera" else groups.tolist(),
+            calibration=learned.key if learned else None,
             **left_out_rows(job.plan.competition.junk, query, gallery),
         )
         evaluation = replace(evaluation, itself=own_images(work, test, evaluation.own))
-        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups, left_out)
+        neighbours, ranking = make_ranking(job, test, banks, camids, kinds, groups, left_out, learned)
         kept = neighbours.key if neighbours else None
         evaluations[test] = replace(evaluation, ranking=ranking.key, neighbours=kept)
     return evaluations
+
+
+def final_banks(job: BuildContext, work: BuildPlan, test: str) -> dict[str, Address]:
+    """Each member's features of a test as they are ranked: extracted, or whitened, or averaged."""
+    banks = {m.name: features(job, work, m, test) for m in job.plan.members}
+    banks |= {name: incoming.banks[test] for name, incoming in work.outside.items()}
+    left_out = left_out_of(job.plan.competition.junk, *work.tests[test])
+    return expand_features(job, test, whitened(job, work, test, banks), left_out)
 
 
 def own_images(work: BuildPlan, test: str, left_out: Sequence[int]) -> list[int]:

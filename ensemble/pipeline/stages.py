@@ -46,6 +46,7 @@ class BuildPlan:
     splits: dict[str, Split]  # key of an images address -> its image list
     outside: dict[str, ImportedMember]  # external member -> its file and the addresses of its banks
     joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> writes the images, no decoding
+    folds: tuple[BuildPlan, ...] = ()  # a plan per fold, whose test is the fold as a gallery without queries
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:

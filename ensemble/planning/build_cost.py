@@ -18,7 +18,7 @@ from configs.console.progress import duration
 from configs.console.quoting import command, runs_option
 from configs.errors import ResultError
 from configs.recipe import ALL
-from configs.schema import EACH_FIRST, Member, Recipe
+from configs.schema import CALIBRATED, EACH_FIRST, Member, Recipe
 from configs.store.atomic_files import format_bytes
 from configs.store.store import Store
 from ensemble.fusion.strategy import fusion_settings
@@ -40,6 +40,7 @@ from models.weights.sources import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
 MANIFEST_BYTES = 4000
+CALIBRATION_BYTES = 100_000  # of a member: a thousand steps, as text
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
 EPOCH_BYTES = 260
@@ -285,7 +286,7 @@ def _retrieval_cost(
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # gallery lists that the search also saves
         size = 8 * n * k * (3 if grouped else 1) + 4 * n + 8 * len(query) * near + 10 * HEADER
         dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
-        if job.plan.ensemble.fusion == EACH_FIRST:  # members are searched separately; the largest is used here
+        if job.plan.ensemble.fusion in (EACH_FIRST, CALIBRATED):  # members are searched separately; the largest counts
             dims = [max(dims)]
         seconds = 0.0
         if not item.kept:
@@ -293,6 +294,8 @@ def _retrieval_cost(
             given: dict[str, Any] = {"k": k, "top_k": near, "device": device, "grouped": grouped}
             seconds = estimate_search_cost(len(query), len(gallery), dims, **given).seconds
         return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
+    if item.kind == "calibrations":
+        return ResultCost(item, CALIBRATION_BYTES * len(prints) + MANIFEST_BYTES, 1.0 + 1e-4 * n, True, n)
     size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 

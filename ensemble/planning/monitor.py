@@ -107,7 +107,7 @@ def progress_stage(job: BuildContext, need: ResultCost) -> ProgressStage:
     member = next((m for m in job.plan.members if m.name == item.row), None)
     epochs = (job.plan.recipe_of(member) if member else job.plan.recipe).epochs
     total = {"members": epochs, "neighbours": 100}.get(item.kind, item.count)
-    images = {"members": need.images / epochs, "neighbours": 0, "rankings": 0}.get(item.kind, 1)
+    images = {"members": need.images / epochs, "calibrations": 0, "neighbours": 0, "rankings": 0}.get(item.kind, 1)
     before = (interrupted_after(job.store, item) or 0) / epochs if item.kind == "members" else 0.0
     doing, made = MADE[item.kind]
     return ProgressStage(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs.schema import CALIBRATED
 from configs.store.store import Address
+from ensemble.pipeline.calibration_stage import HOLDOUT, calibration_address
 from ensemble.pipeline.context import BuildContext
 from ensemble.pipeline.groups import rerank_groups
 from ensemble.pipeline.ranking_stage import addresses_of, expanded_addresses
@@ -22,6 +24,7 @@ MADE = {
     "features": ("extracting", "extracted"),
     "whitened": ("whitening", "whitened"),
     "expanded": ("averaging", "averaged"),
+    "calibrations": ("calibrating", "calibrated"),
     "neighbours": ("searching", "searched"),
     "rankings": ("ranking", "ranked"),
 }
@@ -41,7 +44,7 @@ class PlannedResult:
 
     @property
     def kind(self) -> str:
-        """images, frozen, members, features, whitened, expanded, neighbours or rankings."""
+        """images, frozen, members, features, whitened, expanded, calibrations, neighbours or rankings."""
         return self.address.kind
 
 
@@ -74,6 +77,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
             add(frozen, member.name, views * len(work.training.split), member.name in missing - trained)
     for name, address in work.members.items():
         add(address, name, len(work.training.split), name in missing)
+    final: dict[str, dict[str, Address]] = {}
     for test, (query, gallery) in work.tests.items():
         n = len(query) + len(gallery)
         every = banks[test] | taken_in[test]
@@ -85,16 +89,19 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
                 learned_on = member_features_address(job, training, name, TRAIN)
                 add(learned_on, name, len(work.training.split), needed=not job.store.has(white[name]))
         left_out = left_out_of(job.plan.competition.junk, query, gallery)
-        fused = expanded_addresses(job, test, white, left_out)
+        fused = final[test] = expanded_addresses(job, test, white, left_out)
         for name, address in (*white.items(), *fused.items()):
             add(address, name, n, needed=True)
-        if by_parts:  # the domains of the images may not be known yet
-            continue
-        camids, groups = (
-            np.concatenate([query.camids, gallery.camids]),
-            rerank_groups(job.plan.ensemble, query, gallery),
-        )
-        near, ranking = addresses_of(job, test, fused, camids, groups, left_out)
+    for test, (query, gallery) in work.tests.items():
+        learned = calibration_address(job, work, test, final[test], final.get(HOLDOUT, {}))
+        if by_parts or (job.plan.ensemble.fusion == CALIBRATED and learned is None):
+            continue  # the domains of the images, or the folds, are not known yet
+        n, camids = len(query) + len(gallery), np.concatenate([query.camids, gallery.camids])
+        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        given = camids, rerank_groups(job.plan.ensemble, query, gallery), left_out, learned
+        near, ranking = addresses_of(job, test, final[test], *given)
+        if learned:
+            add(learned, test, n, needed=not job.store.has(ranking))
         for address in near:
             add(address, test, n, needed=not job.store.has(ranking))
         add(ranking, test, n, needed=True)

@@ -24,6 +24,7 @@ AGAIN = {
     "whitened": "whitened again",
     "expanded": "averaged again",
     "neighbours": "searched again",
+    "calibrations": "calibrated again",
     "rankings": "ranked again",
 }
 OF_EACH_MEMBER = "banks", "weights", "shares"  # of a request: member -> value

@@ -45,6 +45,7 @@ class Evaluation:
         own: gallery row of each query's own image, which the rule `itself` leaves out of its list; else empty.
         query_sequences, gallery_sequences: for the rule `same_sequence`; else empty.
         groups: of all images, queries first, -1 unknown, if the groups of the re-ranking are not the cameras.
+        calibration: key of what was learned, with ensemble.fusion=calibrated.
     """
 
     banks: dict[str, str]
@@ -60,6 +61,7 @@ class Evaluation:
     own: list[int] = field(default_factory=list)
     query_sequences: list[int] = field(default_factory=list)
     gallery_sequences: list[int] = field(default_factory=list)
+    calibration: str | None = None
 
     @property
     def left_out(self) -> LeftOut | None:

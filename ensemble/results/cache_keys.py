@@ -133,7 +133,7 @@ def neighbours_address(
     """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
-    request |= _left_out(left_out)
+    request |= left_out_request(left_out)
     return Address("neighbours", name, request)
 
 
@@ -164,7 +164,7 @@ def ranking_address(
         **guessed_labels(ensemble),
     } | ({"kinds": kinds} if kinds else {})
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
-    request |= _left_out(left_out)
+    request |= left_out_request(left_out)
     return Address("rankings", name, request)
 
 
@@ -190,7 +190,7 @@ def whitened_address(
         "whiten": how.model_dump(mode="json"),
         "groups": dict(groups),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
-        **({} if train else _left_out(left_out)),
+        **({} if train else left_out_request(left_out)),
     }
     return Address("whitened", f"{member}-{name}", request)
 
@@ -211,7 +211,7 @@ def expanded_address(
         "shares": dict(weights),
         "expand": how.model_dump(mode="json"),
         "code": retrieval_code(PIPELINE, FEATURE_BANK),
-        **_left_out(left_out),
+        **left_out_request(left_out),
     }
     return Address("expanded", f"{member}-{name}", request)
 
@@ -228,7 +228,7 @@ def labels_hash(labels: ArrayLike) -> str:
     return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
 
 
-def _left_out(left_out: LeftOut | None) -> dict[str, Any]:
+def left_out_request(left_out: LeftOut | None) -> dict[str, Any]:
     """The rules and the hash of what lists exclude; empty if they exclude nothing."""
     if left_out is None:
         return {}

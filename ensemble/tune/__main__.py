@@ -20,9 +20,10 @@ from configs.console.progress import Progress, duration
 from configs.console.quoting import yaml_flow
 from configs.errors import DataError
 from configs.load import load_ensemble
-from configs.schema import Ensemble
+from configs.schema import CALIBRATED, SUM_FIRST, Ensemble
 from configs.store.store import Address
 from ensemble.fusion import partitions
+from ensemble.fusion.calibrated_pairs import learned_for
 from ensemble.fusion.partitions import ALL
 from ensemble.fusion.strategy import FusionSettings, fusion_settings, rerank_request
 from ensemble.kernels.device import check_device
@@ -31,7 +32,7 @@ from ensemble.rerank.registry import RERANKERS, is_grouped, name_of
 from ensemble.results.build_record import Evaluation, all_groups
 from ensemble.results.cache_keys import METRICS, MODELS, retrieval_code
 from ensemble.results.open_evaluation import OpenEvaluation, add_arguments, open_tuned
-from ensemble.tune import boards, cross_fitting, table
+from ensemble.tune import boards, calibrated, cross_fitting, table
 from ensemble.tune.boards import Boards, FastBoards, NotWhitened, problems
 from ensemble.tune.cross_fitting import TuningResult, TuningStep, persons_asking, too_few
 from ensemble.tune.ensemble_selection import SearchSpace
@@ -75,13 +76,17 @@ def defaults(built: Ensemble) -> Ensemble:
     found = load_ensemble()
     settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
     settled["group_by"] = built.group_by
+    settled |= {"fusion": SUM_FIRST} if found.fusion == CALIBRATED else {}  # that is compared apart
     return found.model_copy(update=settled)
 
 
 def built_mix(case: OpenEvaluation, members: Sequence[str], judge: Boards) -> FusionSettings:
-    """The build's own settings for this problem."""
+    """The build's own settings for this problem. Calibrations learned on the folds do not apply to the folds."""
     settings = case.plan.ensemble
-    return partitions.mixes_of(settings, members, judge.parts)[0] if judge.parts else fusion_settings(settings, members)
+    if judge.parts:
+        return partitions.mixes_of(settings, members, judge.parts)[0]
+    learned = None if case.folds else learned_for(case.store, case.evaluation)
+    return fusion_settings(settings, members, learned=learned)
 
 
 def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
@@ -267,9 +272,10 @@ def tune_one(
         "queries": found.queries,
         "gallery": trial.gallery,
         "signature": judge.signature(base),
-        "built": built.as_dict() | {"total": judge.total(built)},
+        "built": built.as_dict() | {"total": None if built.calibrated and not built.learned else judge.total(built)},
         "base": base.as_dict() | {"total": found.base_total},
         "rungs": [_rung(rung) for rung in found.rungs],
+        "calibrated": calibrated.compare(judge, base, seed),
         "mix": found.mix.as_dict(),
         "tried": sum(one.tried for one in trials.values()),
         "a_minute": trial.rate,

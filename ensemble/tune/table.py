@@ -67,6 +67,11 @@ def _show_one(console: Console, say: Callable[[str], None], case: OpenEvaluation
     )
     for line in _verdict(found):
         say(line)
+    if found["calibrated"]:
+        console.print()
+        console.print(_calibrated(found["calibrated"]))
+        for line in _calibrated_verdict(found["calibrated"], case.name):
+            say(line)
     console.print()
 
 
@@ -110,7 +115,9 @@ def _worth(found: Mapping[str, Any]) -> Table:
     columns = ("total", "gain", f"{100 * level:g} % of the time", "over", "where chosen", "optimism", "")
     table = plain_table([""], columns)
     built, base = found["built"], found["base"]
-    if {k: built[k] for k in built if k != "total"} != {k: base[k] for k in base if k != "total"}:
+    if built["total"] is not None and {k: built[k] for k in built if k != "total"} != {
+        k: base[k] for k in base if k != "total"
+    }:
         table.add_row("as built", f"{100 * built['total']:.1f}", *[""] * 6)
     table.add_row("equal weights, default settings", f"{100 * base['total']:.1f}", *[""] * 6)
     for rung in found["rungs"]:
@@ -120,6 +127,33 @@ def _worth(found: Mapping[str, Any]) -> Table:
         cells += [f"{100 * rung['apparent']:+.1f}", f"{100 * rung['optimism']:.1f}", verdict]
         table.add_row(rung["name"] + ", cross-fitted", *cells)
     return table
+
+
+def _calibrated(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a calibration against the plain sum at equal weights."""
+    level = f"{100 * rows[0]['gain']['level']:g} % of the time"
+    table = plain_table(
+        ["calibrated, cross-fitted", "re-ranking"], ("sum", "total", "gain", level, "where learned", "")
+    )
+    for row in rows:
+        gain, verdict = row["gain"], "more than chance" if row["taken"] else "could be chance"
+        cells = ["" if row[key] is None else f"{100 * row[key]:.1f}" for key in ("sum", "each", "total")]
+        cells += [f"{100 * gain['mean']:+.1f}"]
+        cells += [f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}", f"{100 * row['looked_at']:.1f}", verdict]
+        table.add_row(row["name"], row["rerank"].partition("(")[0], *cells)
+    return table
+
+
+def _calibrated_verdict(rows: Sequence[Mapping[str, Any]], evaluation: str) -> Iterator[str]:
+    """What was learned on, and what to build with."""
+    yield f"calibrations of everybody are learned on {max(row['pairs'] for row in rows):,} pairs"
+    found = [row for row in rows if row["taken"]]
+    if found:
+        best = max(found, key=lambda row: row["total"])
+        rerank = ["--set", "ensemble.rerank=none"] if best["rerank"] == "none" else []
+        sets = [*rerank, "--set", "ensemble.fusion=calibrated", "--set", f"ensemble.calibration={best['name']}"]
+        more = {TRAIN: "and --folds as before", HOLDOUT: "and --holdout as before"}
+        yield f"calibrated:  {shlex.join(sets)}  {more.get(evaluation, 'and --folds 5, or --holdout 0.2, to learn on')}"
 
 
 def _choices(found: Mapping[str, Any]) -> Table:
