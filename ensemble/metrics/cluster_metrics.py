@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
 from ensemble.metrics.bootstrap import Interval
 from ensemble.metrics.competition_score import data_digest
@@ -140,6 +139,8 @@ def _ami(table: _Table) -> float:
 
 def _expected_mutual(table: _Table) -> float:
     """Expected mutual information of two partitions with these sizes (Vinh et al., equation 24a)."""
+    from scipy.special import gammaln  # imported here: half a second that a check of a file does not need
+
     n, total = table.n, 0.0
     (rows, row_times), (columns, column_times) = (
         np.unique(s, return_counts=True) for s in (table.pids, table.clusters)

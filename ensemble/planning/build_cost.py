@@ -39,7 +39,7 @@ from models.training.frozen_features import shapes
 from models.weights.sources import name_of
 
 HEADER = 128  # bytes before the values of an .npy file
-MANIFEST_BYTES = 4000
+MANIFEST_BYTES = 6000
 CALIBRATION_BYTES = 100_000  # of a member: a thousand steps, as text
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
