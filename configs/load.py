@@ -170,9 +170,9 @@ def _file_of(folder: Path, name: str, what: str) -> Path:
     """The path of a named file of the project, or of any file that ends in .yaml."""
     if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
         return Path(name)
-    there = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in there:
-        known = f"configs/{folder.name} has: {', '.join(there)}"
+    names = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in names:
+        known = f"configs/{folder.name} has: {', '.join(names)}"
         raise ConfigError(f"unknown {what} {name!r}; {known}; or name a file of yours that ends in .yaml")
     return folder / f"{name}.yaml"
 

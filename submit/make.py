@@ -164,10 +164,10 @@ def length_of(build: Build) -> int:
 
 def left_out_message(left_out: Mapping[str, Mapping[str, int]]) -> str:
     """A message: which images were left out, and the effect on the file and its scores."""
-    told = describe_left_out(left_out)
+    text = describe_left_out(left_out)
     if "query" in left_out:
-        told += f"; a query that was left out {UNANSWERED}"
-    return told
+        text += f"; a query that was left out {UNANSWERED}"
+    return text
 
 
 def print_summary(
@@ -209,8 +209,8 @@ def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
     if gain is None or gain[0] >= 0:
         return []
     mean, low, high = (100 * x for x in gain)
-    told = f"note: re-ranking lowers this total by {-mean:.1f} ({low:+.1f} to {high:+.1f}, 95 % over persons)"
-    return [told + ("; --set ensemble.rerank=none leaves it out" if high < 0 else ": chance alone could do it")]
+    note = f"note: re-ranking lowers this total by {-mean:.1f} ({low:+.1f} to {high:+.1f}, 95 % over persons)"
+    return [note + ("; --set ensemble.rerank=none leaves it out" if high < 0 else ": chance alone could do it")]
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
@@ -269,15 +269,15 @@ def check_folder(out: Path) -> str:
     """
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out}: is a file; give a folder with --out")
-    there = sorted(p.name for p in out.iterdir() if not TORN.fullmatch(p.name)) if out.exists() else []
+    names = sorted(p.name for p in out.iterdir() if not TORN.fullmatch(p.name)) if out.exists() else []
     try:
-        told = json.loads((out / SCORE).read_text(encoding="utf-8"))
-        if {"build", "scores"} <= set(told):
-            return str(told.get("file", ""))
+        scores = json.loads((out / SCORE).read_text(encoding="utf-8"))
+        if {"build", "scores"} <= set(scores):
+            return str(scores.get("file", ""))
     except (OSError, ValueError, TypeError):
         pass
-    if there:
-        few = ", ".join(map(repr, there[:3])) + ", ..." * (len(there) > 3)
+    if names:
+        few = ", ".join(map(repr, names[:3])) + ", ..." * (len(names) > 3)
         raise ResultError(f"{out}: holds {few} and no {SCORE} of a submission; give a new or empty folder with --out")
     return ""
 

@@ -117,8 +117,8 @@ def addresses_of(
 
 def notes(settings: Ensemble) -> str:
     """The part of a ranking's signature for pseudo labels and whitening."""
-    said = guessed_labels(settings) | whitened_features(settings)
-    return "".join(f"|{key}={value}" for key, value in said.items())
+    values = guessed_labels(settings) | whitened_features(settings)
+    return "".join(f"|{key}={value}" for key, value in values.items())
 
 
 def neighbours_kept(mix: FusionSettings) -> int:

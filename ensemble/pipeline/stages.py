@@ -86,10 +86,10 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
     members = member_addresses(job, training, train_images)
     test_images = {}
     for name, (query, gallery) in tests.items():
-        asked, there = (
+        queries, galleries = (
             images_of(job, f"{name}-{side}", split, splits) for side, split in (("query", query), ("gallery", gallery))
         )
-        test_images[name] = {m: (asked[m], there[m]) for m in members}
+        test_images[name] = {m: (queries[m], galleries[m]) for m in members}
     return BuildPlan(training, train_images, members, tests, test_images, splits, outside)
 
 
@@ -102,14 +102,14 @@ def images_of(
         splits: the list is added to it, under the key of each address.
         viewed: also decode at the sizes of the test-time views.
     """
-    contents, found = content_digest(split), {}
+    contents, addresses = content_digest(split), {}
     views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip) if viewed else []
     for m in job.plan.members:
         size = job.plan.recipe_of(m).size
         others = other_sizes(views, size)
-        found[m.name] = cache_keys.images_address(name, contents, size, resampling(m), others)
-        splits[found[m.name].key] = split
-    return found
+        addresses[m.name] = cache_keys.images_address(name, contents, size, resampling(m), others)
+        splits[addresses[m.name].key] = split
+    return addresses
 
 
 def member_addresses(job: BuildContext, training: Training, images: Mapping[str, Address]) -> dict[str, Address]:
@@ -250,13 +250,13 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
 
 def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Address]:
     """The image lists that these members must read: for training and for extraction that are not cached."""
-    wanted = [work.train_images[m.name] for m in members if not job.store.has(work.members[m.name])]
+    needed = [work.train_images[m.name] for m in members if not job.store.has(work.members[m.name])]
     for test, of_members in work.test_images.items():
         for m in members:
             if not job.store.has(member_features_address(job, work, m.name, test)):
                 sides = zip(of_members[m.name], work.tests[test], strict=True)
-                wanted += [address for address, split in sides if len(split)]
-    return list({address.key: address for address in wanted}.values())
+                needed += [address for address, split in sides if len(split)]
+    return list({address.key: address for address in needed}.values())
 
 
 def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> list[NDArray[np.uint8]]:
@@ -278,8 +278,8 @@ def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> list
 
 def record_address(job: BuildContext, record: Record) -> Address:
     """The address of this build's record."""
-    asked = asdict(record)
-    evaluations = asked.pop("evaluations")
-    request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}
-    request |= {key: asked[key] for key in ("rounds", "left_out", "folds") if asked[key]}
+    fields = asdict(record)
+    evaluations = fields.pop("evaluations")
+    request = {"plan": fields["plan"], "data": fields["data"], "evaluations": evaluations, "command": fields["command"]}
+    request |= {key: fields[key] for key in ("rounds", "left_out", "folds") if fields[key]}
     return Address("builds", job.plan.competition.name, request)

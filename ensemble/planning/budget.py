@@ -145,7 +145,7 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
 def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | None = None) -> Address:
     """The address of the choice: members, recipe without epochs, data, budget, rounds, folds, devices and threads."""
     requests = _but_epochs(job, work)
-    asked = {
+    request = {
         "budget": seconds_of(text),
         "most": _most(job),
         "members": {name: {k: v for k, v in of.items() if k != "code"} for name, of in requests.items()},
@@ -157,7 +157,7 @@ def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | N
         "threads": job.store.made_with.get("threads", ""),
         "devices": _apart(job),
     } | ({"folds": folds} if folds else {})
-    return Address("budgets", job.plan.competition.name, asked)
+    return Address("budgets", job.plan.competition.name, request)
 
 
 def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
@@ -217,11 +217,11 @@ def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> t
 
 def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
     """The numbers of epochs for which a member with otherwise the same request is cached."""
-    asked = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
+    requests = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
     old = [
         m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request
     ]
-    return {made["recipe"]["epochs"] for made in old if _cut(made) in asked}
+    return {made["recipe"]["epochs"] for made in old if _cut(made) in requests}
 
 
 def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
@@ -287,5 +287,5 @@ def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spen
 
 def _enough(seconds: float) -> str:
     """A budget for this many seconds, as `--budget` takes it."""
-    wanted = seconds / SHARE
-    return f"{math.ceil(wanted)}s" if wanted < 2 * UNITS["m"] else f"{math.ceil(wanted / UNITS['m'])}m"
+    budget = seconds / SHARE
+    return f"{math.ceil(budget)}s" if budget < 2 * UNITS["m"] else f"{math.ceil(budget / UNITS['m'])}m"

@@ -45,20 +45,20 @@ def reasons(store: Store, items: Sequence[PlannedResult]) -> list[str]:
     """
     past = ResultHistory(store)
     making = frozenset(i.address.digest for i in items if not i.kept)
-    asked = PlannedDigests({i.address.digest: i.address for i in items}, making)
-    told: dict[str, list[str]] = {}
+    planned = PlannedDigests({i.address.digest: i.address for i in items}, making)
+    rows_by_reason: dict[str, list[str]] = {}
     for item in items:
         if item.kept or item.kind == "images":
             continue
         if (epoch := interrupted_after(store, item)) is not None:
-            told.setdefault(f"training goes on after epoch {epoch}", []).append(item.row)
+            rows_by_reason.setdefault(f"training goes on after epoch {epoch}", []).append(item.row)
             continue
-        changed = changes(past, item.address, asked)
+        changed = changes(past, item.address, planned)
         if changed:
-            told.setdefault(f"{AGAIN[item.kind]}: {'; '.join(changed)}", []).append(item.row)
+            rows_by_reason.setdefault(f"{AGAIN[item.kind]}: {'; '.join(changed)}", []).append(item.row)
         elif changed is None and item.kind == "members" and past.manifests:
-            told.setdefault("trained for the first time", []).append(item.row)
-    return [f"{', '.join(dict.fromkeys(rows))}: {why}" for why, rows in told.items()]
+            rows_by_reason.setdefault("trained for the first time", []).append(item.row)
+    return [f"{', '.join(dict.fromkeys(rows))}: {why}" for why, rows in rows_by_reason.items()]
 
 
 def interrupted_after(store: Store, item: PlannedResult) -> int | None:
@@ -71,44 +71,44 @@ def interrupted_after(store: Store, item: PlannedResult) -> int | None:
         return None
 
 
-def changes(past: ResultHistory, wanted: Address, asked: PlannedDigests) -> list[str] | None:
+def changes(past: ResultHistory, wanted: Address, planned: PlannedDigests) -> list[str] | None:
     """The differences to the most similar cached result, in words; None if there is no similar result.
 
     Inputs that are rebuilt themselves are skipped: they have a line of their own.
     """
     old = past.nearest(wanted)
-    return None if old is None else _between(past, old, wanted, asked)
+    return None if old is None else _between(past, old, wanted, planned)
 
 
-def _between(past: ResultHistory, old: Manifest, wanted: Address, asked: PlannedDigests) -> list[str]:
-    told: list[str] = []
+def _between(past: ResultHistory, old: Manifest, wanted: Address, planned: PlannedDigests) -> list[str]:
+    lines: list[str] = []
     for key, before, now in differences(wanted.request, old.request):
-        told += _tell(past, old, wanted, asked, key, before, now)
-    sized = any(t.startswith("recipe.size ") for t in told)
-    return [t for t in dict.fromkeys(told) if not (sized and t.startswith("size of "))]
+        lines += _tell(past, old, wanted, planned, key, before, now)
+    sized = any(t.startswith("recipe.size ") for t in lines)
+    return [t for t in dict.fromkeys(lines) if not (sized and t.startswith("size of "))]
 
 
 def _tell(
-    past: ResultHistory, old: Manifest, wanted: Address, asked: PlannedDigests, key: str, before: Any, now: Any
+    past: ResultHistory, old: Manifest, wanted: Address, planned: PlannedDigests, key: str, before: Any, now: Any
 ) -> list[str]:
     """One difference in words."""
     first, _, member = key.partition(".")
     kind = MADE_OF.get(first)
     if first in OF_EACH_MEMBER and member:
-        there = [member in request.get("banks", {}) for request in (old.request, wanted.request)]
-        if there[0] != there[1]:
-            return [f"new member {member}" if there[1] else f"without member {member}"]
+        in_request = [member in request.get("banks", {}) for request in (old.request, wanted.request)]
+        if in_request[0] != in_request[1]:
+            return [f"new member {member}" if in_request[1] else f"without member {member}"]
     if key == "code":
         return _changed_files(old.code, code_files(wanted.request))
     if key == "contents":
         return _changed_images(past.store.root / old.key / FILES, now, wanted.name)
     if key == "labels":
         return ["labels: the identities of the training images changed"]
-    if kind and kind != "images" and now in asked.making:
+    if kind and kind != "images" and now in planned.making:
         return []
     if kind and isinstance(before, str) and isinstance(now, str):
         earlier = past.by_digest(kind, before)
-        known = _between(past, earlier, asked.all[now], asked) if earlier and now in asked.all else []
+        known = _between(past, earlier, planned.all[now], planned) if earlier and now in planned.all else []
         return known or [f"{key}: made from other {kind}"]
     name = f"{key} of {wanted.name}" if wanted.kind == "images" else key
     return [f"{name} {_value(before)} -> {_value(now)}"]

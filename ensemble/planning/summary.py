@@ -45,11 +45,11 @@ def kept_members(job: BuildContext, work: BuildPlan) -> str:
     kept: list[str] = []
     left: list[str] = []
     for member in job.plan.members:
-        there = all(job.store.has(member_features_address(job, work, member.name, test)) for test in work.tests)
-        (kept if there else left).append(member.name)
+        cached = all(job.store.has(member_features_address(job, work, member.name, test)) for test in work.tests)
+        (kept if cached else left).append(member.name)
     for name, incoming in work.outside.items():
-        there = all(job.store.has(address) for address in incoming.banks.values())
-        (kept if there else left).append(name)
+        cached = all(job.store.has(address) for address in incoming.banks.values())
+        (kept if cached else left).append(name)
     return f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}"
 
 
@@ -86,12 +86,12 @@ def unweighted(plan: BuildConfig) -> list[str]:
 
 def own_settings(plan: BuildConfig, member: Member) -> str:
     """A member's own settings: its timm model, and where it differs from the shared recipe."""
-    told = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
+    parts = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
     own, shared = (recipe.model_dump(mode="json") for recipe in (plan.recipe_of(member), plan.recipe))
-    told += [f"{key} {json.dumps(value)}" for key, value in own.items() if value != shared[key]]
+    parts += [f"{key} {json.dumps(value)}" for key, value in own.items() if value != shared[key]]
     if (how := resampling(member)) != PLAIN:
-        told.append(f"images resized {how}")
-    return f"{member.name}: {', '.join(told)}" if told else ""
+        parts.append(f"images resized {how}")
+    return f"{member.name}: {', '.join(parts)}" if parts else ""
 
 
 def _rates(recipe: Recipe) -> str:

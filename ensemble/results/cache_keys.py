@@ -66,11 +66,11 @@ def weights_address(
         labels: digest of the images' identities.
         start: identification of the initial weights, with a digest of their contents; None for random weights.
     """
-    asked = recipe.model_dump(mode="json")
+    settings = recipe.model_dump(mode="json")
     request = {
         "member": member.model_dump(mode="json", exclude={"size", "seed", "recipe"})
         | {"name": member.base, "weights": start},
-        "recipe": {k: v for k, v in asked.items() if k not in NO_EFFECT} | {"precision": precision},
+        "recipe": {k: v for k, v in settings.items() if k not in NO_EFFECT} | {"precision": precision},
         "feed": recipe.feed_on(device),  # a level may differ
         "compiled": recipe.launch == "compile",  # captured or not, the bits are the same
         "device": device,
@@ -233,8 +233,8 @@ def left_out_request(left_out: LeftOut | None) -> dict[str, Any]:
     if left_out is None:
         return {}
     parts = (left_out.own, left_out.indptr, left_out.index)
-    told = b"|".join(np.asarray(a, "<i8").tobytes() for a in parts)
-    return {"left_out": {"rules": list(left_out.rules), "rows": hashlib.sha256(told).hexdigest()}}
+    rows = b"|".join(np.asarray(a, "<i8").tobytes() for a in parts)
+    return {"left_out": {"rules": list(left_out.rules), "rows": hashlib.sha256(rows).hexdigest()}}
 
 
 def _banks(banks: Mapping[str, Address]) -> dict[str, str]:

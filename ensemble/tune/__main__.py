@@ -73,18 +73,18 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
 
 def defaults(built: Ensemble) -> Ensemble:
     """The settings of `ensemble.yaml`. A value `auto` there is replaced by the build's value."""
-    found = load_ensemble()
-    settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
+    settings = load_ensemble()
+    settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(settings, key) == "auto"}
     settled["group_by"] = built.group_by
-    settled |= {"fusion": SUM_FIRST} if found.fusion == CALIBRATED else {}  # that is compared apart
-    return found.model_copy(update=settled)
+    settled |= {"fusion": SUM_FIRST} if settings.fusion == CALIBRATED else {}  # that is compared apart
+    return settings.model_copy(update=settled)
 
 
-def built_mix(case: OpenEvaluation, members: Sequence[str], judge: Boards) -> FusionSettings:
+def built_mix(case: OpenEvaluation, members: Sequence[str], scorer: Boards) -> FusionSettings:
     """The build's own settings for this problem. Calibrations learned on the folds do not apply to the folds."""
     settings = case.plan.ensemble
-    if judge.parts:
-        return partitions.mixes_of(settings, members, judge.parts)[0]
+    if scorer.parts:
+        return partitions.mixes_of(settings, members, scorer.parts)[0]
     learned = None if case.folds else learned_for(case.store, case.evaluation)
     return fusion_settings(settings, members, learned=learned)
 
@@ -182,37 +182,37 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
     """
     members = list(case.evaluation.banks)
     try:
-        judges = problems(case, device, seed, [x for x in grid.whitened if x is not None])
+        scorers = problems(case, device, seed, [x for x in grid.whitened if x is not None])
     except NotWhitened as e:
         progress.say(f"whitened features are not tried: {e}")
         grid = replace(grid, whitened=(None,))
-        judges = problems(case, device, seed)
+        scorers = problems(case, device, seed)
     base = replace(fusion_settings(defaults(case.plan.ensemble), members), weights=(1.0,) * len(members))
     found, kept, held, mixes = list[dict[str, Any]](), dict[str, str](), list[Held](), dict[str, FusionSettings]()
     chosen = dict[str, FusionSettings]()
-    for name, judge in judges.items():
-        pids, before = judge.pids, judge.totals(base)
+    for name, scorer in scorers.items():
+        pids, before = scorer.pids, scorer.totals(base)
         few = too_few(persons_asking(pids, ~np.isnan(before)))
-        if judge.parts and not judge.parts[0].units:
+        if scorer.parts and not scorer.parts[0].units:
             few = "the gallery has nothing of it"
         if few:
             kept[name], mixes[name] = few, base
             held.append((pids, before, before))
             continue
-        tuned, told = tune_one(name, judge, case, base, grid, seed, len(judges), progress)
-        found.append(told)
+        tuned, result = tune_one(name, scorer, case, base, grid, seed, len(scorers), progress)
+        found.append(result)
         mixes[name], chosen = tuned.mix, {rung.name: rung.chosen[2] for rung in tuned.rungs}
         held.append((pids, tuned.before, tuned.after))
     if not found:
-        raise DataError(kept[max(judges, key=lambda name: len(judges[name].pids))])
+        raise DataError(kept[max(scorers, key=lambda name: len(scorers[name].pids))])
     domains = case.evaluation.kinds is not None
     line = domain_sets(mixes, members, case.plan.ensemble) if domains else sets(mixes[ALL], members)
-    whole = together(held, seed) if len(judges) > 1 else None
-    told = {"problems": found, "kept": kept, "together": whole, "sets": line}
+    whole = together(held, seed) if len(scorers) > 1 else None
+    result = {"problems": found, "kept": kept, "together": whole, "sets": line}
     if case.folds:
-        told["folds"] = [board_shape(judge.evaluation) for judge in judges[ALL].judges]
-        told["elsewhere"] = elsewhere(case, base, chosen, seed, device)
-    return told
+        result["folds"] = [board_shape(scorer.evaluation) for scorer in scorers[ALL].judges]
+        result["elsewhere"] = elsewhere(case, base, chosen, seed, device)
+    return result
 
 
 def board_shape(evaluation: Evaluation) -> dict[str, Any]:
@@ -237,16 +237,16 @@ def elsewhere(
     e = case.evaluation
     if not e.query_pids:
         return None
-    pids, judge = np.array(e.query_pids), boards.scorer_of(case, device)
+    pids, scorer = np.array(e.query_pids), boards.scorer_of(case, device)
     white = {mix.whitened for mix in chosen.values() if mix.whitened is not None}
-    judge = boards.with_whitened(judge, e.banks, sorted(white))
-    before = judge.totals(base)
-    return {name: together([(pids, before, judge.totals(mix))], seed) for name, mix in chosen.items()}
+    scorer = boards.with_whitened(scorer, e.banks, sorted(white))
+    before = scorer.totals(base)
+    return {name: together([(pids, before, scorer.totals(mix))], seed) for name, mix in chosen.items()}
 
 
 def tune_one(
     name: str,
-    judge: Boards,
+    scorer: Boards,
     case: OpenEvaluation,
     base: FusionSettings,
     grid: SearchSpace,
@@ -255,27 +255,27 @@ def tune_one(
     progress: Progress,
 ) -> tuple[TuningResult, dict[str, Any]]:
     """Tune one of `of` problems. Returns the result, and the same as JSON."""
-    members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
-    pids, begun = judge.pids, time.monotonic()
-    most = max(grid.most_neighbours(), base.reranker.neighbours_read(judge.images))
+    members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), scorer)
+    pids, begun = scorer.pids, time.monotonic()
+    most = max(grid.most_neighbours(), base.reranker.neighbours_read(scorer.images))
     grouped = is_grouped(base.reranker) or any(is_grouped(RERANKERS[name]) for name in grid.searched)
-    trials = {white: judge.fast(most, white, grouped=grouped) for white in (None, *judge.judges[0].white)}
+    trials = {white: scorer.fast(most, white, grouped=grouped) for white in (None, *scorer.judges[0].white)}
     trial = trials[None]
     took = duration(time.monotonic() - begun)
     progress.say(f"{name}: candidates of {trial.images:,} images by {len(members)} members: {took}")
-    chance = judge.chance(seed)
-    found = cross_fitting.tune(_telling(trials, progress), judge.totals, pids, base, grid, seed, of, chance)
+    chance = scorer.chance(seed)
+    found = cross_fitting.tune(_telling(trials, progress), scorer.totals, pids, base, grid, seed, of, chance)
     return found, {
         "name": name,
         "members": members,
         "persons": found.persons,
         "queries": found.queries,
         "gallery": trial.gallery,
-        "signature": judge.signature(base),
-        "built": built.as_dict() | {"total": None if built.calibrated and not built.learned else judge.total(built)},
+        "signature": scorer.signature(base),
+        "built": built.as_dict() | {"total": None if built.calibrated and not built.learned else scorer.total(built)},
         "base": base.as_dict() | {"total": found.base_total},
         "rungs": [_rung(rung) for rung in found.rungs],
-        "calibrated": calibrated.compare(judge, base, seed),
+        "calibrated": calibrated.compare(scorer, base, seed),
         "mix": found.mix.as_dict(),
         "tried": sum(one.tried for one in trials.values()),
         "a_minute": trial.rate,

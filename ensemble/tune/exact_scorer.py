@@ -52,8 +52,8 @@ class ExactScorer:
     def score(self, *mixes: FusionSettings) -> Score:
         """The exact score of one mix, or of one mix per part, with the results per query."""
         if mixes not in self._kept:
-            said = {"distance": "cosine", "rerank": self._described(mixes), "members": self._members(mixes)}
-            self._kept[mixes] = score_stream(self._stream(mixes), self.evaluation, self.competition, said)
+            notes = {"distance": "cosine", "rerank": self._described(mixes), "members": self._members(mixes)}
+            self._kept[mixes] = score_stream(self._stream(mixes), self.evaluation, self.competition, notes)
         return self._kept[mixes]
 
     def totals(self, *mixes: FusionSettings) -> NDArray[np.float64]:
@@ -88,12 +88,12 @@ class ExactScorer:
         """Members with a weight in any mix, with the weight of the first. The description has the other weights."""
         first = zip(self.names, mixes[0].weights, strict=True)
         anywhere = [any(weights) for weights in zip(*(mix.weights for mix in mixes), strict=True)]
-        return "+".join(f"{name}*{w:g}" for (name, w), there in zip(first, anywhere, strict=True) if there)
+        return "+".join(f"{name}*{w:g}" for (name, w), used in zip(first, anywhere, strict=True) if used)
 
 
-def of_parts(judge: ExactScorer, wanted: Sequence[Partition]) -> ExactScorer:
+def of_parts(scorer: ExactScorer, wanted: Sequence[Partition]) -> ExactScorer:
     """A scorer of the same members for some parts, on the queries of these parts only."""
-    asked = np.sort(np.concatenate([part.query for part in wanted]))
-    e = judge.evaluation
-    given = judge.feats, judge.names, e.of_queries(asked), judge.competition, judge.device
-    return ExactScorer(*given, tuple(wanted), every=judge.every or e.left_out)
+    queries = np.sort(np.concatenate([part.query for part in wanted]))
+    e = scorer.evaluation
+    given = scorer.feats, scorer.names, e.of_queries(queries), scorer.competition, scorer.device
+    return ExactScorer(*given, tuple(wanted), every=scorer.every or e.left_out)

@@ -169,9 +169,9 @@ def how(mix: Mapping[str, Any]) -> str:
     """The re-ranking of a mix in words."""
     numbers = ", ".join(f"{name} {value:g}" for name, value in mix["options"].items())
     usual = mix["rerank"] == USUAL and numbers
-    told = numbers if usual else f"{mix['rerank']} {numbers}".strip()
-    told += ", each before the sum" if mix["fusion"] == EACH_FIRST else ""
-    return told + (f", whitened, shrinkage {mix['whiten']:g}" if "whiten" in mix else "")
+    text = numbers if usual else f"{mix['rerank']} {numbers}".strip()
+    text += ", each before the sum" if mix["fusion"] == EACH_FIRST else ""
+    return text + (f", whitened, shrinkage {mix['whiten']:g}" if "whiten" in mix else "")
 
 
 def _verdict(found: Mapping[str, Any]) -> Sequence[str]:

@@ -188,10 +188,10 @@ def resampling_of(model: str) -> str:
     """
     known(model)
     settings = _timm().get_pretrained_cfg(model)
-    asked = settings.interpolation if settings else PLAIN
-    if asked not in RESAMPLINGS:
-        raise ValueError(f"timm's {model!r} wants images resized by {asked!r}; there are {', '.join(RESAMPLINGS)}")
-    return asked
+    resampled = settings.interpolation if settings else PLAIN
+    if resampled not in RESAMPLINGS:
+        raise ValueError(f"timm's {model!r} wants images resized by {resampled!r}; there are {', '.join(RESAMPLINGS)}")
+    return resampled
 
 
 def scale_of(settings: dict[str, Any]) -> Scale:

@@ -20,12 +20,12 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
     Raises:
         DataError: an image is missing; or as `read_pairs`.
     """
-    there = set(query), set(gallery)
+    names_of_side = set(query), set(gallery)
     for row, q, g in read_pairs(root):
-        if q not in there[0] or g not in there[1]:
-            side, name, names = ("query", q, query) if q not in there[0] else ("gallery", g, gallery)
-            told = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
-            raise DataError(f"{pairs_file(root)}, row {row!r}: {told}")
+        if q not in names_of_side[0] or g not in names_of_side[1]:
+            side, name, names = ("query", q, query) if q not in names_of_side[0] else ("gallery", g, gallery)
+            reason = f"{name!r} is not in the {side} list of the data set{hint(name, names)}"
+            raise DataError(f"{pairs_file(root)}, row {row!r}: {reason}")
 
 
 def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:

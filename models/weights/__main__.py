@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = parse(argv)
     (member,) = load_build_config([args.member], sets=args.set).members
-    asked = member.weights.model_dump(include={"fresh", "prefix", "grid"}) if member.weights else {}
+    options = member.weights.model_dump(include={"fresh", "prefix", "grid"}) if member.weights else {}
     file = read_tensors(args.file)
     with torch.device("meta"):
         backbone = published(registry.make_net(member, classes=2).backbone)
-    weights = Weights(file=str(args.file), **asked)
+    weights = Weights(file=str(args.file), **options)
     report, _ = match(backbone, file, weights, source=str(args.file), sha256=file_digest(args.file))
     print(report.table())
     refuse_others(report, file, learned(backbone))
