@@ -1,16 +1,16 @@
-"""Errors a user can cause and mend.
+"""Errors that a user can cause and fix.
 
     ReidError                 the base: a command prints it and exits with status 2
     ├── ConfigError           a YAML file, a --set or a command line asks for what does not exist
     ├── DataError             a folder, a label list or an image is not what its layout says
     │   └── ImageError        an image file cannot be decoded
     ├── WeightsError          a weights file is missing, altered, or of another network
-    ├── TrainingError         the numbers went wrong: NaN or Inf in a loss or a feature; or the process of a member died
-    ├── ResultError           a kept result is missing, damaged, or cannot be written
+    ├── TrainingError         NaN or Inf in a loss or a feature, or a member's process died
+    ├── ResultError           a cached result is missing, damaged, or cannot be written
     ├── MismatchedBanks       members list different images
     └── SubmissionError       a submission breaks its format's rules
 
-Each message says what came, what is allowed and what to do. Any other exception is a defect and shows its traceback.
+Each message says what was given, what is allowed and what to do. Any other exception is a defect and has a traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 class ReidError(ValueError):
-    """Something the user can mend."""
+    """An error that the user can fix."""
 
 
 class ConfigError(ReidError):
@@ -38,19 +38,19 @@ class ImageError(DataError):
         self.path, self.reason, self.advice = path, reason, advice
 
     def __reduce__(self) -> tuple[type[ImageError], tuple[Path, str, str]]:
-        return type(self), (self.path, self.reason, self.advice)  # a loader's process hands it over
+        return type(self), (self.path, self.reason, self.advice)  # pickled by a loader process
 
 
 class WeightsError(ReidError):
-    """A weights file cannot serve the network it was named for."""
+    """A weights file does not fit its network."""
 
 
 class TrainingError(ReidError):
-    """A loss or a feature is not a finite number, or the process that trained a member died."""
+    """A loss or a feature is not finite, or the process that trained a member died."""
 
 
 class ResultError(ReidError):
-    """A kept result is missing, damaged, or cannot be written."""
+    """A cached result is missing, damaged, or cannot be written."""
 
 
 class MismatchedBanks(ReidError):

@@ -1,4 +1,4 @@
-"""The words of `--members`: names of configs/members.yaml, models of timm, and files that other code made."""
+"""Parse `--members`: names of configs/members.yaml, timm models, and feature files made by other code."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ TIMM = "timm:"
 
 
 def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The words with members' names in place of `timm:MODEL`; and of each such name the model.
+    """Replace `timm:MODEL` by member names.
 
-    A member is called NAME where the word is `NAME=timm:MODEL`, else as its model, with `_` for the dot before a tag:
-    names are parts of folders' names, and `--set members.NAME.KEY` goes by dots. A seed, as in `timm:MODEL@1`, goes to
-    the name: `MODEL@1`.
+    `NAME=timm:MODEL` is called NAME. `timm:MODEL` is called MODEL, with `_` for each dot, since `--set
+    members.NAME.KEY` splits at dots. A seed moves to the name: `timm:MODEL@1` is called `MODEL@1`.
+
+    Returns:
+        The words, and member name -> timm model.
 
     Raises:
-        ConfigError: no model is named, a name cannot be one, or two models have one name.
+        ConfigError: no model is given, a name is not valid, or two models have one name.
     """
     names: list[str] = []
     models: dict[str, str] = {}
@@ -51,13 +53,13 @@ def timm_members(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def split_members(words: Sequence[str]) -> tuple[list[str], tuple[ExternalMember, ...]]:
-    """The words that name members of configs/members.yaml, and the files among them.
+    """Split the words into members of configs/members.yaml and files.
 
-    A word is a file where it is written `NAME=PATH`, has a folder in it, or ends as one of `SUFFIXES`; without a name
-    of its own it is called by its stem.
+    A word is a file if it is `NAME=PATH`, contains a slash, or ends with one of `SUFFIXES`. Without NAME, the member is
+    called by the file's stem.
 
     Raises:
-        ConfigError: a file that is not there, a name that cannot be one, or a name given twice.
+        ConfigError: a file does not exist, a name is not valid, or a name is given twice.
     """
     inside: list[str] = []
     outside: list[ExternalMember] = []
@@ -76,7 +78,7 @@ def split_members(words: Sequence[str]) -> tuple[list[str], tuple[ExternalMember
 
 
 def words_of(text: str) -> list[str]:
-    """The words of `--members`, set off by commas; one that has commas itself stands in double quotes, as in CSV."""
+    """The words of `--members`, separated by commas. A word with commas is in double quotes, as in CSV."""
     try:
         words = next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error as e:
@@ -85,10 +87,10 @@ def words_of(text: str) -> list[str]:
 
 
 def text_of(members: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
-    """Words as `words_of` reads them back; a text is one already.
+    """Join words to a text that `words_of` can split. A text is returned unchanged.
 
     Raises:
-        ConfigError: something else than words and paths is among them.
+        ConfigError: an item is neither a text nor a path.
     """
     if isinstance(members, str):
         return members

@@ -1,4 +1,4 @@
-"""YAML files and --set changes in, one checked BuildConfig out."""
+"""Load YAML files, apply --set changes, and return a checked BuildConfig."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from configs.external_members import TIMM, split_members, timm_members
 from configs.schema import AT, NAME, BuildConfig, Competition, Ensemble, Member, Recipe
 
 HERE = Path(__file__).parent
-MOST_VALUES = 100_000  # in one file; aliases of aliases make 10^9 of a few lines
+MOST_VALUES = 100_000  # per file; nested aliases can expand a few lines to 10^9 values
 M = TypeVar("M", bound=BaseModel)
 
 
 class _Yaml(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as the number it is (YAML 1.1 wants 1.0e-3), and refuses a key given twice."""
+    """Safe YAML that reads 1e-3 as a number (YAML 1.1 requires 1.0e-3) and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping; plain YAML would let the last of two equal keys win without a word."""
+        """A mapping without duplicate keys. Plain YAML would silently use the last of two equal keys."""
         plain = (key for key, _ in node.value if not key.tag.endswith(":merge"))
         keys = [self.construct_object(key, deep=True) for key in plain]
         for i, key in enumerate(keys):
@@ -51,17 +51,17 @@ def load_build_config(
     """Read the YAML files, apply the competition's keys, a named recipe and the --set changes, and check the whole.
 
     Args:
-        members: names from `members.yaml`, models of timm (`timm:MODEL`, `NAME=timm:MODEL`), either with a seed
-            (`r50@1`), and files of features that other code made, in the order of the table.
-        competition: a file in `competitions/`, without `.yaml`; or any FILE.yaml.
-        layout: takes the place of the competition's layout.
-        recipe: a file in `recipes/`, without `.yaml`, or any FILE.yaml: what it changes of `recipe.yaml` and of every
+        members: in the order of the result. Names from `members.yaml`, timm models (`timm:MODEL`, `NAME=timm:MODEL`),
+            both optionally with a seed (`r50@1`), and feature files made by other code.
+        competition: a file in `competitions/`, without `.yaml`, or any FILE.yaml.
+        layout: replaces the competition's layout.
+        recipe: a file in `recipes/`, without `.yaml`, or any FILE.yaml, with changes of `recipe.yaml` and of every
             member.
         sets: `recipe.epochs=3`, `ensemble.lam=0.5`, `competition.ap=hits`, `members.r50.head=global`.
-        folder: where the YAML files lie.
+        folder: the folder of the YAML files.
 
     Raises:
-        ConfigError: a name or a key that does not exist, or a value that is not allowed; it lists what is.
+        ConfigError: a name or a key does not exist, or a value is not allowed. The message lists what is allowed.
     """
     tables = {
         "recipe": _read(folder / "recipe.yaml"),
@@ -79,8 +79,8 @@ def load_build_config(
     of_each = {} if recipe is None else _name_recipe(tables, folder, recipe)
     for change in (c for c in changes if not _of_competition(c)):
         _apply(tables, change)
-    for name in set(tables["members"]) - listed:  # made on the command line: the named recipe holds for them too
-        if isinstance(tables["members"][name], dict) and AT not in name:  # with a seed it has its base's
+    for name in set(tables["members"]) - listed:  # members made on the command line also get the named recipe
+        if isinstance(tables["members"][name], dict) and AT not in name:  # a member with a seed copies its base
             tables["members"][name] = of_each | tables["members"][name]
     how = checked(Recipe, tables["recipe"], "configs/recipe.yaml")
     inside, outside = split_members(names)
@@ -105,11 +105,11 @@ def load_build_config(
 def load_competition(
     name: str, *, layout: str | None = None, sets: Iterable[str] = (), folder: Path = HERE
 ) -> Competition:
-    """One competition by itself, for a command that trains nothing.
+    """Load one competition, for a command that trains nothing.
 
     Args:
-        name: a file in `competitions/`, without `.yaml`, or any FILE.yaml. layout: takes the place of its layout.
-        sets: `competition.ap=hits` and the like.
+        name: a file in `competitions/`, without `.yaml`, or any FILE.yaml. layout: replaces its layout.
+        sets: changes such as `competition.ap=hits`.
 
     Raises:
         ConfigError: as `load_build_config`.
@@ -121,15 +121,15 @@ def load_competition(
 
 
 def load_ensemble(folder: Path = HERE) -> Ensemble:
-    """`ensemble.yaml` as it stands: the defaults."""
+    """The defaults in `ensemble.yaml`."""
     return checked(Ensemble, _read(folder / "ensemble.yaml"), "configs/ensemble.yaml")
 
 
 def _parse(text: str) -> Any:
-    """YAML without tags that make objects, and of a size that a configuration has.
+    """Parse YAML without object tags, of limited size.
 
     Raises:
-        YAMLError: it is not.
+        YAMLError: the text is not valid, or too large.
     """
     try:
         value = yaml.load(text, Loader=_Yaml)
@@ -167,7 +167,7 @@ def _read_competition(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _file_of(folder: Path, name: str, what: str) -> Path:
-    """The file that is meant: one of the project's by its name, or any that ends in .yaml."""
+    """The path of a named file of the project, or of any file that ends in .yaml."""
     if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
         return Path(name)
     there = sorted(p.stem for p in folder.glob("*.yaml"))
@@ -194,7 +194,11 @@ def _check_weights(where: str, weights: Mapping[str, float], members: Sequence[s
 
 
 def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
-    """Lay a named recipe's keys over the recipe, and its `member` keys over every member; those are given back."""
+    """Apply a named recipe: its `recipe` keys to the recipe, its `member` keys to every member.
+
+    Returns:
+        The `member` keys.
+    """
     path = _file_of(folder / "recipes", name, "recipe")
     changes = _read(path)
     _known(list(changes), ("recipe", "member"), f"{path}: unknown key", "it knows")
@@ -206,7 +210,11 @@ def _name_recipe(tables: dict[str, Any], folder: Path, name: str) -> dict[str, A
 
 
 def _take_timm(table: dict[str, Any], words: Sequence[str]) -> list[str]:
-    """Put the models of timm that are named into the table of members; all words, models by their member's name."""
+    """Add the named timm models to the table of members.
+
+    Returns:
+        All words, with a timm model replaced by its member's name.
+    """
     names, models = timm_members(words)
     for name, model in models.items():
         if name in table:
@@ -216,16 +224,16 @@ def _take_timm(table: dict[str, Any], words: Sequence[str]) -> list[str]:
 
 
 def _take_seeds(table: dict[str, Any], names: Sequence[str], recipe: Recipe) -> None:
-    """Put members with a seed, `NAME@SEED`, into the table: the row of NAME, what `--set` says of it, and the seed.
+    """Add members with a seed, `NAME@SEED`, to the table: the row of NAME with its `--set` changes and the seed.
 
     Raises:
-        ConfigError: it is no seed, or two members are one network.
+        ConfigError: the seed is not valid, or two members have the same network and seed.
     """
     seen: dict[tuple[str, str], str] = {}
     for name in names:
         base, at, seed = name.partition(AT)
         if base not in table:
-            continue  # an unknown member, which is said with the names that are known
+            continue  # an unknown member: `_pick` reports it
         row = _row(base, table[base])
         if at:
             if not seed.isascii() or not seed.isdigit() or str(int(seed)) != seed:
@@ -243,7 +251,7 @@ def _take_seeds(table: dict[str, Any], names: Sequence[str], recipe: Recipe) -> 
 
 
 def _row(member: str, given: Any) -> dict[str, Any]:
-    """What the table of members says of one; nothing is all defaults."""
+    """A member's row of the table. An empty row means all defaults."""
     if given is not None and not isinstance(given, dict):
         raise ConfigError(
             f"members.{member} is {given!r}; wanted what differs from ResNet-50, such as {{backbone: {{name: resnet}}}}"
@@ -260,11 +268,11 @@ def _pick(names: Sequence[str], table: Mapping[str, Any], alone: bool) -> tuple[
         weight = set_option("ensemble.weights", {twice[0]: 2})
         raise ConfigError(f"member {twice[0]!r} is named twice; give it a weight ({weight})")
     every = {n: checked(Member, {"name": n} | _row(n, row), f"configs/members.yaml, {n}") for n, row in table.items()}
-    return tuple(every[n] for n in names)  # the others were checked too: a misspelt --set members.NAME makes a new one
+    return tuple(every[n] for n in names)  # other rows are checked too: a misspelt --set members.NAME makes a row
 
 
 def _apply(tables: dict[str, Any], change: str) -> None:
-    """Put one `a.b.c=value` in place; the value is read as YAML."""
+    """Apply one change `a.b.c=value`. The value is parsed as YAML."""
     dotted, equals, text = change.partition("=")
     keys = dotted.strip().split(".")
     if not equals or len(keys) < 2 or not all(keys):
@@ -283,10 +291,10 @@ def _apply(tables: dict[str, Any], change: str) -> None:
 
 
 def checked(model: type[M], value: Any, where: str) -> M:
-    """A value as a model of `configs/schema.py`.
+    """Validate a value by a model of `configs/schema.py`.
 
     Raises:
-        ConfigError: it is none; `where` begins the sentence.
+        ConfigError: the value is not valid. `where` begins the message.
     """
     try:
         return model.model_validate(value)
@@ -295,19 +303,19 @@ def checked(model: type[M], value: Any, where: str) -> M:
 
 
 def _sentence(model: type[BaseModel], err: dict[str, Any]) -> str:
-    """One pydantic complaint in words, with the keys that are known where one is not."""
+    """One pydantic error in words. For an unknown key, it lists the known keys."""
     at = ".".join(str(x) for x in err["loc"] if not str(x).startswith(("constrained-", "literal[")))  # a union's sides
     if err["type"] == "extra_forbidden":
         return f"unknown key {at!r}; it knows: {', '.join(_keys_at(model, err['loc'][:-1]))}"
     if err["type"] == "missing":
         return f"key {at!r} is missing"
-    if not at:  # of several keys together: the sentence names them
+    if not at:  # an error of several keys: the message names them
         return str(err["msg"]).removeprefix("Value error, ")
     return f"{at}: {err['msg']} (came: {err['input']!r})"
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The keys of the model that lies at `loc`."""
+    """The keys of the model at `loc`."""
     for step in loc:
         field = model.model_fields.get(str(step))
         if field is None:

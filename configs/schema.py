@@ -1,4 +1,4 @@
-"""The frozen models that the YAML files load into. An unknown key is an error that lists the known ones."""
+"""The data models of the YAML files. An unknown key is an error that lists the known keys."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from pydantic import Field, field_validator, model_validator
 from configs.frozen import ComponentConfig, Frozen
 from configs.recipe import Recipe
 
-Weight = Annotated[float, Field(ge=0, le=1e6)]  # float32 sums take it
+Weight = Annotated[float, Field(ge=0, le=1e6)]  # within the range of float32 sums
 Count = Annotated[int, Field(ge=1)]
-NAME = re.compile(r"\w[\w.-]*")  # of a member: it becomes part of a folder's name, and of a list set off by commas
-AT = "@"  # between a member's name and a seed of its own: r50@1
+NAME = re.compile(r"\w[\w.-]*")  # of a member: part of a folder's name, and of a list separated by commas
+AT = "@"  # between a member's name and its own seed: r50@1
 
 
 FORMATS = ("naic_json", "aicity_txt", "visda_txt", "prcv_csv", "atrw_json", "pairs_csv")  # of submit/formats
-WHOLE = ("prcv_csv", "pairs_csv")  # those that hand in distances to the whole gallery
+LABEL_FORMATS = ("clusters_csv", "identities_csv")  # a label an image, which submit.clusters writes
+WHOLE = ("prcv_csv", "pairs_csv")  # formats with distances to the whole gallery
 EVERY = "every"
 SUM_FIRST, EACH_FIRST = FUSIONS = "sum_then_rerank", "rerank_then_sum"  # those that tuning searches
 CALIBRATED = "calibrated"  # a fusion that is learned on labelled pairs
-OF_ALL = ("min_images", "precision")  # keys of the recipe that no member can have to itself
+OF_ALL = ("min_images", "precision")  # keys of the recipe that all members share
 COSINE, RERANKED = DISTANCES = "cosine", "reranked"
-JUNK_RULES = ("itself", "same_pid_same_cam", "same_sequence")  # what a query's list leaves out, or its score
+JUNK_RULES = ("itself", "same_pid_same_cam", "same_sequence")  # images excluded from a query's list or from its score
 NO_JUNK = "none"
 PARTS = ("train", "query", "gallery", "unlabelled")  # the lists of a data set
 
 
 class Weights(Frozen):
-    """Where a member's trunk starts from.
+    """The initial weights of a member's backbone.
 
-    Exactly one of `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`: a repository of the
-    Hugging Face hub that holds `model.safetensors`, with the 40 digits of the commit that is meant as its `revision`.
-    `sha256` is checked where given and recorded always; `fresh` names parts the file is known not to have, which start
-    anew; `prefix` is what stands before the backbone's names in the file, and is looked for where it is not given;
-    `grid` has the rows and columns of its position embeddings, where their number allows several.
+    Exactly one source is given: `torchvision` (a weight name such as `IMAGENET1K_V1`), `url`, `file` or `hub`. A `hub`
+    is a Hugging Face repository with a file `model.safetensors`; its `revision` is a commit of 40 digits.
+
+    sha256: checked if given, always recorded. fresh: parts that the file does not have; they are newly
+    initialised. prefix: of the backbone's names in the file; found if not given. grid: rows and columns of
+    the position embeddings, if their number allows several.
     """
 
     torchvision: str | None = None
@@ -74,7 +76,7 @@ class Member(Frozen):
 
     @property
     def base(self) -> str:
-        """Its name without the seed: `r50` of `r50@1`. Results are kept under it, since the seed is in the recipe."""
+        """The name without the seed: `r50` of `r50@1`. Results are cached under it, since the seed is in the recipe."""
         return self.name.partition(AT)[0]
 
     @property
@@ -100,16 +102,16 @@ class Member(Frozen):
 
 
 class ExternalMember(Frozen):
-    """A member that other code made: a file of its features, or of distances, with the names of the images."""
+    """A member made by other code: a file of features or of distances, with image names."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
     file: str
 
 
 class DomainSettings(Frozen):
-    """What is done otherwise inside one domain; a key that is not given is the ensemble's.
+    """Settings of one domain. A key that is not given has the ensemble's value.
 
-    weights: member -> weight, in place of all of the ensemble's; 1 where not named.
+    weights: member -> weight, instead of all the ensemble's weights; 1 for members that are not named.
     """
 
     weights: dict[str, Weight] | None = None
@@ -122,7 +124,7 @@ class DomainSettings(Frozen):
 
 
 class Pseudo(Frozen):
-    """How images without identities get labels for another round; each method reads its own numbers."""
+    """How unlabelled images get pseudo labels for another round. Each method has its own settings."""
 
     method: Literal["loop_search", "first_neighbours", "clusters", "dbscan"] = "loop_search"
     distance: Literal["cosine", "reranked"] = Field(
@@ -149,9 +151,9 @@ class Pseudo(Frozen):
 
 
 class Expansion(Frozen):
-    """Features averaged with their nearest before anything is ranked: see `ensemble/rerank/query_expansion.py`.
+    """Average features with their nearest neighbours before ranking: see `ensemble/rerank/query_expansion.py`.
 
-    A bare name will do.
+    A name alone is enough.
     """
 
     name: Literal["queries", "database"] = Field(
@@ -167,9 +169,9 @@ class Expansion(Frozen):
 
 
 class Whitening(Frozen):
-    """Features whitened, each member by itself, before anything is averaged or ranked: `ensemble/rerank/whitening.py`.
+    """Whiten each member's features before averaging and ranking: see `ensemble/rerank/whitening.py`.
 
-    A bare name will do.
+    A name alone is enough.
     """
 
     name: Literal["train", "test"] = Field(
@@ -247,7 +249,7 @@ class Ensemble(Frozen):
 
     @property
     def k_reciprocal(self) -> dict[str, Any]:
-        """k1, k2, lam and power of the k-reciprocal re-ranking, whatever the plan re-ranks with."""
+        """k1, k2, lam and power of the k-reciprocal re-ranking, also if another re-ranker is set."""
         numbers = {key: getattr(self, key) for key in ("k1", "k2", "lam", "power")}
         return numbers | (self.rerank.options if self.rerank.name == "k_reciprocal" else {})
 
@@ -293,12 +295,12 @@ class ScoreWeights(Frozen):
 
 
 class Competition(Frozen):
-    """What is handed in, and how it is scored.
+    """The format of a submission, and how it is scored.
 
     Attributes:
-        junk: gallery images that do not count, one rule or several. itself: the query's own image, which is in no list
-            of its own. same_sequence: images of the query's sequence, in no list either. same_pid_same_cam: images of
-            its identity and camera, removed when lists are scored. none.
+        junk: gallery images that do not count, by one or several rules. itself: the query's own image, excluded from
+            its list. same_sequence: images of the query's sequence, excluded from its list. same_pid_same_cam: images
+            of its identity and camera, removed when lists are scored. none: all images count.
     """
 
     name: str
@@ -317,8 +319,8 @@ class Competition(Frozen):
     @field_validator("format")
     @classmethod
     def _known_format(cls, value: str) -> str:
-        if value not in FORMATS:
-            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(FORMATS)}")
+        if value not in (known := (*FORMATS, *LABEL_FORMATS)):
+            raise ValueError(f"unknown format {value!r}; submit/formats has: {', '.join(known)}")
         return value
 
     @field_validator("junk", mode="before")
@@ -342,7 +344,7 @@ class Competition(Frozen):
 
 
 class BuildConfig(Frozen):
-    """One build: who, how, on what, for which competition."""
+    """The configuration of one build: members, recipe, ensemble and competition."""
 
     members: tuple[Member, ...]
     recipe: Recipe
@@ -351,5 +353,5 @@ class BuildConfig(Frozen):
     outside: tuple[ExternalMember, ...] = ()
 
     def recipe_of(self, member: Member) -> Recipe:
-        """The recipe that a member is trained by: the shared one, with the member's own keys laid over it."""
+        """The recipe of a member: the shared recipe, with the member's own keys replaced."""
         return Recipe.model_validate(self.recipe.model_dump() | member.own) if member.own else self.recipe

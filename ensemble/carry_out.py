@@ -1,6 +1,6 @@
-"""Carry out a build: everything checked first, then the rounds, the stages and the record. What a build's command does.
+"""Run a build: check everything, then run the rounds and the stages, then write the record.
 
-Its options and its Python call are in ensemble/build.py: this file imports torch, which takes seconds.
+The options and the Python call are in ensemble/build.py. This file imports torch, which takes seconds.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from models.registry import check
 
 
 def carry_out_command(args: argparse.Namespace) -> None:
-    """Carry out one build and print its folder; of the processes that torchrun starts, the first does, with the others.
+    """Run one build and print its folder. Under torchrun, the first process leads and the others follow.
 
     Args:
-        args: as `ensemble.build.options()` reads them.
+        args: as `ensemble.build.options()` parses them.
     """
     with join_process_group(args.device) as team:
         if args.parallel != 1 and team.size > 1:
@@ -76,10 +76,10 @@ def carry_out_command(args: argparse.Namespace) -> None:
 
 
 def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
-    """Read the data set the plan is for; the drawn people are drawn first.
+    """Read the data set. The synthetic people of layout `drawn` are drawn first.
 
     Raises:
-        ConfigError: a competition with data of its own, and none given.
+        ConfigError: the competition needs a data set, and none is given.
     """
     competition = plan.competition
     if data is None and competition.data:
@@ -102,10 +102,10 @@ def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: P
 
 
 def load_config(args: argparse.Namespace, members: Sequence[str], sets: Sequence[str]) -> BuildConfig:
-    """The plan of a build of these members with these changes.
+    """The configuration of a build of these members with these changes. `check_networks` checks the networks.
 
     Raises:
-        ConfigError: something of it cannot be. `check_networks` looks at the members' networks.
+        ConfigError: the configuration is not valid.
     """
     return load_build_config(
         members,
@@ -120,11 +120,11 @@ def check_networks(plan: BuildConfig, kept: Collection[str] = ()) -> None:
     """Check each member's network, recipe and views, before any work.
 
     Args:
-        kept: members that need no check, since this very recipe has trained them. Building a network imports
-            torchvision and torch's compiler: more than a second.
+        kept: members that need no check: they are cached, trained by this recipe. Building a network imports
+            torchvision and torch's compiler, which takes more than a second.
 
     Raises:
-        ConfigError: something of it cannot be.
+        ConfigError: a network, recipe or view is not valid.
     """
     for member in plan.members:
         if member.name not in kept:
@@ -133,7 +133,7 @@ def check_networks(plan: BuildConfig, kept: Collection[str] = ()) -> None:
 
 
 def kept_members(job: BuildContext, work: BuildPlan) -> set[str]:
-    """The members whose weights and features are in the store."""
+    """The members whose weights and features are cached."""
     return {
         name
         for name, address in work.members.items()
@@ -145,18 +145,18 @@ def kept_members(job: BuildContext, work: BuildPlan) -> set[str]:
 def prepare_build(
     args: argparse.Namespace, team: ProcessGroup, progress: Progress
 ) -> tuple[BuildContext, BuildPlan, Benchmark]:
-    """Everything checked, and what is to make named; no work is begun."""
+    """Check everything and compute the plan. Nothing is trained or extracted yet."""
     if args.layout and not args.data:
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     if args.budget:
         check_alone(args.set)
     plan = load_config(args, words_of(args.members), args.set)
     check_calibration(plan.ensemble, args.folds, args.holdout)
-    fresh = not (args.runs / "members").is_dir()  # nothing was trained here: say at once what is wrong with a network
+    fresh = not (args.runs / "members").is_dir()  # nothing is cached: check the networks before reading data
     if fresh:
         check_networks(plan)
     device, why = choose_device(args.device)
-    if device.type == "cuda" and (problem := cuda_problem()):  # said now, and not after hours of training
+    if device.type == "cuda" and (problem := cuda_problem()):  # before hours of training
         raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
     precision = choose_precision(plan.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
@@ -178,7 +178,7 @@ def prepare_build(
 
 
 def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, ...]:
-    """The counterparts of a build's members, for comparison; none where the recipe has no use for them."""
+    """The members of the other family, for comparison. Empty if there are none, or if the recipe does not fit them."""
     names = counterparts([m.name for m in plan.members])
     if not names or any(m.own for m in plan.members):
         return ()
@@ -201,7 +201,11 @@ def make_all(
 
 
 def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bool = False) -> str | None:
-    """Everything from the plan to the record: the build's key; None of a dry run."""
+    """Run a build from its configuration to its record.
+
+    Returns:
+        The build's key; None for a dry run.
+    """
     if "tensorboard" in args.log:
         need("report", "tensorboard")
     progress = make_progress(args.log, quiet)
@@ -232,7 +236,7 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
         return None
     progress.say(str(needs))
     check_room(store, needs)
-    members = text_of(words_of(args.members))  # one spelling: what is asked for has one record
+    members = text_of(words_of(args.members))  # one spelling, so that one request has one record
     asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
     with monitor_build(job, needs, asked, args.log):
         work, rounds = run_rounds(job, work, benchmark)

@@ -1,4 +1,4 @@
-"""Look a data set over before any work: `python -m ensemble.doctor --data DIR`."""
+"""Check a data set before a build: `python -m ensemble.doctor --data DIR`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Examine one data set; 1 where a build would stop at something."""
+    """Check one data set.
+
+    Returns:
+        1 if a build would stop at an error, else 0.
+    """
     args = parse(argv)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     parts: dict[str, Sequence[InspectedFile]] = {}
@@ -90,10 +94,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def asked_for(args: argparse.Namespace) -> tuple[Recipe, Competition]:
-    """The recipe and the competition that a build with the same words would have.
+    """The recipe and the competition of a build with the same options.
 
     Raises:
-        ConfigError: as `load_build_config`, or a change of what the doctor does not read.
+        ConfigError: as `load_build_config`, or `--set` changes a table that the doctor does not read.
     """
     for change in args.set:
         if change.partition(".")[0] not in ("recipe", "competition"):
@@ -105,14 +109,14 @@ def asked_for(args: argparse.Namespace) -> tuple[Recipe, Competition]:
 
 
 def look_into(benchmark: Benchmark, n_jobs: int) -> dict[str, Sequence[InspectedFile]]:
-    """Every file of every list, in its order."""
+    """The inspected files of each list, in the order of the list."""
     paths = [path for part in PARTS for path in getattr(benchmark, part).paths]
     files = iter(inspect_files(paths, Progress(), n_jobs))
     return {part: [next(files) for _ in range(len(getattr(benchmark, part)))] for part in PARTS}
 
 
 def show_counts(console: Console, benchmark: Benchmark, seen: dict[str, Sequence[InspectedFile]]) -> None:
-    """A line a list: images, identities, cameras; and, where files were decoded, their sizes and domains."""
+    """Print one line per list: images, identities, cameras. If files were decoded, also their sizes and domains."""
     columns = ["images", "identities", "cameras", "distractors", "height x width", "green"]
     table = plain_table([""], columns if seen else columns[:4])
     for part in PARTS:
@@ -142,7 +146,7 @@ def _sizes(files: Sequence[InspectedFile] | None) -> list[str]:
 
 
 def show_tail(console: Console, train: Split) -> None:
-    """How many images the training identities have."""
+    """Print how many images the training identities have."""
     rows = long_tail(train)
     if not rows:
         return
@@ -156,7 +160,7 @@ def show_tail(console: Console, train: Split) -> None:
 
 
 def show_findings(found: Sequence[Finding]) -> None:
-    """What is wrong, the gravest first, each with what it would do."""
+    """Print the findings and their effects, the most serious first."""
     print()
     if not found:
         print("nothing is wrong with it")

@@ -1,4 +1,4 @@
-"""What a member costs, read off its network without weights: bytes, and products an image."""
+"""The cost of a member, from its network without weights: bytes, and operations per image."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from configs.schema import Member, Recipe
 from models import registry
 
-BATCH = 4  # images that are pushed through, as shapes alone
+BATCH = 4  # images of the trial run, which has shapes only
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """weights, parameters: bytes of the whole state, and of what is trained of it. tensors: of the state, their number.
+    """The cost of one member.
 
-    dim: E, values of a feature.
-
-    flops: multiplications and additions of one image's way through, each counted; training costs three times as many.
-    kept: bytes that the way back needs of one image, in float32.
+    weights: bytes of the state. parameters: bytes of its trained part. tensors: number of tensors in the state.
+    dim: E, feature size.
+    flops: multiplications plus additions of one image's forward pass; training costs three times as many.
+    kept: bytes saved per image for the backward pass, in float32.
     """
 
     weights: int
@@ -32,11 +32,11 @@ class Footprint:
     kept: float
 
     def checkpoint(self) -> int:
-        """Bytes of what a killed training goes on from: the state, and two moments of each parameter."""
+        """Bytes of a checkpoint: the state, and two moments of each parameter."""
         return self.weights + 2 * self.parameters
 
     def memory(self, batch: int, precision: str) -> int:
-        """Bytes that training takes: weights, gradients, two moments, and what a batch leaves for the way back."""
+        """Bytes of memory for training: weights, gradients, two moments, and activations of a batch."""
         share = 1.0 if precision == "float32" else 0.5
         return int(self.checkpoint() + self.parameters + batch * self.kept * share)
 
@@ -47,7 +47,7 @@ RESNET50 = Footprint(
 
 
 def footprint(member: Member, recipe: Recipe, classes: int) -> Footprint:
-    """The costs of one member; those of ResNet-50 where its network cannot be run on shapes alone.
+    """The cost of one member. If its network cannot be run on shapes only, the cost of ResNet-50.
 
     Raises:
         ConfigError: the registry has no such network.
@@ -66,7 +66,7 @@ def footprint(member: Member, recipe: Recipe, classes: int) -> Footprint:
     try:
         with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda v: v):
             output = net(images)
-    except (RuntimeError, ValueError):  # it looks at values, and there are none
+    except (RuntimeError, ValueError):  # the network reads values, and there are none
         share = recipe.size[0] * recipe.size[1] / (64 * 32)
         return replace(RESNET50, flops=share * RESNET50.flops, kept=share * RESNET50.kept)
     own = {p.untyped_storage()._cdata for p in net.parameters()}

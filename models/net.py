@@ -1,4 +1,4 @@
-"""One member as a network: a backbone, a head, and what they give."""
+"""The network of one member: a backbone and a head, and their output."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from models.backbones.drop_path import DropPath
 from models.data.batches import IMAGENET, Scale
 
-CLASS = "class token"  # as a head's `fork`
+CLASS = "class token"  # a possible value of a head's `fork`
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a head gives for a batch of B images.
+    """The output of a head for a batch of B images.
 
-    feats: (B, D) before the neck, for the triplet loss: the global features of `n_branches` branches side by side, all
-    of one width. bn_feats: (B, E) after it, for retrieval: every part side by side; with one part D = E.
-    logits: one (B, K) for each part that is classified; empty outside training.
+    feats: (B, D) before the neck, for the triplet loss: the concatenated global features of `n_branches` branches, all
+    of one width. bn_feats: (B, E) after the neck, for retrieval: all parts concatenated; with one part D = E.
+    logits: one (B, K) per classified part; empty outside training.
     """
 
     feats: Tensor
@@ -34,11 +34,11 @@ class Output:
 
 
 class Net(nn.Module):
-    """Images (B, 3, H, W) to an Output, whose `feats` are (B, dim).
+    """Images (B, 3, H, W) to an Output with `feats` (B, dim).
 
-    A head whose `fork` is None is given the backbone's last map; another is given also what `fork` names: what goes
-    into a block, from which the head runs blocks of its own, or the class token. `scale` is the mean and the deviation
-    that the images are to be normalised with. `still` names modules that are frozen.
+    A head with `fork` None receives the backbone's last map. Other heads also receive what `fork` names: the class
+    token, or the input of a block, from which the head runs its own blocks. `scale` is the mean and the standard
+    deviation to normalise images with. `still` names frozen modules.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -55,20 +55,20 @@ class Net(nn.Module):
         return self.output(*self.features(images))
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What the head is given: the backbone's last map, and what `fork` names: nothing, one tensor or two."""
+        """The head's inputs: the backbone's last map, and zero to two tensors named by `fork`."""
         if self.fork is None:
             return (self.backbone(images),)
         before, last = self.backbone.fork(images, self.fork)  # type: ignore[operator]
         return (last, *before) if isinstance(before, tuple) else (last, before)
 
     def output(self, last: Tensor, *before: Tensor) -> Output:
-        """What the head makes of `features`."""
+        """The head's output for `features`."""
         given = (before,) if len(before) > 1 else before
         output: Output = self.head(last, *given)
         return output
 
     def train(self, mode: bool = True) -> Net:
-        """As torch's, but for the modules in `still`: they stay as in use, norms by the statistics that they have."""
+        """As in torch, but the modules in `still` remain in evaluation mode. Batch norms use running statistics."""
         super().train(mode)
         for name in self.still:
             self.get_submodule(name).eval()
@@ -80,20 +80,20 @@ class Net(nn.Module):
             path.draw(column)
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Once the backbone has its weights: lay it out for images of this height and width, where it asks for that.
+        """Adapt the backbone to images of this height and width, if it needs that. Call it after loading weights.
 
         Raises:
-            ValueError: it cannot take them.
+            ValueError: the backbone does not support the size.
         """
         if hasattr(self.backbone, "resize"):
             self.backbone.resize(size)  # type: ignore[operator]
 
     def copy_backbone_weights(self) -> None:
-        """Once the backbone has its weights: a head's own copies of its blocks begin with the same."""
+        """Copy the backbone's weights into the head's copies of its blocks. Call it after loading weights."""
         if hasattr(self.head, "load_trunk_weights"):
             self.head.load_trunk_weights(self.backbone)  # type: ignore[operator]
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """What autocast made float16 or bfloat16, as float32; float64 stays, so that a gradient can be checked."""
+    """float16 and bfloat16 (from autocast) as float32. float64 is unchanged, for gradient checks."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

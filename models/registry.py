@@ -1,4 +1,4 @@
-"""The tables of what a config line can name. A new row is a file that holds the thing, and one line here."""
+"""Registries of everything that a configuration can name. A new entry is a file with the code, and one line here."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Table = Mapping[str, Callable[..., Any]]
 
 
 class Later:
-    """A row whose file is imported at its first use, since it imports torchvision: more than a second."""
+    """An entry that is imported at its first use: its file imports torchvision, which takes more than a second."""
 
     def __init__(self, module: str, name: str) -> None:
-        """module: in this package, such as heads.mgn. name: of the row in it."""
+        """module: in this package, such as heads.mgn. name: of the entry in the module."""
         self.module, self.name = f"{__package__}.{module}", name
 
     @cached_property
     def row(self) -> Callable[..., Any]:
-        """The row itself."""
+        """The entry itself."""
         found: Callable[..., Any] = getattr(import_module(self.module), self.name)
         return found
 
@@ -98,10 +98,10 @@ OPTIMIZERS: Table = {"adam": optimizers.adam, "adamw": optimizers.adamw, "sgd": 
 
 
 def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
-    """Build the row that a config line names, with its options and, of what the caller knows, what it has room for.
+    """Call the named entry with its options, and with those arguments in `given` that it accepts.
 
     Raises:
-        ConfigError: no such row, an option the row does not have, or a value it refuses.
+        ConfigError: unknown entry, unknown option, or a value that the entry refuses.
     """
     if named.name not in table:
         raise ConfigError(f"unknown {what} {named.name!r}; models/registry.py has: {', '.join(table)}")
@@ -119,13 +119,13 @@ def make(table: Table, what: str, named: ComponentConfig, **given: Any) -> Any:
 
 
 def make_net(member: Member, classes: int, classifier: ComponentConfig = LINEAR, drop_path: float = 0.0) -> Net:
-    """The member's network, with random weights, as its weights are published: `Net.resize` lays it out for a size.
+    """The member's network with random weights, at the size of its published weights. `Net.resize` changes the size.
 
     Args:
-        drop_path: stochastic depth in training.
+        drop_path: rate of stochastic depth in training.
 
     Raises:
-        ConfigError: no such backbone, head or classifier, or an option that it does not have or refuses.
+        ConfigError: unknown backbone, head or classifier, or an option that it does not have or refuses.
     """
     backbone = make(BACKBONES, "backbone", member.backbone, drop_path=drop_path)
     if drop_path and "drop_path" not in inspect.signature(BACKBONES[member.backbone.name]).parameters:
@@ -148,13 +148,14 @@ def make_net(member: Member, classes: int, classifier: ComponentConfig = LINEAR,
 def make_losses(
     recipe: Recipe, *, dim: int, classes: int, counts: Sequence[int] | None = None
 ) -> dict[str, tuple[float, Callable[..., torch.Tensor]]]:
-    """Name -> (weight, loss), as in `recipe.losses`, for features (B, dim) of so many classes.
+    """Name -> (weight, loss), as in `recipe.losses`, for features (B, dim) and `classes` classes.
 
     Args:
-        counts: images of each class. Without them, a loss that depends on them is refused.
+        counts: images per class. Without them, a loss that needs them is refused.
 
     Raises:
-        ConfigError: no such loss, an option that it does not have or refuses, or a loss on cosines without them.
+        ConfigError: unknown loss, an option that it does not have or refuses, or a cosine loss without a cosine
+            classifier.
     """
     scale = getattr(make(CLASSIFIERS, "classifier", recipe.classifier, width=1, classes=1), "scale", None)
     losses = {}
@@ -172,17 +173,17 @@ def make_losses(
 
 
 def make_augments(recipe: Recipe, images: NDArray[np.uint8]) -> list[augment.Augment]:
-    """The augmentations in their order, for training images (N, H, W, 3) in their fixed order."""
+    """The augmentations in order, for training images (N, H, W, 3) in their fixed order."""
     return [make(AUGMENTS, "augmentation", named, images=images, seed=recipe.seed) for named in recipe.augment]
 
 
 def make_schedule(recipe: Recipe) -> lr_schedules.Schedule:
-    """t in epochs -> the factor on the base rate."""
+    """A function: time t in epochs -> factor on the base rate."""
     return _schedule(recipe.schedule, recipe.epochs)
 
 
 def _schedule(named: ComponentConfig, epochs: float) -> lr_schedules.Schedule:
-    """A schedule over so many epochs; a warm-up's option `then` names the one that follows it."""
+    """A schedule over `epochs` epochs. A warm-up's option `then` names the schedule that follows it."""
     options = named.options
     warms = named.name in SCHEDULES and "then" in inspect.signature(SCHEDULES[named.name]).parameters
     following = options.pop("then", "constant") if warms else None
@@ -197,7 +198,11 @@ def _schedule(named: ComponentConfig, epochs: float) -> lr_schedules.Schedule:
 
 
 def check(member: Member, recipe: Recipe) -> None:
-    """Everything the member and the recipe name exists and takes its options: raised before any work starts."""
+    """Check, before any work, that everything named by the member and the recipe exists and accepts its options.
+
+    Raises:
+        ConfigError: something does not.
+    """
     with torch.device("meta"):
         net = make_net(member, 2, recipe.classifier, recipe.drop_path)
         _check_start(member, recipe)
@@ -221,15 +226,15 @@ def check(member: Member, recipe: Recipe) -> None:
 
 
 def resampling(member: Member) -> str:
-    """How the images that this member sees are resized: as its model was published, else bilinear."""
+    """The filter for resizing this member's images: that of its published timm model, else bilinear."""
     return resampling_of(member.backbone.options.get("model", "")) if member.backbone.name == "timm" else PLAIN
 
 
 def _check_start(member: Member, recipe: Recipe) -> None:
-    """A timm model is asked for by name, so random weights in it would be a surprise.
+    """Check that a pretrained timm model has weights: random weights would be a surprise.
 
     Raises:
-        ConfigError: pretrained weights are wanted, and nothing says which.
+        ConfigError: the recipe wants pretrained weights, and the member names none.
     """
     if member.backbone.name != "timm" or member.weights or not recipe.pretrained:
         return
@@ -245,10 +250,10 @@ def _check_start(member: Member, recipe: Recipe) -> None:
 
 
 def _check_frozen(member: Member, recipe: Recipe) -> None:
-    """Random weights are not worth keeping as they are.
+    """Check that no random weights are frozen.
 
     Raises:
-        ConfigError: the recipe freezes some.
+        ConfigError: the recipe freezes random weights.
     """
     key = "freeze" if recipe.freeze is not None else "head_epochs" if recipe.head_epochs else ""
     if key and not (recipe.pretrained and member.weights):

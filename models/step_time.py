@@ -1,4 +1,4 @@
-"""How long a training step takes here, measured on random images: for the cost of a build before any training."""
+"""Measure the time of a training step on random images, to estimate the cost of a build."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from models.training.setup import set_up
 from models.training.step import Step
 from models.training.tally import Tally
 
-WARM_UP = 1  # steps that are not timed: the first one chooses algorithms and takes memory
+WARM_UP = 1  # steps before timing: the first one selects algorithms and allocates memory
 
 
 def seconds_per_image(
     member: Member, recipe: Recipe, classes: int, *, device: str, precision: str, most: int, seconds: float = 0.0
 ) -> float | None:
-    """Seconds an image of a training step: augmented where the host does that, forward, losses, backward, optimizer.
+    """Seconds per image of a training step: augmentation if on the host, forward, losses, backward, optimizer.
 
-    With `freeze: all`, of the whole network all the same: so fast images go through it.
+    With `freeze: all`, the whole network is timed as if it were trained.
 
     Args:
-        device: cpu or cuda. precision: settled, as `choose_precision` gives it.
-        most: images of the step; the recipe's batch where that is smaller.
-        seconds: that the timed steps take together at least; it is one at least, and the median counts.
+        device: cpu or cuda. precision: as `choose_precision` returns it.
+        most: maximum number of images per step; at most the recipe's batch.
+        seconds: minimum total time of the timed steps. At least one step is timed; the result is the median.
 
     Returns:
-        None where the device has too little memory for the step.
+        None if the device has too little memory for the step.
     """
     if recipe.freeze == ALL:
         recipe = recipe.model_copy(update={"freeze": None})

@@ -1,4 +1,4 @@
-"""The scores of a build: each member alone, the members' sum, the sum re-ranked; all under one rule."""
+"""The scores of a build by one rule: each member alone, the members' sum, and the re-ranked sum."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ SCORE = "score.json"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. rank1, map, minp, total: in 0..1. cmc: at 1, 5, 10.
+    """One row of the table. rank1, map, minp, total: in 0..1. cmc: at 1, 5, 10.
 
-    spread: (low, high) of the total, 95 % over persons. gain: what re-ranking changed of the total, its low and its
-    high, query by query; None where it did not re-rank, and in scores of an earlier version.
+    spread: (low, high) of the total, 95 % over persons. gain: (mean, low, high) of the change by re-ranking, per query;
+    None if the system does not re-rank, and in scores of an earlier version.
     """
 
     name: str
@@ -56,21 +56,21 @@ class Row:
 
     @property
     def cut(self) -> bool:
-        """Whether it is of cut lists, which say nothing of mINP: where the last right image stands is not in them."""
+        """Whether the lists are cut. Then mINP is unknown: the last right image may not be in the list."""
         return parse(self.signature)["ap"] != "market"
 
 
 def score_evaluation(
     store: Store, name: str, evaluation: Evaluation, ensemble: Ensemble, competition: Competition, device: str
 ) -> list[Row]:
-    """The rows of one evaluation, kept under their own address; a second call only reads them.
+    """The rows of one evaluation. They are cached, so a second call only reads them.
 
     Args:
-        name: of the evaluation: test, or holdout.
+        name: test or holdout.
         evaluation: its lists with identities, and the keys of its banks and neighbours.
 
     Returns:
-        A row a member, then `sum` where there are several, then that re-ranked; none where there is nothing to score.
+        A row per member, then `sum` if there are several members, then the re-ranked sum. Empty without identities.
     """
     if not evaluation.query_pids:
         return []
@@ -98,7 +98,7 @@ def _read(row: Mapping[str, Any]) -> Row:
 
 
 def _code() -> CodeVersion:
-    """Of everything between features and a score."""
+    """The code version of everything between features and a score."""
     return retrieval_code(METRICS, HERE / "build_scores.py", HERE / "systems.py")
 
 
@@ -125,7 +125,7 @@ def _measure(
 def _row(
     system: System, evaluation: Evaluation, competition: Competition, notes: Mapping[str, str]
 ) -> tuple[Row, NDArray[np.float64]]:
-    """A system's line; and (Q,) each query's share of its total."""
+    """A system's row, and (Q,) each query's contribution to its total."""
     said = {"distance": "cosine", "rerank": system.settings, "members": system.members, **notes, "code": _code()}
     score = score_stream(system.stream(), evaluation, competition, said)
     row = Row(
@@ -143,7 +143,7 @@ def _row(
 
 
 def show(console: Console, title: str, rows: Sequence[Row]) -> None:
-    """Print scores in per cent under the rules they were measured by; what reads as the best of a column is bold."""
+    """Print scores in per cent, with their rule as the title. The best printed value of a column is bold."""
     table = plain_table([""], list(COLUMNS))
     cells = {field: [f"{100 * getattr(row, field):.1f}" for row in rows] for field in COLUMNS.values()}
     best = {field: max(texts, key=float) for field, texts in cells.items()}
@@ -169,7 +169,7 @@ def load_scores(folder: Path) -> dict[str, list[Row]]:
     """The scores that `submit.make` wrote into a folder.
 
     Raises:
-        ResultError: there are none, or they cannot be read.
+        ResultError: the scores are missing, or cannot be read.
     """
     path = folder / SCORE if folder.is_dir() else folder
     try:
@@ -182,7 +182,7 @@ def load_scores(folder: Path) -> dict[str, list[Row]]:
 
 
 def compare(ours: Mapping[str, Sequence[Row]], theirs: Mapping[str, Sequence[Row]], against: str) -> list[str]:
-    """A line an evaluation: what the last row gained on the other's last row, or why that cannot be said."""
+    """A line per evaluation: the gain of our last row over their last row, or why they cannot be compared."""
     lines = []
     for name, rows in ours.items():
         others = theirs.get(name, ())

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from configs.console.command import CommandLine, run
-from submit.submission import add_arguments, check_file, open_rules, print_faults
+from submit.formats import LABEL_FORMATS
+from submit.label_submission import check_command
+from submit.submission import add_arguments, check_file, format_asked, open_rules, print_faults
 
 WHAT = "List the faults of a submission file by line. Exit status: 0 valid, 1 not valid, 2 not checked."
 EXAMPLE = """
@@ -27,6 +29,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Check one file; returns the exit status."""
     args = parse(argv)
+    if (name := format_asked(args)) in LABEL_FORMATS:
+        return check_command(args, name)
     desk = open_rules(args)
     handed = check_file(args.file, desk)
     print_faults(handed, desk, None if args.all else 20)

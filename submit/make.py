@@ -1,4 +1,4 @@
-"""Write the submission of the last build, check it, score it where identities are known: `python -m submit.make`.
+"""Write, check and score the submission of a build: `python -m submit.make`. Scores need known identities.
 
 In Python: `import submit` and `submit.make(build)`; docs/python.md.
 """
@@ -38,7 +38,7 @@ from submit.formats import FORMATS, format_of, names_of
 from submit.formats.base import Fault, Format, Names
 
 WHAT = "Write the submission of the last build, check it, and score it where identities are known."
-TORN = re.compile(r"\..*\.\d+\.part")  # of a writer that was killed
+TORN = re.compile(r"\..*\.\d+\.part")  # left by a killed writer
 EXAMPLE = """
   python -m ensemble.build
   python -m submit.make --out submission
@@ -47,7 +47,7 @@ EXAMPLE = """
 
 
 def options() -> CommandLine:
-    """The options of the command; `make` has a keyword for each."""
+    """The options of the command. `make` has a keyword for each."""
     parser = CommandLine("python -m submit.make", WHAT, EXAMPLE)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: submissions/<the build's name>)"
@@ -68,11 +68,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Submission:
-    """What was handed in.
+    """A submission.
 
-    out: the folder that was written, file: the one in it to hand in. scores: test, and holdout where there is one ->
-    its rows: the members, their sum, that re-ranked. gains: what was gained on an earlier submission. notes: what else
-    there is to know.
+    out: its folder. file: the file in it to submit. scores: evaluation (test, holdout) -> rows for the members, their
+    sum, and the re-ranked sum. gains: comparison with an earlier submission. notes: remarks.
     """
 
     build: Build
@@ -98,7 +97,7 @@ class Submission:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read what the build recorded; write, check and score it."""
+    """Write, check and score the submission, and print the result."""
     carry_out(parse(argv)).show()
 
 
@@ -110,17 +109,18 @@ def make(
     against: Submission | str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Submission:
-    """Write, check and score a submission as the command does; nothing is printed, `show()` prints it.
+    """Write, check and score a submission as the command does. Nothing is printed; `show()` prints it.
 
     Args:
-        build: what `ensemble.build` gave, or a key, such as builds/drawn-0123456789ab; None is the last one of `runs`.
+        build: a result of `ensemble.build`, or a key such as builds/drawn-0123456789ab; None is the last build of
+            `runs`.
         out: the folder to write; None is submissions/<the build's name>.
-        runs: where the build keeps its results; a build that is given knows.
-        against: an earlier submission, or its folder, to say what was gained on it.
+        runs: the folder of results; not needed for a result of `ensemble.build`.
+        against: an earlier submission, or its folder, to compare with.
         device: auto, cpu or cuda.
 
     Raises:
-        ReidError: what ends the command with status 2, with the same sentence.
+        ReidError: the command would exit with status 2. The message is the same.
     """
     given = locals()
     if isinstance(build, Build):
@@ -133,7 +133,7 @@ def make(
 
 
 def carry_out(args: argparse.Namespace) -> Submission:
-    """Everything from the build's record to the folder."""
+    """Read the build's record, then write, check and score the submission."""
     check_device(args.device)
     build = open_build(args.runs, args.build)
     earlier = load_scores(args.against) if args.against else None
@@ -158,12 +158,12 @@ def carry_out(args: argparse.Namespace) -> Submission:
 
 
 def length_of(build: Build) -> int:
-    """Of the lists that are handed in."""
+    """The length of the submitted lists."""
     return build.evaluations["test"].ranking.order.shape[1]
 
 
 def left_out_message(left_out: Mapping[str, Mapping[str, int]]) -> str:
-    """What was left out, and what that does to the file and its scores."""
+    """A message: which images were left out, and the effect on the file and its scores."""
     told = describe_left_out(left_out)
     if "query" in left_out:
         told += f"; a query that was left out {UNANSWERED}"
@@ -177,7 +177,7 @@ def print_summary(
     length: int,
     top_k: int,
 ) -> None:
-    """The tables, and what there is to know about them."""
+    """Print the tables and their notes."""
     for name, rows in scores.items():
         if not rows:
             told = f"{name}: no query has a right image that is known and counts, so there is nothing to score"
@@ -192,19 +192,19 @@ def print_summary(
 
 
 def notes_of_whitening(plan: BuildConfig) -> list[str]:
-    """That query and gallery were learned from."""
+    """A note if the whitening was learned on query and gallery."""
     how = plan.ensemble.whiten
     forbidden = how is not None and how.name == "test"
     return ["note: features are whitened by query and gallery, which some competitions forbid"] if forbidden else []
 
 
 def notes_of_length(length: int, top_k: int) -> list[str]:
-    """That lists are shorter than they may be."""
+    """A note if lists are shorter than allowed."""
     return [f"note: lists of {length:,}, not {top_k:,}: the gallery has no more"] if length < top_k else []
 
 
 def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
-    """That it costs, where it does by more than chance; and where it may, that chance alone could do it."""
+    """A note if re-ranking lowers the total. If the loss may be chance, the note says so."""
     gain = rows[-1].gain if rows else None
     if gain is None or gain[0] >= 0:
         return []
@@ -214,7 +214,7 @@ def notes_of_reranking(rows: Sequence[Row]) -> list[str]:
 
 
 def note_of_round(done: Mapping[str, Any]) -> str:
-    """That labels were guessed, of which images, and how."""
+    """A note on a round with pseudo labels: the images and the settings."""
     images = (
         "unlabelled and test images, which some competitions forbid" if done["test_images"] else "unlabelled images"
     )
@@ -222,12 +222,12 @@ def note_of_round(done: Mapping[str, Any]) -> str:
 
 
 def submission(ranking: Ranking, form: Format, names: Names, top_k: int, left_out: LeftOut | None = None) -> bytes:
-    """The bytes of the file to hand in, read back and checked.
+    """The bytes of the file to submit. They are read back and checked.
 
-    left_out: what the lists of the ranking leave out.
+    left_out: gallery images that the ranked lists exclude.
 
     Raises:
-        SubmissionError: what was written is not what was meant.
+        SubmissionError: the file breaks a rule, or reading it back gives other lists.
     """
     tokens = form.tokens(names)
     meant = form.arrange(ranking, names, tokens)
@@ -250,7 +250,7 @@ def submission(ranking: Ranking, form: Format, names: Names, top_k: int, left_ou
 
 
 def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]], file: str) -> bytes:
-    """The scores with their signatures, and where they come from."""
+    """The scores with their signatures, and the build that they come from."""
     content = {
         "build": key,
         "file": file,
@@ -262,10 +262,10 @@ def score_json(record: Record, key: str, scores: Mapping[str, Sequence[Row]], fi
 
 
 def check_folder(out: Path) -> str:
-    """The file to hand in of the submission that a folder holds; empty where it holds nothing.
+    """The name of the submission file in a folder; empty if the folder is empty or does not exist.
 
     Raises:
-        ResultError: it is a file, or it holds other things than a submission.
+        ResultError: the path is a file, or the folder contains something else than a submission.
     """
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out}: is a file; give a folder with --out")
@@ -283,12 +283,12 @@ def check_folder(out: Path) -> str:
 
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files, one writer at a time; every file is whole or not there.
+    """Write the files of a folder, one writer at a time. Each file is written completely or not at all.
 
-    The file to hand in of an earlier submission there goes, where this one's has another name; others' files stay.
+    The file of an earlier submission in another format is removed. Other files stay.
 
     Raises:
-        ResultError: the disk refuses, or it holds other things than a submission.
+        ResultError: the folder cannot be written, or it contains something else than a submission.
     """
     try:
         check_folder(out)
@@ -298,7 +298,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
             if earlier in {form.file for form in FORMATS.values()} - {*files}:
                 (out / earlier).unlink(missing_ok=True)
             for name, content in files.items():
-                for torn in out.glob(f".{name}.*.part"):  # of a writer that was killed
+                for torn in out.glob(f".{name}.*.part"):  # left by a killed writer
                     torn.unlink()
                 write_file(out / name, content)
     except OSError as e:
@@ -309,7 +309,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder against other writers; the system lets go of it with its holder, and no lock file stays."""
+    """Lock a folder against other writers. The system releases the lock when the process ends; no lock file remains."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -319,7 +319,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _standing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """The path itself, or its nearest existing parent folder."""
     return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 

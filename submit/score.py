@@ -18,11 +18,14 @@ from ensemble.metrics import bootstrap, retrieval_metrics
 from ensemble.metrics.competition_score import cameras, data_digest, describe, junk_of, total_per_query
 from ensemble.metrics.retrieval_metrics import AP_RULES, Score
 from submit.faults import counts_from
+from submit.formats import LABEL_FORMATS
+from submit.label_submission import score_command
 from submit.submission import (
     CheckedSubmission,
     SubmissionRules,
     add_arguments,
     check_file,
+    format_asked,
     open_rules,
     order_of,
     print_faults,
@@ -49,6 +52,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Score the files; returns 1 if one is not valid."""
     args = parse(argv)
+    if (name := format_asked(args)) in LABEL_FORMATS:
+        return score_command(args, name)
     desk = open_rules(args)
     if not desk.form.scored:
         raise ConfigError("a format without lists cannot be scored by ranks; name another with --format")

@@ -21,7 +21,7 @@ from models.data.itself import check_junk
 from models.data.layouts import AUTO, LAYOUTS, read_layout, settle_layout
 from models.data.split import Benchmark
 from submit.faults import find_faults, suspicions, tokens_apart
-from submit.formats import FORMATS, format_of, names_of
+from submit.formats import FORMATS, LABEL_FORMATS, format_of, names_of
 from submit.formats.base import MAX_BYTES, Fault, Format, Names, ParsedSubmission, broken
 
 ENTRY = 64  # bytes beside a name
@@ -103,21 +103,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of the data set")
     parser.add_argument("--layout", metavar="NAME", help=f"instead of the competition's: {', '.join((AUTO, *LAYOUTS))}")
-    parser.add_argument("--format", metavar="NAME", help=f"instead of the competition's: {', '.join(FORMATS)}")
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        help=f"instead of the competition's: {', '.join((*FORMATS, *LABEL_FORMATS))}",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as competition.top_k=100; may be repeated"
     )
 
 
-def open_rules(args: argparse.Namespace) -> SubmissionRules:
-    """Read the rules and the data set that the command line names.
+def format_asked(args: argparse.Namespace) -> str:
+    """The name of the format: that of --format, or the competition's."""
+    return args.format or load_competition(args.competition, layout=args.layout, sets=args.set).format
+
+
+def open_benchmark(args: argparse.Namespace) -> tuple[Competition, Benchmark]:
+    """Read the competition and the data set that the command line names.
 
     Raises:
-        ConfigError: unknown competition, layout or format, or no folder.
+        ConfigError: unknown competition or layout, or no folder.
         DataError: the folder has another layout.
     """
     competition = load_competition(args.competition, layout=args.layout, sets=args.set)
-    form = format_of(args.format or competition.format)
     root = args.data or (Path(competition.data) if competition.data else None)
     if root is None:
         raise ConfigError(f"--data is missing: competition {competition.name!r} needs the folder of its data set")
@@ -128,6 +136,18 @@ def open_rules(args: argparse.Namespace) -> SubmissionRules:
     for finding in benchmark.found:
         print(finding, file=sys.stderr)
     check_junk(competition, benchmark)
+    return competition, benchmark
+
+
+def open_rules(args: argparse.Namespace) -> SubmissionRules:
+    """Read the rules and the data set that the command line names.
+
+    Raises:
+        ConfigError: as `open_benchmark`; or unknown format.
+        DataError: as there.
+    """
+    form = format_of(format_asked(args))
+    competition, benchmark = open_benchmark(args)
     query, gallery = (benchmark.whole.get(part, benchmark.lists()[part]).names for part in ("query", "gallery"))
     names = names_of(form, benchmark.root, query, gallery)
     tokens = form.tokens(names)
@@ -179,23 +199,28 @@ def check_file(path: Path, desk: SubmissionRules) -> CheckedSubmission:
     return CheckedSubmission(path, sheet, faults, notes)
 
 
-def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | None = 20) -> None:
-    """Print the faults, the notes, and a summary line; most: faults to print, None for all."""
+def print_groups(path: Path, faults: Sequence[Fault], most: int | None) -> None:
+    """Print faults, few of those that differ only in names and numbers; most: faults to print, None for all."""
     kinds: dict[str, list[Fault]] = {}
-    for fault in handed.faults:
+    for fault in faults:
         kinds.setdefault(SPECIAL.sub("", fault.text), []).append(fault)
-    left, told = len(handed.faults) if most is None else most, 0
+    left, told = len(faults) if most is None else most, 0
     for alike in kinds.values():
         shown = alike[: left if most is None or len(alike) <= ALIKE + 1 else min(left, ALIKE)]
         for fault in shown:
             said = shortened(str(fault), LONGEST)
-            print(f"{handed.path}, {said}" if fault.line else f"{handed.path}: {said}")
+            print(f"{path}, {said}" if fault.line else f"{path}: {said}")
         if shown and len(alike) > len(shown):
             print(f"... and {len(alike) - len(shown):,} more like this (--all prints them)")
         left -= len(shown)
         told += len(alike) if shown else 0
-    if told < len(handed.faults):
-        print(f"... and {len(handed.faults) - told:,} more faults (--all prints them)")
+    if told < len(faults):
+        print(f"... and {len(faults) - told:,} more faults (--all prints them)")
+
+
+def print_faults(handed: CheckedSubmission, desk: SubmissionRules, most: int | None = 20) -> None:
+    """Print the faults, the notes, and a summary line; most: faults to print, None for all."""
+    print_groups(handed.path, handed.faults, most)
     for note in handed.notes:
         print(f"note: {note}")
     name = next(key for key, form in FORMATS.items() if form is desk.form)

@@ -24,8 +24,9 @@ ROOMS = {  # of ensemble/: room -> those that it may import, beside itself
     "fusion": ("rerank", "neighbours", "kernels", "results"),
     "pipeline": ("fusion", "rerank", "features", "neighbours", "results"),
     "planning": ("pipeline", "fusion", "neighbours", "results"),
-    "pseudo": ("planning", "pipeline", "features", "rerank", "neighbours", "kernels", "results"),
     "tune": ("fusion", "rerank", "metrics", "features", "neighbours", "kernels", "results"),
+    "clusters": ("tune", "fusion", "features", "metrics", "neighbours", "kernels", "results"),
+    "pseudo": ("clusters", "planning", "pipeline", "features", "rerank", "neighbours", "kernels", "results"),
 }
 MOST_LINES, MOST_OF_A_FUNCTION = 400, 60
 

@@ -1,4 +1,4 @@
-"""Which domain each image of a test is of, and which track: by the table, or by looking at its colours once."""
+"""The domain and the track of each test image. Domains come from the table, or from the image's colours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATA = PROJECT / "models" / "data"
 
 
 def find_domains_and_tracks(job: BuildContext, test: str, query: Split, gallery: Split) -> DomainsAndTracks | None:
-    """What retrieval goes by in one test, None for nothing, said aloud.
+    """The domains and tracks of one test, which are also printed; None if the build uses neither.
 
     Raises:
         ConfigError: as `check_domains_and_tracks`.
@@ -116,7 +116,7 @@ def check_domains_and_tracks(settings: Ensemble, query: Split, gallery: Split) -
 
 
 def _seen(job: BuildContext, name: str, split: Split) -> list[str]:
-    """`green` or `normal` for every image, kept."""
+    """`green` or `normal` for every image, cached."""
     seen = seen_by(split)
     address = Address("domains", name, seen | {"contents": seen["contents"][0]})
 

@@ -1,8 +1,8 @@
-"""A worker process: it makes members, one after another, as the main process of the build tells it over a socket.
+"""A worker process: it makes members one after another, as the main process requests over a socket.
 
-It calls what a build of one member at a time calls, on the same store. What is said and done goes to the main process,
-which alone has a screen and a log: ("ready",), then ("event", name, fields), ("task", name, total, done), ("step", n)
-and, when a member is finished, ("made", None or the error); in the end perhaps ("stopped", what was saved).
+It calls the same functions as a build without workers, on the same store. Messages and progress go to the main
+process, which owns the screen and the log: ("ready",), then ("event", name, fields), ("task", name, total, done),
+("step", n). A finished member sends ("made", None or the error). A stop sends ("stopped", what was saved).
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ STEPS_EVERY_S = 0.1
 
 
 class Relay:
-    """Tells the main process what a `Progress` here is told: it is its listener and its display.
+    """Sends the events of a `Progress` to the main process. It is its listener and its display.
 
-    Where the main process is gone it stops the work here as SIGTERM does: after the batch in hand, which is saved.
+    If the main process is gone, it raises SIGTERM here: the worker finishes its batch, saves, and stops.
     """
 
     def __init__(self, line: Connection, clock: Callable[[], float] = time.monotonic) -> None:
         self.line, self.clock = line, clock
         self.steps, self.told = 0.0, clock()
-        self.broken = False  # nobody listens, or a signal came in the middle of a word
+        self.broken = False  # the other end is closed, or a signal interrupted a message
 
     def send(self, *words: Any) -> None:
-        """One message."""
+        """Send one message."""
         if self.broken:
             return
         self.broken = True
@@ -54,7 +54,7 @@ class Relay:
             self.broken = False
 
     def flush(self) -> None:
-        """Tell the steps that were not told yet."""
+        """Send the steps that are not sent yet."""
         if self.steps:
             steps, self.steps, self.told = self.steps, 0.0, self.clock()
             self.send("step", steps)
@@ -64,7 +64,7 @@ class Relay:
         self.send("event", event, dict(fields))
 
     def task(self, name: str, total: float, done: float, process: int = 0) -> Step:
-        """A task begins; its steps are told ten times a second at most."""
+        """Begin a task. Its steps are sent at most ten times a second."""
         self.flush()
         self.send("task", name, total, done)
         return self._step
@@ -85,7 +85,7 @@ def worker_context(
     precision: str,
     workers: int,
 ) -> BuildContext:
-    """The job of the main process as it is here: told to the relay, one member at a time."""
+    """The main process's build context, for this process: progress goes to the relay, one member at a time."""
     progress = Progress(quiet=True)
     progress.listeners.append(relay)
     progress.display = relay
@@ -95,10 +95,13 @@ def worker_context(
 
 
 def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -> Exception | None:
-    """Train a member and extract its features; the error that it ended with.
+    """Train a member and extract its features.
 
     Args:
-        parallel: members that the build makes at a time.
+        parallel: number of members that the build makes at a time.
+
+    Returns:
+        The error, or None.
     """
     try:
         if not work.train_images or member_addresses(job, work.training, work.train_images) != work.members:
@@ -122,7 +125,7 @@ def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -
 
 
 def serve(line: Connection) -> None:
-    """Make members until the main process closes the socket, or is gone, or asks to stop."""
+    """Make members until the main process closes the socket, exits, or requests a stop."""
     relay = Relay(line)
     try:
         with signal_handler(stop):
@@ -135,7 +138,7 @@ def serve(line: Connection) -> None:
                 relay.flush()
                 relay.send("made", error)
                 if error and not isinstance(error, ReidError):
-                    return  # a defect may have left anything behind: another process makes what is left
+                    return  # the state may be damaged: another process makes the other members
     except (EOFError, ConnectionResetError):
         return
     except Stopped as stopped:
@@ -147,4 +150,4 @@ def serve(line: Connection) -> None:
 if __name__ == "__main__":
     serve(Connection(int(sys.argv[1])))
     sys.stderr.flush()
-    os._exit(0)  # the libraries take two seconds to leave, and all that is kept is on the disk
+    os._exit(0)  # a normal exit takes two seconds, and all results are on the disk

@@ -1,4 +1,4 @@
-"""The last stage of a build: the members' distances summed, re-ranked, and the lists kept."""
+"""The last stage of a build: sum the members' distances, re-rank, and save the ranked lists."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def make_ranking(
     left_out: LeftOut | None = None,
     learned: Address | None = None,
 ) -> tuple[Address | None, Address]:
-    """Sum the members' distances, re-rank, and keep the lists; by domains and tracks where there are any.
+    """Sum the members' distances, re-rank, and save the lists. Domains and tracks are searched separately.
 
-    camids, groups: of the N images, queries first, -1 unknown. left_out: what the queries' lists leave out.
+    camids, groups: (N,) queries first, -1 is unknown. left_out: gallery images that the queries' lists exclude.
     learned: the calibrations of fusion calibrated.
     """
     if kinds is not None:
@@ -88,7 +88,10 @@ def addresses_of(
     left_out: LeftOut | None = None,
     learned: Address | None = None,
 ) -> tuple[list[Address], Address]:
-    """Where the neighbours lie that a test's ranking reads (none, the sum's, or each member's), and the ranking."""
+    """The addresses of the neighbours that a test's ranking reads, and of the ranking.
+
+    There are no neighbours, those of the summed distance, or those of each member.
+    """
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
@@ -113,13 +116,13 @@ def addresses_of(
 
 
 def notes(settings: Ensemble) -> str:
-    """What a ranking's signature says of its features, beside the members."""
+    """The part of a ranking's signature for pseudo labels and whitening."""
     said = guessed_labels(settings) | whitened_features(settings)
     return "".join(f"|{key}={value}" for key, value in said.items())
 
 
 def neighbours_kept(mix: FusionSettings) -> int:
-    """Neighbours kept a row."""
+    """Neighbours to save per row."""
     return max(cache_keys.KEEP, mix.reranker.neighbours_read(sys.maxsize))
 
 
@@ -130,7 +133,7 @@ def rank_partitions(
     kinds: DomainsAndTracks,
     left_out: LeftOut | None = None,
 ) -> Address:
-    """Search every domain by itself, tracks as one, and keep the lists of all queries."""
+    """Search each domain separately, each track as one image, and save the lists of all queries."""
     settings, top_k = job.plan.ensemble, job.plan.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
@@ -166,7 +169,7 @@ def rank_each(
     groups: NDArray[np.int64],
     left_out: LeftOut | None = None,
 ) -> distance_blocks.Ranked:
-    """Re-rank every member by its own kept neighbours, and sum then: other weights need no search."""
+    """Re-rank each member by its own cached neighbours, then sum. Other weights need no new search."""
     k, top_k = neighbours_kept(mix), job.plan.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
     near, _ = addresses_of(job, test, addressed, camids, groups, left_out)
@@ -191,7 +194,7 @@ def find_neighbours(
     groups: ArrayLike | None,
     left_out: LeftOut | None = None,
 ) -> Neighbours:
-    """The fused neighbours, kept: another k1, k2 or lam needs no new search."""
+    """The fused neighbours, cached: another k1, k2 or lam needs no new search."""
 
     def make(folder: Path) -> None:
         banks = load()
@@ -223,7 +226,7 @@ def _only(bank: FeatureBank) -> list[FeatureBank]:
 def expanded_addresses(
     job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
 ) -> dict[str, Address]:
-    """Where the members' expanded features lie; those given where no expansion is asked for."""
+    """The addresses of the members' expanded features; `addressed` itself if no expansion is set."""
     how, weights = job.plan.ensemble.expand, _weights(job, addressed)
     if how is None:
         return addressed
@@ -237,7 +240,7 @@ def _weights(job: BuildContext, addressed: dict[str, Address]) -> dict[str, floa
 def expand_features(
     job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
 ) -> dict[str, Address]:
-    """The members' expanded features, made where they are not there; those given where no expansion is asked for."""
+    """Compute the members' expanded features unless cached; `addressed` itself if no expansion is set."""
     how = job.plan.ensemble.expand
     if how is None:
         return addressed
@@ -262,10 +265,10 @@ def expand_features(
 def average(
     banks: list[FeatureBank], weights: list[float], how: Expansion, device: str, left_out: LeftOut | None = None
 ) -> list[NDArray[np.float32]]:
-    """Each bank's (N, D_m) unit rows; expanded queries come before the gallery as it was.
+    """Each bank's averaged features, (N, D_m) unit rows. If only queries are expanded, the gallery is unchanged.
 
     Raises:
-        ConfigError: queries alone are expanded, and a query is a gallery image, which has one feature.
+        ConfigError: only queries are expanded, but a query is also a gallery image and has one feature.
     """
     overlap = left_out is not None and left_out.overlaps
     if overlap and how.name != "database":

@@ -1,4 +1,4 @@
-"""What a build does, in its order: members from outside, members trained, and a ranking for each test."""
+"""Run the stages of a build in order: import external members, train members, rank each test."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from models.data.split import own_rows, scorable
 
 
 def run_stages(job: BuildContext, work: BuildPlan) -> dict[str, Evaluation]:
-    """Make whatever is not there: members, their features, and a ranking for each test.
+    """Make every result that is not cached: members, features, and a ranking for each test.
 
     Raises:
-        TrainingError: members that were given up; the other members were trained first.
+        TrainingError: training failed for some members. The other members are trained first.
     """
     for incoming in work.outside.values():
         incoming.take_in(job.store, work.tests, job.progress.say)
@@ -71,12 +71,12 @@ def final_banks(job: BuildContext, work: BuildPlan, test: str) -> dict[str, Addr
 
 
 def own_images(work: BuildPlan, test: str, left_out: Sequence[int]) -> list[int]:
-    """The gallery row of each query's own image that is in its list; copies are known where files were read.
+    """The gallery row of each query's own image, if its list contains it. File contents identify copies, if read.
 
-    left_out: (Q,) gallery row of each query's own image that its list leaves out; may be empty.
+    left_out: (Q,) gallery row of each query's own image that its list excludes; may be empty.
     """
     query, gallery = work.tests[test]
-    sides = next(iter(work.test_images.get(test, {}).values()), ())  # the same files, in whatever size
+    sides = next(iter(work.test_images.get(test, {}).values()), ())  # the same files for every size
     contents = [address.request["contents"] for address in sides]
     known = len(contents) == 2 and all(isinstance(digest, Digest) for digest in contents)
     rows = own_rows(query, gallery, (contents[0].parts, contents[1].parts)) if known else own_rows(query, gallery)
@@ -85,10 +85,11 @@ def own_images(work: BuildPlan, test: str, left_out: Sequence[int]) -> list[int]
 
 
 def make_members(job: BuildContext, work: BuildPlan) -> None:
-    """Train every member whose features are not there; where several are made at a time, extract the features too.
+    """Train every member whose features are not cached. In parallel builds, also extract the features.
 
     Raises:
-        ReidError: of a member that was given up; the others were trained first. Of several it is a TrainingError.
+        ReidError: one member failed. The others are trained first.
+        TrainingError: several members failed.
     """
     left = [
         m
@@ -96,7 +97,7 @@ def make_members(job: BuildContext, work: BuildPlan) -> None:
         if not all(job.store.has(member_features_address(job, work, m.name, test)) for test in work.tests)
     ]
     for address in images_needed(job, work, left):
-        decoded_images(job, work, address)  # a picture that cannot be decoded is found before anything is trained
+        decoded_images(job, work, address)  # a damaged image is an error before training
     count = min(job.parallel, len(left))
     failed = make_in_parallel(job, work, left, count) if count > 1 else _one_by_one(job, work, left)
     for error in failed:

@@ -1,4 +1,4 @@
-"""The stages of a member, each kept under its address: images, weights, features."""
+"""The stages of one member: images, weights, features. Each result is cached under its address."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from models.weights.sources import identify, keep_weights
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What a build is to make: the addresses, and the lists they are made from."""
+    """What a build makes: the address of each result, and the image lists that it is made from."""
 
-    training: Training  # empty where every member is from outside
-    train_images: dict[str, Address]  # member -> what it is trained on, in its size; none there
+    training: Training  # empty if every member is external
+    train_images: dict[str, Address]  # member -> training images in its size; empty if every member is external
     members: dict[str, Address]
     tests: dict[str, tuple[Split, Split]]  # name -> query, gallery
     test_images: dict[str, dict[str, tuple[Address, Address]]]  # test -> member -> query, gallery in its size
-    splits: dict[str, Split]  # key of an images address -> what it holds
-    outside: dict[str, ImportedMember]  # a member that other code made -> its file, and where its banks go
-    joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> made so, not by decoding
+    splits: dict[str, Split]  # key of an images address -> its image list
+    outside: dict[str, ImportedMember]  # external member -> its file and the addresses of its banks
+    joined: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # key -> writes the images, no decoding
     folds: tuple[BuildPlan, ...] = ()  # a plan per fold, whose test is the fold as a gallery without queries
 
 
 def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
-    """A penalty on cameras wants some to be known, and so does a re-ranker that goes by them.
+    """Check that cameras are known if a camera penalty or a grouped re-ranker needs them.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: no camera is known.
     """
     mix, camids = fusion_settings(settings, ()), np.concatenate([query.camids, gallery.camids])
     mix.penalties(camids)
@@ -63,10 +63,10 @@ def check_cameras(settings: Ensemble, query: Split, gallery: Split) -> None:
 
 
 def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -> BuildPlan:
-    """Read every file once for its digest, and name the address of everything."""
+    """Read every file once for its digest, and compute the address of every result."""
     recipe, train = job.plan.recipe, benchmark.train
     tests = {"test": (benchmark.query, benchmark.gallery)}
-    make_views(job.plan.ensemble.views, job.plan.ensemble.flip)  # a mistake in them is said before any work
+    make_views(job.plan.ensemble.views, job.plan.ensemble.flip)  # wrong views are an error before any work
     if holdout is not None:
         train, query, gallery = hold_out(train, holdout, recipe.seed)
         tests["holdout"] = (query, gallery)
@@ -96,10 +96,11 @@ def plan_build(job: BuildContext, benchmark: Benchmark, holdout: float | None) -
 def images_of(
     job: BuildContext, name: str, split: Split, splits: dict[str, Split], *, viewed: bool = True
 ) -> dict[str, Address]:
-    """Where the decoded images of a list lie for each member, once a size; `splits` is told what they hold.
+    """The address of a list's decoded images, by member. Members of one size share it.
 
     Args:
-        viewed: at the sizes of the test-time views as well.
+        splits: the list is added to it, under the key of each address.
+        viewed: also decode at the sizes of the test-time views.
     """
     contents, found = content_digest(split), {}
     views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip) if viewed else []
@@ -112,7 +113,7 @@ def images_of(
 
 
 def member_addresses(job: BuildContext, training: Training, images: Mapping[str, Address]) -> dict[str, Address]:
-    """Where each member, trained on this, lies."""
+    """The address of each member trained on this set."""
     labels, result = label_digest(training.split), {}
     for m in job.plan.members:
         recipe = job.plan.recipe_of(m)
@@ -123,7 +124,7 @@ def member_addresses(job: BuildContext, training: Training, images: Mapping[str,
 
 
 def training_of(job: BuildContext, work: BuildPlan, member: Member) -> Training:
-    """What a member is trained on: the images of all, with its own draw of identities that come twice."""
+    """The training set of a member: the shared images. Which identities are doubled depends on its own seed."""
     recipe, shared = job.plan.recipe_of(member), job.plan.recipe
     if (recipe.resample, recipe.seed) == (shared.resample, shared.seed):
         return work.training
@@ -131,13 +132,13 @@ def training_of(job: BuildContext, work: BuildPlan, member: Member) -> Training:
 
 
 def member_features_address(job: BuildContext, work: BuildPlan, member: str, test: str) -> Address:
-    """Where one member's features of one test lie."""
+    """The address of one member's features of one test."""
     query, gallery = work.test_images[test][member]
     return cache_keys.features_address(work.members[member], test, query, gallery, job.plan.ensemble, job.precision)
 
 
 def frozen_features_address(job: BuildContext, work: BuildPlan, member: Member) -> Address | None:
-    """Where what a member's frozen backbone gives for its training images lies; None where it is not frozen whole."""
+    """The address of the frozen backbone's training features; None if the backbone is not frozen completely."""
     recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
     if recipe.freeze != ALL or listed is None:
         return None
@@ -146,7 +147,7 @@ def frozen_features_address(job: BuildContext, work: BuildPlan, member: Member) 
 
 
 def frozen_features(job: BuildContext, work: BuildPlan, member: Member, pretrained: Path | None) -> Path | None:
-    """What a member's frozen backbone gives for its training images; None where it is trained."""
+    """The frozen backbone's features of the training images; None if the backbone is trained."""
     address, recipe = frozen_features_address(job, work, member), job.plan.recipe_of(member)
     if address is None:
         return None
@@ -172,14 +173,14 @@ def frozen_features(job: BuildContext, work: BuildPlan, member: Member, pretrain
 
 
 def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
-    """Train one member, or find it trained."""
+    """Train one member, unless it is cached."""
     recipe, listed = job.plan.recipe_of(member), work.train_images.get(member.name)
     if listed is None:
         raise ValueError(f"{member.name}: this work has nothing to train on")
     device, _ = choose_device(job.device)
 
     def make(folder: Path) -> None:
-        from models.training.train import train_member  # imports torchvision: a second that kept results do not need
+        from models.training.train import train_member  # imports torchvision: one second, not needed for cached results
 
         (images, *_), training = decoded_images(job, work, listed), training_of(job, work, member)
         pretrained = keep_weights(job.store, member.weights) if recipe.pretrained and member.weights else None
@@ -206,7 +207,7 @@ def train(job: BuildContext, work: BuildPlan, member: Member) -> Path:
 
 
 def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> Address:
-    """Extract one member's features of one test's query and gallery, or find them extracted."""
+    """Extract one member's features of one test's query and gallery, unless they are cached."""
     address = member_features_address(job, work, member.name, test)
     device, _ = choose_device(job.device)
 
@@ -220,7 +221,7 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
             ("query", "gallery"), work.test_images[test][member.name], work.tests[test], strict=True
         ):
             if not len(split):
-                continue  # unlabelled images: they ask nothing
+                continue  # unlabelled images have no queries
             pictures = decoded_images(job, work, images)
             order = extraction_order(member, trained, pictures, split.names, settings, channels_last, job.precision)
             job.team.send(order)
@@ -248,7 +249,7 @@ def features(job: BuildContext, work: BuildPlan, member: Member, test: str) -> A
 
 
 def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> list[Address]:
-    """The lists of images that these members read, as far as their weights and features are not there."""
+    """The image lists that these members must read: for training and for extraction that are not cached."""
     wanted = [work.train_images[m.name] for m in members if not job.store.has(work.members[m.name])]
     for test, of_members in work.test_images.items():
         for m in members:
@@ -259,7 +260,7 @@ def images_needed(job: BuildContext, work: BuildPlan, members: Sequence[Member])
 
 
 def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> list[NDArray[np.uint8]]:
-    """Decoded images as memory maps (N, H, W, 3) uint8: in the member's size, and in the other sizes of the views."""
+    """Decoded images as memory maps (N, H, W, 3) uint8: the member's size first, then the other sizes of the views."""
     split, own = work.splits[address.key], address.request["size"]
     names = {PACKED: own} | {packed_name(other): other for other in address.request.get("others", ())}
 
@@ -276,7 +277,7 @@ def decoded_images(job: BuildContext, work: BuildPlan, address: Address) -> list
 
 
 def record_address(job: BuildContext, record: Record) -> Address:
-    """Where the record of this build lies."""
+    """The address of this build's record."""
     asked = asdict(record)
     evaluations = asked.pop("evaluations")
     request = {"plan": asked["plan"], "data": asked["data"], "evaluations": evaluations, "command": asked["command"]}

@@ -1,8 +1,8 @@
-"""Members sized to the time there is: the epochs that fit into `--budget`, chosen once and kept.
+"""Choose the number of epochs that fit into `--budget`.
 
-Before any training every member's speed is known from the store, or from a few steps on random images. All else that a
-build does is forecast as `--dry-run` does it. The choice is kept under an address of its own, so that an interrupted
-build is gone on with by the same epochs. No code is counted there: a choice stands until its folder is removed.
+The speed of each member comes from the store, or from a few timed steps on random images. The rest of the build is
+estimated as in `--dry-run`. The choice is cached, so an interrupted build resumes with the same epochs. Its address
+counts no code: a choice is valid until its folder is removed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ensemble.planning.build_cost import BuildCost, ResultCost
 from ensemble.planning.speed import Speed, at_speed, rates_of, reading_rate, scaled, seconds_left
 from ensemble.results.manifests import ResultHistory
 
-SHARE = 0.9  # of the budget may be forecast to be used: checkpoints, processes and a busy machine take the rest
-MOST_EPOCHS = 120  # where the recipe has no more: the run that its schedule is given for. Nothing longer was measured
-TIMED, TIMED_SHARE = 2.0, 0.005  # seconds that a member's steps are timed for, and of the budget at most
+SHARE = 0.9  # share of the budget for the estimate; the rest is for checkpoints, processes and a busy machine
+MOST_EPOCHS = 120  # or the recipe's epochs if more: the run that its schedule is for. Nothing longer was measured
+TIMED, TIMED_SHARE = 2.0, 0.005  # time to measure a member's steps: seconds, and maximum share of the budget
 EPOCHS_KEY = "recipe.epochs"
 CHOICE = "choice.json"
-# A member and its counterpart, of a sixth of its work, stand at the same place.
+# A member and its counterpart have the same index. The counterpart needs a sixth of the operations.
 FAMILIES = (
     ("r50", "rx50", "ibn_a", "ibn_b", "se_ibn_a"),
     ("s26", "sx26", "s26_ibn_a", "s26_ibn_b", "s26_se_ibn_a"),
@@ -43,7 +43,7 @@ Foresee = Callable[[BuildContext, BuildPlan], BuildCost]
 
 @dataclass(frozen=True)
 class Pace:
-    """What members can do in a budget. seconds: of the whole build."""
+    """The epochs that members reach within a budget. seconds: of the whole build."""
 
     speed: Speed
     epochs: int
@@ -56,7 +56,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a build, and what the other family could do; None where there is none to compare with."""
+    """The choice for a build, and what the other family could reach; None if there is no other family."""
 
     own: Pace
     other: Pace | None
@@ -64,7 +64,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A choice that stands: its key in the store, and the speed that it rests on."""
+    """A cached choice: its key in the store, and the speeds that it used."""
 
     key: str
     speed: Speed
@@ -72,8 +72,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Side:
-    """Members that may be taken. ahead: the cost of a build of one epoch, where no member of the recipe's epochs is
-    kept."""
+    """A possible set of members. ahead: the cost of a build of one epoch, without cached members."""
 
     job: BuildContext
     work: BuildPlan
@@ -81,16 +80,16 @@ class Side:
     ahead: BuildCost
 
     def seconds(self, epochs: int) -> float:
-        """Of a build of so many epochs."""
+        """Time of a build with this number of epochs."""
         return seconds_left(scaled(self.ahead, epochs, free(self.job)))
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What `--budget` gives.
+    """The budget of a build.
 
-    text: as it was typed. begun: when, by the clock. other: members of the other family, for comparison.
-    foresee: the needs of a job's work to its end.
+    text: the option as typed. begun: start time, by `clock`. other: members of the other family, for comparison.
+    foresee: gives the cost of a plan.
     """
 
     text: str
@@ -102,17 +101,17 @@ class Budget:
 
 
 def check_alone(sets: Sequence[str]) -> None:
-    """The epochs are either given or chosen.
+    """Check that `--set` does not give the epochs that `--budget` chooses.
 
     Raises:
-        ConfigError: both.
+        ConfigError: it does.
     """
     if any(change.partition("=")[0].strip() == EPOCHS_KEY for change in sets):
         raise ConfigError(f"--budget chooses {EPOCHS_KEY}, and --set gives it; leave one of the two out")
 
 
 def counterparts(names: Sequence[str]) -> tuple[str, ...]:
-    """The same members of the other family; none where these are not all of one."""
+    """The counterparts in the other family; empty if the members are not all of one family."""
     for own, other in (FAMILIES, FAMILIES[::-1]):
         if names and {*names} <= {*own}:
             return tuple(other[own.index(name)] for name in names)
@@ -120,10 +119,10 @@ def counterparts(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[BuildContext, BuildPlan, Chosen]:
-    """The job and the work with the epochs that fit, and what was chosen.
+    """The context and the plan with the largest number of epochs that fits, and the choice.
 
     Raises:
-        ConfigError: no epochs are to choose, or not even one fits.
+        ConfigError: there are no epochs to choose, or not even one epoch fits.
     """
     if not work.members:
         raise ConfigError("--budget, and nothing is trained: every member is from outside; leave --budget out")
@@ -144,7 +143,7 @@ def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[B
 
 
 def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | None = None) -> Address:
-    """Where the choice lies: by members, recipe but for its epochs, data, budget, rounds, folds, device and threads."""
+    """The address of the choice: members, recipe without epochs, data, budget, rounds, folds, devices and threads."""
     requests = _but_epochs(job, work)
     asked = {
         "budget": seconds_of(text),
@@ -162,7 +161,7 @@ def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | N
 
 
 def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
-    """The most epochs that fit. Members that are kept count as made: their epochs are tried as well.
+    """Choose the largest number of epochs that fits. Epochs of cached members are also tried: they need no training.
 
     Raises:
         ConfigError: not even one epoch fits.
@@ -173,7 +172,7 @@ def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
         raise ConfigError("--budget: the device has too little memory for a step; take a smaller size, or batches")
     if budget.other:
         other = measured(*in_place(job, work, budget.other), budget, reading)
-    spent = budget.clock() - budget.begun  # with what the steps have taken
+    spent = budget.clock() - budget.begun  # includes the timed steps
     allowed = SHARE * seconds_of(budget.text) - spent
     chosen, compared = pace(own, budget, allowed), pace(other, budget, allowed) if other else None
     if not chosen.epochs:
@@ -182,7 +181,7 @@ def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
 
 
 def measured(job: BuildContext, work: BuildPlan, budget: Budget, reading: float) -> Side | None:
-    """What one epoch of these members needs; None where a step wants more memory than there is."""
+    """Measure the cost of one epoch of these members; None if a step needs too much memory."""
     rates, kept = rates_of(job, work, min(TIMED, TIMED_SHARE * seconds_of(budget.text))), kept_epochs(job, work)
     if rates is None:
         return None
@@ -192,7 +191,7 @@ def measured(job: BuildContext, work: BuildPlan, budget: Budget, reading: float)
 
 
 def pace(side: Side, budget: Budget, allowed: float) -> Pace:
-    """The most epochs that fit into so many seconds; 0, and the seconds of one, where none does."""
+    """The largest number of epochs that fits into `allowed` seconds; 0, with the seconds of one epoch, if none fits."""
     job, work, most = side.job, side.work, _most(side.job)
     fits = next((e for e in range(most, 0, -1) if side.seconds(e) <= allowed), 0)
     for epochs in sorted((e for e in kept_epochs(job, work) if fits < e <= most), reverse=True):
@@ -203,12 +202,12 @@ def pace(side: Side, budget: Budget, allowed: float) -> Pace:
 
 
 def free(job: BuildContext) -> list[str]:
-    """Members that have no epochs of their own."""
+    """The members without their own number of epochs."""
     return [m.name for m in job.plan.members if "epochs" not in m.own]
 
 
 def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> tuple[BuildContext, BuildPlan]:
-    """The job and the work with these members in the place of others; none has a size or seed of its own."""
+    """The context and the plan with these members instead. None of them has its own size or seed."""
     names, same = [m.name for m in members], next(iter(work.members))
     job = replace(job, plan=job.plan.model_copy(update={"members": tuple(members)}))
     train = dict.fromkeys(names, work.train_images[same])
@@ -217,7 +216,7 @@ def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> t
 
 
 def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
-    """Epochs for which a member of this build, trained on this in the same way, is kept."""
+    """The numbers of epochs for which a member with otherwise the same request is cached."""
     asked = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
     old = [
         m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request
@@ -226,14 +225,14 @@ def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
 
 
 def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
-    """The job and the work with members of so many epochs."""
+    """The context and the plan with this number of epochs."""
     recipe = job.plan.recipe.model_copy(update={"epochs": epochs})
     job = replace(job, plan=job.plan.model_copy(update={"recipe": recipe}))
     return job, replace(work, members=member_addresses(job, work.training, work.train_images))
 
 
 def _but_epochs(job: BuildContext, work: BuildPlan) -> dict[str, Any]:
-    """The request of each member, without the epochs that are to choose."""
+    """The request of each member, without the epochs if they are to be chosen."""
     return {name: _cut(a.request) if name in free(job) else dict(a.request) for name, a in work.members.items()}
 
 
@@ -242,17 +241,17 @@ def _cut(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _most(job: BuildContext) -> int:
-    """Epochs at most: a longer run than the schedule's is nobody's wish, however much time there is."""
+    """The maximum number of epochs, also if the budget has time for more."""
     return max(MOST_EPOCHS, job.plan.recipe.epochs)
 
 
 def _apart(job: BuildContext) -> int:
-    """Devices that make members at a time."""
+    """The number of devices that make members at the same time."""
     return min(job.parallel, max(1, len(job.cards)))
 
 
 def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
-    """What was chosen, and what the other family could do."""
+    """The message: the choice, and what the other family could reach."""
     at_most = ", the most that is chosen" if choice.own.epochs == _most(job) else ""
     lines = [f"--budget {budget.text}: {choice.own}{at_most}"]
     if choice.other is not None:
@@ -261,7 +260,7 @@ def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
 
 
 def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spent: float) -> str:
-    """The sentence, with what would fit."""
+    """The error message, with alternatives that would fit."""
     members = own.job.plan.members
     names, sized = [m.name for m in members], any("size" in m.own for m in members)
     height, width = own.job.plan.recipe.size
@@ -287,6 +286,6 @@ def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spen
 
 
 def _enough(seconds: float) -> str:
-    """A budget for so much."""
+    """A budget for this many seconds, as `--budget` takes it."""
     wanted = seconds / SHARE
     return f"{math.ceil(wanted)}s" if wanted < 2 * UNITS["m"] else f"{math.ceil(wanted / UNITS['m'])}m"

@@ -1,4 +1,4 @@
-"""What a build will need: bytes on the disk, memory and time, item by item."""
+"""Estimate the cost of a build: disk space, memory and time, per result."""
 
 from __future__ import annotations
 
@@ -44,19 +44,20 @@ CALIBRATION_BYTES = 100_000  # of a member: a thousand steps, as text
 PROCESS = 600_000_000  # bytes of memory of a process that has imported everything
 CONTEXT = 1_000_000_000  # bytes of a GPU's memory that a process takes before its first tensor, and its libraries
 EPOCH_BYTES = 260
-HEAD_FASTER = 50.0  # times that a head alone is trained faster than a network, where that was not measured
-PASSES = 3  # of an image in training: forward, and twice as much back
-READ_SECONDS = 1e-3  # an image, decoded and resized
-GUESS = {"cpu": 2e11, "cuda": 5e13}  # products a second, to weigh stages by where nothing was timed yet
-OUTSIDE_DIM = 2048  # a guess of the features of a file, which is not opened for it
-STEP_SECONDS = 1.0  # that a timed step should take at most, by GUESS
+HEAD_FASTER = 50.0  # training the head alone is assumed to be this many times faster, if it was not measured
+PASSES = 3  # cost of training on an image, in forward passes: the backward pass costs two
+READ_SECONDS = 1e-3  # per image, decoded and resized
+GUESS = {"cpu": 2e11, "cuda": 5e13}  # products per second, if nothing was timed yet
+OUTSIDE_DIM = 2048  # assumed feature size of an external member, whose file is not opened here
+STEP_SECONDS = 1.0  # maximum duration of a timed step, by GUESS
 
 
 @dataclass(frozen=True)
 class ResultCost:
-    """One item's: bytes of its result, seconds that making it takes and whether these rest on something measured.
+    """The cost of one result.
 
-    images: that go through, each epoch counted.
+    disk: bytes. seconds: time to make it. measured: whether `seconds` comes from a measurement.
+    images: processed images, counted in every epoch.
     """
 
     item: PlannedResult
@@ -68,9 +69,12 @@ class ResultCost:
 
 @dataclass(frozen=True)
 class BuildCost:
-    """needs: of every item. passing: bytes on the disk beside the results, while the build runs. memory: bytes at the
-    most, of each GPU or of the machine. parallel: members that are made at a time, `apart` of them on devices of their
-    own. stepped: whether seconds rest on a single step of each member, timed for this."""
+    """The cost of a build.
+
+    needs: per result. passing: temporary bytes on the disk while the build runs. memory: peak bytes, of each GPU or of
+    the machine. parallel: members made at the same time. apart: devices that they use. stepped: whether the seconds
+    come from one timed step of each member.
+    """
 
     needs: tuple[ResultCost, ...]
     passing: int
@@ -82,7 +86,7 @@ class BuildCost:
 
     @property
     def left(self) -> list[ResultCost]:
-        """Of what is to make."""
+        """The costs of the results that are not cached."""
         return [n for n in self.needs if not n.item.kept]
 
     @property
@@ -92,7 +96,7 @@ class BuildCost:
 
     @property
     def seconds(self) -> float | None:
-        """Of what is to make, where members that share a device take turns; None where that is not known yet."""
+        """Time to make the missing results; None if unknown. Members on one device are assumed to take turns."""
         loads = [(n.item.kind, n.item.row, n.seconds) for n in self.left]
         return wall_seconds(loads, self.apart) if all(n.measured for n in self.left) else None
 
@@ -124,7 +128,7 @@ class BuildCost:
 
 
 def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedResult]) -> BuildCost:
-    """Weigh every item. Networks are measured by their shapes alone, so this takes a second or two at most."""
+    """Estimate the cost of each result. Networks are run on shapes only, so this takes at most two seconds."""
     if all(item.kept for item in items):
         return BuildCost(tuple(ResultCost(item, 0, 1.0, True, item.count) for item in items), 0, 0)
     classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
@@ -145,7 +149,7 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
     memory = 0
     if training:
         each = [prints[name].memory(_batch(recipes[name]), job.precision) for name in training]
-        if job.device == "cpu":  # a checkpoint is copied twice on its way to the disk
+        if job.device == "cpu":  # saving a checkpoint makes two copies in memory
             each = [a + b for a, b in zip(each, checkpoints, strict=True)]
         processes = min(together, len(training)) + (job.parallel > 1)
         memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
@@ -153,9 +157,9 @@ def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedRes
 
 
 def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> BuildCost:
-    """The needs, with the time of members like which none was trained in this store from one step of each, timed now.
+    """The cost, with measured times for members that have no similar trained member in the store. Times one step each.
 
-    A step is of the recipe's batch, or of fewer images where that would take longer than STEP_SECONDS.
+    A step uses the recipe's batch, or fewer images if the batch would take longer than STEP_SECONDS.
     """
     untimed = {n.item.row for n in needs.left if not n.measured}
     classes = len(work.training.pids)
@@ -178,15 +182,18 @@ def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> Bu
 
 
 def guessed_seconds(job: BuildContext, member: Member, classes: int) -> float:
-    """Of training on an image, by GUESS."""
+    """Seconds to train on one image, by GUESS."""
     return PASSES * footprint(member, job.plan.recipe_of(member), classes).flops / GUESS[job.device]
 
 
 def timed_seconds(
     job: BuildContext, member: Member, classes: int, guessed: float, seconds: float = 0.0
 ) -> float | None:
-    """Of training on an image, by steps of STEP_SECONDS at most, if the guess is right; None: too little memory."""
-    from models.step_time import seconds_per_image  # imports torchvision: a second that other builds do not need
+    """Measured seconds to train on one image; None if the memory is too small.
+
+    By the guess, a step takes at most STEP_SECONDS.
+    """
+    from models.step_time import seconds_per_image  # imports torchvision: one second, not needed by other builds
 
     most = int(STEP_SECONDS / guessed)
     how = {"device": job.device, "precision": job.precision}
@@ -194,7 +201,7 @@ def timed_seconds(
 
 
 def extraction_seconds(job: BuildContext, member: str, images: int, rate: float) -> float:
-    """Of a member's features. rate: images a second in training."""
+    """Seconds to extract a member's features. rate: images per second in training."""
     own = next(job.plan.recipe_of(m).size for m in job.plan.members if m.name == member)
     views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
     pixels = sum(prod(view.size or own) for view in views) / prod(own)
@@ -202,7 +209,7 @@ def extraction_seconds(job: BuildContext, member: str, images: int, rate: float)
 
 
 def _writes(recipe: Recipe) -> bool:
-    """Whether a training of this length keeps checkpoints."""
+    """Whether a training of this length writes checkpoints."""
     return recipe.checkpoint_minutes is not None or (recipe.checkpoint_every or 0) <= recipe.epochs
 
 
@@ -211,12 +218,12 @@ def _batch(recipe: Recipe) -> int:
 
 
 def _largest(values: Sequence[int], count: int) -> int:
-    """The sum of the largest so many."""
+    """The sum of the `count` largest values."""
     return sum(sorted(values, reverse=True)[:count])
 
 
 def _sharing(job: BuildContext) -> tuple[int, int]:
-    """Members that are made at a time on devices of their own, and on one device."""
+    """The number of devices in use, and the maximum number of members per device."""
     apart = min(job.parallel, max(1, len(job.cards)))
     return apart, -(-job.parallel // apart)
 
@@ -270,19 +277,16 @@ def _result_cost(
 def _retrieval_cost(
     job: BuildContext, work: BuildPlan, item: PlannedResult, prints: dict[str, Footprint]
 ) -> ResultCost:
-    """Neighbours and rankings."""
+    """The cost of neighbours or of a ranking."""
     (query, gallery), n = work.tests[item.row], item.count
     top_k = min(job.plan.competition.top_k, len(gallery))
     if item.kind == "neighbours":
         mix = fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])
         k, grouped = min(neighbours_kept(mix), n), mix.grouped
-        near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # lists of the gallery that the search keeps as well
+        near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # gallery lists that the search also saves
         size = 8 * n * k * (3 if grouped else 1) + 4 * n + 8 * len(query) * near + 10 * HEADER
         dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
-        if job.plan.ensemble.fusion in (
-            EACH_FIRST,
-            CALIBRATED,
-        ):  # each member is searched by itself; which one is not asked here
+        if job.plan.ensemble.fusion in (EACH_FIRST, CALIBRATED):  # members are searched separately; the largest counts
             dims = [max(dims)]
         seconds = 0.0
         if not item.kept:
@@ -297,12 +301,12 @@ def _retrieval_cost(
 
 
 def _doubled(training: Training) -> int:
-    """Images that come twice in an epoch."""
+    """The number of images that are used twice per epoch."""
     return int(np.isin(training.labels, training.doubled).sum())
 
 
 def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
-    """What all of a build's work needs."""
+    """The cost of the whole build."""
     return estimate_cost(job, work, list_planned_results(job, work))
 
 
@@ -325,7 +329,7 @@ def _names(lists: Sequence[Split]) -> int:
 
 
 def _start_bytes(job: BuildContext, prints: dict[str, Footprint], name: str) -> int:
-    """Bytes of the weights that a member starts from, where they are still to be fetched."""
+    """Bytes of a member's pretrained weights, if they are not cached."""
     member = next(m for m in job.plan.members if m.name == name)
     if not (job.plan.recipe_of(member).pretrained and member.weights):
         return 0
@@ -338,10 +342,10 @@ def _machine() -> int:
 
 
 def check_room(store: Store, needs: BuildCost) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check that the disk has room for the build.
 
     Raises:
-        ResultError: it says how much is needed, and how much is free.
+        ResultError: it has not. The message gives the needed and the free bytes.
     """
     free = shutil.disk_usage(store.root).free
     if needs.disk > free:

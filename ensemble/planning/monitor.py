@@ -1,4 +1,4 @@
-"""Who listens to a build: the table on the screen, the log of JSON lines in `runs/logs`, TensorBoard where asked."""
+"""Show and log a build: the table on the screen, JSON lines in `runs/logs`, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_progress(logs: Sequence[str], quiet: bool = False) -> Progress:
-    """A Progress that speaks; with `json` among the logs it speaks in events instead. If quiet it only warns."""
+    """A Progress that prints messages. With `json` in the logs, it prints events instead. If quiet, it only warns."""
     progress = Progress(quiet=quiet or "json" in logs)
     if "json" in logs:
         progress.listeners.append(EventStream(sys.stderr))
@@ -40,11 +40,11 @@ def _warn(event: str, fields: Mapping[str, Any]) -> None:
 
 @contextmanager
 def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
-    """Tell all of what a build does while it does it.
+    """Show and log everything that a build does inside this context.
 
     Args:
-        needs: what is to make, and what of it is kept.
-        command: what was typed, for the log.
+        needs: the results of the build, cached or not.
+        command: the command as typed, for the log.
         logs: `tensorboard` for curves.
     """
     progress, begun, before = job.progress, time.monotonic(), list(job.progress.listeners)
@@ -73,7 +73,7 @@ def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Seque
 
 
 def show_kept(job: BuildContext, screen: BuildTable, stages: Sequence[ProgressStage]) -> None:
-    """The last epoch of members that stand already."""
+    """Show the last epoch of cached members."""
     for stage in stages:
         if stage.kind == "members" and stage.kept and (lines := epochs_of(job.store, stage.key)):
             screen("epoch", {"member": stage.row, "epochs": lines[-1]["epoch"]} | lines[-1])
@@ -81,7 +81,7 @@ def show_kept(job: BuildContext, screen: BuildTable, stages: Sequence[ProgressSt
 
 @contextmanager
 def curves_of(job: BuildContext, kept: Sequence[str]) -> Iterator[Curves]:
-    """TensorBoard's curves: of members that stand already, and then of those that are trained."""
+    """TensorBoard curves: first of the cached members, then of those in training."""
     from models.tensorboard_curves import Curves  # TensorBoard takes a second to import
 
     curves = Curves(job.store.root / LOGS)
@@ -96,13 +96,13 @@ def curves_of(job: BuildContext, kept: Sequence[str]) -> Iterator[Curves]:
 
 
 def update_stages(job: BuildContext, needs: BuildCost) -> None:
-    """What is left is known better now, such as another round: the bar and the table go by this."""
+    """Update the bar and the table when the remaining work is known better, such as after a round."""
     if isinstance(job.progress.display, BuildTable):
         job.progress.display.renew([progress_stage(job, need) for need in needs.needs])
 
 
 def progress_stage(job: BuildContext, need: ResultCost) -> ProgressStage:
-    """One item as the table shows it."""
+    """One result as a stage of the table."""
     item = need.item
     member = next((m for m in job.plan.members if m.name == item.row), None)
     epochs = (job.plan.recipe_of(member) if member else job.plan.recipe).epochs

@@ -1,4 +1,4 @@
-"""Everything that a build needs, in the order in which it is made: what is kept of it and what is to make."""
+"""List the results of a build in the order in which they are made, and whether each is cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MADE = {
 class PlannedResult:
     """One result of a build.
 
-    row: whom it is for: a member, a test, or `images`. count: images that it is made of.
+    row: its row in the progress table: a member, a test, or `images`. count: number of input images.
     """
 
     address: Address
@@ -49,7 +49,7 @@ class PlannedResult:
 
 
 def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResult]:
-    """The results of a build; those that nobody needs, since what they are for is kept, are listed where they exist."""
+    """The results of a build. Results that are not needed any more are listed only if they are cached."""
     banks = {t: {m.name: member_features_address(job, work, m.name, t) for m in job.plan.members} for t in work.tests}
     missing = {name for of_test in banks.values() for name, a in of_test.items() if not job.store.has(a)}
     taken_in = {t: {name: one.banks[t] for name, one in work.outside.items()} for t in work.tests}
@@ -95,7 +95,7 @@ def list_planned_results(job: BuildContext, work: BuildPlan) -> list[PlannedResu
     for test, (query, gallery) in work.tests.items():
         learned = calibration_address(job, work, test, final[test], final.get(HOLDOUT, {}))
         if by_parts or (job.plan.ensemble.fusion == CALIBRATED and learned is None):
-            continue  # which images are of which domain is not known before they are looked at; nor are the folds here
+            continue  # the domains of the images, or the folds, are not known yet
         n, camids = len(query) + len(gallery), np.concatenate([query.camids, gallery.camids])
         left_out = left_out_of(job.plan.competition.junk, query, gallery)
         given = camids, rerank_groups(job.plan.ensemble, query, gallery), left_out, learned

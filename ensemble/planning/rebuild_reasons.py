@@ -1,6 +1,6 @@
-"""What a build would make again and why: what is asked for now, against the nearest kept result of its kind and name.
+"""Explain why results are rebuilt: compare each request with the most similar cached result of its kind and name.
 
-In lines to read: `r50, rx50: trained again: recipe.epochs 12 -> 14`.
+A line of output: `r50, rx50: trained again: recipe.epochs 12 -> 14`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ OF_EACH_MEMBER = "banks", "weights", "shares"  # of a request: member -> value
 
 @dataclass(frozen=True)
 class PlannedDigests:
-    """What a build asks for: digest -> address of all of it, and the digests of what it has to make."""
+    """The results of a build. all: digest -> address. making: digests of results that are not cached."""
 
     all: Mapping[str, Address]
     making: frozenset[str]
 
 
 def reasons(store: Store, items: Sequence[PlannedResult]) -> list[str]:
-    """One line for all rows that share a reason; none for what follows from a line above, or from an empty store."""
+    """One line per reason, with all rows that share it.
+
+    Consequences of a listed reason are not listed. An empty store gives no lines.
+    """
     past = ResultHistory(store)
     making = frozenset(i.address.digest for i in items if not i.kept)
     asked = PlannedDigests({i.address.digest: i.address for i in items}, making)
@@ -59,7 +62,7 @@ def reasons(store: Store, items: Sequence[PlannedResult]) -> list[str]:
 
 
 def interrupted_after(store: Store, item: PlannedResult) -> int | None:
-    """The epoch of the checkpoint that an interrupted training left; None where there is none."""
+    """The epoch of an interrupted training's checkpoint; None if there is no checkpoint."""
     path = store.path(item.address)
     try:
         state = json.loads((path.with_name(f".{path.name}.part") / RESUME / "state.json").read_text(encoding="utf-8"))
@@ -69,9 +72,9 @@ def interrupted_after(store: Store, item: PlannedResult) -> int | None:
 
 
 def changes(past: ResultHistory, wanted: Address, asked: PlannedDigests) -> list[str] | None:
-    """What is asked otherwise than of the nearest kept result, in words; None where there is none like it.
+    """The differences to the most similar cached result, in words; None if there is no similar result.
 
-    Nothing is said of what it is made from where that is to be made itself: that has a reason of its own.
+    Inputs that are rebuilt themselves are skipped: they have a line of their own.
     """
     old = past.nearest(wanted)
     return None if old is None else _between(past, old, wanted, asked)

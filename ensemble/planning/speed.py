@@ -1,4 +1,4 @@
-"""How fast members are trained and images read on this machine, and how long a build's needs take at that."""
+"""The speed of training and of reading images on this machine, and the time of a build at that speed."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ensemble.planning.past_speed import own_rate, thawed
 from ensemble.results.manifests import ResultHistory
 from models.data.images import decode_all
 
-READ = 32  # training images that are decoded for how long one takes
+READ = 32  # training images decoded to measure the reading speed
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second. members: in training, by member. reading: decoded."""
+    """Images per second. members: in training, by member. reading: decoding."""
 
     members: Mapping[str, float]
     reading: float
 
 
 def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, float] | None:
-    """Images a second in training: as in the store, else by steps of so many seconds; None: too little memory."""
+    """Images per second in training, from the store or from steps timed for `seconds`; None if memory is too small."""
     past, classes, rates = ResultHistory(job.store), len(work.training.pids), dict[str, float]()
     for member in job.plan.members:
         rate = own_rate(past, thawed(work.members[member.name].request))
@@ -52,7 +52,7 @@ def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, fl
 
 
 def reading_rate(job: BuildContext, work: BuildPlan) -> float:
-    """Images a second that are decoded here, by some of the training images."""
+    """Decoded images per second, measured on some training images."""
     split = work.training.split
     some = [split.paths[i] for i in np.linspace(0, len(split) - 1, min(READ, len(split))).astype(int)]
     begun = time.perf_counter()
@@ -62,7 +62,7 @@ def reading_rate(job: BuildContext, work: BuildPlan) -> float:
 
 
 def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
-    """The needs, where reading, training and extracting take what this speed says."""
+    """The cost, with the times of reading, training and extraction at this speed."""
 
     def seconds(need: ResultCost) -> float | None:
         rate = speed.members.get(need.item.row)
@@ -85,7 +85,7 @@ def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
 
 
 def scaled(cost: BuildCost, times: float, rows: Collection[str]) -> BuildCost:
-    """The cost, where the training of these members takes so many times as long."""
+    """The cost, with the training times of these members multiplied by `times`."""
 
     def longer(need: ResultCost) -> ResultCost:
         changes = need.item.kind == "members" and need.item.row in rows
@@ -95,5 +95,5 @@ def scaled(cost: BuildCost, times: float, rows: Collection[str]) -> BuildCost:
 
 
 def seconds_left(cost: BuildCost) -> float:
-    """Of all that is to make, where members that share a device take turns."""
+    """Time to make the missing results. Members on one device are assumed to take turns."""
     return wall_seconds([(n.item.kind, n.item.row, n.seconds) for n in cost.left], cost.apart)

@@ -1,4 +1,4 @@
-"""What a build is about to do: how many images, what is kept already, and what the learning rate will be."""
+"""Describe a build before it starts: numbers of images, cached results, and the learning rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFT_OUT = "nothing to score: the rules {} leave out all right images"
 
 
 def describe(job: BuildContext, work: BuildPlan) -> str:
-    """A few lines for the person who started it."""
+    """A summary of a few lines."""
     lines = _training(job, work)
     for test, (query, gallery) in work.tests.items():
         known = "identities known"
@@ -41,7 +41,7 @@ def describe(job: BuildContext, work: BuildPlan) -> str:
 
 
 def kept_members(job: BuildContext, work: BuildPlan) -> str:
-    """Which members need nothing any more: `kept: r50; to make: ibn_a`."""
+    """Which members are cached: `kept: r50; to make: ibn_a`."""
     kept: list[str] = []
     left: list[str] = []
     for member in job.plan.members:
@@ -54,7 +54,7 @@ def kept_members(job: BuildContext, work: BuildPlan) -> str:
 
 
 def _training(job: BuildContext, work: BuildPlan) -> list[str]:
-    """What is trained on, and for how long."""
+    """The training images, the epochs and the learning rate."""
     if not work.members:
         return ["nothing to train: every member is from outside"]
     recipe = job.plan.recipe
@@ -71,7 +71,7 @@ def _training(job: BuildContext, work: BuildPlan) -> list[str]:
 
 
 def unweighted(plan: BuildConfig) -> list[str]:
-    """A line where members start from random weights by a recipe for those of ImageNet; else none."""
+    """A note if members start from random weights but the recipe is for ImageNet weights; else an empty list."""
     names = [m.name for m in plan.members if m.weights is None and plan.recipe_of(m).pretrained]
     if not names:
         return []
@@ -85,7 +85,7 @@ def unweighted(plan: BuildConfig) -> list[str]:
 
 
 def own_settings(plan: BuildConfig, member: Member) -> str:
-    """What a member has to itself: the model of timm that it is, and where it leaves the shared recipe."""
+    """A member's own settings: its timm model, and where it differs from the shared recipe."""
     told = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
     own, shared = (recipe.model_dump(mode="json") for recipe in (plan.recipe_of(member), plan.recipe))
     told += [f"{key} {json.dumps(value)}" for key, value in own.items() if value != shared[key]]
@@ -95,7 +95,7 @@ def own_settings(plan: BuildConfig, member: Member) -> str:
 
 
 def _rates(recipe: Recipe) -> str:
-    """The curve in five points."""
+    """The learning rate at five times."""
     rate, base = make_schedule(recipe), float(recipe.optimizer.options.get("lr", 1e-3))
     points = [recipe.epochs * share for share in (0.05, 0.25, 0.5, 0.75, 1.0)]
     return "rate " + ", ".join(f"{base * rate(t):.1e} at {t:g}" for t in points)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from configs.errors import ConfigError
+from ensemble.clusters.density import dense_parts
+from ensemble.clusters.pair_graph import renumbered
 from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows, spans
 from ensemble.neighbours.knn import Neighbours
 from ensemble.neighbours.similarity import MemberFeatures, as_source
-from ensemble.pseudo.nearest_label import Labels, first_neighbours, loop_search, renumbered
+from ensemble.pseudo.nearest_label import Labels, first_neighbours, loop_search
 from ensemble.rerank.k_reciprocal_encoding import KReciprocal, encode
 
 Feats = NDArray | Sequence[NDArray]
@@ -97,15 +99,13 @@ def dbscan(
     Raises:
         ConfigError: a parameter out of range, or no core image.
     """
-    from sklearn.cluster import DBSCAN
-
     if not (0 < eps < 1 and least >= 2 and k1 >= 1 and k2 >= 1):
         raise ConfigError(
             f"dbscan: eps {eps:g}, least {least}, k1 {k1}, k2 {k2}; wanted eps above 0 and below 1, least 2 or more, "
             "and k1 and k2 1 or more"
         )
     graph = jaccard_graph(neighbours, feats, eps, weights=weights, k1=k1, k2=k2, power=power, n_jobs=n_jobs)
-    labels = DBSCAN(eps=eps, min_samples=least, metric="precomputed").fit_predict(graph)
+    labels = dense_parts(graph, eps, least)
     if (labels < 0).all():
         raise ConfigError(
             f"dbscan with eps {eps:g} labels none of {len(labels)} images: no image has {least - 1} others within eps; "
@@ -125,9 +125,7 @@ def jaccard_graph(
     power: int,
     n_jobs: int = -1,
 ) -> csr_matrix:
-    """(N, N) sparse Jaccard distances up to eps, each row sorted, with zeros on the diagonal."""
-    from sklearn.neighbors import sort_graph_by_row_values
-
+    """(N, N) sparse Jaccard distances up to eps, with zeros on the diagonal."""
     source, setting = as_source(feats, weights), KReciprocal(k1, k2, 0.0, power)
     n, need = source.n, setting.neighbours_read(source.n)
     if len(neighbours.order) != n or neighbours.order.shape[1] < need:
@@ -146,8 +144,7 @@ def jaccard_graph(
     own, other, dist = (np.concatenate(column) for column in zip(*parts, strict=True))
     itself = np.arange(n)
     rows, columns = np.concatenate((itself, own)), np.concatenate((itself, other))
-    graph = csr_matrix((np.concatenate((np.zeros(n), dist)), (rows, columns)), shape=(n, n))
-    return sort_graph_by_row_values(graph, warn_when_not_sorted=False)
+    return csr_matrix((np.concatenate((np.zeros(n), dist)), (rows, columns)), shape=(n, n))
 
 
 def _side_by_side(source: MemberFeatures, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from configs.errors import ConfigError
+from ensemble.clusters.pair_graph import renumbered
 from ensemble.kernels import reciprocal_sets
 from ensemble.kernels.parallel import over_rows
 from ensemble.neighbours.knn import Neighbours
@@ -125,15 +126,6 @@ def first_neighbours(first: First | Neighbours, threshold: float | None = 0.5) -
     touched = np.zeros(n, bool)
     touched[linked] = touched[named] = True
     return renumbered(np.where(touched, part, -1))
-
-
-def renumbered(labels: NDArray) -> Labels:
-    """Groups numbered from 0 by their lowest image; -1 stays."""
-    known, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    numbers = np.full(len(known), -1, np.int64)
-    real = np.flatnonzero(known >= 0)
-    numbers[real[np.argsort(first[real])]] = np.arange(len(real))
-    return numbers[inverse]
 
 
 def _first(given: First | Neighbours) -> First:

@@ -1,4 +1,4 @@
-"""The request behind every result of a build: everything it depends on, and nothing else."""
+"""The cache key of each result of a build. Its request holds all that the result depends on, and no more."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PIPELINE = ENSEMBLE / "pipeline"
 RESULTS = ENSEMBLE / "results"
 FEATURE_BANK = ENSEMBLE / "features" / "feature_bank.py"
 NO_EFFECT = {"checkpoint_every", "checkpoint_minutes", "feed", "launch"}  # keys of the recipe that change no weight
-# Of models/training: they write, tell and refuse.
+# Modules of models/training that only write, print or check.
 CHANGES_NO_WEIGHT = {"checkpoint", "keeper", "epoch_metrics", "numeric_checks"}
-KEEP = 64  # neighbours kept a row at least, so that other k1 and k2 need no new search
+KEEP = 64  # minimum number of neighbours saved per row, so that other k1 and k2 need no new search
 
 
 def images_address(
@@ -42,7 +42,7 @@ def images_address(
     resampled: str = PLAIN,
     others: Sequence[tuple[int, int]] = (),
 ) -> Address:
-    """Decoded images of one list, resized in a way of `models/data/images.py`, perhaps at other sizes as well."""
+    """Decoded images of one list. resampled: a filter of `models/data/images.py`. others: further sizes."""
     code = code_version(*(MODELS / "data" / f"{name}.py" for name in ("images", "crop", "mend", "batches")))
     request = {"contents": digest, "size": list(size), "code": code}
     request |= {"resampled": resampled} if resampled != PLAIN else {}
@@ -62,9 +62,9 @@ def weights_address(
     """A trained member.
 
     Args:
-        recipe: that it is trained by, its own keys laid over the shared one's.
-        labels: the digest of whom the images show.
-        start: what the weights that it starts from are known by, their contents among it; None for random ones.
+        recipe: the shared recipe, with the member's own keys replaced.
+        labels: digest of the images' identities.
+        start: identification of the initial weights, with a digest of their contents; None for random weights.
     """
     asked = recipe.model_dump(mode="json")
     request = {
@@ -84,12 +84,12 @@ def weights_address(
 def frozen_address(
     member: Member, recipe: Recipe, images: Address, start: Mapping[str, Any] | None, precision: str, device: str
 ) -> Address:
-    """What a frozen backbone gives for the training images, whatever is then trained on it."""
+    """A frozen backbone's features of the training images, independent of the head."""
     code = ("net", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
     request = {
         "backbone": member.backbone.model_dump(mode="json"),
         "weights": start,
-        "seed": recipe.seed,  # of what the weights leave out
+        "seed": recipe.seed,  # for parts that are not in the weights file
         "kept": kept_for(member),
         "copies": copies(recipe),
         "channels_last": recipe.channels_last,
@@ -127,9 +127,9 @@ def neighbours_address(
     left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
-    """The nearest images of each image, and the nearest of the gallery to each query, by the fused distance.
+    """The nearest images of each image, and each query's nearest gallery images, by the fused distance.
 
-    groups: the hash of the groups that neighbours are found by.
+    groups: hash of the groups that neighbours are searched by.
     """
     request = {"banks": _banks(banks), "weights": dict(weights), "k": k, "top_k": top_k, "code": retrieval_code()}
     request |= ({"penalty": dict(penalty)} if penalty else {}) | ({"groups": groups} if groups else {})
@@ -149,11 +149,11 @@ def ranking_address(
     left_out: LeftOut | None = None,
     groups: str | None = None,
 ) -> Address:
-    """The answer to every query.
+    """The ranked lists of all queries.
 
     Args:
-        rerank: the request of the re-ranking. kinds: the domains and tracks that it goes by.
-        groups: the hash of the groups that neighbours are found by.
+        rerank: request of the re-ranking. kinds: domains and tracks.
+        groups: hash of the groups that neighbours are searched by.
     """
     request = {
         "banks": _banks(banks),
@@ -180,8 +180,8 @@ def whitened_address(
     """One member's features, whitened.
 
     Args:
-        bank: the features. train: those of the training images, where it is learned on them.
-        groups: what the cameras or domains are known by, where each has a mean of its own.
+        bank: the features. train: features of the training images, if the whitening is learned on them.
+        groups: identification of the cameras or domains, if each has its own mean.
     """
     request = {
         "of": member,
@@ -203,7 +203,7 @@ def expanded_address(
     how: Expansion,
     left_out: LeftOut | None = None,
 ) -> Address:
-    """One member's features, averaged with the nearest by all members' summed similarity."""
+    """One member's features, averaged with the nearest images by all members' summed similarity."""
     request = {
         "of": member,
         "weights": banks[member].request.get("weights"),  # whose features they are: training time, curves
@@ -217,19 +217,19 @@ def expanded_address(
 
 
 def camera_penalty(amount: float, camids: NDArray[np.int64]) -> dict[str, Any] | None:
-    """What a penalty depends on; None where there is none."""
+    """What a camera penalty depends on; None if there is no penalty."""
     if not amount:
         return None
     return {"camera": amount, "camids": labels_hash(camids)}
 
 
 def labels_hash(labels: ArrayLike) -> str:
-    """SHA-256 of one whole number an image."""
+    """SHA-256 of one integer per image."""
     return hashlib.sha256(np.asarray(labels, "<i8").tobytes()).hexdigest()
 
 
 def left_out_request(left_out: LeftOut | None) -> dict[str, Any]:
-    """What lists leave out; nothing where they leave out nothing."""
+    """The rules and the hash of what lists exclude; empty if they exclude nothing."""
     if left_out is None:
         return {}
     parts = (left_out.own, left_out.indptr, left_out.index)
@@ -242,7 +242,7 @@ def _banks(banks: Mapping[str, Address]) -> dict[str, str]:
 
 
 def training_code() -> CodeVersion:
-    """Every file that can change a weight."""
+    """The code version of every file that can change a weight."""
     rooms = [MODELS / name for name in ("distributed", "backbones", "heads", "losses", "weights", "data/augment")]
     training = [path for path in sorted((MODELS / "training").glob("*.py")) if path.stem not in CHANGES_NO_WEIGHT]
     files = [MODELS / f"{name}.py" for name in ("net", "registry", "lr_schedules", "device")]
@@ -252,5 +252,5 @@ def training_code() -> CodeVersion:
 
 
 def retrieval_code(*more: Path) -> CodeVersion:
-    """Every file that can change a distance, a neighbour or a rank; and these."""
+    """The code version of every file that can change a distance, a neighbour or a rank, and of `more`."""
     return code_version(KERNELS, NEIGHBOURS, RERANK, FUSION, *more)

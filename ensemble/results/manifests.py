@@ -1,4 +1,4 @@
-"""What the kept results of a store say of themselves: their manifests, and the epochs of trained members."""
+"""Read the metadata of cached results: manifests, and the epochs of trained members."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from configs.errors import ResultError
 from configs.store.code_version import Digest
 from configs.store.store import MANIFEST, Address, Store
 
+# Keys of a request that name an input by its digest -> the kind of the input.
 MADE_OF = {"images": "images", "query": "images", "gallery": "images", "weights": "members", "banks": "features"}
-BANKS = ("features", "whitened", "expanded")  # kinds of results that are banks
-FILES = "files.json"  # of a result made of files: the name of each -> a digest of its contents
+BANKS = ("features", "whitened", "expanded")  # kinds of results that are feature banks
+FILES = "files.json"  # in a result made from files: file name -> digest of its contents
 EPOCHS = "epochs.jsonl"
 EPOCH_KEYS = {"epoch", "lr", "loss", "terms", "apart", "images", "seconds"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a kept result says of itself."""
+    """The manifest of a cached result."""
 
     key: str
     request: Mapping[str, Any]
@@ -31,38 +32,38 @@ class Manifest:
 
 
 class ResultHistory:
-    """The results of a store, by kind and name."""
+    """The cached results of a store, by kind and name."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     @cached_property
     def manifests(self) -> list[Manifest]:
-        """All that can be read, newest first."""
+        """All readable manifests, newest first."""
         found = [m for path in self.store.root.glob(f"*/*/{MANIFEST}") if (m := _read(path))]
         return sorted(found, key=lambda m: -m.when)
 
     def nearest(self, wanted: Address) -> Manifest | None:
-        """Of the same kind and name the one that differs least; of several the newest."""
+        """The most similar result of the same kind and name. Of several, the newest."""
         same = [m for m in self.manifests if m.key.rsplit("-", 1)[0] == f"{wanted.kind}/{wanted.name}"]
         return min(same, key=lambda m: len(list(differences(wanted.request, m.request))), default=None)
 
     def by_digest(self, kind: str, digest: str) -> Manifest | None:
-        """The result that another one's request names by its digest; a bank may be whitened or expanded."""
+        """The result with this digest, as another request names it. A bank may be whitened or averaged."""
         kinds = BANKS if kind in BANKS else (kind,)
         found = (m for m in self.manifests if m.key.split("/")[0] in kinds and m.key.endswith(f"-{digest}"))
         return next(found, None)
 
 
 def save_parts(folder: Path, address: Address) -> None:
-    """Write down what decoded images were made from, so that a changed one can be named."""
+    """Save the digests of the image files, so that a later build can name changed images."""
     contents = address.request["contents"]
     if isinstance(contents, Digest):
         (folder / FILES).write_text(json.dumps(contents.parts) + "\n", encoding="ascii")
 
 
 def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
-    """The lines of a member's `epochs.jsonl`; none where they cannot be read."""
+    """The lines of a member's `epochs.jsonl`; empty if they cannot be read."""
     try:
         lines = (store.root / key / EPOCHS).read_text(encoding="utf-8").splitlines()
         found = [json.loads(line) for line in lines]
@@ -72,13 +73,13 @@ def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
 
 
 def extracted(store: Store, bank: str) -> str:
-    """The key of the features that a bank was whitened or averaged from; its own, where it was not.
+    """The key of the features that a bank was whitened or averaged from; its own key if it was neither.
 
     Args:
         bank: its key, such as `whitened/r50-test-0123456789ab`.
 
     Raises:
-        ResultError: what it was made from is not there.
+        ResultError: the features are not in the store.
     """
     past = ResultHistory(store)
     requests = {m.key: m.request for m in past.manifests}
@@ -92,7 +93,7 @@ def extracted(store: Store, bank: str) -> str:
 
 
 def training_seconds(store: Store, bank: str) -> float | None:
-    """Seconds of all epochs of the member that a bank's features come from; None where nobody timed it here.
+    """Training time of the member that a bank's features come from; None if it is unknown.
 
     Args:
         bank: the key of the features, such as `features/r50-test-0123456789ab`.
@@ -114,7 +115,7 @@ def _read(path: Path) -> Manifest | None:
 
 
 def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, what it was, what it is) of every leaf that differs; None for one that is not there."""
+    """(dotted key, value before, value now) of every leaf that differs; None for a missing value."""
     for key in sorted({*now, *before}):
         a, b = before.get(key), now.get(key)
         rows = _rows(b), _rows(a)
@@ -127,7 +128,7 @@ def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[t
 
 
 def _rows(value: Any) -> Mapping[str, Any] | None:
-    """A mapping as it is, a list of named rows by their names; None for anything else."""
+    """A mapping unchanged, a list of named rows as a mapping by name, None for anything else."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, list) and all(isinstance(row, Mapping) and "name" in row for row in value):

@@ -1,4 +1,4 @@
-"""Weights and re-rank settings from the kept features of a build, without training: `python -m ensemble.tune`."""
+"""Tune weights and re-ranking settings on a build's cached features, without training: `python -m ensemble.tune`."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ EXAMPLE = """
   python -m ensemble.tune --evaluation train     on training identities, of a build with --folds 5
 """
 TUNED = "tuned.json"
-SHRINKAGES = (0.1, 0.5)  # of whitening, that are tried
+SHRINKAGES = (0.1, 0.5)  # of whitening, to try
 HERE = Path(__file__).parent
 TELL_EVERY_S = 10.0
 
 
 def grid_of(case: OpenEvaluation) -> SearchSpace:
-    """What is tried: the build's own re-rank settings too, such as `auto` chose, and whitening where none was done.
+    """The settings to try. They include the build's own re-ranking settings, such as those that `auto` chose.
 
-    Features that were whitened or averaged stay as they are; so do those of a build by domains or tracks.
+    Whitening is tried only if the build did not whiten or average its features and uses no domains or tracks.
     """
     settings, grid = case.plan.ensemble, SearchSpace()
     built = fusion_settings(settings, ())
@@ -72,7 +72,7 @@ def grid_of(case: OpenEvaluation) -> SearchSpace:
 
 
 def defaults(built: Ensemble) -> Ensemble:
-    """`ensemble.yaml` as it stands; what is auto there was settled by the build."""
+    """The settings of `ensemble.yaml`. A value `auto` there is replaced by the build's value."""
     found = load_ensemble()
     settled = {key: getattr(built, key) for key in ("k1", "k2") if getattr(found, key) == "auto"}
     settled["group_by"] = built.group_by
@@ -81,7 +81,7 @@ def defaults(built: Ensemble) -> Ensemble:
 
 
 def built_mix(case: OpenEvaluation, members: Sequence[str], judge: Boards) -> FusionSettings:
-    """What the build was made with, of this problem. What was learned on the folds is not known on these."""
+    """The build's own settings for this problem. Calibrations learned on the folds do not apply to the folds."""
     settings = case.plan.ensemble
     if judge.parts:
         return partitions.mixes_of(settings, members, judge.parts)[0]
@@ -90,19 +90,19 @@ def built_mix(case: OpenEvaluation, members: Sequence[str], judge: Boards) -> Fu
 
 
 def together(held: Iterable[Held], seed: int) -> dict[str, Any]:
-    """The totals of all queries, each answered in its own problem, before and after; a person may ask in several."""
+    """The totals of all queries over all problems, before and after. A person may have queries in several problems."""
     pids, before, after = (np.concatenate(column) for column in zip(*held, strict=True))
     gain = difference(after, before, groups=pids, seed=seed)
     return {"base": float(np.nanmean(before)), "total": float(np.nanmean(after)), "gain": asdict(gain)}
 
 
 def sets(mix: FusionSettings, members: Sequence[str]) -> list[str]:
-    """What follows --set in a build that is to be mixed so."""
+    """The `--set` values for a build with these settings."""
     return [f"ensemble.{key}={text}" for key, text in _keys(mix, members).items()]
 
 
 def domain_sets(mixes: Mapping[str, FusionSettings], members: Sequence[str], ensemble: Ensemble) -> list[str]:
-    """The same of a build by domains or tracks. mixes: of every part, by name."""
+    """The same for a build by domains or tracks. mixes: settings by part name."""
     tracks = [f"ensemble.tracks={ensemble.tracks}"] if ensemble.tracks != "none" else []
     if ensemble.domains == "none":
         return [*sets(mixes[partitions.ALL], members), *tracks]
@@ -114,7 +114,7 @@ def domain_sets(mixes: Mapping[str, FusionSettings], members: Sequence[str], ens
 
 
 def _keys(mix: FusionSettings, members: Sequence[str]) -> dict[str, str]:
-    """Keys of `ensemble`, or of a domain's own settings, as YAML has their values."""
+    """Keys of `ensemble` or of a domain's settings -> values in YAML."""
     weights = ", ".join(f"{yaml_flow(name)}: {w:g}" for name, w in zip(members, mix.weights, strict=True))
     options = {key: f"{value:g}" for key, value in mix.options.items()}
     own = {key: value for key, value in options.items() if key not in Ensemble.model_fields}
@@ -141,7 +141,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Tune one evaluation, or read what came of it before; print it."""
+    """Tune one evaluation, unless the result is cached. Print the result."""
     args = parse(argv)
     check_device(args.device)
     case = open_tuned(args)
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tuned_address(case: OpenEvaluation, grid: SearchSpace, seed: int) -> Address:
-    """Where the outcome lies: everything it depends on."""
+    """The address of the tuning result, from everything it depends on."""
     rules = case.plan.competition
     request = {
         "evaluation": asdict(case.evaluation),
@@ -175,10 +175,10 @@ def tuned_address(case: OpenEvaluation, grid: SearchSpace, seed: int) -> Address
 
 
 def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, progress: Progress) -> dict[str, Any]:
-    """The outcome as JSON holds it: of each problem, of all queries together, and the line to build with.
+    """The tuning result as JSON: each problem, all queries together, and the options to build with.
 
     Raises:
-        DataError: too few persons ask, in every problem. ConfigError: a member that gives distances.
+        DataError: every problem has too few query identities. ConfigError: a member has distances and no features.
     """
     members = list(case.evaluation.banks)
     try:
@@ -216,7 +216,7 @@ def tune_case(case: OpenEvaluation, grid: SearchSpace, seed: int, device: str, p
 
 
 def board_shape(evaluation: Evaluation) -> dict[str, Any]:
-    """What the lists of a board are like, for the table."""
+    """Sizes of a board's lists, for the table."""
     shape = shape_of_lists(
         evaluation.query_pids, evaluation.query_camids, evaluation.gallery_pids, evaluation.gallery_camids
     )
@@ -233,7 +233,7 @@ def board_shape(evaluation: Evaluation) -> dict[str, Any]:
 def elsewhere(
     case: OpenEvaluation, base: FusionSettings, chosen: Mapping[str, FusionSettings], seed: int, device: str
 ) -> dict[str, Any] | None:
-    """The test's totals by each choice that was made on the folds, against the defaults; None without labels."""
+    """The totals on the test of each choice made on the folds, compared with the defaults; None without labels."""
     e = case.evaluation
     if not e.query_pids:
         return None
@@ -254,7 +254,7 @@ def tune_one(
     of: int,
     progress: Progress,
 ) -> tuple[TuningResult, dict[str, Any]]:
-    """Tune one problem of so many, and write down everything that was seen."""
+    """Tune one of `of` problems. Returns the result, and the same as JSON."""
     members, built = list(case.evaluation.banks), built_mix(case, list(case.evaluation.banks), judge)
     pids, begun = judge.pids, time.monotonic()
     most = max(grid.most_neighbours(), base.reranker.neighbours_read(judge.images))
@@ -293,7 +293,7 @@ def _rung(rung: TuningStep) -> dict[str, Any]:
 def _telling(
     trials: Mapping[float | None, FastBoards], progress: Progress
 ) -> Callable[[FusionSettings], NDArray[np.float64]]:
-    """The totals by the trial of a mix's features, and a line now and then about how far it is."""
+    """The objective: totals by the scorer with the same whitening. It also prints progress from time to time."""
     last = time.monotonic()
 
     def totals(mix: FusionSettings) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
-"""The search for a mix: greedy selection of members with replacement, then line searches until nothing is gained.
+"""Search for fusion settings: greedy selection of members with replacement, then line searches.
 
-Greedy selection is that of Caruana, Niculescu-Mizil, Crew & Ksikes (Ensemble Selection from Libraries of Models, ICML
-2004): the member whose addition scores best joins the bag, again and again, and the best bag on the way is taken. A
-member's weight is how often it is in the bag. The line searches then change one thing at a time: a weight, an option of
-the re-ranker, the fusion, the re-ranker.
+Greedy selection is from Caruana, Niculescu-Mizil, Crew & Ksikes (Ensemble Selection from Libraries of Models, ICML
+2004). Each step adds the member that gives the best score. The best selection of all steps is returned. A member's
+weight is the number of times it was added. The line searches then change one setting at a time: a weight, an option
+of the re-ranker, the fusion, the re-ranker. They end when no change improves the score.
 
-What is searched is a function of a mix; whom it is measured on is not known here.
+The objective is a function of the settings. This module knows nothing of the data behind it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ensemble.fusion.strategy import FusionSettings
 from ensemble.rerank.registry import RERANKERS, name_of
 
 Objective = Callable[[FusionSettings], float]
-LEAST_GAIN = 1e-9  # less is rounding
+LEAST_GAIN = 1e-9  # smaller gains are rounding errors
 FACTORS = (0.0, 0.5, 0.75, 1.33, 2.0)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What each setting may be.
+    """The values to try for each setting.
 
     Attributes:
-        searched: re-ranker -> option -> the values that are tried.
-        known: re-ranker -> options that are tried as a whole.
-        rounds: of line searches at most. steps: of greedy selection, the size of the bag.
-        whitened: None, the features as they are; or the shrinkage of whitening them by query and gallery.
+        searched: re-ranker -> option -> values to try.
+        known: re-ranker -> sets of options to try together.
+        rounds: maximum number of rounds of line searches. steps: number of steps of greedy selection.
+        whitened: shrinkages of whitening by query and gallery; None is no whitening.
     """
 
     searched: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(
@@ -52,13 +52,13 @@ class SearchSpace:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def without(self, names: Iterable[str]) -> SearchSpace:
-        """The same without some re-rankers."""
+        """The same without these re-rankers."""
         gone = set(names)
         searched = {name: options for name, options in self.searched.items() if name not in gone}
         return replace(self, searched=searched, known={n: some for n, some in self.known.items() if n not in gone})
 
     def most_neighbours(self) -> int:
-        """Neighbours a row that the largest settings read."""
+        """The largest number of neighbours per row that any setting reads."""
         tried = [
             RERANKERS[name](**{option: value})
             for name, options in self.searched.items()
@@ -70,7 +70,7 @@ class SearchSpace:
 
 
 def normalised(mix: FusionSettings) -> FusionSettings:
-    """The same mix written in one way: the largest weight is 1; four digits; what has no part in it at its default."""
+    """The same settings in normal form: largest weight 1, four digits, settings without effect at their defaults."""
     largest = max(mix.weights)
     weights = tuple(round(w / largest, 4) for w in mix.weights)
     out = replace(mix, weights=weights)
@@ -78,9 +78,9 @@ def normalised(mix: FusionSettings) -> FusionSettings:
 
 
 def greedy(score: Objective, start: FusionSettings, steps: int, among: Sequence[int]) -> FusionSettings:
-    """Greedy selection with replacement under the settings of `start`, whose own weights do not count.
+    """Greedy selection with replacement, with the settings of `start` but not its weights.
 
-    Of members that score the same the first is taken, of bags the smallest. among: the members to choose from.
+    On equal scores, the first member and the smallest selection win. among: the members to choose from.
     """
     bag = [0] * len(start.weights)
     best, best_score = start, -float("inf")
@@ -99,8 +99,7 @@ def greedy(score: Objective, start: FusionSettings, steps: int, among: Sequence[
 def hill_climb(
     score: Objective, start: FusionSettings, grid: SearchSpace, *, weights: Sequence[int] = ()
 ) -> FusionSettings:
-    """Line searches over everything, one thing at a time, until a round gains nothing; over the weights of these
-    members too."""
+    """Line searches over one setting at a time, until a round has no gain. weights: members with a variable weight."""
     best, best_score = normalised(start), score(normalised(start))
     for _ in range(grid.rounds):
         before = best_score
@@ -117,9 +116,9 @@ def hill_climb(
 def select_and_climb(
     score: Objective, start: FusionSettings, grid: SearchSpace, among: Sequence[int] | None = None
 ) -> FusionSettings:
-    """Weights and settings: greedy selection under the settings of `start`, then line searches from the better.
+    """Tune weights and settings: greedy selection, then line searches from the better of `start` and the selection.
 
-    among: the members that may have a weight; None is all.
+    among: members that may have a weight; None is all.
     """
     among = range(len(start.weights)) if among is None else among
     start = normalised(replace(start, weights=tuple(w if m in among else 0.0 for m, w in enumerate(start.weights))))
@@ -135,7 +134,7 @@ Line = Callable[[FusionSettings], Iterable[FusionSettings]]
 
 
 def _lines(grid: SearchSpace, weights: Sequence[int]) -> Iterator[Line]:
-    """Each thing that may be changed; the fusion last, so that none is judged by settings that do not suit it."""
+    """All line searches in order. Re-ranker, fusion and whitening come last, when the other settings are tuned."""
     yield from (_weight_line(m) for m in weights)
     yield partial(_known_line, grid)
     for option in dict.fromkeys(option for options in grid.searched.values() for option in options):
@@ -168,14 +167,14 @@ def _known_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettin
 
 
 def _reranker_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettings]:
-    """The other fusion; then every other re-ranker, as it comes, with either."""
+    """The other fusion, then every other re-ranker with its default options and with each fusion."""
     rerankers = [mix.reranker, *(RERANKERS[name]() for name in grid.searched if name != name_of(mix.reranker))]
     found = [normalised(replace(mix, reranker=one, fusion=fusion)) for one in rerankers for fusion in grid.fusion]
     yield from (other for other in dict.fromkeys(found) if other != mix)
 
 
 def _whitened_line(grid: SearchSpace, mix: FusionSettings) -> Iterator[FusionSettings]:
-    """The other features, with the settings as they are and with those that teams have won with."""
+    """The other features, with the current settings and with the known ones."""
     for other in (replace(mix, whitened=white) for white in grid.whitened if white != mix.whitened):
         yield from (other, *_known_line(grid, other))
 

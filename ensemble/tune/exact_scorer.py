@@ -1,4 +1,4 @@
-"""Mixes of a build's members, each scored exactly and once: a whole search, every query, the competition's own rule."""
+"""Exact scores of fusion settings, cached: full search, every query, the competition's rule."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from ensemble.results.build_record import Evaluation, all_camids, all_groups
 
 @dataclass(frozen=True)
 class ExactScorer:
-    """feats: (N, D_m) unit rows a member, queries first. names: of the members, as signatures say them.
+    """Scores settings on one evaluation.
 
-    every: what the lists of all queries leave out, for parts.
-    evaluation: of the queries that count. parts: what is searched by itself, and whose queries those are, in their
-    order; none where everything is one search. white: shrinkage -> the features whitened so, for
-    mixes that are of these.
+    Attributes:
+        feats: (N, D_m) unit rows per member, queries first. names: the members, as in signatures.
+        evaluation: the queries that count.
+        parts: parts of the data that are searched separately, with their queries; empty for one search.
+        white: shrinkage -> features whitened with it, for settings that whiten.
+        every: gallery images that the lists of all queries exclude, for `parts`.
     """
 
     feats: Sequence[Feats]
@@ -44,22 +46,22 @@ class ExactScorer:
 
     @property
     def rows(self) -> int:
-        """Of the features that are queries, whether they count here or not."""
+        """The number of query features, also of queries that do not count here."""
         return len(self.feats[0]) - len(self.evaluation.gallery_pids)
 
     def score(self, *mixes: FusionSettings) -> Score:
-        """The exact score of a mix, or of one a part, with its per-query facts."""
+        """The exact score of one mix, or of one mix per part, with the results per query."""
         if mixes not in self._kept:
             said = {"distance": "cosine", "rerank": self._described(mixes), "members": self._members(mixes)}
             self._kept[mixes] = score_stream(self._stream(mixes), self.evaluation, self.competition, said)
         return self._kept[mixes]
 
     def totals(self, *mixes: FusionSettings) -> NDArray[np.float64]:
-        """(Q,) each query's share of the total; NaN where it was skipped."""
+        """(Q,) each query's contribution to the total; NaN if the query was skipped."""
         return total_per_query(self.score(*mixes), self.competition)
 
     def chance(self, seed: int, draws: int = 5) -> NDArray[np.float64]:
-        """(Q,) each query's share of the total in lists of no order, the mean of some draws."""
+        """(Q,) each query's contribution to the total for lists in random order, the mean of `draws` draws."""
         rng, n_gallery = np.random.default_rng([seed, 6]), len(self.evaluation.gallery_pids)
 
         def block(rows: slice) -> distance_blocks.Block:
@@ -83,14 +85,14 @@ class ExactScorer:
         return partitions.describe(mixes, self.parts, mixes[0].weights) if self.parts else mixes[0].describe()
 
     def _members(self, mixes: tuple[FusionSettings, ...]) -> str:
-        """Those that have a weight, each with that of the first mix; a part with others says so in its description."""
+        """Members with a weight in any mix, with the weight of the first. The description has the other weights."""
         first = zip(self.names, mixes[0].weights, strict=True)
         anywhere = [any(weights) for weights in zip(*(mix.weights for mix in mixes), strict=True)]
         return "+".join(f"{name}*{w:g}" for (name, w), there in zip(first, anywhere, strict=True) if there)
 
 
 def of_parts(judge: ExactScorer, wanted: Sequence[Partition]) -> ExactScorer:
-    """The same members judged by some parts, on the queries of these alone."""
+    """A scorer of the same members for some parts, on the queries of these parts only."""
     asked = np.sort(np.concatenate([part.query for part in wanted]))
     e = judge.evaluation
     given = judge.feats, judge.names, e.of_queries(asked), judge.competition, judge.device

@@ -1,4 +1,4 @@
-"""What came of tuning, for the terminal: what each kind of choice is worth, what was chosen, and what to build with."""
+"""Print a tuning result: the gain of each kind of choice, the choices, and the options to build with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ensemble.fusion.partitions import ALL
 from ensemble.metrics.competition_score import describe
 from ensemble.results.open_evaluation import HOLDOUT, TEST, TRAIN, OpenEvaluation
 
-USUAL = "k_reciprocal"  # goes without its name
+USUAL = "k_reciprocal"  # its name is not printed
 HALVES = ("one half", "other half", "everybody")
 
 
 def show(console: Console, case: OpenEvaluation, found: Mapping[str, Any]) -> None:
-    """Everything that `ensemble.tune` found, problem by problem; then what to build with."""
+    """Print everything that `ensemble.tune` found, per problem; then the options to build with."""
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
@@ -76,7 +76,7 @@ def _show_one(console: Console, say: Callable[[str], None], case: OpenEvaluation
 
 
 def _drawn(folds: Sequence[Mapping[str, Any]]) -> str:
-    """What the boards of the folds are like."""
+    """Sizes of the boards of the folds."""
     queries, gallery = (sum(fold[key] for fold in folds) for key in ("queries", "gallery"))
     sizes = ", ".join(f"{fold['queries']:,} x {fold['gallery']:,}" for fold in folds)
     images = ", ".join("none" if fold["images"] is None else f"{fold['images']:g}" for fold in folds)
@@ -89,7 +89,7 @@ def _drawn(folds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What the test has from choices that were made on the folds."""
+    """The gains on the test from choices made on the folds."""
     base = next(iter(found.values()))["base"]
     yield f"on the test, which had no part in any choice: {100 * base:.1f} with equal weights and default settings"
     for name, one in found.items():
@@ -99,7 +99,7 @@ def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _together(whole: Mapping[str, Any]) -> list[str]:
-    """All queries, each answered in its own domain."""
+    """The total over all queries, each searched in its own domain."""
     gain = whole["gain"]
     low, high = 100 * gain["low"], 100 * gain["high"]
     return [
@@ -110,7 +110,7 @@ def _together(whole: Mapping[str, Any]) -> list[str]:
 
 
 def _worth(found: Mapping[str, Any]) -> Table:
-    """A row a rung: cross-fitted total, gain, how good it looked where it was chosen."""
+    """A row per tuning step: cross-fitted total, gain, and the gain on the half where it was chosen."""
     level = found["rungs"][0]["gain"]["level"]
     columns = ("total", "gain", f"{100 * level:g} % of the time", "over", "where chosen", "optimism", "")
     table = plain_table([""], columns)
@@ -156,7 +156,7 @@ def _calibrated_verdict(rows: Sequence[Mapping[str, Any]], evaluation: str) -> I
 
 
 def _choices(found: Mapping[str, Any]) -> Table:
-    """What each half, and everybody, would choose."""
+    """The choices on each half and on all persons."""
     table = plain_table(["chosen", "on", "re-ranking", *found["members"]])
     for rung in found["rungs"]:
         for half, mix in zip(HALVES, rung["chosen"], strict=True):

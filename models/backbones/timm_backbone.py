@@ -1,4 +1,4 @@
-"""Any model of timm that sees places: maps, tokens laid out as a map, under timm's own names, so that weights fit."""
+"""timm models as backbones: models with a feature map, or with patch tokens. They keep timm's names for weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from models.data.batches import Scale
 from models.data.images import PLAIN, RESAMPLINGS
 from models.net import CLASS
 
-HEAD = "-"  # stands for the head among a model's parameters; no block is called so
+HEAD = "-"  # placeholder for the head among a model's parameters; no block has this name
 OTHER = "take another, such as convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
 
 
 class TimmBackbone(nn.Module):
-    """A timm model without its pooling and its classifier, whatever it computes with.
+    """A timm model without its pooling and its classifier.
 
-    The patch tokens of a transformer are laid out as a map, its class and register tokens left aside; a map that has
-    its channels last, such as Swin's, is turned. Dropout is off, and stochastic depth of timm's
-    own random numbers: a step must repeat.
+    A transformer's patch tokens become a map, without class and register tokens. A map with channels last, such as
+    Swin's, is transposed. Dropout and timm's own stochastic depth are off, so that a step is reproducible.
 
     Args:
-        model: timm's module, which keeps its own names. called: its methods that lead to features, one after another.
-        layout: of what the last gives: NCHW, NHWC or tokens.
+        model: timm's module, with its own names. called: its methods that compute features, in order.
+        layout: of the last method's output: NCHW, NHWC or tokens.
         channels: C.
     """
 
@@ -52,11 +51,11 @@ class TimmBackbone(nn.Module):
         return self._map(_through(self.model, self.called, images), images)
 
     def fork(self, images: Tensor, what: str) -> tuple[Tensor | tuple[Tensor, Tensor], Tensor]:
-        """(B, 3, H, W) -> what is named, and the last map (B, C, h, w).
+        """(B, 3, H, W) -> the tensors named by `what`, and the last map (B, C, h, w).
 
         Args:
             what: the class token gives (B, C). A block of a plain ViT, such as `blocks.10`, gives its input: patches
-                as a map (B, C, h, w), and the tokens before them (B, P, C).
+                as a map (B, C, h, w), and the prefix tokens (B, P, C).
         """
         blocks = list(token_blocks(self.model))
         if what in blocks:
@@ -71,10 +70,10 @@ class TimmBackbone(nn.Module):
         return features[:, 0], self._map(features, images)
 
     def layers(self) -> Layers:
-        """By timm's `group_matcher`: the stem is layer 0; what belongs to no block, such as a last norm, is the head's.
+        """Layers by timm's `group_matcher`. The stem is layer 0. Other parameters, such as a last norm, are the head's.
 
         Raises:
-            AttributeError: timm tells no layers of the model.
+            AttributeError: timm does not define layers for the model.
         """
         from timm.models import group_parameters
 
@@ -88,7 +87,7 @@ class TimmBackbone(nn.Module):
         return Layers({f"model.{name}": at for name, at in found.items()}, top)
 
     def undecayed(self) -> set[str]:
-        """Parameters that timm lists as those without weight decay."""
+        """Parameters without weight decay, as timm lists them."""
         listed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()  # type: ignore[operator]
         return {f"model.{name}" for name in listed}
 
@@ -96,7 +95,7 @@ class TimmBackbone(nn.Module):
         """Copies of the blocks from `first` to the last and of the norms after them, for a separate branch.
 
         Raises:
-            ValueError: unknown block, or a model whose blocks cannot be run on a part of a map.
+            ValueError: unknown block, or the model's blocks cannot run on a part of a map.
         """
         blocks = token_blocks(self.model)
         if first not in blocks:
@@ -118,10 +117,10 @@ class TimmBackbone(nn.Module):
         return features[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Be ready for images of this height and width: what stands for places is resampled once, as timm does it.
+        """Adapt to images of this height and width. Position embeddings are resampled once, by timm.
 
         Raises:
-            ValueError: the model cannot take them.
+            ValueError: the model does not support the size.
         """
         patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
         if isinstance(patch, tuple) and any(side % p for side, p in zip(size, patch, strict=True)):
@@ -136,19 +135,19 @@ class TimmBackbone(nn.Module):
 def timm_map(*, model: str, drop_path: float = 0.0) -> TimmBackbone:
     """Any timm model: HRNet (Wang et al., TPAMI 2020) by `model: hrnet_w18`, DINOv2 by `vit_small_patch14_dinov2`.
 
-    Weights are never fetched by timm: they come as every member's do, from `weights` in configs/members.yaml. The map
-    has the model's own resolution, mostly 1 / 32 of the image's, of transformers one place a patch: "last stride 1" is
-    of the ResNet family.
+    timm never downloads weights. They come from `weights` in configs/members.yaml, as for every member. The map has the
+    model's own resolution: mostly 1 / 32 of the image, for transformers one position per patch. "Last stride 1" is for
+    the ResNet family only.
 
     Args:
-        model: as `timm.list_models()` lists it; a tag after a dot names one of its releases, with its own mean.
+        model: a name of `timm.list_models()`. A tag after a dot names one of its releases, with its own mean.
         drop_path: timm's `drop_path_rate`.
 
     Returns:
         (B, 3, H, W) -> (B, C, h, w), with C as its attribute `channels`.
 
     Raises:
-        ValueError: timm has no such model, or it gives nothing that can be laid out as a map.
+        ValueError: timm has no such model, or its output is not a map.
     """
     resampling_of(model)
     with torch.device("meta"):
@@ -158,19 +157,19 @@ def timm_map(*, model: str, drop_path: float = 0.0) -> TimmBackbone:
 
 
 def _timm() -> Any:
-    """The package takes half a second to import, which only a build that names it pays."""
+    """Import timm on first use: it takes half a second, and not every build needs it."""
     import timm
 
     return timm
 
 
 def published(backbone: nn.Module) -> nn.Module:
-    """The module under whose names the weights of this backbone are published."""
+    """The module whose names the published weights of this backbone use."""
     return backbone.model if isinstance(backbone, TimmBackbone) else backbone
 
 
 def known(model: str) -> None:
-    """Raise ValueError where timm has no such model, or no such release of it."""
+    """Raise ValueError if timm has no such model, or no such release of it."""
     if not isinstance(model, str) or not _timm().is_model(model):
         near = difflib.get_close_matches(str(model), _timm().list_models(), n=5)
         raise ValueError(f"timm {_timm().__version__} has no model {model!r}; near it: {', '.join(near) or 'nothing'}")
@@ -182,10 +181,10 @@ def known(model: str) -> None:
 
 @cache
 def resampling_of(model: str) -> str:
-    """How the images of this model are resized, such as bicubic.
+    """The filter for resizing this model's images, such as bicubic.
 
     Raises:
-        ValueError: in a way that images are not resized here.
+        ValueError: the filter is not supported.
     """
     known(model)
     settings = _timm().get_pretrained_cfg(model)
@@ -196,13 +195,13 @@ def resampling_of(model: str) -> str:
 
 
 def scale_of(settings: dict[str, Any]) -> Scale:
-    """The mean and the deviation that a model is published with."""
+    """The published mean and standard deviation of a model."""
     mean, std = (tuple(float(x) for x in settings[key]) for key in ("mean", "std"))
     return mean, std  # type: ignore[return-value]
 
 
 def hub_of(model: str) -> str | None:
-    """Where the release that is meant by this name lies on the Hugging Face hub, such as `timm/resnet50.a1_in1k`."""
+    """The model's repository on the Hugging Face hub, such as `timm/resnet50.a1_in1k`; None if there is none."""
     found = _timm().get_pretrained_cfg(model)
     if found is None or not found.hf_hub_id:
         return None
@@ -210,7 +209,7 @@ def hub_of(model: str) -> str | None:
 
 
 def _create(model: str, drop_path: float = 0.0) -> tuple[nn.Module, bool]:
-    """Without classifier, and without pooling where timm can leave that out; and whether it pools."""
+    """A model without classifier, and without pooling if timm supports that; and whether it pools."""
     if drop_path:
         return _with_drop_path(model, drop_path)
     if _norm_after_pooling(model):
@@ -222,10 +221,10 @@ def _create(model: str, drop_path: float = 0.0) -> tuple[nn.Module, bool]:
 
 
 def _with_drop_path(model: str, rate: float) -> tuple[nn.Module, bool]:
-    """The same with stochastic depth, by numbers from outside.
+    """The same with stochastic depth, by random numbers that the caller gives.
 
     Raises:
-        ValueError: the model has none.
+        ValueError: the model has no stochastic depth.
     """
     with torch.device("meta"):
         pooled = _create(model)[1]
@@ -249,14 +248,14 @@ def _with_drop_path(model: str, rate: float) -> tuple[nn.Module, bool]:
 
 @cache
 def _norm_after_pooling(model: str) -> bool:
-    """Whether its last norm comes after the pooling: timm leaves it out together with the pooling."""
+    """Whether the model's last norm comes after the pooling. timm removes both together."""
     with torch.device("meta"):
         own = _timm().create_model(model, pretrained=False, num_classes=0)
     return not isinstance(getattr(own, "fc_norm", nn.Identity()), nn.Identity)
 
 
 def _kind(model: str, trial: nn.Module, pooled: bool) -> tuple[tuple[str, ...], str, int]:
-    """What to call, the layout of what it gives, and C: by a trial without numbers, at the model's own size."""
+    """The methods to call, the layout of their output, and C: from a trial run on shapes, at the model's own size."""
     size = tuple(trial.pretrained_cfg["input_size"])  # type: ignore[index]
     images = torch.empty(2, *size)
     called: tuple[str, ...] = ("forward",)
@@ -290,7 +289,7 @@ def _through(model: nn.Module, called: tuple[str, ...], values: Tensor) -> Tenso
 
 
 def grid_of(model: nn.Module, size: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the patches of an image of this height and width."""
+    """Rows and columns of patches for an image of this height and width."""
     info: Any = getattr(model, "feature_info", None)
     stride = info[-1]["reduction"] if info else getattr(model.patch_embed, "patch_size", (1, 1))[0]
     return size[0] // stride, size[1] // stride

@@ -30,7 +30,7 @@ COPIED = 1024  # images at a time
 
 
 def packed_name(size: tuple[int, int]) -> str:
-    """The file of images that are packed at a size beside the first."""
+    """The file name of images that are packed at a further size."""
     return f"images-{size[0]}x{size[1]}.npy"
 
 
@@ -42,9 +42,9 @@ def pack(
     resampled: str = PLAIN,
     name: str = PACKED,
 ) -> None:
-    """Decode and resize every image once, into `images.npy` or another name: (N, H, W, 3) uint8.
+    """Decode and resize every image once, into `images.npy` or another file: (N, H, W, 3) uint8.
 
-    Written through a file and not a memory map: a full disk is an error there, and here the end of the process.
+    It writes to a file, not to a memory map: on a full disk, a memory map would kill the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), *size, 3)}
     needed = len(split) * size[0] * size[1] * 3
@@ -64,7 +64,7 @@ def pack(
 
 
 def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], folder: Path) -> None:
-    """`images.npy` from images that are packed already: of each array (N, H, W, 3) these rows, one behind the other."""
+    """Write `images.npy` from packed images: the given rows of each array (N, H, W, 3), concatenated."""
     count = sum(len(rows) for _, rows in parts)
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *parts[0][0].shape[1:])}
     with open(folder / PACKED, "wb") as f:
@@ -75,7 +75,7 @@ def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], fol
 
 
 class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Batches of a training: item (epoch, b) is (P * K, 3, H, W) uint8 and its labels (P * K,), or a share of both."""
+    """Training batches: item (epoch, b) is (P * K, 3, H, W) uint8 and the labels (P * K,), or a share of both."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Order(Sampler[tuple[int, int]]):
-    """The batches of one epoch that are not done yet; which epoch may be set between two passes."""
+    """The remaining batches of one epoch. The epoch can be set between two passes."""
 
     def __init__(self, epoch: int = 0, begin: int = 0, end: int = 0) -> None:
         self.epoch, self.begin, self.end = epoch, begin, end
@@ -119,13 +119,13 @@ class Order(Sampler[tuple[int, int]]):
 def make_loader(
     batches: TrainingBatches, order: Order, *, workers: int = 0, pin: bool = False
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches in an order that may change between passes; the same for any number of workers.
+    """A loader of the batches. The order may change between passes. Batches do not depend on the number of workers.
 
-    Workers are forked, so that they share the images' memory map and need no pickle of the augmentations, and live
-    until the loader is gone.
+    Workers are forked: they share the memory map of the images, and augmentations are not pickled. They live as long
+    as the loader.
 
     Raises:
-        ConfigError: workers are asked for where processes cannot be forked.
+        ConfigError: workers on a system that cannot fork processes.
     """
     if workers and "fork" not in get_all_start_methods():
         raise ConfigError(f"--workers {workers}: this system cannot fork processes; leave it at 0")
@@ -142,13 +142,13 @@ def make_loader(
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches every process of a group: the main one saves what it has, with the workers' help."""
+    """Ignore Ctrl-C in workers. It reaches every process of the group, and the main process needs them to save."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def normalise(images: Tensor, device: torch.device, *, channels_last: bool, scale: Scale = IMAGENET) -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 on the device: levels 0 to 1, less the mean and by the deviation of `scale`."""
+    """(B, 3, H, W) uint8 -> float32 on the device: levels from 0 to 1, normalised by the mean and deviation `scale`."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images = images.to(device, non_blocking=True).to(torch.float32, memory_format=layout)
     mean, std = _scale(device, scale)
@@ -157,7 +157,7 @@ def normalise(images: Tensor, device: torch.device, *, channels_last: bool, scal
 
 @cache
 def _scale(device: torch.device, scale: Scale) -> tuple[Tensor, Tensor]:
-    """Mean and deviation in levels, (1, 3, 1, 1) each. Made once: a constant copied in every step is waited for."""
+    """Mean and deviation in levels, (1, 3, 1, 1) each. Cached: copying a constant in every step would wait."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) * 255 for x in scale)
     return mean, std

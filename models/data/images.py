@@ -102,10 +102,10 @@ def read(path: Path, size: tuple[int, int] | None = None, resampled: str = PLAIN
 
 
 def _cut(rgb: Image.Image, path: Path) -> Image.Image:
-    """The box of the path, as far as it lies in the image.
+    """Crop to the path's box, clipped to the image.
 
     Raises:
-        ImageError: none of it does.
+        ImageError: the box is outside the image.
     """
     box = box_of(path)
     if box is None:

@@ -1,4 +1,4 @@
-"""What a competition's format and rules want of a data set."""
+"""Check that a data set fits a competition's format and rules."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models.data.split import Benchmark
 
 
 def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) -> None:
-    """Every pair is of images that the data set has.
+    """Check that the data set has the images of every given pair.
 
     Raises:
-        DataError: it is not; or as `read_pairs`.
+        DataError: an image is missing; or as `read_pairs`.
     """
     there = set(query), set(gallery)
     for row, q, g in read_pairs(root):
@@ -29,11 +29,11 @@ def check_pairs(root: Path, query: Collection[str], gallery: Collection[str]) ->
 
 
 def check_handing_in(competition: Competition, benchmark: Benchmark) -> None:
-    """Whatever `submit.make` would refuse is refused before anything is trained.
+    """Check before training what `submit.make` would refuse later.
 
     Raises:
-        ConfigError: the format wants the whole gallery, and lists are shorter; or as `check_junk`. DataError: the given
-            pairs are wrong.
+        ConfigError: the format needs the whole gallery, and lists are shorter; or as `check_junk`.
+        DataError: the given pairs are wrong.
     """
     check_junk(competition, benchmark)
     if competition.format in WHOLE and competition.top_k < len(benchmark.gallery):

@@ -1,1 +1,1 @@
-"""Heads: a feature map (B, C, h, w) in, an Output out. One a file; models/registry.py names them."""
+"""Heads: a feature map (B, C, h, w) in, an Output out. One per file; models/registry.py lists them."""

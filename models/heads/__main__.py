@@ -1,4 +1,4 @@
-"""Where a trained member cuts real images: `python -m models.heads --member DIR --data DIR --out sheet.png`."""
+"""Draw where a trained member cuts images: `python -m models.heads --member DIR --data DIR --out sheet.png`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def stripe_sheet(
 
 
 def _lines(draw: ImageDraw.ImageDraw, cut: Tensor, box: tuple[int, int, int, int]) -> None:
-    """Borders of one image's stripes (P, h), laid over it."""
+    """Draw the borders of one image's stripes (P, h) on it."""
     left, top, width, height = box
     parts, rows = cut.shape
     for k, below in enumerate(cut.sum(dim=1).cumsum(0)[:-1].tolist(), 1):
@@ -114,7 +114,7 @@ def _lines(draw: ImageDraw.ImageDraw, cut: Tensor, box: tuple[int, int, int, int
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the sheet, and say where."""
+    """Write the sheet, and print its path."""
     args = parse(argv)
     net, trained = open_member(args.member)
     size, resampled = trained.size, trained.resampled

@@ -1,4 +1,4 @@
-"""Heads of several branches: each looks at the image whole and in parts, through last blocks of its own."""
+"""Heads with several branches. Each has its own last blocks, and gives global and part features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Part(nn.Module):
 
 
 class Branch(nn.Module):
-    """What one branch makes of its map: the whole, and each cell of its grid."""
+    """One branch: a feature of the whole map, and one of each cell of its grid."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Branch(nn.Module):
         self.parts = nn.ModuleList(Part(channels, width, classes, classifier) for _ in range(parts))
 
     def forward(self, x: Tensor) -> list[PartOutput]:
-        """(B, C, h, w) -> the whole map's part, then the cells' from above to below, of each row from left to right.
+        """(B, C, h, w) -> the part of the whole map, then the parts of the cells, row by row.
 
         Raises:
             ConfigError: more stripes than rows, or a grid that does not divide the map.
@@ -85,10 +85,10 @@ class Branch(nn.Module):
 
 
 class BranchHead(nn.Module):
-    """The first branch is the trunk itself; each other has copies of its last blocks, from `fork` on, or none.
+    """The first branch is the trunk itself. Each other branch has copies of its blocks from `fork` on, or none.
 
-    A branch gives a global part and, of each cell of its grid, a part. The triplet loss works on the globals, the ID
-    loss on every part, and the feature for retrieval is all parts side by side.
+    A branch gives a global part, and one part per cell of its grid. The triplet loss uses the global parts. The ID loss
+    uses every part. The feature for retrieval is the concatenation of all parts.
 
     Args:
         backbone: the trunk whose blocks are copied. channels: C of its last map.
@@ -143,15 +143,15 @@ class BranchHead(nn.Module):
         )
 
     def load_trunk_weights(self, backbone: nn.Module) -> None:
-        """Begin every branch as a copy of the trunk's blocks, which have just got their weights."""
+        """Copy the trunk's weights into every branch. Call it after loading the trunk's weights."""
         if self.fork is not None:
             for tail in self.tails:
                 tail.load_state_dict(backbone.tail(self.fork).state_dict())  # type: ignore[operator]
 
     def forward(self, last: Tensor, before: Tensor | tuple[Tensor, Tensor] | None = None) -> Output:
-        """The trunk's last map (B, C, h, w) and what went into the block `fork`, if any, to an Output.
+        """The trunk's last map (B, C, h, w), and the input of the block `fork` if any, to an Output.
 
-        That is a map, or of a transformer a map and the tokens (B, P, C) before it.
+        before: a map; for a transformer a map and the prefix tokens (B, P, C).
         """
         x, *tokens = before if isinstance(before, tuple) else (last if before is None else before,)
         maps, stride = [last], -(-x.shape[2] // last.shape[2])
@@ -168,10 +168,10 @@ class BranchHead(nn.Module):
 
 
 def run_stripes_separately(tail: nn.Module, x: Tensor, parts: int, stride: int = 1, *tokens: Tensor) -> Tensor:
-    """Cut a map into equal stripes, run each through the blocks as an image of its own, and lay them together again.
+    """Cut a map into equal stripes, run each through the blocks as a separate image, and join the results.
 
-    A convolution sees no further than its stripe: at the cuts there is padding, as at the image's edge. The batch norms
-    see all stripes of all images together, in training as in use.
+    A convolution sees only its stripe: the cuts are padded like the edges of an image. Batch norms see all stripes of
+    all images together, in training and in evaluation.
 
     Args:
         x: (B, C, h, w).

@@ -22,7 +22,7 @@ class GlobalHead(nn.Module):
 
     @property
     def fixed_pool(self) -> Pool | None:
-        """The pooling if it learns nothing: then its result serves as the map, as one place."""
+        """The pooling if it has no parameters. Then its result can replace the map, as a map of one position."""
         return None if self.pool.kind == "gem" else self.pool
 
     def __init__(self, channels: int, classes: int, pool: str = "avg", classifier: Classify = linear) -> None:

@@ -1,4 +1,4 @@
-"""MGN: three branches, of one, two and three stripes; and the same with a grid as the fourth."""
+"""MGN: three branches with one, two and three stripes; and the same with a grid as the fourth branch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def mgn(
 ) -> BranchHead:
     """The multiple granularity network (Wang et al., ACM MM 2018): global; global and 2 stripes; global and 3 stripes.
 
-    Differs from the paper: a BNNeck on every part, the ID loss of a global part too is on its reduced feature, no
-    branch halves its map, and the branches part later (the paper: from the second block of layer 3 on).
+    Differences from the paper: every part has a BNNeck. The ID loss of a global part also uses its reduced feature. No
+    branch halves its map. The branches separate later (the paper: from the second block of layer 3 on).
 
     Args:
         width: of each part's feature.
@@ -58,7 +58,7 @@ def mgn_grid(
     adaptive: bool = False,
     classifier: Classify = linear,
 ) -> BranchHead:
-    """`mgn` and a fourth branch that cuts the map 2 x 2, so that shifts to the left and right are seen too.
+    """`mgn` with a fourth branch that cuts the map 2 x 2, so that it also sees left and right.
 
     This project's own. The arguments are those of `mgn`.
     """

@@ -1,4 +1,4 @@
-"""RMGL: stripes that go apart from an intermediate layer on, and are laid together again before they are pooled."""
+"""RMGL: stripes are processed separately from an intermediate layer on, and joined again before pooling."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def rmgl(
     adaptive: bool = True,
     classifier: Classify = linear,
 ) -> BranchHead:
-    """A global branch, and one for each number of stripes. This project's own.
+    """A global branch, and one branch per number of stripes. This project's own.
 
-    The map that goes into the block `fork` is cut into stripes of equal height, which go through the blocks from there
-    on as images of their own; at the output they are laid together again (RP), and the whole is pooled by ABP. Against
-    `mgn`, no stripe is told of its neighbours by the last convolutions, and its borders follow the body.
+    The input map of the block `fork` is cut into stripes of equal height. They pass the following blocks as separate
+    images. The output is joined again (RP) and pooled by ABP. Unlike in `mgn`, the last convolutions do not mix
+    neighbouring stripes, and the borders of the stripes follow the body.
 
     Args:
         stripes: of each branch; each must divide the height of the map at the fork.

@@ -15,7 +15,7 @@ class TokenHead(nn.Module):
 
     Args:
         backbone: it must have a class token. channels: C. classes: K.
-        patches: none, or how the patches are pooled (avg, max, gem), whose C values come behind the token's.
+        patches: none, or the pooling of the patches (avg, max, gem). Their C values follow the token's.
 
     Raises:
         ValueError: the backbone has no class token, or there is no such pooling.
@@ -37,7 +37,7 @@ class TokenHead(nn.Module):
 
     @property
     def fixed_pool(self) -> Pool | None:
-        """As of the global head; any where the patches are not used."""
+        """As in the global head; any pooling if the patches are not used."""
         if self.pool is None:
             return Pool("avg")
         return None if self.pool.kind == "gem" else self.pool

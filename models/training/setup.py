@@ -1,4 +1,4 @@
-"""What one training needs: its network before the first step, and all that moves it."""
+"""Set up a training: the network before the first step, losses, optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Losses = dict[str, tuple[float, Callable[..., Tensor]]]
 
 @dataclass(frozen=True)
 class Run:
-    """What each step of one training needs."""
+    """Everything that a training step needs."""
 
     net: Net
-    on_features: bool  # whether a step is given the backbone's features, and not images
+    on_features: bool  # whether a step's input is the backbone's features instead of images
     team: ProcessGroup
     losses: Losses
-    learned: nn.ModuleDict  # those of the losses that learn something of their own, and the warm-up
+    learned: nn.ModuleDict  # losses with their own state, the warm-up and the running mean
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     rate: Callable[[float], float]
@@ -54,19 +54,19 @@ class Run:
     precision: str
 
     def forward(self) -> nn.Module:
-        """What a step calls: the network, or its head alone; or what runs that together with other processes."""
+        """The module that a step calls: the network or its head alone, wrapped for several processes."""
         return spread(HeadAlone(self.net) if self.on_features else self.net, self.team, self.device)
 
 
 class HeadAlone(nn.Module):
-    """A network on what its backbone gave."""
+    """A network whose input is its backbone's features."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, *features: Tensor) -> Output:
-        """What `Net.features` gives -> Output."""
+        """The output of `Net.features` -> Output."""
         return self.net.output(*features)
 
 
@@ -79,7 +79,7 @@ def start(
     progress: Progress,
     team: ProcessGroup = ALONE,
 ) -> Net:
-    """The network before the first step: random by the recipe's seed, then the pretrained weights."""
+    """The network before the first step: random weights by the recipe's seed, then pretrained weights."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         net = registry.make_net(member, classes, recipe.classifier, recipe.drop_path)
@@ -105,7 +105,7 @@ def set_up(
     team: ProcessGroup,
     counts: Sequence[int] | None = None,
 ) -> Run:
-    """Lay the network on its device, and make what trains it. counts: images of each class, where they are known."""
+    """Move the network to its device, and make everything that trains it. counts: images per class, if known."""
     check_shares(recipe.identities_per_batch, recipe.images_per_identity, team)
     net.to(device)
     if recipe.channels_last:
@@ -136,7 +136,7 @@ def set_up(
 
 
 def make_optimizer(recipe: Recipe, net: Net, device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's; on a GPU its rates are tensors there, which a captured step reads."""
+    """The recipe's optimizer. On a GPU its learning rates are tensors, which a captured step reads."""
     groups = param_groups(net, recipe)
     optimizer: torch.optim.Optimizer = registry.make(registry.OPTIMIZERS, "optimizer", recipe.optimizer, params=groups)
     if device.type == "cuda":
@@ -146,10 +146,10 @@ def make_optimizer(recipe: Recipe, net: Net, device: torch.device) -> torch.opti
 
 
 def zero_residuals(net: Net, member: Member) -> None:
-    """Start every residual branch at zero, those of the head's branches too.
+    """Initialise every residual branch at zero, also in the head's branches.
 
     Raises:
-        ConfigError: the backbone is of another family.
+        ConfigError: the backbone is not of the resnet family.
     """
     if not isinstance(net.backbone, Trunk):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""One step of a training: pixels and labels in, weights moved. It reads nothing back from its device."""
+"""One training step: pixels and labels in, weights updated. It reads no values back from the device."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from models.training.tally import BatchReadings, Tally
 
 
 class Step:
-    """The step of one training. Its shapes are those of the batch, and no value decides what is done."""
+    """The step of one training. Its shapes depend on the batch only, and its control flow on no value."""
 
     def __init__(self, run: Run, tally: Tally, forward: nn.Module) -> None:
-        """forward: the run's, or that compiled."""
+        """forward: `run.forward()`, or a compiled version of it."""
         self.run, self.tally, self.forward = run, tally, forward
         self.state = list(run.net.state_dict().values())
         if not run.scaler.is_enabled():
-            run.optimizer.found_inf = tally.broken  # type: ignore[attr-defined]  # as a gradient scaler hands it over
+            run.optimizer.found_inf = tally.broken  # type: ignore[attr-defined]  # as a gradient scaler sets it
 
     def __call__(self, raw: Tensor | tuple[Tensor, ...], labels: Tensor, header: Tensor) -> None:
-        """Learn from one batch, unless it or one before it is broken.
+        """Learn from one batch, unless it or an earlier batch has non-finite values.
 
         Args:
-            raw: (B, 3, H, W) uint8, or what a frozen backbone made of the images; and labels (B,) of this process.
-            header: (3 + B * P,) float64: the time in epochs, the rate, the number of the batch in its epoch, and a
-                number in [0, 1) for each image and drop path.
+            raw: (B, 3, H, W) uint8, or a frozen backbone's features. labels: (B,). Both are this process's share.
+            header: (3 + B * P,) float64: time in epochs, learning rate, index of the batch in its epoch, and a number
+                in [0, 1) for each image and drop path.
         """
         run = self.run
         t, rate, at = header[:HEADER].unbind()
@@ -60,9 +60,9 @@ class Step:
             run.ema.update(self.state)
 
     def _backward(self, total: Tensor, seen: BatchReadings, at: Tensor) -> Tensor:
-        """Gradients, and the optimizer's step; whether the batch is passed over."""
+        """Compute gradients and run the optimizer's step. Returns whether the batch is skipped."""
         scaler, optimizer, tally = self.run.scaler, self.run.optimizer, self.tally
-        if scaler.is_enabled():  # it looks for gradients that are no numbers, and passes over them
+        if scaler.is_enabled():  # the scaler skips steps with non-finite gradients
             skip = tally.judge(at, seen, gradients=False)
             scaler.scale(total * torch.where(skip, torch.nan, 1.0)).backward()
             if self.run.recipe.clip_norm is not None:
@@ -79,16 +79,15 @@ class Step:
         return skip
 
     def _clip(self, most: float) -> None:
-        """Shorten the gradient of all that is trained to this 2-norm (Pascanu et al., ICML 2013, algorithm 1)."""
+        """Clip the gradient of all trained parameters to this 2-norm (Pascanu et al., ICML 2013, algorithm 1)."""
         trained = [p for group in self.run.optimizer.param_groups for p in group["params"]]
         clip_grad_norm_(trained, most, foreach=True)
 
 
 def set_rate(optimizer: Optimizer, rate: Tensor) -> None:
-    """Write each group's rate where the optimizer reads it: on a GPU that is a tensor there, which a captured step
-    reads.
+    """Set each group's learning rate. On a GPU it is a tensor, which a captured step reads.
 
-    torch refuses a capture without `capturable`, and warns of it in a step that is not captured.
+    torch refuses a capture without `capturable`, and warns about it in a step that is not captured.
     """
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):

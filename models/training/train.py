@@ -45,7 +45,7 @@ WEIGHTS, LABELS = "weights.safetensors", "labels.json"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is learned from. features: of a frozen backbone, in place of the images, or none. workers: of a loader."""
+    """The training inputs. features: of a frozen backbone, used instead of images; may be empty. workers: loaders."""
 
     training: Training
     images: NDArray[np.uint8]
@@ -55,7 +55,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Loop:
-    """What goes round: the batches that are left, what launches a step, what it counts, and what keeps it."""
+    """The objects of the training loop. turns: remaining batches. launch: runs a step. keeper: saves checkpoints."""
 
     run: Run
     sampling: Sampling
@@ -80,17 +80,17 @@ def train_member(
     frozen: Path | None = None,
     team: ProcessGroup = ALONE,
 ) -> None:
-    """Train, and leave weights, class list, metrics and the report of the weights it started from in `folder`.
+    """Train a member. Writes weights, class list, metrics and the report of the initial weights to `folder`.
 
     Args:
         training: whom to tell apart. images: (N, H, W, 3) uint8 in the same order.
         folder: an earlier attempt's checkpoint in it is gone on from.
         pretrained: kept weights for the backbone, or None for random ones.
-        frozen: with `freeze: all`, what the backbone gives for the images (`models/training/frozen_features.py`).
-        team: the processes that train it together, all of which call this; only the one that leads writes.
+        frozen: with `freeze: all`, the backbone's features of the images (`models/training/frozen_features.py`).
+        team: the processes of data-parallel training. Each calls this function; only the leader writes.
 
     Raises:
-        ConfigError: a batch that they cannot share, or a way to launch a step that there is not.
+        ConfigError: the batch cannot be divided between them, or the launch mode is not available.
         TrainingError: a loss, feature, gradient or weight is not finite; the message names epoch, batch and images.
     """
     if (recipe.freeze == ALL) != (frozen is not None):
@@ -118,12 +118,12 @@ def train_member(
 def _train(
     run: Run, name: str, inputs: Inputs, point: TrainingPosition, keeper: Keeper, progress: Progress
 ) -> TrainingPosition:
-    """Every epoch that is left: first those of the head alone, then those of the whole network."""
+    """Run the remaining epochs: first those of the head alone, then those of the whole network."""
     recipe = run.recipe
     with progress.task(f"{name}, epochs", recipe.epochs, point.epoch) as step, deferred_stop() as own:
 
         def asked() -> tuple[int, bool]:
-            """The signal that asks to stop, if one came, and whether a checkpoint is overdue; the same for all."""
+            """The signal to stop (0 for none), and whether a checkpoint is overdue. Equal in all processes."""
             word = run.team.all_reduce_max(2 * own() + keeper.overdue)
             return word // 2, bool(word % 2)
 
@@ -131,7 +131,7 @@ def _train(
             if point.epoch < end:
                 with backbone_held(run.net, head_alone):
                     point = _to_epoch(end, run, name, inputs, point, keeper, progress, step, asked)
-                gc.collect()  # what joined the processes holds the parameters until it is gone
+                gc.collect()  # the data-parallel wrapper holds the parameters until it is freed
     return point
 
 
@@ -146,7 +146,7 @@ def _to_epoch(
     step: Callable[[float], None],
     asked: Callable[[], tuple[int, bool]],
 ) -> TrainingPosition:
-    """Every epoch to this one, in which the same parameters are trained."""
+    """Run the epochs up to `end`. They all train the same parameters."""
     collapsed = False
     with _loop(run, inputs, point, end, keeper, progress) as loop:
         while point.epoch < end:
@@ -173,7 +173,7 @@ def _to_epoch(
 def _loop(
     run: Run, inputs: Inputs, point: TrainingPosition, end: int, keeper: Keeper, progress: Progress
 ) -> Iterator[Loop]:
-    """All of it made ready; inside, batches are made ahead."""
+    """Prepare the training loop. Inside this context, batches are prepared in advance."""
     recipe, base, training = run.recipe, run.optimizer.defaults["lr"], inputs.training
     sampling = Sampling(
         training.labels, recipe.identities_per_batch, recipe.images_per_identity, recipe.seed, training.doubled
@@ -203,9 +203,9 @@ def _epoch(
     step: Callable[[float], None],
     asked: Callable[[], tuple[int, bool]] = lambda: (0, False),
 ) -> TrainingPosition | NonFiniteBatch:
-    """The batches to the epoch's end, to where it was asked to stop, or to a look that finds a broken one.
+    """Run batches until the epoch ends, a stop is requested, or a check finds non-finite values.
 
-    The device is looked at every so many steps, and before anything is kept or an epoch ends.
+    The device is checked at regular steps, before a checkpoint, and at the end of an epoch.
     """
     run, tally = loop.run, loop.tally
     run.net.train()
@@ -234,14 +234,14 @@ def _epoch(
 
 
 def _described(point: TrainingPosition) -> str:
-    """The last epoch in words."""
+    """A summary of the last epoch."""
     last = json.loads(point.lines[-1])
     rate = last["images"] / last["seconds"]
     return f"{epoch_text(epoch_cells(last))}, accuracy {last['accuracy']:.2f}, {rate:.0f} images/s"
 
 
 def _warn(name: str, apart: float, point: TrainingPosition, progress: Progress, *, before: bool) -> bool:
-    """Whether the features have collapsed, which is said when they had not `before`."""
+    """Whether the features have collapsed. Prints a warning unless they had `before`."""
     warning = collapse_warning(name, apart, point.epoch)
     if warning and not before:
         progress.say(warning)
@@ -249,7 +249,7 @@ def _warn(name: str, apart: float, point: TrainingPosition, progress: Progress, 
 
 
 def _keep(weights: Mapping[str, Tensor], training: Training, folder: Path, name: str) -> None:
-    """Write the weights and whom each row of the classifier stands for; weights that are no numbers are refused."""
+    """Write the weights, and the identity of each row of the classifier. Non-finite weights are an error."""
     state = {k: v.contiguous() for k, v in weights.items()}
     check_weights(name, state, "the last step")
     write_text(folder / LABELS, json.dumps({"pids": training.pids}) + "\n")

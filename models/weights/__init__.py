@@ -1,1 +1,1 @@
-"""Weights for a backbone: found, read safely, matched by name, and loaded."""
+"""Find weights for a backbone, read them safely, match them by name, and load them."""

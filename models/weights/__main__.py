@@ -1,4 +1,4 @@
-"""What of a weights file goes into a member: `python -m models.weights FILE --member r50`, a line a tensor."""
+"""Print which tensors of a weights file fit a member: `python -m models.weights FILE --member r50`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the table and its summary.
 
     Raises:
-        WeightsError: a build would refuse the file; the table is printed before.
+        WeightsError: a build would refuse the file. The table is printed first.
     """
     args = parse(argv)
     (member,) = load_build_config([args.member], sets=args.set).members

@@ -1,4 +1,4 @@
-"""Weights into a backbone: the names that fit best, whoever gave them; every tensor's fate is reported."""
+"""Load weights into a backbone by the naming scheme that fits best, and report every tensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.weights.positions import POSITIONS, lay_out_as
 from models.weights.report import IN, Fate, LoadReport, first, refuse_others
 from models.weights.sources import KEPT, SOURCE
 
-# Where a file holds two networks that fit, such as MoCo's encoder_q and encoder_k, the one under these words alone.
+# If a file holds two networks that fit, such as MoCo's encoder_q and encoder_k, use the one under only these words.
 PLAIN_PREFIXES = {
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "_orig_mod"),
     *("base", "backbone", "encoder", "encoder_q"),
@@ -29,12 +29,12 @@ AS_HERE = NameMap("", "", "")
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a file's names.
+    """The names of a file, read by one naming scheme.
 
     Attributes:
-        way: whose names they are. names: name in the file -> name here, behind the prefix.
-        prefix: under which most are found. rivals: the other prefixes under which as many are.
-        fits: how many have the backbone's shape.
+        way: the naming scheme. names: name in the file -> prefix and name here.
+        prefix: the prefix with the most matches. rivals: other prefixes with as many matches.
+        fits: number of tensors with the backbone's shape.
     """
 
     way: NameMap
@@ -45,10 +45,10 @@ class Reading:
 
 
 def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadReport:
-    """Put kept weights into a backbone, and say what matched.
+    """Load cached weights into a backbone, and report what matched.
 
     Raises:
-        WeightsError: too little matches; it says whether names, shapes or parts do not.
+        WeightsError: too few tensors match. The message says whether names, shapes or parts differ.
     """
     file = load_safetensors((kept / KEPT).read_bytes())
     origin = json.loads((kept / SOURCE).read_text(encoding="utf-8"))
@@ -65,10 +65,13 @@ def load_weights(backbone: nn.Module, kept: Path, weights: Weights) -> LoadRepor
 def match(
     backbone: nn.Module, file: Mapping[str, Tensor], weights: Weights, source: str, sha256: str
 ) -> tuple[LoadReport, dict[str, Tensor]]:
-    """What would become of every tensor, and what would go in. A grid of positions is laid out as the file's.
+    """Match a file's tensors with the backbone. A position grid takes the file's size.
+
+    Returns:
+        The report, and the state to load.
 
     Raises:
-        WeightsError: `weights.fresh` names a part that the backbone has not, or two networks in the file fit.
+        WeightsError: `weights.fresh` names an unknown part of the backbone, or two networks in the file fit.
     """
     own = learned(backbone)
     unknown = [part for part in weights.fresh if not any(part in k.split(".") for k in own)]
@@ -113,26 +116,26 @@ def match(
 
 
 def _placed(value: Tensor | None, like: Tensor, laid: str) -> str:
-    """What is said of a tensor whose name the backbone has."""
+    """The report for a tensor whose name is in the backbone."""
     if value is None:
         return f"of another shape; the backbone's is {'x'.join(map(str, like.shape))}"
     return f"{IN}: {laid}" if laid else IN
 
 
 def learned(backbone: nn.Module) -> dict[str, Tensor]:
-    """The backbone's tensors by name, without counters of batches."""
+    """The backbone's tensors by name, without batch counters."""
     return {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
 
 
 def fitted(value: Tensor, like: Tensor) -> Tensor | None:
-    """A tensor in the shape of another, where they differ in axes of length 1 at most."""
+    """A tensor in the shape of another; None if they differ in more than axes of length 1."""
     if [n for n in value.shape if n > 1] != [n for n in like.shape if n > 1]:
         return None
     return value.reshape(like.shape)
 
 
 def _read_names(file: Mapping[str, Tensor], own: Mapping[str, Tensor], given: str, source: str) -> Reading:
-    """The way of naming by which most of the file fits the backbone; of equals one whose sign is there.
+    """The naming scheme by which most tensors fit. On a tie, a scheme that the file's names are typical of.
 
     Raises:
         WeightsError: two networks in the file fit equally well.
@@ -152,7 +155,7 @@ def _read_names(file: Mapping[str, Tensor], own: Mapping[str, Tensor], given: st
 def _by(
     way: NameMap, names: Collection[str], file: Mapping[str, Tensor], own: Mapping[str, Tensor], given: str
 ) -> Reading:
-    """A file's names read as one project gives them."""
+    """A file's names, read by one naming scheme."""
     last = max((int(m[1]) for k in own if (m := re.match(r"blocks\.(\d+)\.", k))), default=0)
     renamed = {k: given + way.renamed(k.removeprefix(given), last) for k in names}
     prefix, *rivals = _prefixes([k.removeprefix(given) for k in renamed.values()], own)
@@ -163,7 +166,7 @@ def _by(
 
 
 def _prefixes(names: Collection[str], own: Collection[str]) -> list[str]:
-    """What stands before the backbone's names in the file: that under which most of them are found, or several."""
+    """The prefix in the file under which most of the backbone's names are found; several on a tie."""
     found = Counter(name[:at] for name in names for at in _beginnings(name) if name[at:] in own)
     best = [prefix for prefix, count in found.items() if count == max(found.values())] or [""]
     plain = [prefix for prefix in best if not set(prefix.split(".")) - {""} - PLAIN_PREFIXES]
@@ -171,6 +174,6 @@ def _prefixes(names: Collection[str], own: Collection[str]) -> list[str]:
 
 
 def _beginnings(name: str) -> Iterator[int]:
-    """Where the parts of a dotted name begin."""
+    """The indices at which the parts of a dotted name begin."""
     yield 0
     yield from (m.end() for m in re.finditer(r"\.", name))

@@ -1,4 +1,4 @@
-"""How other projects name the tensors of networks that are here too: one table, a row for each way of naming."""
+"""Naming schemes of other projects for the tensors of the networks here: one table, one row per scheme."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import NamedTuple
 from torch import Tensor
 
 Rules = tuple[tuple[str, str], ...]
-START = r"(?<![^.])"  # a pattern begins where a part of a dotted name begins; prefixes before it stay
+START = r"(?<![^.])"  # a pattern matches at the beginning of a part of a dotted name; prefixes are unchanged
 LAST = "{last}"  # in a rule: the number of the backbone's last block
 
 
 @dataclass(frozen=True)
 class NameMap:
-    """One way of naming.
+    """One naming scheme.
 
     Attributes:
-        whose: as it is called in reports.
-        sign: the pattern of a name that only such files have.
-        takes: the members that take them; empty: no network here computes this.
-        rules: (pattern, replacement), applied to every name one after another. None: the names are those used here.
-        values: (pattern of a renamed tensor, function): numbers in another order.
+        whose: its name in reports.
+        sign: pattern of a tensor name that only such files have.
+        takes: the members that can load such files; empty if there is no such network here.
+        rules: (pattern, replacement), applied to every name in order. Empty if the names are those used here.
+        values: (pattern of a renamed tensor, function that reorders its values).
     """
 
     whose: str
@@ -33,17 +33,17 @@ class NameMap:
     values: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = ()
 
     def known(self, names: Collection[str]) -> bool:
-        """Whether these are names of such a file."""
+        """Whether these names are from such a file."""
         return any(re.search(START + self.sign, name) for name in names)
 
     def renamed(self, name: str, last: int) -> str:
-        """A tensor's name in the file -> its name here, behind the same prefix."""
+        """A tensor's name in the file -> its name here, with the same prefix."""
         for pattern, new in self.rules:
             name = re.sub(START + pattern.replace(LAST, str(last)), new.replace(LAST, str(last)), name)
         return name
 
     def reordered(self, name: str, value: Tensor) -> Tensor:
-        """The numbers of a tensor in the order used here. name: as renamed."""
+        """A tensor with its values in the order used here. name: after renaming."""
         for pattern, change in self.values:
             if re.search(START + pattern, name):
                 return change(value)
@@ -56,9 +56,9 @@ def from_unfold(x: Tensor) -> Tensor:
 
 
 def _mobilenet_v2(nested: bool) -> Rules:
-    """Numbers of `features`, and of the layers in each -> timm's stages, blocks, words.
+    """Rules: indices of `features` and of their layers -> timm's stages, blocks and names.
 
-    nested: a convolution, its norm and its activation are one more level, but for the last, which has none.
+    nested: a convolution, its norm and its activation form one more level, except the last, which has no activation.
     """
     rules = [(r"features\.0\.0\.", "conv_stem."), (r"features\.0\.1\.", "bn1.")]
     blocks = [(stage, i) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(count)]
@@ -163,7 +163,7 @@ MAPS = (
         "timm:mobilenetv2_100",
         _mobilenet_v2(nested=False),
     ),
-    # Names that are used here too, for the message where a file meets another network.
+    # Names that are used here too, for the error message if a file belongs to another network.
     NameMap("OSNet, as torchreid's", r"conv2\.0\.conv2a\.", ""),
     NameMap("SE-ResNets, as reid-strong-baseline's", r"layer1\.0\.se_module\.fc1\.", "timm:legacy_seresnet50"),
     NameMap("ResNets, as torchvision's", r"layer1\.0\.conv1\.weight$", "r50 and its relatives, or timm's ResNets"),
@@ -174,7 +174,7 @@ MAPS = (
 
 
 class Reason(NamedTuple):
-    """Why a tensor of a file has no place in a backbone. felt: its network's features came through it."""
+    """Why a tensor of a file is not in the backbone. felt: the features of its network depend on it."""
 
     sign: str
     what: str
@@ -196,10 +196,10 @@ ELSE = Reason("", "of another part")
 
 
 def reason(name: str) -> Reason:
-    """Why a tensor of this name, as renamed, has no place in a backbone."""
+    """Why a tensor with this name, after renaming, is not in the backbone."""
     return next((why for why in REASONS if re.search(f"{START}(?:{why.sign})", name)), ELSE)
 
 
 def ways_of(names: Collection[str]) -> list[NameMap]:
-    """The rows whose sign is among these names."""
+    """The naming schemes whose sign matches one of these names."""
     return [way for way in MAPS if way.known(names)]

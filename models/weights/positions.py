@@ -1,4 +1,4 @@
-"""Position embeddings of another grid: the backbone is laid out as the file's network was, and resampled once later."""
+"""Position embeddings of another grid: the backbone takes the file's grid first, and is resampled once later."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from configs.errors import WeightsError
 
 POSITIONS = "pos_embed"
-ASPECT = 2.0  # height by width of people, where a number of places has several grids
+ASPECT = 2.0  # height / width of people, to choose between several grids
 
 
 def lay_out_as(backbone: nn.Module, positions: Tensor, grid: tuple[int, int] | None) -> str:
-    """Give a transformer the grid of a file's position embeddings (..., places and tokens, C), so that they fit.
+    """Set a transformer's grid to that of a file's position embeddings (..., positions and tokens, C).
 
-    The member's own size comes afterwards, with `Net.resize`: they are resampled once, from the file's grid to its own.
+    `Net.resize` sets the member's own size later. So the embeddings are resampled only once.
 
     Args:
-        grid: rows and columns of the file; None: as `grid_of` finds.
+        grid: rows and columns of the file; None: as `grid_of` gives.
 
     Returns:
-        What is to be said of it; empty where the grid is the backbone's, or the backbone has none.
+        A remark for the report; empty if the grid is the backbone's own, or the backbone has none.
 
     Raises:
-        WeightsError: the grid does not have as many places.
+        WeightsError: the grid has another number of positions.
     """
     embed: Any = getattr(backbone, "patch_embed", None)
     own: Any = getattr(backbone, POSITIONS, None)
@@ -47,7 +47,7 @@ def lay_out_as(backbone: nn.Module, positions: Tensor, grid: tuple[int, int] | N
 
 
 def grid_of(places: int) -> tuple[int, int]:
-    """Rows and columns: a square, or else those nearest to twice as high as wide, as pictures of people are."""
+    """Rows and columns: a square if possible, else the grid nearest to twice as high as wide, as images of people."""
     pairs = [(rows, places // rows) for rows in range(1, places + 1) if places % rows == 0]
     square = [pair for pair in pairs if pair[0] == pair[1]]
     return (

@@ -1,4 +1,4 @@
-"""A file of weights as named tensors: nothing in it is run, and nothing in it is taken that is not plain numbers."""
+"""Read a weights file as named tensors. No code in it is run, and only plain numbers are accepted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from configs.errors import WeightsError
 
-DEEPEST = 8  # dicts in dicts of a file that are looked into
-UNPACKED = 4  # times its size on disk that a weights file may take in memory; tensors are stored as they are
+DEEPEST = 8  # maximum depth of nested dicts
+UNPACKED = 4  # maximum size in memory, in sizes of the file; tensors are not compressed
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
     """Every tensor of a file under its dotted name.
 
     Raises:
-        WeightsError: it cannot be read, would run code, or holds what is not plain numbers.
+        WeightsError: the file cannot be read, would run code, or contains something else than plain numbers.
     """
     most = UNPACKED * path.stat().st_size
     try:
@@ -33,12 +33,12 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
         raise
     except (OSError, SafetensorError) as e:
         raise WeightsError(f"{path}: cannot be read ({e})") from e
-    except Exception as e:  # torch.load raises whatever the bytes lead it to; all of it means the same here
+    except Exception as e:  # torch.load can raise any error on bad bytes; all mean the same here
         raise WeightsError(f"{path}: not a plain file of weights ({_reason(e)})") from e
 
 
 def _reason(error: Exception) -> str:
-    """Why a file cannot be read; torch's own words advise to unpickle it, and are not passed on."""
+    """Why a file cannot be read. torch's own message advises unsafe unpickling and is not repeated."""
     text = " ".join(str(error).split())
     if isinstance(error, RuntimeError | ValueError) and "pickle" not in text.lower():
         return text[:300]
@@ -52,7 +52,7 @@ def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
     """The tensors inside, whatever they are wrapped in: `{"state_dict": {"fc.bias": t}}` has `state_dict.fc.bias`.
 
     Args:
-        most: bytes that its tensors may take: views can make terabytes of one stored number.
+        most: maximum bytes of its tensors. A view can expand one stored number to terabytes.
     """
     named = dict(_named(loaded)) if isinstance(loaded, Mapping) else {}
     if not named:
@@ -75,7 +75,7 @@ def _tensors(loaded: Any, source: str, most: int) -> Mapping[str, Tensor]:
 
 
 def _named(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in dicts of dicts under its dotted name; an optimizer numbers its own, and they are left out."""
+    """Every tensor in nested dicts, by its dotted name. An optimizer's tensors have integer keys and are skipped."""
     levels: list[tuple[str, Mapping[Any, Any]]] = [("", loaded)]
     seen = {id(loaded)}  # a pickle may hold a dict in itself
     for _ in range(DEEPEST):

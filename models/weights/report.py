@@ -1,4 +1,4 @@
-"""What became of every tensor of a weights file, and whether enough of it is the backbone's."""
+"""Report what happened to every tensor of a weights file, and whether enough tensors match."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from configs.errors import WeightsError
 from models.weights.name_maps import NameMap, ways_of
 from models.weights.sources import ADVICE
 
-ENOUGH = 0.95  # of the backbone's tensors, those named in `fresh` aside, must match
-NAMED_ALIKE = 0.5  # of them must be in the file by name, or the file names its tensors in another way
+ENOUGH = 0.95  # minimum share of the backbone's tensors that match, without those in `fresh`
+NAMED_ALIKE = 0.5  # minimum share of their names in the file; less means another naming scheme
 IN = "in"
 
 
 class Fate(NamedTuple):
-    """One tensor: its name in the file and in the backbone, empty where it is in one only; `in`, or why it is not."""
+    """One tensor: its name in the file and in the backbone, empty if not there. what: `in`, or why it is not loaded."""
 
     file: str
     backbone: str
@@ -26,17 +26,17 @@ class Fate(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a weights file and of the backbone.
+    """What happened to every tensor of a weights file and of the backbone.
 
     Attributes:
-        prefix: what stands before the backbone's names in the file, such as `module.`; it is stripped.
-        matched: tensors that went in.
-        fresh: the backbone's, which `weights.fresh` names. missing: the backbone's, which the file has not.
-        unexpected: the file's, in a module that the backbone has. reshaped: of both, in another shape.
-        left_over: the file's, of other modules, such as a classifier.
-        renamed: whose names they are (`name_maps.py`), where the backbone has others.
-        remarks: what is to be known of the features: left parts of the network, another grid of positions.
-        tensors: every tensor, in the file's order, then what only the backbone has.
+        prefix: of the backbone's names in the file, such as `module.`; it is stripped.
+        matched: number of loaded tensors.
+        fresh: tensors of the backbone that `weights.fresh` names. missing: other tensors that the file does not have.
+        unexpected: tensors of the file, in a module of the backbone. reshaped: in both, with different shapes.
+        left_over: tensors of the file, in other modules, such as a classifier.
+        renamed: the naming scheme (`name_maps.py`), if the names are not the backbone's.
+        remarks: effects on the features: missing parts of the network, another position grid.
+        tensors: every tensor, in the file's order, then those of the backbone only.
     """
 
     source: str
@@ -74,7 +74,7 @@ class LoadReport:
 
 
 def refuse_others(report: LoadReport, file: Collection[str], own: Collection[str]) -> None:
-    """Raise WeightsError unless enough of the backbone went in, and enough of the file is of the backbone."""
+    """Raise WeightsError unless enough tensors of the backbone and of the file match."""
     wanted = len(own) - len(report.fresh)
     named = report.matched + len(report.reshaped)
     advice = f"Name another file in members.NAME.weights, {ADVICE}"
@@ -96,12 +96,12 @@ def refuse_others(report: LoadReport, file: Collection[str], own: Collection[str
 
 
 def _said_of(way: NameMap) -> str:
-    """What a file of these names is for."""
+    """A message: which network a file with these names belongs to."""
     if not way.takes:
         return f"Its names are those of {way.whose}, and there is no such network here"
     return f"Its names are those of {way.whose}; the members that take such a file: {way.takes}"
 
 
 def first(names: Collection[str]) -> str:
-    """The first three."""
+    """The first three names."""
     return ", ".join(list(names)[:3]) + (" ..." if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Where weights come from: torchvision, an address, the hub or a file. What they are known by, and the kept copy."""
+"""Sources of weights: torchvision, a URL, the Hugging Face hub or a file. Identify them, and cache a copy."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ADVICE = "or train from random weights with --set recipe.pretrained=false"
 
 
 def identify(weights: Weights) -> dict[str, Any]:
-    """What these weights are known by, for the address of a member that starts from them: contents, and no path.
+    """Identify weights by their contents, not by a path. It is part of the address of a member that uses them.
 
     Raises:
-        WeightsError: the file is not there, or has another SHA-256 than was given.
-        ConfigError: an address whose contents nothing pins.
+        WeightsError: the file does not exist, or its SHA-256 is not the given one.
+        ConfigError: a URL without a hash of its contents.
     """
     if weights.hub:
         return {"hub": weights.hub, "revision": weights.revision, **_reading(weights)}
@@ -45,16 +45,16 @@ def identify(weights: Weights) -> dict[str, Any]:
 
 
 def _reading(weights: Weights) -> dict[str, Any]:
-    """What of a file's contents is taken."""
+    """The settings that select what is loaded from a file."""
     given = {"prefix": weights.prefix, "grid": weights.grid and list(weights.grid)}
     return {"fresh": list(weights.fresh)} | {key: value for key, value in given.items() if value is not None}
 
 
 def keep_weights(store: Store, weights: Weights) -> Path:
-    """Fetch or find a weights file and keep it as safetensors; a pickle is read once, with `weights_only=True`.
+    """Download or find a weights file and cache it as safetensors. A pickle is read once, with `weights_only=True`.
 
     Raises:
-        WeightsError: it cannot be fetched or read, its SHA-256 is another, or it would run code.
+        WeightsError: the file cannot be fetched or read, its SHA-256 is wrong, or it would run code.
     """
     source = weights.file or (f"{weights.hub}@{weights.revision}" if weights.hub else _url(weights))
     known = {k: v for k, v in identify(weights).items() if k not in ("fresh", "prefix", "grid")}
@@ -70,7 +70,7 @@ def keep_weights(store: Store, weights: Weights) -> Path:
 
 
 def name_of(weights: Weights) -> str:
-    """What the folder of kept weights is called."""
+    """The name in the address of cached weights."""
     return weights.hub.partition("/")[2] if weights.hub else Path(weights.file or _url(weights)).stem
 
 
@@ -86,7 +86,7 @@ def _url(weights: Weights) -> str:
 
 
 def _hash_in(source: str) -> str | None:
-    """The beginning of its SHA-256 that a released file bears in its name: resnet50-0676ba61.pth."""
+    """The beginning of the SHA-256 in the name of a released file, such as resnet50-0676ba61.pth."""
     found = re.search(r"-([0-9a-f]{8,64})\.[a-z]+$", source)
     return found[1] if found else None
 
@@ -99,7 +99,7 @@ def _named_file(name: str) -> Path:
 
 
 def _checked(path: Path, wanted: str | None) -> str:
-    """The SHA-256 of a file, which must begin as wanted."""
+    """The SHA-256 of a file, which must begin with `wanted`."""
     sha256 = file_digest(path)
     if wanted and not sha256.startswith(wanted.lower()):
         raise WeightsError(
@@ -109,7 +109,7 @@ def _checked(path: Path, wanted: str | None) -> str:
 
 
 def _fetch(url: str) -> Path:
-    """The file of an address in torch's own cache, downloaded if it is not there."""
+    """The file of a URL in torch's own cache; downloaded if missing."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if not path.exists():
         try:
@@ -124,7 +124,7 @@ def _fetch(url: str) -> Path:
 
 
 def _from_hub(weights: Weights) -> Path:
-    """The file of a commit in the hub's own cache, downloaded if it is not there; never any code."""
+    """The file of a commit in the hub's own cache; downloaded if missing. No code is downloaded."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -1,4 +1,4 @@
-"""Submission formats, one file each. A new format is a file and a line in `FORMATS`."""
+"""Submission formats, one file each. A new format is a file and a line in `FORMATS`, or in `LABEL_FORMATS`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from models.data.layouts.given_pairs import read_pairs
 from submit.formats.aicity_txt import AICITY_TXT
 from submit.formats.atrw_json import ATRW_JSON
 from submit.formats.base import Format, Names
+from submit.formats.label_csv import CLUSTERS_CSV, IDENTITIES_CSV, LabelFormat
 from submit.formats.naic_json import NAIC_JSON
 from submit.formats.pairs_csv import PAIRS_CSV
 from submit.formats.prcv_csv import PRCV_CSV
@@ -22,16 +23,22 @@ FORMATS: dict[str, Format] = {
     "atrw_json": ATRW_JSON,
     "pairs_csv": PAIRS_CSV,
 }
+LABEL_FORMATS: dict[str, LabelFormat] = {"clusters_csv": CLUSTERS_CSV, "identities_csv": IDENTITIES_CSV}
 
 
 def format_of(name: str) -> Format:
     """The format of this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it has a label an image in the place of a list.
     """
+    if name in LABEL_FORMATS:
+        raise ConfigError(
+            f"format {name!r} has a label an image, not a list: python -m submit.clusters writes it, and submit.check "
+            "and submit.score read it"
+        )
     if name not in FORMATS:
-        raise ConfigError(f"unknown format {name!r}; submit/formats has: {', '.join(FORMATS)}")
+        raise ConfigError(f"unknown format {name!r}; submit/formats has: {', '.join((*FORMATS, *LABEL_FORMATS))}")
     return FORMATS[name]
 
 
