@@ -311,7 +311,7 @@ def test_the_pages_examples(tiny_build, tmp_path, monkeypatch, capsys):
     names = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
-    assert len(blocks) == 5 and len(list(Path("runs/members").iterdir())) == 2, "a member was trained"
+    assert len(blocks) == 6 and len(list(Path("runs/members").iterdir())) == 2, "a member was trained"
     out = capsys.readouterr().out
     assert names["first"].scores["test"][-1].signature in out and f"{names['score'].rank1} {names['score'].map}" in out
     assert names["names"][: names["test"].n_query] == names["test"].ranking.query_names
@@ -319,4 +319,5 @@ def test_the_pages_examples(tiny_build, tmp_path, monkeypatch, capsys):
         "a",
         "theirs",
     ]
-    assert {p.name for p in Path().glob("[!.]*")} == {"people", "runs", "submissions", "other", "theirs.npz"}
+    made = {"people", "runs", "submissions", "other", "theirs.npz", "calibration.json"}
+    assert {p.name for p in Path().glob("[!.]*")} == made

@@ -68,6 +68,7 @@ def test_each_half_is_calibrated_by_the_other(case, capsys):
     both = [oracles.k_reciprocal(oracles.fused_distance([a], [1]), q, 20, 6, 0.3, 2) for a in feats]
     each = score_stream([(slice(0, q), (both[0] + both[1]).astype(np.float32))], e, rules, {})
     assert rows["isotonic", "k_reciprocal"]["each"] == pytest.approx(total_per_query(each, rules).mean(), abs=1e-3)
+    assert "each first" in out  # the column of rerank_then_sum
     said = "ensemble.fusion=calibrated --set ensemble.calibration="
     assert said in out and "and --folds 5, or --holdout 0.2, to learn on" in out
 

@@ -132,9 +132,8 @@ def _worth(found: Mapping[str, Any]) -> Table:
 def _calibrated(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row a calibration against the plain sum at equal weights."""
     level = f"{100 * rows[0]['gain']['level']:g} % of the time"
-    table = plain_table(
-        ["calibrated, cross-fitted", "re-ranking"], ("sum", "total", "gain", level, "where learned", "")
-    )
+    columns = ("sum", "each first", "total", "gain", level, "where learned", "")
+    table = plain_table(["calibrated on the other half", "re-ranking"], columns)
     for row in rows:
         gain, verdict = row["gain"], "more than chance" if row["taken"] else "could be chance"
         cells = ["" if row[key] is None else f"{100 * row[key]:.1f}" for key in ("sum", "each", "total")]
