@@ -75,13 +75,13 @@ def carry_out_command(args: argparse.Namespace) -> None:
             run_follower(team, args.device, args.workers)
 
 
-def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
+def load_benchmark(config: BuildConfig, data: Path | None, runs: Path, progress: Progress) -> Benchmark:
     """Read the data set. The synthetic people of layout `drawn` are drawn first.
 
     Raises:
         ConfigError: the competition needs a data set, and none is given.
     """
-    competition = plan.competition
+    competition = config.competition
     if data is None and competition.data:
         data = Path(competition.data)
     if data is None and competition.layout == "drawn":
@@ -92,7 +92,7 @@ def load_benchmark(plan: BuildConfig, data: Path | None, runs: Path, progress: P
     layout, why = settle_layout(competition.layout, data)
     if why:
         progress.say(why)
-    learned_from = bool(plan.members) or asks_auto(plan.ensemble)
+    learned_from = bool(config.members) or asks_auto(config.ensemble)
     wanted = ("train", "query", "gallery") if learned_from else ("query", "gallery")
     benchmark = read_layout(layout, data, competition.skip, wanted)
     for finding in benchmark.found:
@@ -116,7 +116,7 @@ def load_config(args: argparse.Namespace, members: Sequence[str], sets: Sequence
     )
 
 
-def check_networks(plan: BuildConfig, kept: Collection[str] = ()) -> None:
+def check_networks(config: BuildConfig, kept: Collection[str] = ()) -> None:
     """Check each member's network, recipe and views, before any work.
 
     Args:
@@ -126,19 +126,19 @@ def check_networks(plan: BuildConfig, kept: Collection[str] = ()) -> None:
     Raises:
         ConfigError: a network, recipe or view is not valid.
     """
-    for member in plan.members:
+    for member in config.members:
         if member.name not in kept:
-            check(member, plan.recipe_of(member))
-            check_views(member, plan)
+            check(member, config.recipe_of(member))
+            check_views(member, config)
 
 
-def kept_members(job: BuildContext, work: BuildPlan) -> set[str]:
+def kept_members(context: BuildContext, plan: BuildPlan) -> set[str]:
     """The members whose weights and features are cached."""
     return {
         name
-        for name, address in work.members.items()
-        if job.store.has(address)
-        and all(job.store.has(member_features_address(job, work, name, test)) for test in work.tests)
+        for name, address in plan.members.items()
+        if context.store.has(address)
+        and all(context.store.has(member_features_address(context, plan, name, test)) for test in plan.tests)
     }
 
 
@@ -150,37 +150,37 @@ def prepare_build(
         raise ConfigError(f"--layout {args.layout} without --data: name the folder that is laid out so")
     if args.budget:
         check_alone(args.set)
-    plan = load_config(args, words_of(args.members), args.set)
-    check_calibration(plan.ensemble, args.folds, args.holdout)
+    config = load_config(args, words_of(args.members), args.set)
+    check_calibration(config.ensemble, args.folds, args.holdout)
     fresh = not (args.runs / "members").is_dir()  # nothing is cached: check the networks before reading data
     if fresh:
-        check_networks(plan)
+        check_networks(config)
     device, why = choose_device(args.device)
     if device.type == "cuda" and (problem := cuda_problem()):  # before hours of training
         raise ConfigError(f"the retrieval cannot use {why}: {problem}. Mend that, or leave it out with --device cpu")
-    precision = choose_precision(plan.recipe.precision, device)
+    precision = choose_precision(config.recipe.precision, device)
     progress.say(f"device {why}; {precision}" + (f"; {team.size} processes" if team.size > 1 else ""))
     store = Store(args.runs, progress.say, progress.tell, made_with())
     store.sweep()
-    job = BuildContext(plan, store, progress, device.type, precision, args.workers, team)
-    benchmark = load_benchmark(plan, args.data, args.runs, progress)
-    ensemble, chosen = settle_k(plan.ensemble, benchmark.train)
+    context = BuildContext(config, store, progress, device.type, precision, args.workers, team)
+    benchmark = load_benchmark(config, args.data, args.runs, progress)
+    ensemble, chosen = settle_k(config.ensemble, benchmark.train)
     if chosen:
         progress.say(chosen)
-        job = replace(job, plan=plan.model_copy(update={"ensemble": ensemble}))
-    work = plan_build(job, benchmark, args.holdout)
+        context = replace(context, config=config.model_copy(update={"ensemble": ensemble}))
+    plan = plan_build(context, benchmark, args.holdout)
     if not fresh:
-        check_networks(plan, kept_members(job, work))
-    job, parallel = choose_parallelism(args.parallel, job, work)
+        check_networks(config, kept_members(context, plan))
+    context, parallel = choose_parallelism(args.parallel, context, plan)
     if parallel:
         progress.say(parallel)
-    return job, work, benchmark
+    return context, plan, benchmark
 
 
-def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, ...]:
+def other_family(args: argparse.Namespace, config: BuildConfig) -> tuple[Member, ...]:
     """The members of the other family, for comparison. Empty if there are none, or if the recipe does not fit them."""
-    names = counterparts([m.name for m in plan.members])
-    if not names or any(m.own for m in plan.members):
+    names = counterparts([m.name for m in config.members])
+    if not names or any(m.own for m in config.members):
         return ()
     try:
         other = load_config(args, names, [s for s in args.set if not s.strip().startswith("ensemble.")])
@@ -191,13 +191,13 @@ def other_family(args: argparse.Namespace, plan: BuildConfig) -> tuple[Member, .
 
 
 def make_all(
-    job: BuildContext, work: BuildPlan, planned: FoldPlan | None
+    context: BuildContext, plan: BuildPlan, planned: FoldPlan | None
 ) -> tuple[dict[str, Evaluation], TrainingFolds | None]:
     """The members, their rankings, and the folds; these first, where the rankings are learned on them."""
-    work = with_plans(work, planned)
-    first = make_folds(job, planned) if planned and job.plan.ensemble.fusion == CALIBRATED else None
-    evaluations = run_stages(job, work)
-    return evaluations, first or (make_folds(job, planned) if planned else None)
+    plan = with_plans(plan, planned)
+    first = make_folds(context, planned) if planned and context.config.ensemble.fusion == CALIBRATED else None
+    evaluations = run_stages(context, plan)
+    return evaluations, first or (make_folds(context, planned) if planned else None)
 
 
 def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bool = False) -> str | None:
@@ -210,44 +210,44 @@ def carry_out(args: argparse.Namespace, team: ProcessGroup = ALONE, *, quiet: bo
         need("report", "tensorboard")
     progress = make_progress(args.log, quiet)
     begun = time.monotonic()
-    job, work, benchmark = prepare_build(args, team, progress)
-    plan, store, chosen = job.plan, job.store, None
+    context, plan, benchmark = prepare_build(args, team, progress)
+    config, store, chosen = context.config, context.store, None
 
-    def foresee(job: BuildContext, work: BuildPlan) -> tuple[BuildPlan, BuildCost, str]:
-        planned = plan_folds(job, work, args.folds, keep=not args.dry_run) if args.folds else None
-        known, needs, told = describe_rounds(job, with_plans(work, planned), benchmark)
+    def foresee(context: BuildContext, plan: BuildPlan) -> tuple[BuildPlan, BuildCost, str]:
+        planned = plan_folds(context, plan, args.folds, keep=not args.dry_run) if args.folds else None
+        known, needs, told = describe_rounds(context, with_plans(plan, planned), benchmark)
         if planned:
-            needs, told = with_folds(job, work, planned, needs)
+            needs, told = with_folds(context, plan, planned, needs)
         return known, needs, told
 
     if args.budget:
         budget = Budget(
-            args.budget, begun, other_family(args, plan), lambda job, work: foresee(job, work)[1], args.folds
+            args.budget, begun, other_family(args, config), lambda context, plan: foresee(context, plan)[1], args.folds
         )
-        job, work, chosen = within_budget(job, work, budget)
-        plan = job.plan
-    known, needs, told = foresee(job, work)
-    needs = at_speed(job, needs, chosen.speed) if chosen else needs
-    progress.say(describe(job, known))
+        context, plan, chosen = within_budget(context, plan, budget)
+        config = context.config
+    known, needs, told = foresee(context, plan)
+    needs = at_speed(context, needs, chosen.speed) if chosen else needs
+    progress.say(describe(context, known))
     if told:
         progress.say(told)
     if args.dry_run:
-        progress.say(str(with_timed_steps(job, known, needs)))
+        progress.say(str(with_timed_steps(context, known, needs)))
         return None
     progress.say(str(needs))
     check_room(store, needs)
     members = text_of(words_of(args.members))  # one spelling, so that one request has one record
     asked = command("ensemble.build", *as_words(options(), vars(args) | {"members": members}))
-    with monitor_build(job, needs, asked, args.log):
-        work, rounds = run_rounds(job, work, benchmark)
-        evaluations, folds = make_all(job, work, plan_folds(job, work, args.folds) if args.folds else None)
+    with monitor_build(context, needs, asked, args.log):
+        plan, rounds = run_rounds(context, plan, benchmark)
+        evaluations, folds = make_all(context, plan, plan_folds(context, plan, args.folds) if args.folds else None)
         left_out = benchmark.left_out()
         named = [asdict(evaluation) for evaluation in evaluations.values()]
         made_of = made_from(store, named, rounds, [chosen.key] if chosen else [], folds and asdict(folds))
         record = Record(
-            plan.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of, folds
+            config.model_dump(mode="json"), str(benchmark.root), asked, evaluations, rounds, left_out, made_of, folds
         )
-        address = record_address(job, record)
+        address = record_address(context, record)
         store.get(address, lambda folder: save_record(folder, record))
     point_at(store, address.key)
     told = f"; {describe_left_out(left_out)}" if left_out else ""

@@ -82,19 +82,23 @@ def test_time_of_members_side_by_side(parallel, apart, seconds, words):
 
 @pytest.fixture(scope="module")
 def planned(people, tmp_path_factory):
-    """The job and the work of a build of two members of other sizes, that was not begun; and what each costs."""
+    """The context and the plan of a build of two members of other sizes, that was not begun; and what each costs."""
     seen = []
 
-    def catch(job, work, benchmark):
-        seen.append((job, work))
+    def catch(context, plan, benchmark):
+        seen.append((context, plan))
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(carry_out, "describe_rounds", catch)
         runs = tmp_path_factory.mktemp("planned") / "runs"
         build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *TINY, "--set", WIDE])
-    job, work = seen[0]
-    return job, work, {m.name: footprint(m, job.plan.recipe, len(work.training.pids)) for m in job.plan.members}
+    context, plan = seen[0]
+    return (
+        context,
+        plan,
+        {m.name: footprint(m, context.config.recipe, len(plan.training.pids)) for m in context.config.members},
+    )
 
 
 WIDE = "members.b={backbone: {name: resnet, width_per_group: 64}}"
@@ -113,11 +117,13 @@ WIDE = "members.b={backbone: {name: resnet, width_per_group: 64}}"
     ],
 )
 def test_memory_and_passing_disk_side_by_side(planned, monkeypatch, device, parallel, cards, at_once, processes):
-    job, work, prints = planned
+    context, plan, prints = planned
     monkeypatch.setattr(module, "footprint", lambda member, *_: prints[member.name])
-    needs = estimate_build_cost(replace(job, device=device, parallel=parallel, cards=cards), work)
+    needs = estimate_build_cost(replace(context, device=device, parallel=parallel, cards=cards), plan)
     kept = {name: 2 * one.checkpoint() for name, one in prints.items()}  # the old one and the new
-    held = {name: one.memory(8, job.precision) + (kept[name] if device == "cpu" else 0) for name, one in prints.items()}
+    held = {
+        name: one.memory(8, context.precision) + (kept[name] if device == "cpu" else 0) for name, one in prints.items()
+    }
     each = module.PROCESS if device == "cpu" else module.CONTEXT
     assert needs.memory == sum(held[name] for name in at_once) + processes * each
     shards = {n.item.row: n.disk for n in needs.needs if n.item.kind == "features"}
@@ -127,7 +133,7 @@ def test_memory_and_passing_disk_side_by_side(planned, monkeypatch, device, para
 
 
 def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
-    job, work, prints = planned
+    context, plan, prints = planned
     asked = []
 
     def forecast(*args, **kwargs):
@@ -135,8 +141,8 @@ def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
         return SimpleNamespace(seconds=7.0)
 
     monkeypatch.setattr(module, "estimate_search_cost", forecast)
-    (near,) = (n for n in estimate_build_cost(job, work).needs if n.item.kind == "neighbours")
-    query, gallery = work.tests["test"]
+    (near,) = (n for n in estimate_build_cost(context, plan).needs if n.item.kind == "neighbours")
+    query, gallery = plan.tests["test"]
     (args, kwargs), dims = asked[0], [one.dim for one in prints.values()]
     assert near.seconds == 7.5 and len(asked) == 1 and args == (len(query), len(gallery), dims)
     assert kwargs["k"] == 64 and kwargs["device"] == "cpu"
@@ -144,11 +150,11 @@ def test_the_search_is_forecast_by_what_measures_it(planned, monkeypatch):
 
 def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch):
     """Each image costs what a step said, a third of it where it is extracted, which is done twice: it is mirrored."""
-    job, work, _ = planned
-    before = estimate_build_cost(job, work)
+    context, plan, _ = planned
+    before = estimate_build_cost(context, plan)
     assert before.seconds is None
     monkeypatch.setattr(step_time, "seconds_per_image", lambda member, *_, **__: {"a": 0.01, "b": 0.5}[member.name])
-    needs = with_timed_steps(job, work, before)
+    needs = with_timed_steps(context, plan, before)
     for name, each in (("a", 0.01), ("b", 0.5)):
         took = {n.item.kind: n.seconds for n in needs.needs if n.item.row == name}
         images = {n.item.kind: n.images for n in needs.needs if n.item.row == name}
@@ -158,25 +164,25 @@ def test_time_of_what_was_never_trained_is_that_of_one_step(planned, monkeypatch
 
 
 def test_a_step_that_does_not_fit_leaves_the_time_unknown(planned, monkeypatch):
-    job, work, _ = planned
+    context, plan, _ = planned
     monkeypatch.setattr(step_time, "seconds_per_image", lambda member, *_, **__: None if member.name == "a" else 1.0)
-    needs = with_timed_steps(job, work, estimate_build_cost(job, work))
+    needs = with_timed_steps(context, plan, estimate_build_cost(context, plan))
     assert needs.seconds is None and "not known yet" in str(needs)
 
 
 def test_what_was_timed_is_not_timed_again(planned, monkeypatch):
-    job, work, _ = planned
-    before = estimate_build_cost(job, work)
+    context, plan, _ = planned
+    before = estimate_build_cost(context, plan)
     measured = replace(before, needs=tuple(replace(n, measured=True) for n in before.needs))
     monkeypatch.setattr(step_time, "seconds_per_image", lambda *_, **__: pytest.fail("timed"))
-    assert with_timed_steps(job, work, measured) == measured
+    assert with_timed_steps(context, plan, measured) == measured
 
 
 def test_one_step_is_timed_and_leaves_no_trace(planned):
-    job, _, _ = planned
-    member, state = job.plan.members[0], torch.random.get_rng_state()
+    context, _, _ = planned
+    member, state = context.config.members[0], torch.random.get_rng_state()
     few, many = (
-        step_time.seconds_per_image(member, job.plan.recipe, 6, device="cpu", precision="float32", most=most)
+        step_time.seconds_per_image(member, context.config.recipe, 6, device="cpu", precision="float32", most=most)
         for most in (1, 64)
     )
     assert few > 0 and many > 0 and torch.equal(state, torch.random.get_rng_state())

@@ -187,11 +187,11 @@ def test_a_build_that_was_stopped_in_a_fold_goes_on_from_there_in_parallel(
     """Stopped before the second fold; then the same build with two members at a time: every byte is the same."""
     root, real, begun = tmp_path / "runs", folds.make_members, []
 
-    def stop(job, work):
-        begun.append(next(iter(work.tests)))
+    def stop(context, plan):
+        begun.append(next(iter(plan.tests)))
         if len(begun) == 2:
             raise KeyboardInterrupt
-        real(job, work)
+        real(context, plan)
 
     monkeypatch.setattr(folds, "make_members", stop)
     with pytest.raises(KeyboardInterrupt):

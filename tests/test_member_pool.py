@@ -49,15 +49,15 @@ def test_not_under_torchrun(monkeypatch, rank):
 
 
 @pytest.fixture
-def job(monkeypatch):
-    """job(seen, threads, need, free): a job on a machine of 8 cores that sees these cards."""
+def context(monkeypatch):
+    """context(seen, threads, need, free): a build on a machine of 8 cores that sees these cards."""
 
     def on(seen, threads=8, need=10e9, free=140e9):
         monkeypatch.setattr(parallelism, "cards", lambda device: seen)
         monkeypatch.setattr(parallelism, "free_bytes", lambda: int(free))
-        monkeypatch.setattr(parallelism, "estimate_build_cost", lambda job, work: SimpleNamespace(memory=int(need)))
+        monkeypatch.setattr(parallelism, "estimate_build_cost", lambda context, plan: SimpleNamespace(memory=int(need)))
         monkeypatch.setattr(parallelism.os, "sched_getaffinity", lambda pid: set(range(8)))
-        monkeypatch.setattr(parallelism, "replace", lambda job, **new: SimpleNamespace(**vars(job) | new))
+        monkeypatch.setattr(parallelism, "replace", lambda context, **new: SimpleNamespace(**vars(context) | new))
         store = SimpleNamespace(made_with={"threads": str(threads)})
         return SimpleNamespace(device="cuda" if seen else "cpu", store=store)
 
@@ -75,8 +75,8 @@ def job(monkeypatch):
         (("0",), 0, 20e9, 2, "20 GB are free"),
     ],
 )
-def test_auto(job, seen, need, free, count, why):
-    settled, said = choose_parallelism(AUTO, job(seen, need=need, free=free), None)
+def test_auto(context, seen, need, free, count, why):
+    settled, said = choose_parallelism(AUTO, context(seen, need=need, free=free), None)
     assert (settled.parallel, settled.cards) == (count, seen)
     assert f"--parallel auto: {count}, " in said and why in said
 
@@ -92,8 +92,8 @@ def test_auto(job, seen, need, free, count, why):
         (5, ("0", "1"), 8, ["members: 5 at a time on 2 GPUs"]),
     ],
 )
-def test_what_is_said_of_it(job, asked, seen, threads, said):
-    settled, told = choose_parallelism(asked, job(seen, threads), None)
+def test_what_is_said_of_it(context, asked, seen, threads, said):
+    settled, told = choose_parallelism(asked, context(seen, threads), None)
     assert settled.parallel == asked and (told == "") == (said == [])
     assert all(words in told for words in said) and ("note:" in told) == any("slow" in s or "OMP" in s for s in said)
 
@@ -243,10 +243,10 @@ def test_a_worker_that_is_gone_is_missed_though_others_hold_its_socket(play):
 def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_together(monkeypatch):
     monkeypatch.setattr(run_stages, "member_features_address", lambda *_: None)
     monkeypatch.setattr(run_stages, "images_needed", lambda *_: [])
-    plan = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
+    config = SimpleNamespace(members=[SimpleNamespace(name=name) for name in "ab"])
     store = SimpleNamespace(has=lambda _: False)
-    job = SimpleNamespace(plan=plan, store=store, parallel=2)
-    work = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2})
+    context = SimpleNamespace(config=config, store=store, parallel=2)
+    plan = SimpleNamespace(tests={"test": None}, members={"a": 1, "b": 2})
     for errors, kind, words in (
         ([ResultError("a"), RuntimeError("defect")], RuntimeError, "^defect$"),
         ([ResultError("a"), TrainingError("b")], TrainingError, "^a; b$"),
@@ -254,7 +254,7 @@ def test_of_several_errors_a_defect_is_raised_and_the_users_own_are_told_togethe
     ):
         monkeypatch.setattr(run_stages, "make_in_parallel", lambda *_, errors=errors: errors)
         with pytest.raises(kind, match=words):
-            run_stages.make_members(job, work)
+            run_stages.make_members(context, plan)
 
 
 def test_one_worker_asked_to_stop_by_hand_stops_the_build(play):
@@ -286,8 +286,8 @@ def test_cards_are_dealt_in_turn(monkeypatch):
 
     monkeypatch.setattr(member_pool.subprocess, "Popen", popen)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f")
-    job = SimpleNamespace(cards=("3", "GPU-8f"), store=SimpleNamespace(made_with={"threads": "7"}))
-    with WorkerPool(job, None, 5) as pool:
+    context = SimpleNamespace(cards=("3", "GPU-8f"), store=SimpleNamespace(made_with={"threads": "7"}))
+    with WorkerPool(context, None, 5) as pool:
         pool._start("GPU-8f")
     turns = ["3", "GPU-8f", "3", "GPU-8f", "3", "GPU-8f"]
     assert started == [(card, "7", True) for card in turns]
@@ -298,12 +298,12 @@ def test_cards_are_dealt_in_turn(monkeypatch):
 
 @pytest.fixture
 def work(monkeypatch):
-    """work(error): a member that is trained with this error, and the job and work of it."""
+    """work(error): a member that is trained with this error, and its context and plan."""
 
     def with_(error=None, changed=False):
         made = []
 
-        def train(job, work, member):
+        def train(context, plan, member):
             if error:
                 raise error
             made.append("trained")
@@ -311,9 +311,9 @@ def work(monkeypatch):
         addresses = {"a": "members/a-1"}
         monkeypatch.setattr(member_worker, "member_addresses", lambda *_: {"a": "other"} if changed else addresses)
         monkeypatch.setattr(member_worker, "train", train)
-        monkeypatch.setattr(member_worker, "features", lambda job, work, member, test: made.append(test))
-        work = SimpleNamespace(train_images="images", training=None, members=addresses, tests={"test": 0, "holdout": 0})
-        return attempt(None, work, SimpleNamespace(name="a"), 3), made
+        monkeypatch.setattr(member_worker, "features", lambda context, plan, member, test: made.append(test))
+        plan = SimpleNamespace(train_images="images", training=None, members=addresses, tests={"test": 0, "holdout": 0})
+        return attempt(None, plan, SimpleNamespace(name="a"), 3), made
 
     return with_
 

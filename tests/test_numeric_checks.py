@@ -213,7 +213,7 @@ def test_distances_apart_by_hand():
 def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wrong(monkeypatch):
     trained, progress = [], Heard()
 
-    def train_one(job, work, member):
+    def train_one(context, plan, member):
         if member.name == "a":
             raise TrainingError("a: the loss is not a finite number")
         trained.append(member.name)
@@ -222,11 +222,14 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
     monkeypatch.setattr(build_run, "member_features_address", lambda *_: None)
     monkeypatch.setattr(build_run, "images_needed", lambda *_: [])
     members = [SimpleNamespace(name=name) for name in "abc"]
-    job = SimpleNamespace(
-        plan=SimpleNamespace(members=members), store=SimpleNamespace(has=lambda _: False), progress=progress, parallel=1
+    context = SimpleNamespace(
+        config=SimpleNamespace(members=members),
+        store=SimpleNamespace(has=lambda _: False),
+        progress=progress,
+        parallel=1,
     )
     with pytest.raises(TrainingError, match=r"^a: the loss is not a finite number$"):
-        work = SimpleNamespace(tests={"test": None}, outside={}, members=dict.fromkeys("abc"))
-        build_run.run_stages(job, work)
+        plan = SimpleNamespace(tests={"test": None}, outside={}, members=dict.fromkeys("abc"))
+        build_run.run_stages(context, plan)
     assert trained == ["b", "c"]
     assert "a is given up" in progress.said[0]

@@ -226,10 +226,10 @@ from ensemble import build, carry_out
 from ensemble.pipeline.run_stages import make_members
 from ensemble.pipeline.stages import features
 
-def members_and_features(job, work):  # and no ranking: its kernels take longer to compile than all of this
-    make_members(job, work)
-    for member in job.plan.members:
-        features(job, work, member, "test")
+def members_and_features(context, plan):  # and no ranking: its kernels take longer to compile than all of this
+    make_members(context, plan)
+    for member in context.config.members:
+        features(context, plan, member, "test")
     raise SystemExit(0)
 
 carry_out.run_stages = members_and_features

@@ -154,7 +154,9 @@ def test_quiet_leaves_the_warnings(here, capsys, monkeypatch):
     ensemble.build("m.npz", **keywords)
     assert capsys.readouterr() == ("", "")
     kept = carry_out.run_rounds
-    monkeypatch.setattr(carry_out, "run_rounds", lambda job, *a: (job.progress.warn("look"), kept(job, *a))[1])
+    monkeypatch.setattr(
+        carry_out, "run_rounds", lambda context, *a: (context.progress.warn("look"), kept(context, *a))[1]
+    )
     ensemble.build("m.npz", **keywords)
     assert capsys.readouterr() == ("", "warning: look\n")
 

@@ -47,7 +47,7 @@ def benchmark(tmp_path_factory):
 
 
 def job_of(folder, seed, *sets):
-    """A job of one member from random weights, half of whose identities are doubled."""
+    """A build of one member from random weights, half of whose identities are doubled."""
     given = [
         "recipe.pretrained=false",
         f"recipe.seed={seed}",
@@ -68,11 +68,11 @@ def job_of(folder, seed, *sets):
 def test_whom_is_held_out_and_who_is_doubled(benchmark, tmp_path):
     seen = set()
     for seed in (0, 7):
-        work = plan_build(job_of(tmp_path, seed), benchmark, 0.5)
+        plan = plan_build(job_of(tmp_path, seed), benchmark, 0.5)
         train, query, gallery = hold_out(benchmark.train, 0.5, seed)
-        assert [split.names for split in work.tests["holdout"]] == [query.names, gallery.names]
-        assert work.training.doubled == balance(train, 2, Resample(), seed).doubled
-        seen.add((query.names, work.training.doubled))
+        assert [split.names for split in plan.tests["holdout"]] == [query.names, gallery.names]
+        assert plan.training.doubled == balance(train, 2, Resample(), seed).doubled
+        seen.add((query.names, plan.training.doubled))
     names, doubled = zip(*seen, strict=True)
     assert len(set(names)) == len(set(doubled)) == 2
 
@@ -80,9 +80,11 @@ def test_whom_is_held_out_and_who_is_doubled(benchmark, tmp_path):
 def test_who_is_doubled_among_the_guessed(benchmark, tmp_path):
     doubled = []
     for seed in (0, 7):
-        job = job_of(tmp_path, seed, "ensemble.rounds=2")
-        first = plan_build(job, benchmark, None)
-        training = plan_with_pseudo_labels(job, first, unlabelled_pool(job, first, benchmark), 2, LABELS).training
+        context = job_of(tmp_path, seed, "ensemble.rounds=2")
+        first = plan_build(context, benchmark, None)
+        training = plan_with_pseudo_labels(
+            context, first, unlabelled_pool(context, first, benchmark), 2, LABELS
+        ).training
         assert len(training.pids) == 30
         assert training.doubled == balance(training.split, 2, Resample(), seed).doubled
         doubled.append(training.doubled)
@@ -94,15 +96,15 @@ def labelled(tmp_path, monkeypatch):
     """Labels the 60 images of a pool by one member's features, which are noise, as a round does."""
     feats = unit_rows(np.random.default_rng(0), 60, 8)
     names = [(f"{i:02d}.png", tmp_path / f"{i:02d}.png", -1, -1) for i in range(60)]
-    pool = SimpleNamespace(tests=["unlabelled"], split=make_split(names), within=lambda work: work)
+    pool = SimpleNamespace(tests=["unlabelled"], split=make_split(names), within=lambda plan: plan)
     monkeypatch.setattr(rounds, "member_features_address", lambda *_: Address("features", "r50", {"of": 1}))
     monkeypatch.setattr(rounds, "features", lambda *_: SimpleNamespace(key="kept"))
     monkeypatch.setattr(rounds, "make_members", lambda *_: None)
     monkeypatch.setattr(rounds, "open_banks", lambda *_: [SimpleNamespace(feats=feats)])
 
     def label(seed, *sets):
-        job = job_of(tmp_path / "runs", seed, "ensemble.rounds=2", *sets)
-        return job.store.path(rounds.label(job, pool, None, 2))
+        context = job_of(tmp_path / "runs", seed, "ensemble.rounds=2", *sets)
+        return context.store.path(rounds.label(context, pool, None, 2))
 
     return feats, label
 

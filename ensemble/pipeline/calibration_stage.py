@@ -86,7 +86,7 @@ def check_calibration(ensemble: Ensemble, folds: int | None, holdout: float | No
         )
 
 
-def labelled_boards(job: BuildContext, work: BuildPlan, holdout: Mapping[str, Address]) -> list[LabelledBoard]:
+def labelled_boards(context: BuildContext, plan: BuildPlan, holdout: Mapping[str, Address]) -> list[LabelledBoard]:
     """What is learned from; nothing where the plan has neither folds nor held-out identities.
 
     Args:
@@ -95,52 +95,52 @@ def labelled_boards(job: BuildContext, work: BuildPlan, holdout: Mapping[str, Ad
     Raises:
         DataError: too few persons. ConfigError: a camera penalty, or groups, without cameras.
     """
-    boards = [_of_fold(job, work, number) for number in range(len(work.folds))]
-    if not boards and HOLDOUT in work.tests:
-        query, gallery = work.tests[HOLDOUT]
+    boards = [_of_fold(context, plan, number) for number in range(len(plan.folds))]
+    if not boards and HOLDOUT in plan.tests:
+        query, gallery = plan.tests[HOLDOUT]
         pids, camids = (np.concatenate([getattr(side, key) for side in (query, gallery)]) for key in ("pids", "camids"))
         rows = np.arange(len(query)), np.arange(len(query), len(pids))
-        groups = rerank_groups(job.plan.ensemble, query, gallery)
-        left_out = left_out_of(job.plan.competition.junk, query, gallery)
+        groups = rerank_groups(context.config.ensemble, query, gallery)
+        left_out = left_out_of(context.config.competition.junk, query, gallery)
         boards = [LabelledBoard(holdout, *rows, pids, camids, groups, left_out)]
     persons = sum(board.persons for board in boards)
     if boards and persons < LEAST_PERSONS:
-        way = "--folds" if work.folds else "--holdout"
+        way = "--folds" if plan.folds else "--holdout"
         raise DataError(
             f"ensemble.fusion=calibrated has {persons} identities to learn on ({way}), and needs at least "
-            f"{LEAST_PERSONS}: leave it out, or take {'fewer folds' if work.folds else 'a larger --holdout'}"
+            f"{LEAST_PERSONS}: leave it out, or take {'fewer folds' if plan.folds else 'a larger --holdout'}"
         )
-    mix = fusion_settings(job.plan.ensemble, ())
+    mix = fusion_settings(context.config.ensemble, ())
     for board in boards:
         mix.penalties(board.camids)
         mix.groups(board.groups)
     return boards
 
 
-def _of_fold(job: BuildContext, work: BuildPlan, number: int) -> LabelledBoard:
-    ((name, (_, images)),) = work.folds[number].tests.items()
-    shape = shape_of_lists([], work.tests[TEST][0].camids, [], work.tests[TEST][1].camids)
+def _of_fold(context: BuildContext, plan: BuildPlan, number: int) -> LabelledBoard:
+    ((name, (_, images)),) = plan.folds[number].tests.items()
+    shape = shape_of_lists([], plan.tests[TEST][0].camids, [], plan.tests[TEST][1].camids)
     known = images.camids if shape.cameras else np.full(len(images), UNKNOWN)  # then they decide nothing in the test
-    query, gallery = draw_board(images.pids, known, shape, [job.plan.recipe.seed, number, DRAW])
+    query, gallery = draw_board(images.pids, known, shape, [context.config.recipe.seed, number, DRAW])
     rows = np.concatenate([query, gallery])
-    banks = {m.name: member_features_address(job, work.folds[number], m.name, name) for m in job.plan.members}
+    banks = {m.name: member_features_address(context, plan.folds[number], m.name, name) for m in context.config.members}
     return LabelledBoard(banks, query, gallery, images.pids[rows], known[rows], known[rows])
 
 
 def calibration_address(
-    job: BuildContext, work: BuildPlan, test: str, banks: Mapping[str, Address], holdout: Mapping[str, Address]
+    context: BuildContext, plan: BuildPlan, test: str, banks: Mapping[str, Address], holdout: Mapping[str, Address]
 ) -> Address | None:
     """Where what a test's ranking reads is kept; None where nothing is learned, or nothing can be.
 
     Args:
         banks: the test's features. holdout: as in `labelled_boards`.
     """
-    if job.plan.ensemble.fusion != CALIBRATED:
+    if context.config.ensemble.fusion != CALIBRATED:
         return None
-    boards = labelled_boards(job, work, holdout)
+    boards = labelled_boards(context, plan, holdout)
     if not boards:
         return None
-    weights = fusion_settings(job.plan.ensemble, list(banks)).weights
+    weights = fusion_settings(context.config.ensemble, list(banks)).weights
     lists = [
         [cache_keys.labels_hash(a) for a in (b.query, b.gallery, b.pids, b.camids, b.groups)]
         + [str(cache_keys.left_out_request(b.left_out))]
@@ -149,61 +149,61 @@ def calibration_address(
     request = {
         "banks": {f"{n}/{m}": a.digest for n, board in enumerate(boards, 1) for m, a in board.banks.items()},
         "lists": lists,
-        "crossed": _crossed(work, test),
+        "crossed": _crossed(plan, test),
         "weights": dict(zip(banks, weights, strict=True)),
-        "rerank": rerank_request(job.plan.ensemble),
-        "junk": job.plan.competition.junk,
-        "seed": job.plan.recipe.seed,
+        "rerank": rerank_request(context.config.ensemble),
+        "junk": context.config.competition.junk,
+        "seed": context.config.recipe.seed,
         "code": cache_keys.retrieval_code(cache_keys.PIPELINE),
     }
     return Address("calibrations", test, request)
 
 
 def calibrate(
-    job: BuildContext, work: BuildPlan, test: str, banks: Mapping[str, Address], holdout: Mapping[str, Address]
+    context: BuildContext, plan: BuildPlan, test: str, banks: Mapping[str, Address], holdout: Mapping[str, Address]
 ) -> Address | None:
     """Learn what a test's ranking reads, or find it learned; arguments and None as in `calibration_address`.
 
     Raises:
         DataError: the pools hold pairs of one kind only.
     """
-    address = calibration_address(job, work, test, banks, holdout)
+    address = calibration_address(context, plan, test, banks, holdout)
     if address is None:
         return None
 
     def make(folder: Path) -> None:
-        mix, boards = fusion_settings(job.plan.ensemble, list(banks)), labelled_boards(job, work, holdout)
-        pairs = joined([_pairs(job, board, mix, list(banks)) for board in boards])
-        asked = boards[0].pids[: len(boards[0].query)] if _crossed(work, test) else None
+        mix, boards = fusion_settings(context.config.ensemble, list(banks)), labelled_boards(context, plan, holdout)
+        pairs = joined([_pairs(context, board, mix, list(banks)) for board in boards])
+        asked = boards[0].pids[: len(boards[0].query)] if _crossed(plan, test) else None
         try:
-            learned = _learn(pairs, mix, asked, job.plan.recipe.seed)
+            learned = _learn(pairs, mix, asked, context.config.recipe.seed)
         except ValueError as e:
             raise DataError(f"ensemble.fusion=calibrated: {e}. Leave it out, or hold out more identities") from e
-        source = "the folds" if work.folds else "held-out identities"
-        job.progress.say(
+        source = "the folds" if plan.folds else "held-out identities"
+        context.progress.say(
             f"{test}: {mix.calibrating.name} calibration of {len(banks)} members learned on {len(pairs.same):,} pairs "
             f"of {source}, {int(pairs.same.sum()):,} of one identity" + (", by halves" if asked is not None else "")
         )
         calibrated_pairs.save(folder, learned)
 
-    job.store.get(address, make)
+    context.store.get(address, make)
     return address
 
 
-def _crossed(work: BuildPlan, test: str) -> bool:
+def _crossed(plan: BuildPlan, test: str) -> bool:
     """Whether a test is what is learned from."""
-    return test == HOLDOUT and not work.folds
+    return test == HOLDOUT and not plan.folds
 
 
-def _pairs(job: BuildContext, board: LabelledBoard, mix: FusionSettings, members: Sequence[str]) -> LabelledPairs:
-    banks = open_banks(job.store, {name: board.banks[name].key for name in members})
+def _pairs(context: BuildContext, board: LabelledBoard, mix: FusionSettings, members: Sequence[str]) -> LabelledPairs:
+    banks = open_banks(context.store, {name: board.banks[name].key for name in members})
     q = len(board.query)
     feats = [bank.feats for bank in banks]
     if banks[0].n_query != q:  # of a fold: a gallery alone
         feats = [select_features(a, board.query, tuple(board.gallery[:, None]), 0) for a in feats]
-    streams, weights = member_streams(mix, feats, q, job.device, board.camids, board.left_out, board.groups)
+    streams, weights = member_streams(mix, feats, q, context.device, board.camids, board.left_out, board.groups)
     camids = board.camids[:q], board.camids[q:]
-    counts = SAME_CAM in job.plan.competition.junk.split("+") and all((side >= 0).any() for side in camids)
+    counts = SAME_CAM in context.config.competition.junk.split("+") and all((side >= 0).any() for side in camids)
     pids = board.pids[:q], board.pids[q:]
     return labelled_pairs(streams, weights, mix.calibrating.pool, pids, camids if counts else None)
 

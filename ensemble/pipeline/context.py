@@ -15,7 +15,7 @@ class BuildContext:
     """One build.
 
     Attributes:
-        plan: its settings.
+        config: its configuration.
         store: cache of results.
         progress: output.
         device: cpu or cuda.
@@ -26,7 +26,7 @@ class BuildContext:
         cards: CUDA devices for these, named as in `models/cuda_devices.py`.
     """
 
-    plan: BuildConfig
+    config: BuildConfig
     store: Store
     progress: Progress
     device: str

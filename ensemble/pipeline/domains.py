@@ -24,32 +24,32 @@ DOMAINS = "domains.json"
 DATA = PROJECT / "models" / "data"
 
 
-def find_domains_and_tracks(job: BuildContext, test: str, query: Split, gallery: Split) -> DomainsAndTracks | None:
+def find_domains_and_tracks(context: BuildContext, test: str, query: Split, gallery: Split) -> DomainsAndTracks | None:
     """The domains and tracks of one test, which are also printed; None if the build uses neither.
 
     Raises:
         ConfigError: as `check_domains_and_tracks`.
     """
-    settings = job.plan.ensemble
+    settings = context.config.ensemble
     if settings.domains == "none" and settings.tracks == "none":
         return None
     check_domains_and_tracks(settings, query, gallery)
-    sides = [domains_of(job, f"{test}-{name}", split) for name, split in (("query", query), ("gallery", gallery))]
+    sides = [domains_of(context, f"{test}-{name}", split) for name, split in (("query", query), ("gallery", gallery))]
     tracks = gallery.tracks.tolist() if settings.tracks != "none" and gallery.tracks is not None else []
-    for line in describe(sides[0], sides[1], tracks, job.plan.competition.top_k):
-        job.progress.say(f"{test}: {line}")
+    for line in describe(sides[0], sides[1], tracks, context.config.competition.top_k):
+        context.progress.say(f"{test}: {line}")
     return DomainsAndTracks(sides[0], sides[1], tracks)
 
 
-def domains_of(job: BuildContext, name: str, split: Split) -> list[str]:
+def domains_of(context: BuildContext, name: str, split: Split) -> list[str]:
     """The domain of each image as `ensemble.domains` tells it; nothing where that is none.
 
     Args:
         name: of the list, for what is kept of looking at it.
     """
-    how = job.plan.ensemble.domains
+    how = context.config.ensemble.domains
     if how == "colours":
-        return _seen(job, name, split)
+        return _seen(context, name, split)
     return list(split.domains or ()) if how == "table" else []
 
 
@@ -115,17 +115,17 @@ def check_domains_and_tracks(settings: Ensemble, query: Split, gallery: Split) -
         )
 
 
-def _seen(job: BuildContext, name: str, split: Split) -> list[str]:
+def _seen(context: BuildContext, name: str, split: Split) -> list[str]:
     """`green` or `normal` for every image, cached."""
     seen = seen_by(split)
     address = Address("domains", name, seen | {"contents": seen["contents"][0]})
 
     def make(folder: Path) -> None:
-        seen = inspect_files(split.paths, job.progress)
+        seen = inspect_files(split.paths, context.progress)
         bad = next((one for one in seen if one.trouble), None)
         if bad is not None:
             raise DataError(f"{bad.path}: {bad.trouble}. Replace it, or {how_to_skip(bad.path)}")
         write_text(folder / DOMAINS, json.dumps([one.domain for one in seen]) + "\n")
 
-    found: list[str] = json.loads((job.store.get(address, make).path / DOMAINS).read_text(encoding="utf-8"))
+    found: list[str] = json.loads((context.store.get(address, make).path / DOMAINS).read_text(encoding="utf-8"))
     return found

@@ -52,74 +52,76 @@ class FoldPlan:
     alike: int
 
 
-def plan_folds(job: BuildContext, work: BuildPlan, count: int, *, keep: bool = True) -> FoldPlan:
+def plan_folds(context: BuildContext, plan: BuildPlan, count: int, *, keep: bool = True) -> FoldPlan:
     """Split the training identities, and name the address of everything.
 
     Args:
-        work: the build's plan, of one round.
+        plan: the build's plan, of one round.
         keep: write the hashes of the images to the store; a dry run does not.
 
     Raises:
         ConfigError: external members, several rounds, or a batch with more identities than a fold leaves.
         DataError: too few identities.
     """
-    if work.outside or not work.members:
+    if plan.outside or not plan.members:
         raise ConfigError(
-            f"--folds {count}: member {next(iter(work.outside))!r} is a file, and cannot be trained without a fold. "
+            f"--folds {count}: member {next(iter(plan.outside))!r} is a file, and cannot be trained without a fold. "
             "Leave it out, or --folds"
         )
-    if job.plan.ensemble.rounds > 1:
+    if context.config.ensemble.rounds > 1:
         raise ConfigError(f"--folds {count}: folds are for one round of training; leave out --rounds, or --folds")
-    split = work.training.split
-    address, hashes = hash_images(job, work, keep)
+    split = plan.training.split
+    address, hashes = hash_images(context, plan, keep)
     pairs = near_pairs(hashes, split.pids)
-    fold_of = split_folds(split.pids, pairs, count, job.plan.recipe.seed)
-    works = tuple(_plan_fold(job, work, fold_of == fold, fold + 1, count) for fold in range(count))
+    fold_of = split_folds(split.pids, pairs, count, context.config.recipe.seed)
+    works = tuple(_plan_fold(context, plan, fold_of == fold, fold + 1, count) for fold in range(count))
     return FoldPlan(address, works, len(np.unique(split.pids[pairs])))
 
 
-def with_plans(work: BuildPlan, planned: FoldPlan | None) -> BuildPlan:
+def with_plans(plan: BuildPlan, planned: FoldPlan | None) -> BuildPlan:
     """A build's plan that knows those of its folds."""
-    return replace(work, folds=planned.works) if planned else work
+    return replace(plan, folds=planned.works) if planned else plan
 
 
-def hash_images(job: BuildContext, work: BuildPlan, keep: bool) -> tuple[Address, Hashes]:
+def hash_images(context: BuildContext, plan: BuildPlan, keep: bool) -> tuple[Address, Hashes]:
     """The hashes of the training images, from the store if they are there."""
-    split = work.training.split
-    contents = next(iter(work.train_images.values())).request["contents"]
+    split = plan.training.split
+    contents = next(iter(plan.train_images.values())).request["contents"]
     code = code_version(*(DATA / f"{name}.py" for name in ("near_duplicates", "images", "mend")))
     address = Address("hashes", "train", {"contents": contents, "code": code})
 
     def make(folder: Path) -> None:
-        save_array(folder / HASHES, hash_files(split.paths, job.progress))
+        save_array(folder / HASHES, hash_files(split.paths, context.progress))
 
-    if not keep and not job.store.has(address):
-        return address, hash_files(split.paths, job.progress)
-    return address, np.load(job.store.get(address, make).path / HASHES)
+    if not keep and not context.store.has(address):
+        return address, hash_files(split.paths, context.progress)
+    return address, np.load(context.store.get(address, make).path / HASHES)
 
 
-def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], number: int, count: int) -> BuildPlan:
+def _plan_fold(context: BuildContext, plan: BuildPlan, out: NDArray[np.bool_], number: int, count: int) -> BuildPlan:
     """The plan of one fold. out: (N,) the training images that are in it."""
-    recipe, split, name = job.plan.recipe, work.training.split, f"fold{number}of{count}"
+    recipe, split, name = context.config.recipe, plan.training.split, f"fold{number}of{count}"
     without, own = np.flatnonzero(~out), np.flatnonzero(out)
     training = balance(split.take(without), recipe.min_images, recipe.resample, recipe.seed)
-    for member in job.plan.members:
-        check_identities(job.plan.recipe_of(member).identities_per_batch, len(training.pids))
+    for member in context.config.members:
+        check_identities(context.config.recipe_of(member).identities_per_batch, len(training.pids))
     nobody, fold = make_split([]), split.take(own)
-    splits = dict(work.splits)
-    joined = dict(work.joined)
-    train_images = _taken(job, work, without, training.split, splits, joined)
-    images = _taken(job, work, own, fold, splits, joined)
-    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
-    if any(other_sizes(views, job.plan.recipe_of(m).size) for m in job.plan.members):  # which no training image is in
-        viewed = images_of(job, name, fold, splits)
+    splits = dict(plan.splits)
+    joined = dict(plan.joined)
+    train_images = _taken(context, plan, without, training.split, splits, joined)
+    images = _taken(context, plan, own, fold, splits, joined)
+    views = make_views(context.config.ensemble.views, context.config.ensemble.flip)
+    if any(
+        other_sizes(views, context.config.recipe_of(m).size) for m in context.config.members
+    ):  # which no training image is in
+        viewed = images_of(context, name, fold, splits)
         images |= {member: address for member, address in viewed.items() if address.request.get("others")}
-    none = images_of(job, "none", nobody, splits)
+    none = images_of(context, "none", nobody, splits)
     return replace(
-        work,
+        plan,
         training=training,
         train_images=train_images,
-        members=member_addresses(job, training, train_images),
+        members=member_addresses(context, training, train_images),
         tests={name: (nobody, fold)},
         test_images={name: {member: (none[member], images[member]) for member in images}},
         splits=splits,
@@ -128,48 +130,50 @@ def _plan_fold(job: BuildContext, work: BuildPlan, out: NDArray[np.bool_], numbe
 
 
 def _taken(
-    job: BuildContext, work: BuildPlan, rows: Rows, split: Split, splits: dict[str, Split], joined: dict[str, Maker]
+    context: BuildContext, plan: BuildPlan, rows: Rows, split: Split, splits: dict[str, Split], joined: dict[str, Maker]
 ) -> dict[str, Address]:
     """Where these rows of the training images lie for each member; they are taken from the decoded images of all."""
     found = {}
-    for member, listed in work.train_images.items():
+    for member, listed in plan.train_images.items():
         contents = Address("", "", {"of": listed.digest, "rows": rows.tolist()}).digest
         how = listed.request["size"], listed.request.get("resampled", PLAIN)
         address = found[member] = cache_keys.images_address("train-part", contents, *how)
-        splits[address.key], joined[address.key] = split, partial(_take, job, work, listed, rows)
+        splits[address.key], joined[address.key] = split, partial(_take, context, plan, listed, rows)
     return found
 
 
-def _take(job: BuildContext, work: BuildPlan, listed: Address, rows: Rows, folder: Path) -> None:
-    pack_joined([(decoded_images(job, work, listed)[0], rows)], folder)
+def _take(context: BuildContext, plan: BuildPlan, listed: Address, rows: Rows, folder: Path) -> None:
+    pack_joined([(decoded_images(context, plan, listed)[0], rows)], folder)
 
 
-def make_folds(job: BuildContext, plan: FoldPlan) -> TrainingFolds:
+def make_folds(context: BuildContext, fold_plan: FoldPlan) -> TrainingFolds:
     """Train the members without each fold, and extract its features, as far as they are not there."""
     made = []
-    for number, work in enumerate(plan.works, 1):
-        job.progress.say(describe_fold(work, number, len(plan.works)))
-        make_members(job, work)
-        ((name, (_, fold)),) = work.tests.items()
-        banks = {m.name: features(job, work, m, name).key for m in job.plan.members}
+    for number, plan in enumerate(fold_plan.works, 1):
+        context.progress.say(describe_fold(plan, number, len(fold_plan.works)))
+        make_members(context, plan)
+        ((name, (_, fold)),) = plan.tests.items()
+        banks = {m.name: features(context, plan, m, name).key for m in context.config.members}
         made.append(FoldFeatures(banks, fold.pids.tolist(), fold.camids.tolist()))
-    return TrainingFolds(plan.hashes.key, made)
+    return TrainingFolds(fold_plan.hashes.key, made)
 
 
-def describe_fold(work: BuildPlan, number: int, count: int) -> str:
+def describe_fold(plan: BuildPlan, number: int, count: int) -> str:
     """One line of text: what is trained on, and what is left out."""
-    ((_, fold),) = work.tests.values()
-    training = work.training
+    ((_, fold),) = plan.tests.values()
+    training = plan.training
     return (
         f"fold {number} of {count}: trains on {len(training.split):,} images of {len(training.pids):,} identities, "
         f"without {len(fold):,} of {len(set(fold.pids.tolist())):,}"
     )
 
 
-def describe_folds(plan: FoldPlan, kept: Sequence[str]) -> str:
+def describe_folds(fold_plan: FoldPlan, kept: Sequence[str]) -> str:
     """A line per fold. kept: of each fold, which members are kept."""
-    count = len(plan.works)
-    lines = [f"{describe_fold(work, n, count)}; {kept[n - 1]}" for n, work in enumerate(plan.works, 1)]
-    if plan.alike:
-        lines.append(f"{plan.alike:,} identities have near-duplicates of one another and stay in one fold with these")
+    count = len(fold_plan.works)
+    lines = [f"{describe_fold(plan, n, count)}; {kept[n - 1]}" for n, plan in enumerate(fold_plan.works, 1)]
+    if fold_plan.alike:
+        lines.append(
+            f"{fold_plan.alike:,} identities have near-duplicates of one another and stay in one fold with these"
+        )
     return "\n".join(lines)

@@ -19,18 +19,18 @@ from ensemble.pipeline.domains import domains_of, seen_by
 from models.data.split import UNKNOWN, Split
 
 
-def groups_of(job: BuildContext, names: Sequence[str], splits: Sequence[Split]) -> list[int] | list[str] | None:
+def groups_of(context: BuildContext, names: Sequence[str], splits: Sequence[Split]) -> list[int] | list[str] | None:
     """The camera or the domain of each image of some lists, one after another; None where one mean is of all.
 
     Args:
         names: of the lists, for what is kept of looking at them.
     """
-    how = job.plan.ensemble.whiten
+    how = context.config.ensemble.whiten
     if how is None or how.center == "none":
         return None
     if how.center == "camera":
         return [int(camid) for split in splits for camid in split.camids]
-    return [domain for name, split in zip(names, splits, strict=True) for domain in domains_of(job, name, split)]
+    return [domain for name, split in zip(names, splits, strict=True) for domain in domains_of(context, name, split)]
 
 
 def rerank_groups(settings: Ensemble, query: Split, gallery: Split) -> NDArray[np.int64]:

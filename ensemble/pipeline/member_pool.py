@@ -44,7 +44,7 @@ class Worker:
     step: Step = lambda steps: None
 
 
-def make_in_parallel(job: BuildContext, work: BuildPlan, members: Sequence[Member], count: int) -> list[Exception]:
+def make_in_parallel(context: BuildContext, plan: BuildPlan, members: Sequence[Member], count: int) -> list[Exception]:
     """Train members and extract their features, `count` at a time. Results are those of a single process.
 
     Returns:
@@ -53,16 +53,16 @@ def make_in_parallel(job: BuildContext, work: BuildPlan, members: Sequence[Membe
     Raises:
         Stopped: a signal came. Every worker finished its batch, saved and stopped.
     """
-    with WorkerPool(job, work, count) as pool:
+    with WorkerPool(context, plan, count) as pool:
         return pool.make(members)
 
 
 class WorkerPool:
     """The workers of a build."""
 
-    def __init__(self, job: BuildContext, work: BuildPlan, count: int) -> None:
-        self.job = job
-        self.work = work
+    def __init__(self, context: BuildContext, plan: BuildPlan, count: int) -> None:
+        self.context = context
+        self.plan = plan
         self.count = count
         self.order: tuple[Any, ...] = ()
         self.workers: list[Worker] = []
@@ -73,7 +73,7 @@ class WorkerPool:
         self.stopping = False
 
     def __enter__(self) -> WorkerPool:
-        for card in islice(cycle(self.job.cards or (NO_CARD,)), self.count):
+        for card in islice(cycle(self.context.cards or (NO_CARD,)), self.count):
             self._start(card)
         return self
 
@@ -102,22 +102,22 @@ class WorkerPool:
 
     def _order(self, members: Sequence[Member]) -> tuple[Any, ...]:
         """The first message to a worker: its settings. The images that it will read are decoded here."""
-        job, work = self.job, self.work
+        context, plan = self.context, self.plan
         told = {
-            "plan": job.plan,
-            "root": job.store.root,
-            "made_with": dict(job.store.made_with),
-            "checked": frozenset(address.key for address in images_needed(job, work, members)),
-            "device": job.device,
-            "precision": job.precision,
-            "workers": job.workers,
+            "config": context.config,
+            "root": context.store.root,
+            "made_with": dict(context.store.made_with),
+            "checked": frozenset(address.key for address in images_needed(context, plan, members)),
+            "device": context.device,
+            "precision": context.precision,
+            "workers": context.workers,
         }
-        return told, replace(work, outside={}, joined={}), self.count
+        return told, replace(plan, outside={}, joined={}), self.count
 
     def _start(self, card: str) -> None:
         """Start a worker with as many threads as this process, so that its sums round the same way."""
         ours, theirs = socket.socketpair()
-        more = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": self.job.store.made_with["threads"]}
+        more = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": self.context.store.made_with["threads"]}
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.member_worker", str(theirs.fileno())],
@@ -142,7 +142,7 @@ class WorkerPool:
             case ("event", event, fields):
                 self._tell(worker, event, fields)
             case ("task", name, total, done):
-                if display := self.job.progress.display:
+                if display := self.context.progress.display:
                     worker.step = display.task(name, total, done, worker.process.pid)
             case ("step", steps):
                 worker.step(steps)
@@ -179,7 +179,7 @@ class WorkerPool:
         """A worker died, or stopped as requested."""
         status = describe_exit(worker.process.wait())
         for fields in reversed(worker.begun):
-            self.job.progress.event("stopped", **fields, pid=worker.process.pid)
+            self.context.progress.event("stopped", **fields, pid=worker.process.pid)
         if worker.member and not self.stopping:
             self._give_up(worker.member, TrainingError(f"{worker.member.name}: its process {status}"))
         self._let_go(worker, replaced=worker.member is not None)
@@ -196,7 +196,7 @@ class WorkerPool:
 
     def _give_up(self, member: Member, error: Exception) -> None:
         self.failed.append(error)
-        report_given_up(self.job, member, error)
+        report_given_up(self.context, member, error)
 
     def _stop(self) -> None:
         """Tell every worker with a member to stop after its current batch."""
@@ -208,7 +208,7 @@ class WorkerPool:
 
     def _tell(self, worker: Worker, event: str, fields: Mapping[str, Any]) -> None:
         """Repeat an event of a worker in this process."""
-        progress = self.job.progress
+        progress = self.context.progress
         if event in ("said", "warning"):
             {"said": progress.say, "warning": progress.warn}[event](fields["text"])
             return
@@ -218,9 +218,9 @@ class WorkerPool:
         progress.event(event, **fields, pid=worker.process.pid)
 
 
-def report_given_up(job: BuildContext, member: Member, error: Exception) -> None:
+def report_given_up(context: BuildContext, member: Member, error: Exception) -> None:
     """Print that a member is given up, and why."""
-    job.progress.say(f"error: {error}\n  {member.name} is given up; the other members are still trained")
+    context.progress.say(f"error: {error}\n  {member.name} is given up; the other members are still trained")
 
 
 def describe_exit(status: int) -> str:

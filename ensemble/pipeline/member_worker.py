@@ -77,7 +77,7 @@ class Relay:
 
 def worker_context(
     relay: Relay,
-    plan: BuildConfig,
+    config: BuildConfig,
     root: Path,
     made_with: Mapping[str, str],
     checked: frozenset[str],
@@ -90,11 +90,11 @@ def worker_context(
     progress.listeners.append(relay)
     progress.display = relay
     return BuildContext(
-        plan, Store(root, progress.say, progress.tell, made_with, checked), progress, device, precision, workers
+        config, Store(root, progress.say, progress.tell, made_with, checked), progress, device, precision, workers
     )
 
 
-def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -> Exception | None:
+def attempt(context: BuildContext, plan: BuildPlan, member: Member, parallel: int) -> Exception | None:
     """Train a member and extract its features.
 
     Args:
@@ -104,14 +104,14 @@ def attempt(job: BuildContext, work: BuildPlan, member: Member, parallel: int) -
         The error, or None.
     """
     try:
-        if not work.train_images or member_addresses(job, work.training, work.train_images) != work.members:
+        if not plan.train_images or member_addresses(context, plan.training, plan.train_images) != plan.members:
             raise ResultError(
                 f"{member.name}: the code of training, or a file of weights, was changed while the build ran; start it "
                 "again: it keeps what is finished, and makes the rest with what is there now"
             )
-        train(job, work, member)
-        for test in work.tests:
-            features(job, work, member, test)
+        train(context, plan, member)
+        for test in plan.tests:
+            features(context, plan, member, test)
     except ReidError as e:
         return e
     except Exception as e:
@@ -130,11 +130,11 @@ def serve(line: Connection) -> None:
     try:
         with signal_handler(stop):
             relay.send("ready")
-            order, work, parallel = line.recv()
-            job = worker_context(relay, **order)
-            members = {m.name: m for m in job.plan.members}
+            order, plan, parallel = line.recv()
+            context = worker_context(relay, **order)
+            members = {m.name: m for m in context.config.members}
             while True:
-                error = attempt(job, work, members[line.recv()], parallel)
+                error = attempt(context, plan, members[line.recv()], parallel)
                 relay.flush()
                 relay.send("made", error)
                 if error and not isinstance(error, ReidError):

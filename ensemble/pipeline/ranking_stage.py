@@ -34,7 +34,7 @@ from ensemble.results.whitening_settings import whitened_features
 
 
 def make_ranking(
-    job: BuildContext,
+    context: BuildContext,
     test: str,
     addressed: dict[str, Address],
     camids: NDArray[np.int64],
@@ -49,38 +49,38 @@ def make_ranking(
     learned: the calibrations of fusion calibrated.
     """
     if kinds is not None:
-        return None, rank_partitions(job, test, addressed, kinds, left_out)
-    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+        return None, rank_partitions(context, test, addressed, kinds, left_out)
+    settings, top_k = context.config.ensemble, context.config.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
-    near, address = addresses_of(job, test, addressed, camids, groups, left_out, learned)
+    near, address = addresses_of(context, test, addressed, camids, groups, left_out, learned)
     penalties, read = mix.penalties(camids), mix.groups(groups)
 
     def load() -> list[FeatureBank]:
-        return open_banks(job.store, {name: a.key for name, a in addressed.items()})
+        return open_banks(context.store, {name: a.key for name, a in addressed.items()})
 
     def make(folder: Path) -> None:
         banks = load()
         feats, values, n_query = [b.feats for b in banks], list(weights.values()), banks[0].n_query
-        given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": job.device}
+        given: dict[str, Any] = {"weights": values, "penalties": penalties, "top_k": top_k, "device": context.device}
         given |= leaving_out(left_out)
         if mix.each_first:
-            known = replace(mix, learned=load_calibrations(job.store.open(learned.key))) if learned else mix
-            order, dist = rank_each(job, test, addressed, banks, known, camids, groups, left_out)
+            known = replace(mix, learned=load_calibrations(context.store.open(learned.key))) if learned else mix
+            order, dist = rank_each(context, test, addressed, banks, known, camids, groups, left_out)
         else:
             kept = neighbours_kept(mix)
-            found = [find_neighbours(job, a, load, values, kept, top_k, penalties, read, left_out) for a in near]
+            found = [find_neighbours(context, a, load, values, kept, top_k, penalties, read, left_out) for a in near]
             order, dist = mix.reranker.lists(found[0] if found else None, feats, n_query, **given)
         signature = f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank={address.request['rerank']}"
         signature += notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
-    job.store.get(address, make)
+    context.store.get(address, make)
     return (near[0] if near and not mix.each_first else None), address
 
 
 def addresses_of(
-    job: BuildContext,
+    context: BuildContext,
     test: str,
     addressed: dict[str, Address],
     camids: NDArray[np.int64],
@@ -92,7 +92,7 @@ def addresses_of(
 
     There are no neighbours, those of the summed distance, or those of each member.
     """
-    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    settings, top_k = context.config.ensemble, context.config.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     summed: list[dict[str, float]] = [weights]
@@ -127,14 +127,14 @@ def neighbours_kept(mix: FusionSettings) -> int:
 
 
 def rank_partitions(
-    job: BuildContext,
+    context: BuildContext,
     test: str,
     addressed: dict[str, Address],
     kinds: DomainsAndTracks,
     left_out: LeftOut | None = None,
 ) -> Address:
     """Search each domain separately, each track as one image, and save the lists of all queries."""
-    settings, top_k = job.plan.ensemble, job.plan.competition.top_k
+    settings, top_k = context.config.ensemble, context.config.competition.top_k
     mix = fusion_settings(settings, list(addressed))
     weights = dict(zip(addressed, mix.weights, strict=True))
     request = rerank_request(settings)
@@ -143,11 +143,11 @@ def rank_partitions(
     )
 
     def make(folder: Path) -> None:
-        banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
+        banks = open_banks(context.store, {name: a.key for name, a in addressed.items()})
         feats, n_query = [bank.feats for bank in banks], banks[0].n_query
         found = partitions.partitions_of(kinds, n_query, len(feats[0]))
         mixes = partitions.mixes_of(settings, list(addressed), found)
-        blocks = partitions.blocks(mixes, feats, found, n_query, job.device, left_out)
+        blocks = partitions.blocks(mixes, feats, found, n_query, context.device, left_out)
         order, dist = distance_blocks.ranked(blocks, top_k, left_out=left_out)
         signature = (
             f"members={'+'.join(f'{n}*{w:g}' for n, w in weights.items())}|rerank="
@@ -155,12 +155,12 @@ def rank_partitions(
         ) + notes(settings)
         save_ranking(folder, Ranking(banks[0].query_names, banks[0].gallery_names, order, dist, signature))
 
-    job.store.get(address, make)
+    context.store.get(address, make)
     return address
 
 
 def rank_each(
-    job: BuildContext,
+    context: BuildContext,
     test: str,
     addressed: dict[str, Address],
     banks: list[FeatureBank],
@@ -170,21 +170,21 @@ def rank_each(
     left_out: LeftOut | None = None,
 ) -> distance_blocks.Ranked:
     """Re-rank each member by its own cached neighbours, then sum. Other weights need no new search."""
-    k, top_k = neighbours_kept(mix), job.plan.competition.top_k
+    k, top_k = neighbours_kept(mix), context.config.competition.top_k
     used = [(bank, weight) for bank, weight in zip(banks, mix.weights, strict=True) if weight > 0]
-    near, _ = addresses_of(job, test, addressed, camids, groups, left_out)
+    near, _ = addresses_of(context, test, addressed, camids, groups, left_out)
     penalties, read = mix.penalties(camids), mix.groups(groups)
     found: list[Neighbours | None] = [
-        find_neighbours(job, address, partial(_only, bank), [1.0], k, top_k, penalties, read, left_out)
+        find_neighbours(context, address, partial(_only, bank), [1.0], k, top_k, penalties, read, left_out)
         for (bank, _), address in zip(used, near, strict=False)
     ] or [None] * len(used)
     feats, weights = [bank.feats for bank, _ in used], [weight for _, weight in used]
-    stream = rerank_each_then_sum(mix, feats, found, banks[0].n_query, weights, job.device, camids, left_out)
+    stream = rerank_each_then_sum(mix, feats, found, banks[0].n_query, weights, context.device, camids, left_out)
     return distance_blocks.ranked(stream, top_k, left_out=left_out)
 
 
 def find_neighbours(
-    job: BuildContext,
+    context: BuildContext,
     address: Address,
     load: Callable[[], list[FeatureBank]],
     weights: list[float],
@@ -201,9 +201,11 @@ def find_neighbours(
         n, n_query, feats = len(banks[0].feats), banks[0].n_query, [b.feats for b in banks]
         dims = [f.shape[1] for f in feats]
         grouped = groups is not None
-        bill = estimate_search_cost(n_query, n - n_query, dims, k=k, top_k=top_k, device=job.device, grouped=grouped)
-        job.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
-        with job.progress.task("neighbours, blocks done, per cent", 100) as step:
+        bill = estimate_search_cost(
+            n_query, n - n_query, dims, k=k, top_k=top_k, device=context.device, grouped=grouped
+        )
+        context.progress.say(f"neighbours of {n:,} images by {len(banks)} members: {bill}")
+        with context.progress.task("neighbours, blocks done, per cent", 100) as step:
             told = 0.0
 
             def tell(done: int, of: int) -> None:
@@ -212,11 +214,11 @@ def find_neighbours(
                 told = 100 * done / of
 
             given: dict[str, Any] = {"weights": weights, "penalties": penalties, "groups": groups}
-            given |= {"device": job.device} | leaving_out(left_out)
+            given |= {"device": context.device} | leaving_out(left_out)
             found = nearest(feats, min(k, n), n_query=n_query, top_k=top_k, progress=tell, **given)
         save_neighbours(folder, found)
 
-    return load_neighbours(job.store.get(address, make).path)
+    return load_neighbours(context.store.get(address, make).path)
 
 
 def _only(bank: FeatureBank) -> list[FeatureBank]:
@@ -224,33 +226,33 @@ def _only(bank: FeatureBank) -> list[FeatureBank]:
 
 
 def expanded_addresses(
-    job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
+    context: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
 ) -> dict[str, Address]:
     """The addresses of the members' expanded features; `addressed` itself if no expansion is set."""
-    how, weights = job.plan.ensemble.expand, _weights(job, addressed)
+    how, weights = context.config.ensemble.expand, _weights(context, addressed)
     if how is None:
         return addressed
     return {name: cache_keys.expanded_address(test, name, addressed, weights, how, left_out) for name in addressed}
 
 
-def _weights(job: BuildContext, addressed: dict[str, Address]) -> dict[str, float]:
-    return {name: job.plan.ensemble.weights.get(name, 1.0) for name in addressed}
+def _weights(context: BuildContext, addressed: dict[str, Address]) -> dict[str, float]:
+    return {name: context.config.ensemble.weights.get(name, 1.0) for name in addressed}
 
 
 def expand_features(
-    job: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
+    context: BuildContext, test: str, addressed: dict[str, Address], left_out: LeftOut | None = None
 ) -> dict[str, Address]:
     """Compute the members' expanded features unless cached; `addressed` itself if no expansion is set."""
-    how = job.plan.ensemble.expand
+    how = context.config.ensemble.expand
     if how is None:
         return addressed
-    out, weights = expanded_addresses(job, test, addressed, left_out), _weights(job, addressed)
+    out, weights = expanded_addresses(context, test, addressed, left_out), _weights(context, addressed)
 
     @functools.cache
     def averaged() -> tuple[list[FeatureBank], list[NDArray[np.float32]]]:
-        banks = open_banks(job.store, {name: a.key for name, a in addressed.items()})
-        job.progress.say(f"{how.name} averaged with their {how.k} nearest, of weight cos^{how.alpha:g}")
-        return banks, average(banks, list(weights.values()), how, job.device, left_out)
+        banks = open_banks(context.store, {name: a.key for name, a in addressed.items()})
+        context.progress.say(f"{how.name} averaged with their {how.k} nearest, of weight cos^{how.alpha:g}")
+        return banks, average(banks, list(weights.values()), how, context.device, left_out)
 
     for at, address in enumerate(out.values()):
 
@@ -258,7 +260,7 @@ def expand_features(
             banks, feats = averaged()
             save_bank(folder, feats[at], banks[at].query_names, banks[at].gallery_names)
 
-        job.store.get(address, make)
+        context.store.get(address, make)
     return out
 
 

@@ -74,14 +74,14 @@ class Chosen:
 class Side:
     """A possible set of members. ahead: the cost of a build of one epoch, without cached members."""
 
-    job: BuildContext
-    work: BuildPlan
+    context: BuildContext
+    plan: BuildPlan
     speed: Speed
     ahead: BuildCost
 
     def seconds(self, epochs: int) -> float:
         """Time of a build with this number of epochs."""
-        return seconds_left(scaled(self.ahead, epochs, free(self.job)))
+        return seconds_left(scaled(self.ahead, epochs, free(self.context)))
 
 
 @dataclass(frozen=True)
@@ -118,60 +118,62 @@ def counterparts(names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def within_budget(job: BuildContext, work: BuildPlan, budget: Budget) -> tuple[BuildContext, BuildPlan, Chosen]:
+def within_budget(context: BuildContext, plan: BuildPlan, budget: Budget) -> tuple[BuildContext, BuildPlan, Chosen]:
     """The context and the plan with the largest number of epochs that fits, and the choice.
 
     Raises:
         ConfigError: there are no epochs to choose, or not even one epoch fits.
     """
-    if not work.members:
+    if not plan.members:
         raise ConfigError("--budget, and nothing is trained: every member is from outside; leave --budget out")
-    if not free(job):
+    if not free(context):
         raise ConfigError(f"--budget chooses {EPOCHS_KEY}, and every member has epochs of its own; leave --budget out")
-    address = choice_address(job, work, budget.text, budget.folds)
+    address = choice_address(context, plan, budget.text, budget.folds)
 
     def make(folder: Path) -> None:
-        (folder / CHOICE).write_text(json.dumps(asdict(choose(job, work, budget)), indent=1) + "\n", encoding="ascii")
+        (folder / CHOICE).write_text(
+            json.dumps(asdict(choose(context, plan, budget)), indent=1) + "\n", encoding="ascii"
+        )
 
-    kept = job.store.get(address, make)
+    kept = context.store.get(address, make)
     raw = json.loads((kept.path / CHOICE).read_text(encoding="ascii"))
     own, other = (pace and Pace(**pace | {"speed": Speed(**pace["speed"])}) for pace in (raw["own"], raw["other"]))
-    job.progress.say(_told(job, budget, Choice(own, other)))
+    context.progress.say(_told(context, budget, Choice(own, other)))
     if not kept.made:
-        job.progress.say(f"  chosen before, for this request: {kept.path}; without that folder it is chosen anew")
-    return *at_epochs(job, work, own.epochs), Chosen(address.key, own.speed)
+        context.progress.say(f"  chosen before, for this request: {kept.path}; without that folder it is chosen anew")
+    return *at_epochs(context, plan, own.epochs), Chosen(address.key, own.speed)
 
 
-def choice_address(job: BuildContext, work: BuildPlan, text: str, folds: int | None = None) -> Address:
+def choice_address(context: BuildContext, plan: BuildPlan, text: str, folds: int | None = None) -> Address:
     """The address of the choice: members, recipe without epochs, data, budget, rounds, folds, devices and threads."""
-    requests = _but_epochs(job, work)
+    requests = _but_epochs(context, plan)
     request = {
         "budget": seconds_of(text),
-        "most": _most(job),
+        "most": _most(context),
         "members": {name: {k: v for k, v in of.items() if k != "code"} for name, of in requests.items()},
         "tests": {
             test: {name: [a.digest for a in sides] for name, sides in of.items()}
-            for test, of in work.test_images.items()
+            for test, of in plan.test_images.items()
         },
-        "rounds": job.plan.ensemble.rounds,
-        "threads": job.store.made_with.get("threads", ""),
-        "devices": _apart(job),
+        "rounds": context.config.ensemble.rounds,
+        "threads": context.store.made_with.get("threads", ""),
+        "devices": _apart(context),
     } | ({"folds": folds} if folds else {})
-    return Address("budgets", job.plan.competition.name, request)
+    return Address("budgets", context.config.competition.name, request)
 
 
-def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
+def choose(context: BuildContext, plan: BuildPlan, budget: Budget) -> Choice:
     """Choose the largest number of epochs that fits. Epochs of cached members are also tried: they need no training.
 
     Raises:
         ConfigError: not even one epoch fits.
     """
-    reading, other = reading_rate(job, work), None
-    own = measured(job, work, budget, reading)
+    reading, other = reading_rate(context, plan), None
+    own = measured(context, plan, budget, reading)
     if own is None:
         raise ConfigError("--budget: the device has too little memory for a step; take a smaller size, or batches")
     if budget.other:
-        other = measured(*in_place(job, work, budget.other), budget, reading)
+        other = measured(*in_place(context, plan, budget.other), budget, reading)
     spent = budget.clock() - budget.begun  # includes the timed steps
     allowed = SHARE * seconds_of(budget.text) - spent
     chosen, compared = pace(own, budget, allowed), pace(other, budget, allowed) if other else None
@@ -180,79 +182,81 @@ def choose(job: BuildContext, work: BuildPlan, budget: Budget) -> Choice:
     return Choice(chosen, compared)
 
 
-def measured(job: BuildContext, work: BuildPlan, budget: Budget, reading: float) -> Side | None:
+def measured(context: BuildContext, plan: BuildPlan, budget: Budget, reading: float) -> Side | None:
     """Measure the cost of one epoch of these members; None if a step needs too much memory."""
-    rates, kept = rates_of(job, work, min(TIMED, TIMED_SHARE * seconds_of(budget.text))), kept_epochs(job, work)
+    rates, kept = rates_of(context, plan, min(TIMED, TIMED_SHARE * seconds_of(budget.text))), kept_epochs(context, plan)
     if rates is None:
         return None
     speed, epochs = Speed(rates, reading), next(e for e in range(1, len(kept) + 2) if e not in kept)
-    needs = at_speed(job, budget.foresee(*at_epochs(job, work, epochs)), speed)
-    return Side(job, work, speed, scaled(needs, 1 / epochs, free(job)))
+    needs = at_speed(context, budget.foresee(*at_epochs(context, plan, epochs)), speed)
+    return Side(context, plan, speed, scaled(needs, 1 / epochs, free(context)))
 
 
 def pace(side: Side, budget: Budget, allowed: float) -> Pace:
     """The largest number of epochs that fits into `allowed` seconds; 0, with the seconds of one epoch, if none fits."""
-    job, work, most = side.job, side.work, _most(side.job)
+    context, plan, most = side.context, side.plan, _most(side.context)
     fits = next((e for e in range(most, 0, -1) if side.seconds(e) <= allowed), 0)
-    for epochs in sorted((e for e in kept_epochs(job, work) if fits < e <= most), reverse=True):
-        left = at_speed(job, budget.foresee(*at_epochs(job, work, epochs)), side.speed)
+    for epochs in sorted((e for e in kept_epochs(context, plan) if fits < e <= most), reverse=True):
+        left = at_speed(context, budget.foresee(*at_epochs(context, plan, epochs)), side.speed)
         if seconds_left(left) <= allowed:
             return Pace(side.speed, epochs, seconds_left(left))
     return Pace(side.speed, fits, side.seconds(max(1, fits)))
 
 
-def free(job: BuildContext) -> list[str]:
+def free(context: BuildContext) -> list[str]:
     """The members without their own number of epochs."""
-    return [m.name for m in job.plan.members if "epochs" not in m.own]
+    return [m.name for m in context.config.members if "epochs" not in m.own]
 
 
-def in_place(job: BuildContext, work: BuildPlan, members: Sequence[Member]) -> tuple[BuildContext, BuildPlan]:
+def in_place(context: BuildContext, plan: BuildPlan, members: Sequence[Member]) -> tuple[BuildContext, BuildPlan]:
     """The context and the plan with these members instead. None of them has its own size or seed."""
-    names, same = [m.name for m in members], next(iter(work.members))
-    job = replace(job, plan=job.plan.model_copy(update={"members": tuple(members)}))
-    train = dict.fromkeys(names, work.train_images[same])
-    tests = {test: dict.fromkeys(names, of[same]) for test, of in work.test_images.items()}
-    return at_epochs(job, replace(work, train_images=train, test_images=tests), job.plan.recipe.epochs)
+    names, same = [m.name for m in members], next(iter(plan.members))
+    context = replace(context, config=context.config.model_copy(update={"members": tuple(members)}))
+    train = dict.fromkeys(names, plan.train_images[same])
+    tests = {test: dict.fromkeys(names, of[same]) for test, of in plan.test_images.items()}
+    return at_epochs(context, replace(plan, train_images=train, test_images=tests), context.config.recipe.epochs)
 
 
-def kept_epochs(job: BuildContext, work: BuildPlan) -> set[int]:
+def kept_epochs(context: BuildContext, plan: BuildPlan) -> set[int]:
     """The numbers of epochs for which a member with otherwise the same request is cached."""
-    requests = [request for name, request in _but_epochs(job, work).items() if name in free(job)]
+    requests = [request for name, request in _but_epochs(context, plan).items() if name in free(context)]
     old = [
-        m.request for m in ResultHistory(job.store).manifests if m.key.startswith("members/") and "recipe" in m.request
+        m.request
+        for m in ResultHistory(context.store).manifests
+        if m.key.startswith("members/") and "recipe" in m.request
     ]
     return {made["recipe"]["epochs"] for made in old if _cut(made) in requests}
 
 
-def at_epochs(job: BuildContext, work: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
+def at_epochs(context: BuildContext, plan: BuildPlan, epochs: int) -> tuple[BuildContext, BuildPlan]:
     """The context and the plan with this number of epochs."""
-    recipe = job.plan.recipe.model_copy(update={"epochs": epochs})
-    job = replace(job, plan=job.plan.model_copy(update={"recipe": recipe}))
-    return job, replace(work, members=member_addresses(job, work.training, work.train_images))
+    recipe = context.config.recipe.model_copy(update={"epochs": epochs})
+    context = replace(context, config=context.config.model_copy(update={"recipe": recipe}))
+    return context, replace(plan, members=member_addresses(context, plan.training, plan.train_images))
 
 
-def _but_epochs(job: BuildContext, work: BuildPlan) -> dict[str, Any]:
+def _but_epochs(context: BuildContext, plan: BuildPlan) -> dict[str, Any]:
     """The request of each member, without the epochs if they are to be chosen."""
-    return {name: _cut(a.request) if name in free(job) else dict(a.request) for name, a in work.members.items()}
+    return {name: _cut(a.request) if name in free(context) else dict(a.request) for name, a in plan.members.items()}
 
 
 def _cut(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**request, "recipe": {k: v for k, v in request["recipe"].items() if k != "epochs"}}
 
 
-def _most(job: BuildContext) -> int:
+def _most(context: BuildContext) -> int:
     """The maximum number of epochs, also if the budget has time for more."""
-    return max(MOST_EPOCHS, job.plan.recipe.epochs)
+    return max(MOST_EPOCHS, context.config.recipe.epochs)
 
 
-def _apart(job: BuildContext) -> int:
+def _apart(context: BuildContext) -> int:
     """The number of devices that make members at the same time."""
-    return min(job.parallel, max(1, len(job.cards)))
+    return min(context.parallel, max(1, len(context.cards)))
 
 
-def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
+def _told(context: BuildContext, budget: Budget, choice: Choice) -> str:
     """The message: the choice, and what the other family could reach."""
-    at_most = ", the most that is chosen" if choice.own.epochs == _most(job) else ""
+    at_most = ", the most that is chosen" if choice.own.epochs == _most(context) else ""
     lines = [f"--budget {budget.text}: {choice.own}{at_most}"]
     if choice.other is not None:
         lines.append(f"  --members {','.join(choice.other.speed.members)} could do {choice.other}")
@@ -261,9 +265,9 @@ def _told(job: BuildContext, budget: Budget, choice: Choice) -> str:
 
 def _refused(own: Side, budget: Budget, other: Pace | None, allowed: float, spent: float) -> str:
     """The error message, with alternatives that would fit."""
-    members = own.job.plan.members
+    members = own.context.config.members
     names, sized = [m.name for m in members], any("size" in m.own for m in members)
-    height, width = own.job.plan.recipe.size
+    height, width = own.context.config.recipe.size
 
     def fits(needs: Iterable[ResultCost]) -> bool:
         return seconds_left(replace(own.ahead, needs=tuple(needs))) <= allowed

@@ -127,49 +127,49 @@ class BuildCost:
         return "\n".join([*lines, f"time: {known}"])
 
 
-def estimate_cost(job: BuildContext, work: BuildPlan, items: Sequence[PlannedResult]) -> BuildCost:
+def estimate_cost(context: BuildContext, plan: BuildPlan, items: Sequence[PlannedResult]) -> BuildCost:
     """Estimate the cost of each result. Networks are run on shapes only, so this takes at most two seconds."""
     if all(item.kept for item in items):
         return BuildCost(tuple(ResultCost(item, 0, 1.0, True, item.count) for item in items), 0, 0)
-    classes, recipes = len(work.training.pids), {m.name: job.plan.recipe_of(m) for m in job.plan.members}
-    prints = {m.name: footprint(m, recipes[m.name], classes) for m in job.plan.members}
-    past = ResultHistory(job.store)
+    classes, recipes = len(plan.training.pids), {m.name: context.config.recipe_of(m) for m in context.config.members}
+    prints = {m.name: footprint(m, recipes[m.name], classes) for m in context.config.members}
+    past = ResultHistory(context.store)
     rates = {
-        m.name: training_rate(past, thawed(work.members[m.name].request), prints[m.name].flops)
-        for m in job.plan.members
+        m.name: training_rate(past, thawed(plan.members[m.name].request), prints[m.name].flops)
+        for m in context.config.members
     }
-    needs = tuple(_result_cost(job, work, item, prints, rates, recipes) for item in items)
+    needs = tuple(_result_cost(context, plan, item, prints, rates, recipes) for item in items)
     training = [i.row for i in items if i.kind == "members" and not i.kept]
     checkpoints = [2 * prints[name].checkpoint() if _writes(recipes[name]) else 0 for name in training]
-    passing = _largest(checkpoints, job.parallel)
+    passing = _largest(checkpoints, context.parallel)
     shards = [n.disk for n in needs if n.item.kind == "features" and not n.item.kept]
-    passing += _largest(shards, job.parallel)
-    passing += sum(_start_bytes(job, prints, name) for name in training)
-    apart, together = _sharing(job)
+    passing += _largest(shards, context.parallel)
+    passing += sum(_start_bytes(context, prints, name) for name in training)
+    apart, together = _sharing(context)
     memory = 0
     if training:
-        each = [prints[name].memory(_batch(recipes[name]), job.precision) for name in training]
-        if job.device == "cpu":  # saving a checkpoint makes two copies in memory
+        each = [prints[name].memory(_batch(recipes[name]), context.precision) for name in training]
+        if context.device == "cpu":  # saving a checkpoint makes two copies in memory
             each = [a + b for a, b in zip(each, checkpoints, strict=True)]
-        processes = min(together, len(training)) + (job.parallel > 1)
-        memory = _largest(each, together) + processes * (PROCESS if job.device == "cpu" else CONTEXT)
-    return BuildCost(needs, passing, memory, job.device, job.parallel, apart)
+        processes = min(together, len(training)) + (context.parallel > 1)
+        memory = _largest(each, together) + processes * (PROCESS if context.device == "cpu" else CONTEXT)
+    return BuildCost(needs, passing, memory, context.device, context.parallel, apart)
 
 
-def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> BuildCost:
+def with_timed_steps(context: BuildContext, plan: BuildPlan, needs: BuildCost) -> BuildCost:
     """The cost, with measured times for members that have no similar trained member in the store. Times one step each.
 
     A step uses the recipe's batch, or fewer images if the batch would take longer than STEP_SECONDS.
     """
     untimed = {n.item.row for n in needs.left if not n.measured}
-    classes = len(work.training.pids)
+    classes = len(plan.training.pids)
     share: dict[str, float] = {}
-    for member in job.plan.members:
+    for member in context.config.members:
         if member.name not in untimed:
             continue
-        job.progress.say(f"timing one step of {member.name}")
-        guessed = guessed_seconds(job, member, classes)
-        took = timed_seconds(job, member, classes, guessed)
+        context.progress.say(f"timing one step of {member.name}")
+        guessed = guessed_seconds(context, member, classes)
+        took = timed_seconds(context, member, classes, guessed)
         if took is not None:
             share[member.name] = took / guessed
     stepped = tuple(
@@ -181,13 +181,13 @@ def with_timed_steps(job: BuildContext, work: BuildPlan, needs: BuildCost) -> Bu
     return replace(needs, needs=stepped, stepped=bool(share))
 
 
-def guessed_seconds(job: BuildContext, member: Member, classes: int) -> float:
+def guessed_seconds(context: BuildContext, member: Member, classes: int) -> float:
     """Seconds to train on one image, by GUESS."""
-    return PASSES * footprint(member, job.plan.recipe_of(member), classes).flops / GUESS[job.device]
+    return PASSES * footprint(member, context.config.recipe_of(member), classes).flops / GUESS[context.device]
 
 
 def timed_seconds(
-    job: BuildContext, member: Member, classes: int, guessed: float, seconds: float = 0.0
+    context: BuildContext, member: Member, classes: int, guessed: float, seconds: float = 0.0
 ) -> float | None:
     """Measured seconds to train on one image; None if the memory is too small.
 
@@ -196,14 +196,14 @@ def timed_seconds(
     from models.step_time import seconds_per_image  # imports torchvision: one second, not needed by other builds
 
     most = int(STEP_SECONDS / guessed)
-    how = {"device": job.device, "precision": job.precision}
-    return seconds_per_image(member, job.plan.recipe_of(member), classes, **how, most=most, seconds=seconds)
+    how = {"device": context.device, "precision": context.precision}
+    return seconds_per_image(member, context.config.recipe_of(member), classes, **how, most=most, seconds=seconds)
 
 
-def extraction_seconds(job: BuildContext, member: str, images: int, rate: float) -> float:
+def extraction_seconds(context: BuildContext, member: str, images: int, rate: float) -> float:
     """Seconds to extract a member's features. rate: images per second in training."""
-    own = next(job.plan.recipe_of(m).size for m in job.plan.members if m.name == member)
-    views = make_views(job.plan.ensemble.views, job.plan.ensemble.flip)
+    own = next(context.config.recipe_of(m).size for m in context.config.members if m.name == member)
+    views = make_views(context.config.ensemble.views, context.config.ensemble.flip)
     pixels = sum(prod(view.size or own) for view in views) / prod(own)
     return images * pixels / (PASSES * rate)
 
@@ -222,81 +222,84 @@ def _largest(values: Sequence[int], count: int) -> int:
     return sum(sorted(values, reverse=True)[:count])
 
 
-def _sharing(job: BuildContext) -> tuple[int, int]:
+def _sharing(context: BuildContext) -> tuple[int, int]:
     """The number of devices in use, and the maximum number of members per device."""
-    apart = min(job.parallel, max(1, len(job.cards)))
-    return apart, -(-job.parallel // apart)
+    apart = min(context.parallel, max(1, len(context.cards)))
+    return apart, -(-context.parallel // apart)
 
 
 def _result_cost(
-    job: BuildContext,
-    work: BuildPlan,
+    context: BuildContext,
+    plan: BuildPlan,
     item: PlannedResult,
     prints: dict[str, Footprint],
     rates: dict[str, float | None],
     recipes: dict[str, Recipe],
 ) -> ResultCost:
     n = item.count
-    guess = GUESS[job.device]
+    guess = GUESS[context.device]
     if item.kind == "images":
-        names = sum(len(json.dumps(name)) + 18 for name in work.splits[item.address.key].names)
+        names = sum(len(json.dumps(name)) + 18 for name in plan.splits[item.address.key].names)
         sizes = [item.address.request["size"], *item.address.request.get("others", ())]
         size = sum(HEADER + n * height * width * 3 for height, width in sizes) + names
         return ResultCost(item, size + MANIFEST_BYTES, n * len(sizes) * READ_SECONDS, True, n)
     if item.kind == "members":
         one, rate = prints[item.row], rates[item.row]
-        epochs, member = recipes[item.row].epochs, next(m for m in job.plan.members if m.name == item.row)
-        images = epochs * (n + _doubled(training_of(job, work, member)))
+        epochs, member = recipes[item.row].epochs, next(m for m in context.config.members if m.name == item.row)
+        images = epochs * (n + _doubled(training_of(context, plan, member)))
         size = one.weights + EPOCH_BYTES * epochs + 120 * one.tensors
         if recipes[item.row].freeze == ALL:
-            rate = own_rate(ResultHistory(job.store), item.address.request) or (rate and rate * HEAD_FASTER)
+            rate = own_rate(ResultHistory(context.store), item.address.request) or (rate and rate * HEAD_FASTER)
             guess *= HEAD_FASTER
         seconds = images / (rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, images)
     if item.kind == "frozen":
         one, rate = prints[item.row], rates[item.row]
-        member = next(m for m in job.plan.members if m.name == item.row)
+        member = next(m for m in context.config.members if m.name == item.row)
         size = sum(HEADER + 4 * n * math.prod(shape) for shape in shapes(member, recipes[item.row]))
         seconds = n / (rate or guess / PASSES / one.flops) / PASSES
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
     if item.kind in ("whitened", "expanded"):
-        size = work.outside[item.row].size if item.row in work.outside else HEADER + 4 * n * prints[item.row].dim
+        size = plan.outside[item.row].size if item.row in plan.outside else HEADER + 4 * n * prints[item.row].dim
         return ResultCost(item, size + MANIFEST_BYTES, 1.0, True, n)
-    if item.kind == "features" and item.row in work.outside:
-        return ResultCost(item, work.outside[item.row].size, n * READ_SECONDS, True, 0)
+    if item.kind == "features" and item.row in plan.outside:
+        return ResultCost(item, plan.outside[item.row].size, n * READ_SECONDS, True, 0)
     if item.kind == "features":
         one, rate = prints[item.row], rates[item.row]
-        lists = work.tests | {TRAIN: (work.training.split,)}
+        lists = plan.tests | {TRAIN: (plan.training.split,)}
         names = _names(lists[item.address.name.rpartition("-")[2]])
         size = HEADER + 4 * n * one.dim + names
-        seconds = extraction_seconds(job, item.row, n, rate or guess / PASSES / one.flops)
+        seconds = extraction_seconds(context, item.row, n, rate or guess / PASSES / one.flops)
         return ResultCost(item, size + MANIFEST_BYTES, seconds, rate is not None, n)
-    return _retrieval_cost(job, work, item, prints)
+    return _retrieval_cost(context, plan, item, prints)
 
 
 def _retrieval_cost(
-    job: BuildContext, work: BuildPlan, item: PlannedResult, prints: dict[str, Footprint]
+    context: BuildContext, plan: BuildPlan, item: PlannedResult, prints: dict[str, Footprint]
 ) -> ResultCost:
     """The cost of neighbours or of a ranking."""
-    (query, gallery), n = work.tests[item.row], item.count
-    top_k = min(job.plan.competition.top_k, len(gallery))
+    (query, gallery), n = plan.tests[item.row], item.count
+    top_k = min(context.config.competition.top_k, len(gallery))
     if item.kind == "neighbours":
-        mix = fusion_settings(job.plan.ensemble, [m.name for m in job.plan.members])
+        mix = fusion_settings(context.config.ensemble, [m.name for m in context.config.members])
         k, grouped = min(neighbours_kept(mix), n), mix.grouped
         near = top_k if top_k <= NEAR_SHARE * len(gallery) else 0  # gallery lists that the search also saves
         size = 8 * n * k * (3 if grouped else 1) + 4 * n + 8 * len(query) * near + 10 * HEADER
-        dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(work.outside)
-        if job.plan.ensemble.fusion in (EACH_FIRST, CALIBRATED):  # members are searched separately; the largest counts
+        dims = [p.dim for p in prints.values()] + [OUTSIDE_DIM] * len(plan.outside)
+        if context.config.ensemble.fusion in (
+            EACH_FIRST,
+            CALIBRATED,
+        ):  # members are searched separately; the largest counts
             dims = [max(dims)]
         seconds = 0.0
         if not item.kept:
-            device = "auto" if job.device == "cuda" else "cpu"
+            device = "auto" if context.device == "cuda" else "cpu"
             given: dict[str, Any] = {"k": k, "top_k": near, "device": device, "grouped": grouped}
             seconds = estimate_search_cost(len(query), len(gallery), dims, **given).seconds
         return ResultCost(item, size + MANIFEST_BYTES, seconds + 0.5, True, n)
     if item.kind == "calibrations":
         return ResultCost(item, CALIBRATION_BYTES * len(prints) + MANIFEST_BYTES, 1.0 + 1e-4 * n, True, n)
-    size = 8 * len(query) * top_k + 2 * HEADER + _names(work.tests[item.row])
+    size = 8 * len(query) * top_k + 2 * HEADER + _names(plan.tests[item.row])
     return ResultCost(item, size + MANIFEST_BYTES, 0.5 + 1e-4 * n, True, n)
 
 
@@ -305,9 +308,9 @@ def _doubled(training: Training) -> int:
     return int(np.isin(training.labels, training.doubled).sum())
 
 
-def estimate_build_cost(job: BuildContext, work: BuildPlan) -> BuildCost:
+def estimate_build_cost(context: BuildContext, plan: BuildPlan) -> BuildCost:
     """The cost of the whole build."""
-    return estimate_cost(job, work, list_planned_results(job, work))
+    return estimate_cost(context, plan, list_planned_results(context, plan))
 
 
 def combined_cost(parts: Sequence[BuildCost]) -> BuildCost:
@@ -328,12 +331,12 @@ def _names(lists: Sequence[Split]) -> int:
     return sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for split in lists for name in split.names)
 
 
-def _start_bytes(job: BuildContext, prints: dict[str, Footprint], name: str) -> int:
+def _start_bytes(context: BuildContext, prints: dict[str, Footprint], name: str) -> int:
     """Bytes of a member's pretrained weights, if they are not cached."""
-    member = next(m for m in job.plan.members if m.name == name)
-    if not (job.plan.recipe_of(member).pretrained and member.weights):
+    member = next(m for m in context.config.members if m.name == name)
+    if not (context.config.recipe_of(member).pretrained and member.weights):
         return 0
-    return 0 if any(job.store.root.glob(f"weights/{name_of(member.weights)}-*")) else prints[name].weights
+    return 0 if any(context.store.root.glob(f"weights/{name_of(member.weights)}-*")) else prints[name].weights
 
 
 def _machine() -> int:

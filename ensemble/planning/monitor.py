@@ -39,7 +39,7 @@ def _warn(event: str, fields: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
+def monitor_build(context: BuildContext, needs: BuildCost, command: str, logs: Sequence[str] = ()) -> Iterator[None]:
     """Show and log everything that a build does inside this context.
 
     Args:
@@ -47,21 +47,21 @@ def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Seque
         command: the command as typed, for the log.
         logs: `tensorboard` for curves.
     """
-    progress, begun, before = job.progress, time.monotonic(), list(job.progress.listeners)
-    stages = [progress_stage(job, need) for need in needs.needs]
-    progress.listeners.append(EventLog(job.store.root / LOGS / EVENTS))
+    progress, begun, before = context.progress, time.monotonic(), list(context.progress.listeners)
+    stages = [progress_stage(context, need) for need in needs.needs]
+    progress.listeners.append(EventLog(context.store.root / LOGS / EVENTS))
     kept = [s.key for s in stages if s.kept]
-    progress.event("build", command=command, device=job.device, precision=job.precision, kept=kept)
+    progress.event("build", command=command, device=context.device, precision=context.precision, kept=kept)
     try:
         with ExitStack() as stack:
             if "tensorboard" in logs:
-                progress.listeners.append(stack.enter_context(curves_of(job, kept)))
+                progress.listeners.append(stack.enter_context(curves_of(context, kept)))
             if not progress.quiet:
                 progress.display = screen = stack.enter_context(
-                    BuildTable(progress.console, stages, parallel=job.parallel)
+                    BuildTable(progress.console, stages, parallel=context.parallel)
                 )
                 progress.listeners.append(screen)
-                show_kept(job, screen, stages)
+                show_kept(context, screen, stages)
             yield
         progress.event("built", seconds=round(time.monotonic() - begun, 3))
     except BaseException as e:
@@ -72,43 +72,43 @@ def monitor_build(job: BuildContext, needs: BuildCost, command: str, logs: Seque
         progress.listeners[:] = before
 
 
-def show_kept(job: BuildContext, screen: BuildTable, stages: Sequence[ProgressStage]) -> None:
+def show_kept(context: BuildContext, screen: BuildTable, stages: Sequence[ProgressStage]) -> None:
     """Show the last epoch of cached members."""
     for stage in stages:
-        if stage.kind == "members" and stage.kept and (lines := epochs_of(job.store, stage.key)):
+        if stage.kind == "members" and stage.kept and (lines := epochs_of(context.store, stage.key)):
             screen("epoch", {"member": stage.row, "epochs": lines[-1]["epoch"]} | lines[-1])
 
 
 @contextmanager
-def curves_of(job: BuildContext, kept: Sequence[str]) -> Iterator[Curves]:
+def curves_of(context: BuildContext, kept: Sequence[str]) -> Iterator[Curves]:
     """TensorBoard curves: first of the cached members, then of those in training."""
     from models.tensorboard_curves import Curves  # TensorBoard takes a second to import
 
-    curves = Curves(job.store.root / LOGS)
+    curves = Curves(context.store.root / LOGS)
     for key in kept:
         if key.startswith("members/"):
-            curves.write_kept(key.split("/")[1], job.store.root / key / EPOCHS)
-    job.progress.say("curves: " + shlex.join(["tensorboard", "--logdir", str(job.store.root / LOGS)]))
+            curves.write_kept(key.split("/")[1], context.store.root / key / EPOCHS)
+    context.progress.say("curves: " + shlex.join(["tensorboard", "--logdir", str(context.store.root / LOGS)]))
     try:
         yield curves
     finally:
         curves.close()
 
 
-def update_stages(job: BuildContext, needs: BuildCost) -> None:
+def update_stages(context: BuildContext, needs: BuildCost) -> None:
     """Update the bar and the table when the remaining work is known better, such as after a round."""
-    if isinstance(job.progress.display, BuildTable):
-        job.progress.display.renew([progress_stage(job, need) for need in needs.needs])
+    if isinstance(context.progress.display, BuildTable):
+        context.progress.display.renew([progress_stage(context, need) for need in needs.needs])
 
 
-def progress_stage(job: BuildContext, need: ResultCost) -> ProgressStage:
+def progress_stage(context: BuildContext, need: ResultCost) -> ProgressStage:
     """One result as a stage of the table."""
     item = need.item
-    member = next((m for m in job.plan.members if m.name == item.row), None)
-    epochs = (job.plan.recipe_of(member) if member else job.plan.recipe).epochs
+    member = next((m for m in context.config.members if m.name == item.row), None)
+    epochs = (context.config.recipe_of(member) if member else context.config.recipe).epochs
     total = {"members": epochs, "neighbours": 100}.get(item.kind, item.count)
     images = {"members": need.images / epochs, "calibrations": 0, "neighbours": 0, "rankings": 0}.get(item.kind, 1)
-    before = (interrupted_after(job.store, item) or 0) / epochs if item.kind == "members" else 0.0
+    before = (interrupted_after(context.store, item) or 0) / epochs if item.kind == "members" else 0.0
     doing, made = MADE[item.kind]
     return ProgressStage(
         item.address.key,

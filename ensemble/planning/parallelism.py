@@ -15,31 +15,37 @@ from models.cuda_devices import cards, free_bytes
 ON_ONE_CARD = 2
 
 
-def choose_parallelism(asked: int | str, job: BuildContext, work: BuildPlan) -> tuple[BuildContext, str]:
+def choose_parallelism(asked: int | str, context: BuildContext, plan: BuildPlan) -> tuple[BuildContext, str]:
     """The context with the number of members at a time and their GPUs, and a message."""
-    job = replace(job, cards=cards(job.device))
-    parallel, why = (asked, "") if isinstance(asked, int) else _auto(job, work)
-    job = replace(job, parallel=parallel)
+    context = replace(context, cards=cards(context.device))
+    parallel, why = (asked, "") if isinstance(asked, int) else _auto(context, plan)
+    context = replace(context, parallel=parallel)
     said = [f"--parallel auto: {parallel}, {why}"] if why else []
     if parallel > 1:
-        place = f"on {len(job.cards)} GPUs" if len(job.cards) > 1 else "on one GPU" if job.cards else "on the CPU"
+        place = (
+            f"on {len(context.cards)} GPUs"
+            if len(context.cards) > 1
+            else "on one GPU"
+            if context.cards
+            else "on the CPU"
+        )
         said += [f"members: {parallel} at a time {place}, each in its own process"]
-    cores, threads = len(os.sched_getaffinity(0)), int(job.store.made_with.get("threads", "1"))
-    if parallel * threads > cores and parallel > 1 and not job.cards:
+    cores, threads = len(os.sched_getaffinity(0)), int(context.store.made_with.get("threads", "1"))
+    if parallel * threads > cores and parallel > 1 and not context.cards:
         said += [
             f"note: {parallel} processes of {threads} threads on {cores} cores slow each other down; with "
             f"OMP_NUM_THREADS={max(1, cores // parallel)} they would not, and sums of another number of threads round "
             "otherwise"
         ]
-    return job, "\n".join(said)
+    return context, "\n".join(said)
 
 
-def _auto(job: BuildContext, work: BuildPlan) -> tuple[int, str]:
+def _auto(context: BuildContext, plan: BuildPlan) -> tuple[int, str]:
     """One member per GPU; on a single GPU as many as fit its memory, at most ON_ONE_CARD; on a CPU one."""
-    if not job.cards:
+    if not context.cards:
         return 1, "since one training uses all cores of a CPU"
-    if len(job.cards) > 1:
-        return len(job.cards), "one member per GPU"
-    each, free = estimate_build_cost(job, work).memory, free_bytes()
+    if len(context.cards) > 1:
+        return len(context.cards), "one member per GPU"
+    each, free = estimate_build_cost(context, plan).memory, free_bytes()
     fit = max(1, min(ON_ONE_CARD, free // max(1, each)))
     return fit, f"since {free / 1e9:.0f} GB are free on the GPU and a member takes about {each / 1e9:.0f} GB"

@@ -36,14 +36,14 @@ class Speed:
     reading: float
 
 
-def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, float] | None:
+def rates_of(context: BuildContext, plan: BuildPlan, seconds: float) -> dict[str, float] | None:
     """Images per second in training, from the store or from steps timed for `seconds`; None if memory is too small."""
-    past, classes, rates = ResultHistory(job.store), len(work.training.pids), dict[str, float]()
-    for member in job.plan.members:
-        rate = own_rate(past, thawed(work.members[member.name].request))
+    past, classes, rates = ResultHistory(context.store), len(plan.training.pids), dict[str, float]()
+    for member in context.config.members:
+        rate = own_rate(past, thawed(plan.members[member.name].request))
         if rate is None:
-            job.progress.say(f"timing steps of {member.name}")
-            took = timed_seconds(job, member, classes, guessed_seconds(job, member, classes), seconds)
+            context.progress.say(f"timing steps of {member.name}")
+            took = timed_seconds(context, member, classes, guessed_seconds(context, member, classes), seconds)
             if took is None:
                 return None
             rate = 1 / took
@@ -51,17 +51,17 @@ def rates_of(job: BuildContext, work: BuildPlan, seconds: float) -> dict[str, fl
     return rates
 
 
-def reading_rate(job: BuildContext, work: BuildPlan) -> float:
+def reading_rate(context: BuildContext, plan: BuildPlan) -> float:
     """Decoded images per second, measured on some training images."""
-    split = work.training.split
+    split = plan.training.split
     some = [split.paths[i] for i in np.linspace(0, len(split) - 1, min(READ, len(split))).astype(int)]
     begun = time.perf_counter()
-    for _ in decode_all(some, job.plan.recipe.size):
+    for _ in decode_all(some, context.config.recipe.size):
         pass
     return len(some) / (time.perf_counter() - begun)
 
 
-def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
+def at_speed(context: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
     """The cost, with the times of reading, training and extraction at this speed."""
 
     def seconds(need: ResultCost) -> float | None:
@@ -74,7 +74,7 @@ def at_speed(job: BuildContext, needs: BuildCost, speed: Speed) -> BuildCost:
         if need.item.kind == "frozen" and rate:
             return need.images / rate / PASSES
         return (
-            extraction_seconds(job, need.item.row, need.item.count, rate)
+            extraction_seconds(context, need.item.row, need.item.count, rate)
             if need.item.kind == "features" and rate
             else None
         )

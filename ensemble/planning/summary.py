@@ -20,63 +20,65 @@ SAME_CAM = JUNK_RULES[1]
 LEFT_OUT = "nothing to score: the rules {} leave out all right images"
 
 
-def describe(job: BuildContext, work: BuildPlan) -> str:
+def describe(context: BuildContext, plan: BuildPlan) -> str:
     """A summary of a few lines."""
-    lines = _training(job, work)
-    for test, (query, gallery) in work.tests.items():
+    lines = _training(context, plan)
+    for test, (query, gallery) in plan.tests.items():
         known = "identities known"
-        if not scorable(query, gallery, job.plan.competition.junk):
-            junk = job.plan.competition.junk
+        if not scorable(query, gallery, context.config.competition.junk):
+            junk = context.config.competition.junk
             found = NOTHING if junk == SAME_CAM else LEFT_OUT.format(junk)
             known = found if scorable(query, gallery) else "no identities"
         lines.append(f"{test} {len(query):,} queries x {len(gallery):,} gallery images, {known}")
-        left_out = left_out_of(job.plan.competition.junk, query, gallery)
-        shorter = min(left_out.length(None) if left_out else len(gallery), job.plan.competition.top_k)
-        if shorter < job.plan.competition.top_k:
-            lines.append(f"note: lists of {shorter}, not {job.plan.competition.top_k}: the gallery has no more")
-    lines.append(kept_members(job, work))
-    items = list_planned_results(job, work)
-    lines += [f"  {line}" for line in reasons(job.store, items)]
+        left_out = left_out_of(context.config.competition.junk, query, gallery)
+        shorter = min(left_out.length(None) if left_out else len(gallery), context.config.competition.top_k)
+        if shorter < context.config.competition.top_k:
+            lines.append(f"note: lists of {shorter}, not {context.config.competition.top_k}: the gallery has no more")
+    lines.append(kept_members(context, plan))
+    items = list_planned_results(context, plan)
+    lines += [f"  {line}" for line in reasons(context.store, items)]
     return "\n".join(lines)
 
 
-def kept_members(job: BuildContext, work: BuildPlan) -> str:
+def kept_members(context: BuildContext, plan: BuildPlan) -> str:
     """Which members are cached: `kept: r50; to make: ibn_a`."""
     kept: list[str] = []
     left: list[str] = []
-    for member in job.plan.members:
-        cached = all(job.store.has(member_features_address(job, work, member.name, test)) for test in work.tests)
+    for member in context.config.members:
+        cached = all(
+            context.store.has(member_features_address(context, plan, member.name, test)) for test in plan.tests
+        )
         (kept if cached else left).append(member.name)
-    for name, incoming in work.outside.items():
-        cached = all(job.store.has(address) for address in incoming.banks.values())
+    for name, incoming in plan.outside.items():
+        cached = all(context.store.has(address) for address in incoming.banks.values())
         (kept if cached else left).append(name)
     return f"kept: {', '.join(kept) or 'none'}; to make: {', '.join(left) or 'none'}"
 
 
-def _training(job: BuildContext, work: BuildPlan) -> list[str]:
+def _training(context: BuildContext, plan: BuildPlan) -> list[str]:
     """The training images, the epochs and the learning rate."""
-    if not work.members:
+    if not plan.members:
         return ["nothing to train: every member is from outside"]
-    recipe = job.plan.recipe
+    recipe = context.config.recipe
     height, width = recipe.size
     shared = (
-        f"train {len(work.training.split):,} images of {len(work.training.pids):,} identities, {height}x{width}, "
+        f"train {len(plan.training.split):,} images of {len(plan.training.pids):,} identities, {height}x{width}, "
         f"{recipe.epochs} epochs, {_rates(recipe)}"
     )
     return [
-        *unweighted(job.plan),
+        *unweighted(context.config),
         shared,
-        *(f"  {line}" for member in job.plan.members if (line := own_settings(job.plan, member))),
+        *(f"  {line}" for member in context.config.members if (line := own_settings(context.config, member))),
     ]
 
 
-def unweighted(plan: BuildConfig) -> list[str]:
+def unweighted(config: BuildConfig) -> list[str]:
     """A note if members start from random weights but the recipe is for ImageNet weights; else an empty list."""
-    names = [m.name for m in plan.members if m.weights is None and plan.recipe_of(m).pretrained]
+    names = [m.name for m in config.members if m.weights is None and config.recipe_of(m).pretrained]
     if not names:
         return []
     own = set_option(f"members.{names[0]}.recipe", {"pretrained": False})
-    way = "--recipe scratch" if len(names) == len(plan.members) else f"{own}, with what else it wants to itself"
+    way = "--recipe scratch" if len(names) == len(config.members) else f"{own}, with what else it wants to itself"
     file = set_option(f"members.{names[0]}.weights", {"file": "FILE"})
     return [
         f"note: configs/members.yaml names no weights for {', '.join(names)}: they start from random ones, and this "
@@ -84,10 +86,10 @@ def unweighted(plan: BuildConfig) -> list[str]:
     ]
 
 
-def own_settings(plan: BuildConfig, member: Member) -> str:
+def own_settings(config: BuildConfig, member: Member) -> str:
     """A member's own settings: its timm model, and where it differs from the shared recipe."""
     parts = [f"timm's {member.backbone.options['model']}"] if member.backbone.name == "timm" else []
-    own, shared = (recipe.model_dump(mode="json") for recipe in (plan.recipe_of(member), plan.recipe))
+    own, shared = (recipe.model_dump(mode="json") for recipe in (config.recipe_of(member), config.recipe))
     parts += [f"{key} {json.dumps(value)}" for key, value in own.items() if value != shared[key]]
     if (how := resampling(member)) != PLAIN:
         parts.append(f"images resized {how}")

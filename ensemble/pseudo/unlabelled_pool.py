@@ -39,7 +39,7 @@ class UnlabelledPool:
     images: dict[str, dict[str, tuple[Address, Address]]]
     split: Split
 
-    def within(self, work: BuildPlan) -> BuildPlan:
+    def within(self, plan: BuildPlan) -> BuildPlan:
         """The same plan with these lists as its tests."""
         held = {
             address.key: split
@@ -47,7 +47,7 @@ class UnlabelledPool:
             for of_member in self.images[test].values()
             for address, split in zip(of_member, sides, strict=True)
         }
-        return replace(work, tests=self.tests, test_images=self.images, splits=work.splits | held, outside={})
+        return replace(plan, tests=self.tests, test_images=self.images, splits=plan.splits | held, outside={})
 
     def parts(self, rows: NDArray[np.intp], member: str) -> list[tuple[Address, NDArray[np.intp]]]:
         """Rows of `split` as rows of each list, in a member's size."""
@@ -59,29 +59,29 @@ class UnlabelledPool:
         return [(address, own) for address, own in cut if len(own)]
 
 
-def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) -> UnlabelledPool:
+def unlabelled_pool(context: BuildContext, plan: BuildPlan, benchmark: Benchmark) -> UnlabelledPool:
     """The unlabelled images, and with `pseudo.test` query and gallery.
 
     Raises:
         ConfigError: no images, or fewer images than groups of `clusters`.
     """
-    how = job.plan.ensemble.pseudo
-    if not work.members:
-        raise ConfigError(f"{job.plan.ensemble.rounds} rounds: every member is external, nothing is trained")
+    how = context.config.ensemble.pseudo
+    if not plan.members:
+        raise ConfigError(f"{context.config.ensemble.rounds} rounds: every member is external, nothing is trained")
     tests = {}
     images = {}
     lists = {}
     if len(benchmark.unlabelled):
         tests[UNLABELLED] = make_split([]), benchmark.unlabelled
-        none, some = (images_of(job, UNLABELLED, split, {}) for split in tests[UNLABELLED])
-        images[UNLABELLED] = {name: (none[name], some[name]) for name in work.members}
+        none, some = (images_of(context, UNLABELLED, split, {}) for split in tests[UNLABELLED])
+        images[UNLABELLED] = {name: (none[name], some[name]) for name in plan.members}
         lists[UNLABELLED] = benchmark.unlabelled
     if how.test:
-        tests[TEST], images[TEST] = work.tests[TEST], work.test_images[TEST]
-        lists |= dict(zip(("query", "gallery"), work.tests[TEST], strict=True))
+        tests[TEST], images[TEST] = plan.tests[TEST], plan.test_images[TEST]
+        lists |= dict(zip(("query", "gallery"), plan.tests[TEST], strict=True))
     if not lists:
         raise ConfigError(
-            f"{job.plan.ensemble.rounds} rounds: {benchmark.root} has no unlabelled images. --set "
+            f"{context.config.ensemble.rounds} rounds: {benchmark.root} has no unlabelled images. --set "
             "ensemble.pseudo.test=true labels query and gallery, which some competitions forbid; --rounds 1 trains once"
         )
     pool = UnlabelledPool(tests, images, join(lists))
@@ -94,7 +94,7 @@ def unlabelled_pool(job: BuildContext, work: BuildPlan, benchmark: Benchmark) ->
 
 
 def plan_with_pseudo_labels(
-    job: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int, labels: NDArray[np.int64]
+    context: BuildContext, first: BuildPlan, pool: UnlabelledPool, number: int, labels: NDArray[np.int64]
 ) -> BuildPlan:
     """The plan of round `number`: the labelled images, and the pool's images whose group is large enough.
 
@@ -104,7 +104,7 @@ def plan_with_pseudo_labels(
     Raises:
         ConfigError: no group has `recipe.min_images` images.
     """
-    recipe = job.plan.recipe
+    recipe = context.config.recipe
     sizes = np.bincount(labels[labels >= 0], minlength=1)
     rows = np.flatnonzero((labels >= 0) & (sizes[labels] >= recipe.min_images))
     if not len(rows):
@@ -123,19 +123,19 @@ def plan_with_pseudo_labels(
         contents = Address("", "", {"parts": [[a.digest, r.tolist()] for a, r in parts]}).digest
         how = listed.request["size"], listed.request.get("resampled", PLAIN)
         images[member] = cache_keys.images_address(f"train-{number}", contents, *how)
-        makers[images[member].key] = partial(_join, job, source, parts)
+        makers[images[member].key] = partial(_join, context, source, parts)
     return replace(
         first,
         training=training,
         train_images=images,
-        members=member_addresses(job, training, images),
+        members=member_addresses(context, training, images),
         splits=first.splits | dict.fromkeys(makers, training.split),
         joined=first.joined | makers,
     )
 
 
 def _join(
-    job: BuildContext, source: BuildPlan, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path
+    context: BuildContext, source: BuildPlan, parts: Sequence[tuple[Address, NDArray[np.intp]]], folder: Path
 ) -> None:
     """Pack rows of lists that are packed already."""
-    pack_joined([(decoded_images(job, source, address)[0], own) for address, own in parts], folder)
+    pack_joined([(decoded_images(context, source, address)[0], own) for address, own in parts], folder)
