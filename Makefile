@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
-SHARED := -n auto --maxprocesses 4 --dist loadfile  # pytest-xdist: whole files of tests in a process for each core
+# pytest-xdist: whole files of tests, in their order, in a process for each core
+SHARED := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test slow soak mutants check bench bench-gpu clean
 
