@@ -35,6 +35,11 @@ def test_help_needs_nothing_slow(module):
     assert imported(module, "--help")[0] == []
 
 
+@pytest.mark.parametrize("module", ["submit.make", "submit.report", "ensemble.tune"])
+def test_what_reads_a_build_needs_no_torch(module):
+    assert not {"torch", "timm", "sklearn"} & set(imported(module, "--help")[0])
+
+
 def test_a_build_with_nothing_to_make_builds_no_network(tiny_build):
     """Networks need torchvision, whose import takes as long as torch's."""
     slow, said = imported("ensemble.build", *tiny_build.argv)

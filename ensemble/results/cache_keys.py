@@ -16,7 +16,6 @@ from configs.store.store import Address
 from ensemble.kernels.left_out import LeftOut
 from ensemble.results.pseudo_settings import guessed_labels
 from models.data.images import PLAIN
-from models.training.frozen_features import copies, kept_for
 
 MODELS = PROJECT / "models"
 ENSEMBLE = PROJECT / "ensemble"
@@ -85,6 +84,8 @@ def frozen_address(
     member: Member, recipe: Recipe, images: Address, start: Mapping[str, Any] | None, precision: str, device: str
 ) -> Address:
     """A frozen backbone's features of the training images, independent of the head."""
+    from models.training.frozen_features import copies, kept_for  # torch: seconds that other addresses do not need
+
     code = ("net", "registry", "device", "data/batches", "training/setup", "training/frozen_features")
     request = {
         "backbone": member.backbone.model_dump(mode="json"),
