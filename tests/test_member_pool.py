@@ -215,7 +215,7 @@ def test_a_worker_that_dies_is_replaced_and_what_was_under_way_in_it_has_stopped
     assert isinstance(error, TrainingError) and str(error).endswith("its process was ended by SIGSEGV")
     lost = str(error)[0]
     assert [what for what in said if what[0] == "stopped"] == [("stopped", lost, 1), ("stopped", "features", 1)]
-    assert dealt == ["0", "1", "0"] and any("is given up; the other members" in text for _, text, *_ in said)
+    assert dealt == ["0", "1", "0"] and any("failed; the other members" in text for _, text, *_ in said)
 
 
 def test_a_worker_that_never_begins_is_done_without_but_not_the_last_one(play):

@@ -72,6 +72,6 @@ def test_a_build_and_the_doctor_say_so(tmp_path, capsys):
     lists = make_split([(n, tmp_path / n, 1, 1) for n in ("a.jpg", "b.jpg")])
     pack(lists, (32, 32), tmp_path, Progress())
     remark = f"{tmp_path / 'a.jpg'}: a JPEG without its last bytes; its pixels are complete"
-    assert f"note: 1 file is not as it should be and read all the same: {remark}" in capsys.readouterr().err
+    assert f"note: 1 damaged file was read all the same: {remark}" in capsys.readouterr().err
     found = find_in_files({"train": (lists, [inspect_file(path) for path in lists.paths])})
-    assert [(f.weight, f.text, f.examples) for f in found] == [("note", "1 file is not as they should be", (remark,))]
+    assert [(f.weight, f.text, f.examples) for f in found] == [("note", "1 damaged file", (remark,))]

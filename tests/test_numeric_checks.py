@@ -232,4 +232,4 @@ def test_the_other_members_are_trained_and_the_build_says_whose_numbers_went_wro
         plan = SimpleNamespace(tests={"test": None}, outside={}, members=dict.fromkeys("abc"))
         build_run.run_stages(context, plan)
     assert trained == ["b", "c"]
-    assert "a is given up" in progress.said[0]
+    assert "a failed" in progress.said[0]

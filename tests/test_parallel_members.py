@@ -164,7 +164,7 @@ def test_members_that_fail_are_given_up_and_the_others_are_trained(
     message, said = str(given_up.value), capsys.readouterr().err
     assert "c: the features of 8 of 8 images are not finite in epoch 1, batch 1 of 7" in message
     assert "b: its process was killed (SIGKILL), probably for lack of memory" in message
-    assert "b is given up; the other members are still trained" in said
+    assert "b failed; the other members are still trained" in said
     told = [e["event"] for e in events(runs) if e.get("key", "").startswith("members/b")]
     assert len(killed) == 1 and told == ["begun", "stopped"]
     (good,) = runs.glob("members/a-*/weights.safetensors")

@@ -2,7 +2,7 @@
 
 Workers are started, not forked, since a CUDA context does not survive a fork.
 They run in their own session: Ctrl-C reaches only this process, which tells each worker to stop.
-If a worker dies, its member is given up and the worker is replaced. If this process dies, the workers notice it at
+If a worker dies, its member has failed and the worker is replaced. If this process dies, the workers notice it at
 their next message and stop.
 """
 
@@ -48,7 +48,7 @@ def make_in_parallel(context: BuildContext, plan: BuildPlan, members: Sequence[M
     """Train members and extract their features, `count` at a time. Results are those of a single process.
 
     Returns:
-        the errors of members that were given up. An error that is not a ReidError is a defect.
+        the errors of members that failed. An error that is not a ReidError is a defect.
 
     Raises:
         Stopped: a signal came. Every worker finished its batch, saved and stopped.
@@ -85,7 +85,7 @@ class WorkerPool:
             worker.process.wait()
 
     def make(self, members: Sequence[Member]) -> list[Exception]:
-        """Give members to workers and process their messages until all are made or given up."""
+        """Give members to workers and process their messages until all are made or have failed."""
         self.order = self._order(members)
         self.left.extend(members)
         with deferred_stop() as asked:
@@ -219,8 +219,8 @@ class WorkerPool:
 
 
 def report_given_up(context: BuildContext, member: Member, error: Exception) -> None:
-    """Print that a member is given up, and why."""
-    context.progress.say(f"error: {error}\n  {member.name} is given up; the other members are still trained")
+    """Print that a member failed, and why."""
+    context.progress.say(f"error: {error}\n  {member.name} failed; the other members are still trained")
 
 
 def describe_exit(status: int) -> str:

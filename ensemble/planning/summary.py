@@ -78,7 +78,11 @@ def unweighted(config: BuildConfig) -> list[str]:
     if not names:
         return []
     own = set_option(f"members.{names[0]}.recipe", {"pretrained": False})
-    way = "--recipe scratch" if len(names) == len(config.members) else f"{own}, with what else it wants to itself"
+    way = (
+        "--recipe scratch"
+        if len(names) == len(config.members)
+        else f"{own}, and more keys of its own recipe where needed"
+    )
     file = set_option(f"members.{names[0]}.weights", {"file": "FILE"})
     return [
         f"note: configs/members.yaml names no weights for {', '.join(names)}: they start from random ones, and this "

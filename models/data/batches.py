@@ -59,8 +59,8 @@ def pack(
             f.write(image.tobytes())
             step(1)
     if odd:
-        said = "file is not as it should be" if len(odd) == 1 else "files are not as they should be"
-        progress.say(f"note: {len(odd):,} {said} and read all the same: {'; '.join(odd[:3])}")
+        said = "damaged file was" if len(odd) == 1 else "damaged files were"
+        progress.say(f"note: {len(odd):,} {said} read all the same: {'; '.join(odd[:3])}")
 
 
 def pack_joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.intp]]], folder: Path) -> None:

@@ -92,7 +92,7 @@ def find_in_files(
         found.append(Finding(STOPS, text, _mending(bad, len(faulty), missing), shown(examples)))
     odd = [f"{seen.path}: {seen.remark}" for _, files in parts.values() for seen in files if seen.remark]
     if odd:
-        text = f"{count(len(odd), 'file is', 'files are')} not as they should be"
+        text = count(len(odd), "damaged file")
         found.append(Finding(NOTE, text, "they are read all the same", shown(odd)))
     places: dict[str, list[Place]] = defaultdict(list)
     for part, (split, files) in parts.items():
