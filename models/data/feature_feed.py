@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from functools import partial
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.ahead import Fill, prefetch
+from models.data.ahead import prefetch
 from models.data.augment.chain import Chain, make_chain
 from models.data.feed import BatchSource, Turn
 
@@ -33,16 +32,9 @@ class FeatureFeed:
         """See `Feed`."""
         tables = [((self.source.numbers,), torch.float64), ((self.count, 2 + self.chain.width), torch.float64)]
         like = [*tables, *(((self.count, *x.shape[2:]), torch.float32) for x in self.features)]
-        works = self._works(epoch, batch, epochs)
+        works = self.source.works(self._fill, epoch, batch, epochs)
         for (number, count, rate), tensors in prefetch(works, like, self.source.device):
             yield Turn(number, count, rate, tensors)
-
-    def _works(self, epoch: int, batch: int, epochs: int) -> Iterator[tuple[tuple[int, int, float], Fill]]:
-        for at in range(epoch, epochs):
-            every = self.source.sampling.rows(at)
-            for number in range(batch if at == epoch else 0, len(every)):
-                header = self.source.header(at, number, len(every))
-                yield (number, len(every), header[1]), partial(self._fill, header, at, number, every)
 
     def _fill(
         self, header: Sequence[float], epoch: int, batch: int, every: NDArray[np.int64], arrays: Sequence[NDArray[Any]]

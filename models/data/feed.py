@@ -86,6 +86,19 @@ class BatchSource:
         """How many a header has."""
         return HEADER + self.paths * len(range(self.sampling.batch)[self.share])
 
+    def works(
+        self, fill: Callable[..., None], epoch: int, batch: int, epochs: int
+    ) -> Iterator[tuple[tuple[int, int, float], Fill]]:
+        """For `prefetch`, the batches from this one to the last epoch's end: (batch, batches, rate), and what fills it.
+
+        fill: called with the header, the epoch, the batch, the rows of the epoch's batches, and the arrays.
+        """
+        for at in range(epoch, epochs):
+            every = self.sampling.rows(at)
+            for number in range(batch if at == epoch else 0, len(every)):
+                header = self.header(at, number, len(every))
+                yield (number, len(every), header[1]), partial(fill, header, at, number, every)
+
     def _drawn(self, epoch: int, batch: int) -> list[float]:
         """In [0, 1), P for each image of the share, by (seed, epoch, batch) alone."""
         if not self.paths:
@@ -149,16 +162,9 @@ class DeviceFeed:
     def turns(self, epoch: int, batch: int, epochs: int) -> Generator[Turn, None, None]:
         """See `Feed`."""
         for (number, count, rate), tensors in prefetch(
-            self._works(epoch, batch, epochs), self.like, self.source.device
+            self.source.works(self._fill, epoch, batch, epochs), self.like, self.source.device
         ):
             yield Turn(number, count, rate, tensors)
-
-    def _works(self, epoch: int, batch: int, epochs: int) -> Iterator[tuple[tuple[int, int, float], Fill]]:
-        for at in range(epoch, epochs):
-            every = self.source.sampling.rows(at)
-            for number in range(batch if at == epoch else 0, len(every)):
-                header = self.source.header(at, number, len(every))
-                yield (number, len(every), header[1]), partial(self._fill, header, at, number, every)
 
     def _fill(
         self, header: Sequence[float], epoch: int, batch: int, every: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
