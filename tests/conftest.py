@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from configs.console.signals import Stopped
+from ensemble import build, carry_out
 from models.data.drawn import draw_people
 from tests.forked import Nursery
 
@@ -29,6 +31,20 @@ def run_command(module, *argv, cwd=ROOT):
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [sys.executable, "-m", module, *map(str, argv)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def not_begun(*argv):
+    """The context and the plan of a build by these arguments, which ends before it makes anything."""
+    seen = []
+
+    def catch(context, plan, benchmark):
+        seen.append((context, plan))
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(carry_out, "describe_rounds", catch)
+        build.main([*map(str, argv)])
+    return seen[0]
 
 
 @pytest.fixture(scope="session")

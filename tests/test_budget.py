@@ -12,7 +12,6 @@ import pytest
 
 import ensemble
 from configs.console.command import seconds_of, time_text
-from configs.console.signals import Stopped
 from configs.errors import ConfigError
 from configs.load import load_build_config
 from configs.store.store import Store
@@ -26,7 +25,7 @@ from ensemble.planning.summary import unweighted
 from ensemble.runs import results_of
 from models import step_time
 from models.distributed.process_group import ProcessGroup
-from tests.conftest import TINY
+from tests.conftest import TINY, not_begun
 
 RATES = {"a": 20.0, "b": 5.0}
 READING, SPENT, SEARCH = 40.0, 12.0, 7.5  # images a second; seconds
@@ -36,17 +35,8 @@ FREE = [word for i, word in enumerate(TINY) if "recipe.epochs=1" not in TINY[i :
 @pytest.fixture(scope="module")
 def begun(people, tmp_path_factory):
     """The context and the plan of a build of a and b that was not begun."""
-    seen = []
-
-    def catch(context, plan, benchmark):
-        seen.append((context, plan))
-        raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(carry_out, "describe_rounds", catch)
-        runs = tmp_path_factory.mktemp("begun") / "runs"
-        build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *FREE])
-    return seen[0]
+    runs = tmp_path_factory.mktemp("begun") / "runs"
+    return not_begun("--members", "a,b", "--data", people, "--out", runs, *FREE)
 
 
 @pytest.fixture

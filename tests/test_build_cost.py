@@ -8,10 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from configs.console.signals import Stopped
 from configs.errors import ResultError
 from configs.store.store import Address, Store
-from ensemble import build, carry_out
 from ensemble.planning import build_cost as module
 from ensemble.planning.build_cost import (
     BuildCost,
@@ -25,7 +23,7 @@ from ensemble.planning.planned_results import PlannedResult
 from models import step_time
 from models.model_cost import footprint
 from tests import tiny
-from tests.conftest import TINY
+from tests.conftest import TINY, not_begun
 
 
 def need(kind, disk, seconds=60.0, measured=True, kept=False):
@@ -83,17 +81,8 @@ def test_time_of_members_side_by_side(parallel, apart, seconds, words):
 @pytest.fixture(scope="module")
 def planned(people, tmp_path_factory):
     """The context and the plan of a build of two members of other sizes, that was not begun; and what each costs."""
-    seen = []
-
-    def catch(context, plan, benchmark):
-        seen.append((context, plan))
-        raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(carry_out, "describe_rounds", catch)
-        runs = tmp_path_factory.mktemp("planned") / "runs"
-        build.main(["--members", "a,b", "--data", str(people), "--out", str(runs), *TINY, "--set", WIDE])
-    context, plan = seen[0]
+    runs = tmp_path_factory.mktemp("planned") / "runs"
+    context, plan = not_begun("--members", "a,b", "--data", people, "--out", runs, *TINY, "--set", WIDE)
     return (
         context,
         plan,
